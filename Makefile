@@ -1,0 +1,42 @@
+# Everything a newcomer or CI runs.  Needs Python 3.11 to 3.13 and a package index, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test check shell airflow lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(VENV)/.installed  ## set up .venv with the locked dependencies
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 to 3.13 is needed: make PYTHON=python3.12 install"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## two nights of the DAG on the bundled sample, through Airflow and an embedded S3
+	@$(BIN)/python demo/demo.py
+
+check: install  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check  ## lint, types and the whole test suite
+	$(BIN)/pytest
+
+shell: install  ## a shell with the embedded S3 and Airflow set up; make shell CMD='…' runs one command in it
+	@$(BIN)/python demo/sandbox.py shell $(if $(CMD),sh -c '$(subst ','\'',$(CMD))',$${SHELL:-/bin/sh})
+
+airflow: install  ## Airflow's web UI with the DAGs and the samples
+	@$(BIN)/python demo/sandbox.py airflow airflow standalone
+
+lock:  ## resolve pyproject.toml anew into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements.lock
+
+clean:  ## delete the environment and every sandbox
+	rm -rf $(VENV) .sandbox

@@ -1,0 +1,345 @@
+"""One attempt to make a version: where its state lies, and its first stage, the plan.
+
+Every stage finds what it needs in the dataset's store under `builds/<build>/`, so that each can run alone, in another
+process, on another machine, or again:
+
+    plan.parquet              every listed photo's place (planning.PLAN_SCHEMA)
+    unmatched.parquet         label rows that name no photo
+    partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check
+    plan.json                 the rest, `BuildRecord`; written last, so it is the plan's done-marker
+    converted/<n>.json        partition n's done-marker, `PartitionResult`
+"""
+
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from aesthetics_ops.errors import InputMissingError, LabelError, ObjectMissingError, SettingsError
+from aesthetics_ops.labels import Labels, read_labels
+from aesthetics_ops.manifest import Manifest, read_latest, read_manifest, shard_key, version_key
+from aesthetics_ops.photo import CONVERTER_VERSION
+from aesthetics_ops.planning import ParentPlan, Plan, PlannedShard, balance, plan_photos
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.store import S3Access, Store, open_store
+
+__all__ = [
+    "PLAN_KEY",
+    "Build",
+    "BuildRecord",
+    "LostPhoto",
+    "Partition",
+    "PartitionResult",
+    "build_id_from",
+    "open_build",
+    "plan_build",
+    "read_parquet",
+    "resume_build",
+    "write_parquet",
+]
+
+PLAN_KEY: Final = "plan.json"
+_log = logging.getLogger(__name__)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Partition(_Record):
+    """The shards that one parallel task makes and checks."""
+
+    shards: tuple[str, ...]
+    photos: int
+    source_bytes: int
+
+
+class LostPhoto(_Record):
+    """A photo that was listed, and was gone or changed when it was read."""
+
+    key: str
+    digest: str
+    reason: str
+    detail: str
+
+
+class PartitionResult(_Record):
+    """What became of a partition's shards.
+
+    Attributes:
+        plan: `BuildRecord.plan` that it belongs to.
+        shards: planned digest to the digest that was made; they differ where a photo was lost, and an empty text
+            stands for a shard that lost all its photos.
+        lost: those photos.
+    """
+
+    plan: str
+    shards: dict[str, str]
+    lost: tuple[LostPhoto, ...]
+
+
+class BuildRecord(_Record):
+    """What the plan found and decided, but for the photos themselves.
+
+    Attributes:
+        build: the build's id.
+        plan: digest of the plan's content; results that name another are stale.
+        created_at: when it was planned.
+        settings: of the whole build; later stages take theirs from here.
+        parent: version that LATEST named, and latest_etag its ETag then; None where nothing was published.
+        labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
+        label_range: score mapped to 0 and to 1.
+        listed, listed_bytes: objects under the photos prefix.
+        shards: in all; `planned` of them have no finished result yet.
+        partitions: only as many as the work is worth.
+    """
+
+    build: str
+    plan: str
+    created_at: AwareDatetime
+    settings: BuildSettings
+    parent: str | None
+    latest_etag: str | None
+    labels_etag: str
+    label_rows: int
+    unmatched: int
+    label_range: tuple[float, float] | None
+    listed: int
+    listed_bytes: int
+    shards: int
+    planned: int
+    partitions: tuple[Partition, ...]
+
+    @property
+    def summary(self) -> dict[str, int | str | None]:
+        """A few numbers for people, small enough to pass between tasks."""
+        return {
+            "build": self.build,
+            "parent": self.parent,
+            "listed": self.listed,
+            "shards": self.shards,
+            "shards_to_build": self.planned,
+            "partitions": len(self.partitions),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build's settings and the open stores it works on.
+
+    Attributes:
+        id: names `builds/<id>/` in the dataset.
+        settings: of the build.
+        photos: the photos prefix.
+        labels: the prefix that the score file lies in.
+        dataset: the dataset prefix.
+    """
+
+    id: str
+    settings: BuildSettings
+    photos: Store
+    labels: Store
+    dataset: Store
+
+    def key(self, name: str) -> str:
+        """Return the key, in the dataset, of a file that belongs to this build."""
+        return f"builds/{self.id}/{name}"
+
+    def partition_photos(self, partition: int) -> pa.Table:
+        """Read the plan's rows for one partition, shard by shard, in record order."""
+        return read_parquet(self.dataset, self.key(f"partitions/{partition}.parquet"))
+
+    def partition_result(self, record: BuildRecord, partition: int) -> PartitionResult | None:
+        """Read what became of a partition; None while it is not converted under this plan."""
+        try:
+            stored = self.dataset.get(self.key(f"converted/{partition}.json"))
+        except ObjectMissingError:
+            return None
+        result = PartitionResult.model_validate_json(bytes(stored.data))
+        return result if result.plan == record.plan else None
+
+
+def build_id_from(text: str) -> str:
+    """Return a build id made from a date or a run's name: only characters that are safe in a key.
+
+    Raises:
+        SettingsError: nothing is left of it.
+    """
+    build_id = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
+    if not build_id:
+        raise SettingsError(f"{text!r} cannot name a build; use letters, digits, '-', '_' or '.'")
+    return build_id
+
+
+def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = None) -> Build:
+    """Open the stores of a build; nothing is read yet.
+
+    Raises:
+        SettingsError: a URL cannot be opened.
+        StoreRefusedError, StoreUnavailableError: the dataset's store says no, or nothing.
+    """
+    folder, _, _ = settings.labels.rpartition("/")
+    build = Build(
+        build_id,
+        settings,
+        open_store(settings.photos, s3=s3),
+        open_store(folder + "/", s3=s3),
+        open_store(settings.dataset, s3=s3),
+    )
+    build.dataset.check()
+    return build
+
+
+def resume_build(dataset: str, build_id: str, *, s3: S3Access | None = None) -> tuple[Build, BuildRecord]:
+    """Open a build that is planned already, under the settings of its plan.
+
+    Args:
+        dataset: URL of the dataset prefix that the build lies in.
+        build_id: of the build.
+        s3: how to reach s3:// URLs.
+
+    Raises:
+        InputMissingError: this build was never planned.
+        SettingsError, StoreRefusedError, StoreUnavailableError: as `open_build`.
+    """
+    store = open_store(dataset, s3=s3)
+    store.check()
+    key = f"builds/{build_id}/{PLAN_KEY}"
+    try:
+        stored = store.get(key)
+    except ObjectMissingError as error:
+        raise InputMissingError(f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first") from error
+    record = BuildRecord.model_validate_json(bytes(stored.data))
+    return open_build(record.settings, build_id, s3=s3), record
+
+
+def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildRecord:
+    """List, join, place every photo, find out which shards are there already, and deal out the rest.
+
+    Args:
+        build: to plan; an earlier plan of the same build is replaced.
+        created_at: the plan's time, with a zone.
+        partitions: most parallel tasks; > 0.
+
+    Raises:
+        PlanError, LabelError: see planning and labels.
+        StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
+    """
+    settings = build.settings
+    build.photos.check()
+    build.labels.check()
+    labels, labels_etag = _read_labels(build)
+    listing = build.photos.list()
+    latest = read_latest(build.dataset)
+    manifest = read_manifest(build.dataset, latest[0].version) if latest else None
+    parent = _parent_plan(build.dataset, manifest) if manifest else None
+    plan = plan_photos(listing, labels, settings, converter_version=CONVERTER_VERSION, parent=parent)
+    work = _unfinished(build.dataset, plan.shards)
+    _log_plan(plan, len(work), manifest, settings)
+    parts = _write_partitions(build, plan, work, partitions)
+    content = write_parquet(plan.photos)
+    build.dataset.put(build.key("plan.parquet"), content)
+    build.dataset.put(build.key("unmatched.parquet"), write_parquet(plan.unmatched))
+    identity = hashlib.sha256(content + "".join(part.model_dump_json() for part in parts).encode())
+    record = BuildRecord(
+        build=build.id,
+        plan=identity.hexdigest(),
+        created_at=created_at,
+        settings=settings,
+        parent=manifest.version if manifest else None,
+        latest_etag=latest[1] if latest else None,
+        labels_etag=labels_etag,
+        label_rows=labels.table.num_rows,
+        unmatched=plan.unmatched.num_rows,
+        label_range=plan.label_range,
+        listed=listing.num_rows,
+        listed_bytes=pc.sum(listing["size"]).as_py(),
+        shards=len(plan.shards),
+        planned=len(work),
+        partitions=tuple(parts),
+    )
+    build.dataset.put(build.key(PLAN_KEY), record.model_dump_json(indent=1).encode())
+    return record
+
+
+def read_parquet(store: Store, key: str) -> pa.Table:
+    """Read a Parquet object whole."""
+    return pq.read_table(pa.BufferReader(bytes(store.get(key).data)))
+
+
+def write_parquet(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file; equal tables give equal bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _read_labels(build: Build) -> tuple[Labels, str]:
+    name = build.settings.labels.rpartition("/")[2]
+    try:
+        stored = build.labels.get(name)
+    except ObjectMissingError as error:
+        raise LabelError(f"score file {build.settings.labels!r} does not exist; check the labels setting, or upload it") from error
+    beside = [_get_or_none(build.labels, other) for other in ("tags.txt", "challenges.txt")]
+    labels = read_labels(bytes(stored.data), source=build.settings.labels, settings=build.settings, tags=beside[0], challenges=beside[1])
+    return labels, stored.etag
+
+
+def _get_or_none(store: Store, key: str) -> bytes | None:
+    try:
+        return bytes(store.get(key).data)
+    except ObjectMissingError:
+        return None
+
+
+def _parent_plan(dataset: Store, manifest: Manifest) -> ParentPlan:
+    photos = read_parquet(dataset, version_key(manifest.version, "plan.parquet"))
+    return ParentPlan(photos, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
+
+
+def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedShard]:
+    """Return the shards that are not both made and checked."""
+    there = set(dataset.list("shards/")["key"].to_pylist())
+    return [
+        shard
+        for shard in shards
+        if not all(shard_key(shard.digest, suffix) in there for suffix in (".tfrecord", ".json", ".validated.json"))
+    ]
+
+
+def _write_partitions(build: Build, plan: Plan, work: list[PlannedShard], partitions: int) -> list[Partition]:
+    by_digest = {shard.digest: shard for shard in work}
+    dealt = balance(
+        [(shard.digest, shard.source_bytes) for shard in work],
+        partitions=partitions,
+        partition_bytes=build.settings.partition_bytes,
+    )
+    parts = []
+    for number, digests in enumerate(dealt):
+        shards = [by_digest[digest] for digest in digests]
+        rows = pa.concat_tables(plan.photos.slice(shard.first, shard.photos) for shard in shards)
+        build.dataset.put(build.key(f"partitions/{number}.parquet"), write_parquet(rows))
+        parts.append(
+            Partition(shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards))
+        )
+    return parts
+
+
+def _log_plan(plan: Plan, work: int, manifest: Manifest | None, settings: BuildSettings) -> None:
+    if manifest is not None and plan.label_range is not None:
+        before = (manifest.labels.source_min, manifest.labels.source_max)
+        if before != plan.label_range:
+            _log.warning(
+                "label_scale %r now maps scores %s..%s to 0..1, before it was %s..%s: every label changes, so every shard is rebuilt",
+                settings.label_scale, *plan.label_range, *before,
+            )  # fmt: skip
+    _log.info("planned %d photos in %d shards, %d of them to build or check", plan.photos.num_rows, len(plan.shards), work)

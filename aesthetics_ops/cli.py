@@ -1,0 +1,211 @@
+"""`aesthetics-ops`: the stages and the published versions, from a shell.
+
+Exit status: 0 done; 1 the data or a gate says no; 2 wrong usage or settings; 3 the store cannot be reached or refuses.
+With `--json`, one JSON document goes to stdout; everything else goes to stderr.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from aesthetics_ops import __version__
+from aesthetics_ops.errors import AestheticsOpsError
+from aesthetics_ops.manifest import SPLITS, Manifest, read_manifest
+from aesthetics_ops.settings import BuildSettings, parse_settings
+from aesthetics_ops.store import open_store
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING)
+    try:
+        document, text = options.run(options)
+    except AestheticsOpsError as error:
+        print(f"aesthetics-ops: {error}", file=sys.stderr)
+        if options.json:
+            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("aesthetics-ops: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    print(json.dumps(document, indent=1, default=str) if options.json else text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aesthetics-ops", description="Verified TFRecord datasets from photos and scores.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], tuple[Any, str]], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        sub.add_argument("--verbose", action="store_true", help="say on stderr what is being done")
+        if name != "build":
+            sub.add_argument("dataset", metavar="DATASET", help="URL that the dataset is published under, such as s3://bucket/datasets/ava/")
+        return sub
+
+    build = command("build", _build, "Make and publish a version: all stages in one process, without Airflow.")
+    _add_settings(build)
+    for name, run, text in (
+        ("show", _show, "Print a version's manifest."),
+        ("verify", _verify, "Read a version whole and compare it with its manifest."),
+        ("pull", _pull, "Bring a version's shards to a local directory, each checked."),
+    ):
+        sub = command(name, run, text)
+        sub.add_argument("--version", dest="of_version", metavar="V", help="by default the one that LATEST names")
+        if name == "pull":
+            sub.add_argument("directory", metavar="DIR", type=Path)
+            sub.add_argument("--split", action="append", choices=SPLITS, help="may be given more than once; by default all")
+    command("versions", _versions, "List the published versions, newest first.")
+    diff = command("diff", _diff, "Compare two versions photo by photo.")
+    diff.add_argument("before", metavar="V1")
+    diff.add_argument("after", metavar="V2")
+    command("rollback", _rollback, "Make LATEST name another published version.").add_argument("of_version", metavar="VERSION")
+    expire = command("expire", _expire, "Delete old versions, and every shard that no kept one names.")
+    expire.add_argument("--keep", type=_positive, required=True, metavar="N", help="number of newest versions to keep")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give every setting a flag; values stay text, since the settings check them all at once."""
+    for name, field in BuildSettings.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        default = "" if field.is_required() or field.default in (None, (), False) else f" (default {field.default})"
+        text = f"{field.description}{default}".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, action="store_const", const=True, help=text)
+            continue
+        choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else None
+        metavar = "{" + ",".join(choices) + "}" if choices else "URL" if field.is_required() else "VALUE"
+        parser.add_argument(flag, required=field.is_required(), metavar=metavar, help=text)
+
+
+def _build(options: argparse.Namespace) -> tuple[Any, str]:
+    values = {name: getattr(options, name) for name in BuildSettings.model_fields}
+    settings = parse_settings({name: value for name, value in values.items() if value is not None}, where="flags")
+    from aesthetics_ops.build import open_build, plan_build
+    from aesthetics_ops.conversion import convert_partition
+    from aesthetics_ops.publishing import publish_build
+
+    started = datetime.now(UTC)
+    build = open_build(settings, f"cli-{started:%Y%m%dT%H%M%S.%fZ}")
+    record = plan_build(build, created_at=started, partitions=1)
+    for partition, part in enumerate(record.partitions):
+        with _bar("convert", part.photos, "photo") as progress:
+            convert_partition(build, record, partition, progress=progress)
+        from aesthetics_ops.validation import validate_partition
+
+        with _bar("validate", part.photos, "photo") as progress:
+            validate_partition(build, record, partition, progress=progress)
+    published = publish_build(build, record)
+    end = "published" if published.is_new else "nothing changed:"
+    return published.summary, f"{end} version {published.manifest.version}\n{_describe(published.manifest)}\nreport      {published.report_url}"
+
+
+def _show(options: argparse.Namespace) -> tuple[Any, str]:
+    manifest = read_manifest(open_store(options.dataset), options.of_version)
+    return manifest.model_dump(mode="json"), f"version     {manifest.version}\n{_describe(manifest)}"
+
+
+def _verify(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.versions import verify_version
+
+    manifest = verify_version(open_store(options.dataset), options.of_version)
+    shards = sum(len(split.shards) for split in manifest.splits.values())
+    document = {"version": manifest.version, "shards": shards, "records": manifest.records, "bytes": manifest.bytes}
+    return document, f"version {manifest.version}: {shards} shards, {manifest.records} records, all as the manifest says"
+
+
+def _pull(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.reader import pull
+
+    dataset = open_store(options.dataset)
+    splits = options.split or SPLITS
+    total = sum(read_manifest(dataset, options.of_version).splits[split].bytes for split in splits)
+    with _bar("pull", total, "B") as progress:
+        pulled = pull(dataset, options.directory, version=options.of_version, splits=splits, progress=progress)
+    files = [str(path) for split in pulled.files.values() for path in split]
+    document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
+    return document, f"version {pulled.manifest.version}: {len(files)} shards in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded"
+
+
+def _versions(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.versions import list_versions
+
+    versions = list_versions(open_store(options.dataset))
+    lines = [
+        f"{info.version}  {info.records:>10,} records  {info.bytes:>15,} bytes{'  LATEST' if info.is_latest else ''}" for info in versions
+    ]
+    return [asdict(info) for info in versions], "\n".join(lines)
+
+
+def _diff(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.versions import diff_versions
+
+    document = diff_versions(open_store(options.dataset), options.before, options.after)
+    lines = [f"{document['before']} -> {document['after']}", "records     {:,} -> {:,}".format(*document["records"])]
+    for change, found in document["changes"].items():
+        examples = f"  ({', '.join(found['examples'])})" if found["examples"] else ""
+        lines.append(f"{change:<11} {found['count']:,}{examples}")
+    lines.append("shards      {shared} shared, {dropped} dropped, {new} new".format(**document["shards"]))
+    return document, "\n".join(lines)
+
+
+def _rollback(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.versions import rollback
+
+    manifest = rollback(open_store(options.dataset), options.of_version)
+    return {"version": manifest.version}, f"LATEST names {manifest.version} now"
+
+
+def _expire(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.versions import expire_versions
+
+    expired = expire_versions(open_store(options.dataset), keep=options.keep, now=datetime.now(UTC))
+    text = f"deleted {len(expired.versions)} versions and {len(expired.builds)} builds: {expired.objects:,} objects, {expired.bytes:,} bytes"
+    return asdict(expired), text
+
+
+@contextmanager
+def _bar(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show progress on a terminal; elsewhere stay silent."""
+    with tqdm(desc=stage, total=total, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        yield lambda count: bar.update(count) and None
+
+
+def _describe(manifest: Manifest) -> str:
+    """Return a version's headline numbers, one per line."""
+    rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
+    accounting = manifest.accounting
+    lines = [
+        f"photos      {accounting.listed:,} listed, {accounting.converted:,} converted, {accounting.rejected:,} rejected",
+        f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo",
+        f"left out    {rejects}",
+        f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
+        "splits      " + ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items()),
+        f"shards      {manifest.reuse.shards_total}: {manifest.reuse.shards_built} built, {manifest.reuse.shards_reused} reused",
+        f"manifest    {manifest.dataset}versions/{manifest.version}/manifest.json",
+    ]
+    return "\n".join(lines)

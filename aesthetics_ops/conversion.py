@@ -1,0 +1,320 @@
+"""Make one partition's shards: download photos, convert them, write TFRecords, upload.
+
+In: the plan's rows for the partition.  Out: per shard `<digest>.tfrecord` and, after it, `<digest>.json`, its result and
+done-marker; per partition `converted/<n>.json`.
+Promised: a shard that has its result is not touched again; records stand in the plan's order whatever finishes first;
+equal recipes give equal bytes; memory and scratch space do not grow with the number of photos.
+"""
+
+import logging
+import os
+import tempfile
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from aesthetics_ops.build import Build, BuildRecord, LostPhoto, PartitionResult
+from aesthetics_ops.errors import InputMissingError, ObjectMissingError
+from aesthetics_ops.manifest import shard_key
+from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo
+from aesthetics_ops.planning import recipe_digest
+from aesthetics_ops.rejects import Rejected, RejectReason
+from aesthetics_ops.settings import PixelSettings
+from aesthetics_ops.store import Store
+from aesthetics_ops.tfrecord import Example, ShardWriter
+
+__all__ = ["ConversionSummary", "RecordIndex", "RejectedPhoto", "ShardResult", "convert_partition", "read_shard_result"]
+
+# 16 requests in flight feed two codec cores through 20 ms of latency; the byte limit bounds memory on large photos.
+_DOWNLOADS: Final = 16
+_WINDOW_PHOTOS: Final = 64
+_WINDOW_BYTES: Final = 128 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RecordIndex(_Record):
+    """One entry per record of a shard, column by column, in file order."""
+
+    key: list[str] = Field(default_factory=list, description="of the source photo, relative to the photos prefix")
+    id: list[str] = Field(default_factory=list)
+    offset: list[int] = Field(default_factory=list, description="of the framed record in the file, bytes")
+    length: list[int] = Field(default_factory=list, description="of the framed record, bytes")
+    bytes: list[int] = Field(default_factory=list, description="of the JPEG")
+    width: list[int] = Field(default_factory=list, description="px")
+    height: list[int] = Field(default_factory=list, description="px")
+    transforms: list[list[str]] = Field(default_factory=list)
+    phash: list[str] = Field(default_factory=list, description="perceptual hash, 16 hex digits")
+
+
+class RejectedPhoto(_Record):
+    """A photo of a shard's recipe that is not in its file."""
+
+    key: str
+    reason: RejectReason
+    detail: str
+
+
+class ShardResult(_Record):
+    """What a finished shard holds; a pure function of its recipe.
+
+    Attributes:
+        digest: of the recipe.
+        photos: in the recipe; = records + rejected.
+        records, bytes, sha256, crc32c: of the TFRecord file.
+        index: where each record is.
+        rejected: photos left out.
+        converter_version: of the code that made it.
+    """
+
+    digest: str
+    photos: int
+    records: int
+    bytes: int
+    sha256: str
+    crc32c: str
+    converter_version: int
+    index: RecordIndex
+    rejected: tuple[RejectedPhoto, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionSummary:
+    """What one call did.
+
+    Attributes:
+        shards: in the partition.
+        built: made by this call; the others were finished before.
+        photos: read by this call.
+        rejected: of those, left out, by reason.
+    """
+
+    shards: int
+    built: int
+    photos: int
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    reason: RejectReason
+    detail: str
+
+
+def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
+    """Read a shard's result; None while the shard is not finished."""
+    try:
+        stored = dataset.get(shard_key(digest, ".json"))
+    except ObjectMissingError:
+        return None
+    return ShardResult.model_validate_json(bytes(stored.data))
+
+
+def convert_partition(
+    build: Build, record: BuildRecord, partition: int, *, progress: Callable[[int], None] = lambda photos: None
+) -> ConversionSummary:
+    """Make every shard of one partition that is not finished yet.
+
+    Args:
+        build: with the plan's settings.
+        record: its plan.
+        partition: 0 <= partition < len(record.partitions).
+        progress: called with the number of photos just done, finished shards' included.
+
+    Raises:
+        InputMissingError: the partition is not in the plan.
+        StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
+    """
+    if not 0 <= partition < len(record.partitions):
+        raise InputMissingError(f"build {build.id!r} has {len(record.partitions)} partitions, so none has number {partition}")
+    rows = build.partition_photos(partition)
+    made: dict[str, str] = {}
+    lost: list[LostPhoto] = []
+    rejected: Counter[str] = Counter()
+    photos = built = 0
+    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch, _Uploader(build.dataset) as uploader, _Workers(build) as workers:
+        for digest, members in _by_shard(rows):
+            if _is_finished(build.dataset, digest):
+                made[digest] = digest
+                progress(members.num_rows)
+                continue
+            path = Path(scratch) / f"{digest}.tfrecord"
+            result, gone = _convert_shard(workers, digest, members, path, progress)
+            uploader.upload(result, path)
+            made[digest] = result.digest if result.photos else ""
+            lost += [LostPhoto(key=key, digest=digest, reason=why.reason, detail=why.detail) for key, why in gone.items()]
+            rejected.update(photo.reason for photo in result.rejected)
+            rejected.update(why.reason for why in gone.values())
+            photos += members.num_rows
+            built += 1
+            _log.info(
+                "shard %s: %d records, %d bytes, %d rejected, %d lost",
+                result.digest[:12], result.records, result.bytes, len(result.rejected), len(gone),
+            )  # fmt: skip
+    outcome = PartitionResult(plan=record.plan, shards=made, lost=tuple(lost))
+    build.dataset.put(build.key(f"converted/{partition}.json"), outcome.model_dump_json(indent=1).encode())
+    return ConversionSummary(len(made), built, photos, dict(rejected))
+
+
+def _by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    encoded = rows["digest"].combine_chunks().dictionary_encode()
+    first = 0
+    lengths = [run["counts"] for run in encoded.value_counts().to_pylist()]
+    for digest, length in zip(encoded.dictionary.to_pylist(), lengths, strict=True):
+        yield digest, rows.slice(first, length)
+        first += length
+
+
+def _is_finished(dataset: Store, digest: str) -> bool:
+    return dataset.head(shard_key(digest, ".json")) is not None
+
+
+class _Workers:
+    """Threads that download ahead of the codecs, which take at most one core each."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self._pool = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="photo")
+        self._codecs = threading.Semaphore(len(os.sched_getaffinity(0)))
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def photos(self, members: pa.Table) -> Iterator[tuple[dict[str, Any], Converted | Rejected | _Lost]]:
+        """Yield every row with its outcome, in row order, holding a bounded window of photos."""
+        pixels = self.build.settings.pixels
+        window: deque[tuple[dict[str, Any], Future[Converted | Rejected | _Lost]]] = deque()
+        held = 0
+        for row in _rows(members):
+            while window and (len(window) >= _WINDOW_PHOTOS or held + row["size"] > _WINDOW_BYTES):
+                held -= window[0][0]["size"]
+                done, outcome = window.popleft()
+                yield done, outcome.result()
+            held += row["size"]
+            window.append((row, self._pool.submit(self._convert, row["key"], row["etag"], row["size"], pixels)))
+        for done, outcome in window:
+            yield done, outcome.result()
+
+    def _convert(self, key: str, etag: str, size: int, pixels: PixelSettings) -> Converted | Rejected | _Lost:
+        try:
+            source = self.build.photos.get(key)
+        except ObjectMissingError:
+            return _Lost(RejectReason.SOURCE_MISSING, "listed, but gone when it was read")
+        found = len(source.data)
+        if source.etag != etag or found != size:
+            return _Lost(
+                RejectReason.SOURCE_CHANGED, f"listed with ETag {etag} and {size} bytes, read with ETag {source.etag} and {found} bytes"
+            )
+        with self._codecs:
+            return convert_photo(source.data, pixels)
+
+
+def _rows(members: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in members.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _convert_shard(
+    workers: _Workers, digest: str, members: pa.Table, path: Path, progress: Callable[[int], None]
+) -> tuple[ShardResult, dict[str, _Lost]]:
+    """Write one shard's file; return its result and the photos that were lost since the plan."""
+    index = RecordIndex()
+    rejected: list[RejectedPhoto] = []
+    lost: dict[str, _Lost] = {}
+    with ShardWriter(path) as shard:
+        for row, outcome in workers.photos(members):
+            match outcome:
+                case Converted():
+                    _add(shard, index, row, outcome)
+                case Rejected(reason, detail):
+                    rejected.append(RejectedPhoto(key=row["key"], reason=reason, detail=detail))
+                case _Lost():
+                    lost[row["key"]] = outcome
+            progress(1)
+    if lost:
+        # The file is what a plan without these photos would make, so it gets that plan's name: a recipe's digest
+        # never stands for a file that depends on anything but the recipe.
+        kept = members.filter(pa.array(key not in lost for key in members["key"].to_pylist()))
+        digest = recipe_digest(kept, workers.build.settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
+    result = ShardResult(
+        digest=digest,
+        photos=members.num_rows - len(lost),
+        records=shard.records,
+        bytes=shard.bytes_written,
+        sha256=shard.sha256,
+        crc32c=shard.crc32c,
+        converter_version=CONVERTER_VERSION,
+        index=index,
+        rejected=tuple(rejected),
+    )
+    return result, lost
+
+
+def _add(shard: ShardWriter, index: RecordIndex, row: dict[str, Any], photo: Converted) -> None:
+    span = shard.write(
+        Example(
+            image=photo.jpeg,
+            label=row["label"],
+            id=row["id"],
+            height_px=photo.height_px,
+            width_px=photo.width_px,
+            distribution=row["distribution"],
+        )
+    )
+    index.key.append(row["key"])
+    index.id.append(row["id"])
+    index.offset.append(span.offset)
+    index.length.append(span.length)
+    index.bytes.append(len(photo.jpeg))
+    index.width.append(photo.width_px)
+    index.height.append(photo.height_px)
+    index.transforms.append(list(photo.transforms))
+    index.phash.append(f"{photo.phash:016x}")
+
+
+class _Uploader:
+    """Uploads one finished shard while the next is made; never more than one waits."""
+
+    def __init__(self, dataset: Store) -> None:
+        self._dataset = dataset
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="upload")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> "_Uploader":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        try:
+            if failure[0] is None:
+                self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def upload(self, result: ShardResult, path: Path) -> None:
+        """Take over a finished file: upload it, then its result, then delete it."""
+        self._wait()
+        self._pending = self._pool.submit(self._upload, result, path)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+    def _upload(self, result: ShardResult, path: Path) -> None:
+        if result.photos:
+            self._dataset.upload(shard_key(result.digest, ".tfrecord"), path)
+            self._dataset.put(shard_key(result.digest, ".json"), result.model_dump_json().encode())
+        path.unlink()

@@ -1,0 +1,110 @@
+"""Every error a caller of aesthetics_ops can meet, in one tree.
+
+    AestheticsOpsError
+    ├── PermanentError              the same call fails again: change something first
+    │   ├── SettingsError           a setting is out of range, unknown or contradicts another
+    │   ├── LabelError              the label file cannot be used
+    │   ├── PlanError               there is nothing to build from
+    │   ├── InputMissingError       a stage ran before the stage that makes its input
+    │   ├── IntegrityError          stored data is not what its record says
+    │   ├── GateError               the build is complete, and a gate says no
+    │   ├── PublishConflictError    another build published first
+    │   ├── NoSuchVersionError      a dataset or version that was never published
+    │   └── StoreRefusedError       the store answered no: bucket missing, access denied
+    │       └── ObjectMissingError  no object has this key
+    └── TransientError              the same call may succeed later
+        ├── StoreUnavailableError   no answer, or "not now"
+        └── PublishUnknownError     the reply to the last write was lost
+
+Callers branch on the class, never on the text.  `exit_code` is what the command line exits with.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "AestheticsOpsError",
+    "GateError",
+    "InputMissingError",
+    "IntegrityError",
+    "LabelError",
+    "NoSuchVersionError",
+    "ObjectMissingError",
+    "PermanentError",
+    "PlanError",
+    "PublishConflictError",
+    "PublishUnknownError",
+    "SettingsError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
+    "TransientError",
+]
+
+
+class AestheticsOpsError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class PermanentError(AestheticsOpsError):
+    """A retry cannot help."""
+
+
+class TransientError(AestheticsOpsError):
+    """A retry may help."""
+
+    exit_code = 3
+
+
+class SettingsError(PermanentError):
+    """A setting is out of range, unknown, or contradicts another."""
+
+    exit_code = 2
+
+
+class LabelError(PermanentError):
+    """The label file is missing, unreadable, or lacks what a build needs."""
+
+
+class PlanError(PermanentError):
+    """The photos and labels leave nothing to build."""
+
+
+class InputMissingError(PermanentError):
+    """A stage ran before the stage that makes its input."""
+
+
+class IntegrityError(PermanentError):
+    """Stored data is not what its record says it is."""
+
+
+class GateError(PermanentError):
+    """The build is complete, but a gate refuses to publish it."""
+
+
+class PublishConflictError(PermanentError):
+    """Another build published to this dataset first."""
+
+
+class NoSuchVersionError(PermanentError):
+    """The dataset, or this version of it, was never published."""
+
+
+class StoreRefusedError(PermanentError):
+    """The store answered no: the bucket is missing or access is denied."""
+
+    exit_code = 3
+
+
+class ObjectMissingError(StoreRefusedError):
+    """No object has this key."""
+
+    exit_code = 1
+
+
+class StoreUnavailableError(TransientError):
+    """The store gave no answer, or asked to come back later."""
+
+
+class PublishUnknownError(TransientError):
+    """The reply to the publishing write was lost and its effect could not be read back."""

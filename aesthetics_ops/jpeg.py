@@ -1,0 +1,284 @@
+"""Read a JPEG's structure without decoding it: what it declares, what it carries beside its pixels, where it ends.
+
+In: bytes that start with FFD8.  Out: a `JpegHeader`.  Pure, and total: bytes that are not a JPEG after all give a
+header whose `problem` says so.  Nothing is allocated that the bytes declare, so this is the gate before any decoder.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["JpegHeader", "JpegScan", "exif_orientation", "read_jpeg_header"]
+
+_SOI: Final = 0xD8
+_EOI: Final = 0xD9
+_SOS: Final = 0xDA
+_DHT: Final = 0xC4
+_JPG: Final = 0xC8
+_DAC: Final = 0xCC
+_COM: Final = 0xFE
+_APP0: Final = 0xE0
+_APP1: Final = 0xE1
+_APP2: Final = 0xE2
+_APP14: Final = 0xEE
+_APP15: Final = 0xEF
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC} | {0xF7}  # F7: JPEG-LS
+_ALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
+_ICC: Final = b"ICC_PROFILE\0"
+_EXIF: Final = b"Exif\0\0"
+_JFIF: Final = b"JFIF\0"
+_JFIF_BYTES: Final = 16  # an APP0 of this length holds no thumbnail
+_MOST_SEGMENTS: Final = 10_000  # a profile has at most 255, a progressive photo a few dozen
+_ORIENTATION_TAG: Final = 0x0112
+_TIFF_SIZES: Final = {1: "B", 3: "H", 4: "I"}  # the integer types an orientation is found in
+
+
+@dataclass(frozen=True, slots=True)
+class JpegScan:
+    """The frame header of a JPEG, as it declares itself.
+
+    Attributes:
+        marker: second byte of the SOF marker, 0xC0 to 0xCF or 0xF7; 0 when there is none.
+        precision_bits: bits per sample.
+        height_px: as declared; 0 is possible.
+        width_px: as declared; 0 is possible.
+        components: number of colour components, 0 to 255.
+    """
+
+    marker: int
+    precision_bits: int
+    height_px: int
+    width_px: int
+    components: int
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """What the segments of a JPEG say.
+
+    Attributes:
+        frame: the first frame header.
+        scans: number of scans; 1 in a plain baseline file.
+        orientation: from EXIF, 1 to 8; 1 when there is none that can be read.
+        icc: the colour profile; None when there is none, empty when its parts do not fit together.
+        canonical: the same coded data without metadata and without what follows the end marker; the source itself
+            when there is nothing to drop.
+        metadata_bytes: bytes of segments that `canonical` leaves out.
+        trailing: what follows the end marker.
+        problem: the first break of the format in words; None when there is none.
+    """
+
+    frame: JpegScan
+    scans: int
+    orientation: int
+    icc: bytes | None
+    canonical: bytes
+    metadata_bytes: int
+    trailing: memoryview
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One marker segment: `data[start:end]`, of which `data[body:end]` is the content, or a scan's coded data."""
+
+    marker: int
+    start: int
+    body: int
+    end: int
+
+
+class _BrokenError(Exception):
+    """The bytes leave the format."""
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Walk the marker segments of a JPEG.
+
+    Args:
+        data: whole file; starts with FFD8.
+    """
+    segments: list[_Segment] = []
+    problem = None
+    try:
+        for segment in _segments(data):
+            segments.append(segment)  # one by one: what stands before a break counts
+            if len(segments) > _MOST_SEGMENTS:
+                raise _BrokenError(f"more than {_MOST_SEGMENTS} segments")
+    except _BrokenError as error:
+        problem = str(error)
+    frames = [_frame(data, segment) for segment in segments if segment.marker in _FRAMES]
+    if problem is None and len(frames) != 1:
+        problem = f"{len(frames)} frame headers, where a photo has one"
+    if problem is None and all(segment.marker != _SOS for segment in segments):
+        problem = "no scan"
+    end = segments[-1].end if segments else len(data)
+    canonical, metadata_bytes = _without_metadata(data, segments, end)
+    before_scan = _until_scan(segments)
+    return JpegHeader(
+        frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0),
+        scans=sum(segment.marker == _SOS for segment in segments),
+        orientation=_orientation(data, before_scan),
+        icc=_icc(data, before_scan),
+        canonical=canonical,
+        metadata_bytes=metadata_bytes,
+        trailing=memoryview(data)[end:],
+        problem=problem,
+    )
+
+
+def exif_orientation(exif: bytes | memoryview) -> int:
+    """Find the orientation in an EXIF block.
+
+    Args:
+        exif: a TIFF structure, with or without the `Exif` prefix that JPEG puts before it.
+
+    Returns:
+        1 to 8; 1 when there is no such tag, its value is out of range, or the block cannot be read.
+
+    Source:
+        EXIF 2.32 (CIPA DC-008), section 4.6.4, tag 274.
+    """
+    block = bytes(exif).removeprefix(_EXIF)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", block, 4)
+        (entries,) = struct.unpack_from(f"{order}H", block, directory)
+        for entry in range(entries):
+            at = directory + 2 + 12 * entry
+            tag, kind, count = struct.unpack_from(f"{order}HHI", block, at)
+            if tag == _ORIENTATION_TAG and count == 1 and kind in _TIFF_SIZES:
+                (value,) = struct.unpack_from(order + _TIFF_SIZES[kind], block, at + 8)
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    """Yield every segment up to and with the end marker.
+
+    Raises:
+        _BrokenError: the bytes leave the format.
+    """
+    after_scan = _Markers(data)
+    at = 0
+    while True:
+        if at >= len(data) - 1:
+            raise _BrokenError("the file ends before its end marker")
+        if data[at] != 0xFF:
+            raise _BrokenError(f"byte {at} is no marker")
+        code = at + 1
+        while code < len(data) - 1 and data[code] == 0xFF:  # fill bytes
+            code += 1
+        marker = data[code]
+        if marker == _SOI or marker in _ALONE:
+            if marker == _SOI and at:
+                raise _BrokenError(f"a second start marker at byte {at}")
+            yield _Segment(marker, at, code + 1, code + 1)
+            at = code + 1
+            continue
+        if marker == _EOI:
+            yield _Segment(marker, at, code + 1, code + 1)
+            return
+        end = code + 1 + int.from_bytes(data[code + 1 : code + 3], "big")
+        if end < code + 3 or end > len(data):
+            raise _BrokenError(f"the segment at byte {at} is longer than the file")
+        if marker == _SOS:
+            end = after_scan.first_from(end)
+        yield _Segment(marker, at, code + 3, end)
+        at = end
+
+
+class _Markers:
+    """Where coded data can end: every FF that is followed by neither a stuffed zero nor a restart marker.
+
+    Found for the whole file at once, on first use: a byte-by-byte search would cost as much as decoding.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._places: NDArray[np.intp] | None = None
+
+    def first_from(self, start: int) -> int:
+        """Return the first such place at or after `start`, or the length of the file."""
+        if self._places is None:
+            codes = np.frombuffer(self._data, np.uint8)
+            places = np.flatnonzero((codes[:-1] == 0xFF) & (codes[1:] != 0))
+            after = codes[places + 1]
+            self._places = places[(after != 0xFF) & (after & 0xF8 != 0xD0)]
+        index = int(np.searchsorted(self._places, start))
+        return int(self._places[index]) if index < len(self._places) else len(self._data)
+
+
+def _frame(data: bytes, segment: _Segment) -> JpegScan:
+    content = data[segment.body : segment.end]
+    if len(content) < 6:
+        return JpegScan(segment.marker, 0, 0, 0, 0)
+    precision_bits, height_px, width_px, components = struct.unpack_from(">BHHB", content)
+    return JpegScan(segment.marker, precision_bits, height_px, width_px, components)
+
+
+def _until_scan(segments: list[_Segment]) -> list[_Segment]:
+    scans = (index for index, segment in enumerate(segments) if segment.marker == _SOS)
+    return segments[: next(scans, len(segments))]
+
+
+def _orientation(data: bytes, segments: list[_Segment]) -> int:
+    for segment in segments:
+        if segment.marker == _APP1 and data.startswith(_EXIF, segment.body):
+            return exif_orientation(data[segment.body : segment.end])
+    return 1
+
+
+def _icc(data: bytes, segments: list[_Segment]) -> bytes | None:
+    """Join the parts of the colour profile; empty when one is missing, doubled or misnumbered."""
+    parts = [
+        data[segment.body + len(_ICC) : segment.end]
+        for segment in segments
+        if segment.marker == _APP2 and data.startswith(_ICC, segment.body)
+    ]
+    if not parts:
+        return None
+    parts.sort(key=lambda part: part[:1])
+    fits = [part[:2] for part in parts] == [bytes((number, len(parts) & 0xFF)) for number in range(1, len(parts) + 1)]
+    return b"".join(part[2:] for part in parts) if fits else b""
+
+
+def _without_metadata(data: bytes, segments: list[_Segment], end: int) -> tuple[bytes, int]:
+    """Copy the file up to its end marker without what decoders do not need; the coded data stays as it is."""
+    kept: list[bytes] = []
+    dropped_bytes = 0
+    copied_to = 0
+    for segment in segments:
+        keep_to = _keep_to(data, segment)
+        if keep_to < segment.end:
+            kept.append(data[copied_to:keep_to])
+            if keep_to > segment.start:  # a thumbnail inside JFIF: keep the fields, say there is none
+                kept[-1] = (
+                    kept[-1][:-_JFIF_BYTES] + struct.pack(">H", _JFIF_BYTES) + kept[-1][2 - _JFIF_BYTES : -2] + b"\0\0"
+                )
+            dropped_bytes += segment.end - keep_to
+            copied_to = segment.end
+    if not dropped_bytes:
+        return data[:end], 0
+    return b"".join((*kept, data[copied_to:end])), dropped_bytes
+
+
+def _keep_to(data: bytes, segment: _Segment) -> int:
+    """Return where the part of the segment ends that decoders need: its start when they need nothing of it."""
+    if (
+        segment.marker == _APP0
+        and data.startswith(_JFIF, segment.body)
+        and segment.end - segment.body >= _JFIF_BYTES - 2
+    ):
+        return segment.body - 2 + _JFIF_BYTES
+    if segment.marker == _APP14 and data.startswith(b"Adobe", segment.body):
+        return segment.end
+    return segment.start if _APP0 <= segment.marker <= _APP15 or segment.marker == _COM else segment.end

@@ -1,0 +1,253 @@
+"""What a published version says of itself: the manifest, and LATEST, the pointer to it.
+
+Both are contracts with readers of a dataset.  `docs/manifest.schema.json` is made from `Manifest`; a change that an
+older reader would misread raises SCHEMA_VERSION.
+"""
+
+import hashlib
+from typing import Any, Final, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.store import Store
+
+__all__ = [
+    "LATEST_KEY",
+    "SCHEMA_VERSION",
+    "SPLITS",
+    "Accounting",
+    "GateResult",
+    "Images",
+    "Labels",
+    "LatestPointer",
+    "Manifest",
+    "Reuse",
+    "Shard",
+    "Source",
+    "Split",
+    "Validation",
+    "read_latest",
+    "read_manifest",
+    "shard_key",
+    "version_key",
+]
+
+SCHEMA_VERSION: Final = 1
+LATEST_KEY: Final = "LATEST.json"
+SPLITS: Final = ("train", "validation", "test")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Document):
+    """What the version was made from."""
+
+    photos: str = Field(description="URL of the photos' prefix")
+    listed: int = Field(ge=0, description="objects listed under it")
+    bytes: int = Field(ge=0, description="their size, bytes")
+    labels: str = Field(description="URL of the score file")
+    labels_etag: str = Field(description="its ETag when it was read")
+    label_rows: int = Field(ge=0, description="rows in it")
+
+
+class Accounting(_Document):
+    """Where every photo and every label row went."""
+
+    listed: int = Field(ge=0)
+    converted: int = Field(ge=0, description="photos that are records now")
+    rejected: int = Field(ge=0, description="photos left out, each with a reason")
+    label_rows: int = Field(ge=0)
+    matched: int = Field(ge=0, description="label rows that name a listed photo")
+    unmatched: int = Field(ge=0, description="label rows that name none")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.listed != self.converted + self.rejected:
+            raise ValueError(f"listed {self.listed} is not converted {self.converted} + rejected {self.rejected}")
+        if self.label_rows != self.matched + self.unmatched:
+            raise ValueError(f"label_rows {self.label_rows} is not matched {self.matched} + unmatched {self.unmatched}")
+        return self
+
+
+class Shard(_Document):
+    """One TFRecord file."""
+
+    path: str = Field(description="key relative to the dataset")
+    records: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    crc32c: str = Field(pattern="^[0-9a-f]{8}$", description="of the whole file, big-endian hex")
+
+    @property
+    def digest(self) -> str:
+        """The recipe's digest, which names the file."""
+        return self.path.rsplit("/", 1)[-1].removesuffix(".tfrecord")
+
+
+class Split(_Document):
+    """The shards of one split, in reading order."""
+
+    records: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    shards: tuple[Shard, ...]
+
+
+class Labels(_Document):
+    """Distribution of the stored labels, after scaling."""
+
+    min: float
+    max: float
+    mean: float
+    std: float = Field(ge=0, description="population standard deviation")
+    histogram: dict[Literal["edges", "counts"], tuple[float, ...]]
+    scale: str = Field(description="the label_scale setting")
+    source_min: float | None = Field(description="score that became 0; null when scores are stored as they are")
+    source_max: float | None = Field(description="score that became 1; null when scores are stored as they are")
+
+
+class Images(_Document):
+    """Quantiles (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1) over the stored images."""
+
+    quantiles: tuple[float, ...]
+    width: tuple[float, ...] = Field(description="px")
+    height: tuple[float, ...] = Field(description="px")
+    bytes: tuple[float, ...] = Field(description="of the JPEG")
+    total_pixels: int = Field(ge=0, description="sum of width x height; x 3 is what uint8 tensors would take, bytes")
+
+
+class Reuse(_Document):
+    """How much of the version was there before."""
+
+    shards_total: int = Field(ge=0)
+    shards_built: int = Field(ge=0)
+    shards_reused: int = Field(ge=0)
+
+
+class Validation(_Document):
+    """What reading the shards back found."""
+
+    records: int = Field(ge=0)
+    decoded: int = Field(ge=0)
+    failures: Literal[0] = 0
+
+
+class GateResult(_Document):
+    """One gate that the version passed."""
+
+    name: str
+    measured: float
+    limit: float
+
+
+class Manifest(_Document):
+    """A published version: its content, how it was made, and how it was checked."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    dataset: str = Field(description="URL that it was published under")
+    version: str
+    parent: str | None = Field(description="the version before it")
+    created_at: AwareDatetime = Field(description="when its build was planned")
+    source: Source
+    settings: dict[str, Any]
+    settings_digest: str
+    software: dict[str, str]
+    features: dict[str, dict[str, Any]]
+    accounting: Accounting
+    rejects: dict[RejectReason, int] = Field(description="photos and label rows left out, by reason")
+    transforms: dict[str, int] = Field(description="records whose pixels or bytes were changed, by transform")
+    splits: dict[str, Split]
+    labels: Labels
+    images: Images
+    reuse: Reuse
+    gates: tuple[GateResult, ...]
+    validation: Validation
+    fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="sha256 over the recipes, in order: equal content, equal fingerprint")
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        records = sum(split.records for split in self.splits.values())
+        left_out = self.accounting.rejected + self.accounting.unmatched
+        if sum(self.rejects.values()) != left_out:
+            raise ValueError(f"rejects by reason add up to {sum(self.rejects.values())}, not {left_out}")
+        for name, count in (("validated", self.validation.records), ("decoded", self.validation.decoded), ("in splits", records)):
+            if count != self.accounting.converted:
+                raise ValueError(f"{count} records {name}, but {self.accounting.converted} photos converted")
+        return self
+
+    @property
+    def records(self) -> int:
+        """Records in all splits."""
+        return self.accounting.converted
+
+    @property
+    def bytes(self) -> int:
+        """Size of all shards, bytes."""
+        return sum(split.bytes for split in self.splits.values())
+
+
+class LatestPointer(_Document):
+    """LATEST.json: which version readers should take."""
+
+    version: str
+    manifest: str = Field(description="key relative to the dataset")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")
+
+
+def shard_key(digest: str, suffix: str) -> str:
+    """Return the key of a shard's file: `.tfrecord`, `.json` (its result) or `.validated.json` (the verdict).
+
+    The digest's first two hex digits spread shards over 256 prefixes, since S3 limits requests per prefix.
+    """
+    return f"shards/{digest[:2]}/{digest}{suffix}"
+
+
+def version_key(version: str, name: str) -> str:
+    """Return the key of a file that belongs to one version."""
+    return f"versions/{version}/{name}"
+
+
+def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
+    """Return LATEST and its ETag, or None where nothing was ever published.
+
+    Raises:
+        IntegrityError: LATEST is there but cannot be read.
+    """
+    try:
+        stored = dataset.get(LATEST_KEY)
+    except ObjectMissingError:
+        return None
+    try:
+        return LatestPointer.model_validate_json(bytes(stored.data)), stored.etag
+    except ValueError as error:
+        raise IntegrityError(f"{dataset.url_of(LATEST_KEY)} is not a pointer to a version: {error}") from error
+
+
+def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
+    """Return the manifest of a version, by default the one that LATEST names.
+
+    Raises:
+        NoSuchVersionError: nothing is published there, or not this version.
+        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
+    """
+    latest = read_latest(dataset)
+    if version is None:
+        if latest is None:
+            raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
+        version = latest[0].version
+    key = version_key(version, "manifest.json")
+    try:
+        data = bytes(dataset.get(key).data)
+    except ObjectMissingError as error:
+        raise NoSuchVersionError(
+            f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
+        ) from error
+    if latest is not None and latest[0].version == version and hashlib.sha256(data).hexdigest() != latest[0].sha256:
+        raise IntegrityError(f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it")
+    try:
+        return Manifest.model_validate_json(data)
+    except ValueError as error:
+        raise IntegrityError(f"{dataset.url_of(key)} is not a manifest of schema version {SCHEMA_VERSION}: {error}") from error

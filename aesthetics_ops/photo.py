@@ -1,0 +1,393 @@
+"""Turn one photo's bytes into the JPEG that training reads, or say why not.
+
+In: the bytes of a file, whatever it is.  Out: `Converted | Rejected`.
+Pure: no clock, no network, no randomness; equal bytes and settings give equal bytes.  Thread-safe; the codecs release
+the interpreter's lock.  Nothing is printed or logged: a decoder's words stand in the reject's detail.
+
+A clean JPEG is checked by a strict decode of its gray picture at 1/8 size and stored with its coded data untouched.
+Everything else is decoded, brought to 8-bit sRGB the right way up, scaled if asked, and encoded.  What counts as
+clean, and where harmless ends and corrupt begins: docs/pixels.md.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from aesthetics_ops.colour import ProfileVerdict, judge_profile
+from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse_size
+from aesthetics_ops.jpeg import JpegHeader, read_jpeg_header
+from aesthetics_ops.rejects import Rejected, RejectReason
+from aesthetics_ops.settings import PixelSettings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["CONVERTER_VERSION", "Converted", "Transform", "convert_photo"]
+
+CONVERTER_VERSION: Final = 1
+"""Part of every shard's recipe; raise it when any output byte can change."""
+
+Pixels = NDArray[np.uint8]
+
+_STORABLE_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive; Huffman coded
+_DECODABLE_FRAMES: Final = _STORABLE_FRAMES | {0xC9, 0xCA}  # arithmetic coded too
+_STORABLE_COLOURS: Final = frozenset({"Gray", "YCbCr"})
+_CMYK_COLOURS: Final = frozenset({"CMYK", "YCCK"})
+_DECODER_COLOURS: Final = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # BGR for the others
+_LOOK_BEHIND_BYTES: Final = 256  # a second picture may stand behind padding
+_MOST_SCANS: Final = 200  # a progressive photo has about ten; thousands keep a decoder busy for minutes
+_LARGEST_SIDE_PX: Final = 65_500  # of a JPEG, in every libjpeg
+_REDUCTIONS: Final = (8, 4, 2)
+_AREA_BELOW_SCALE: Final = 0.6  # INTER_AREA below, INTER_CUBIC from here on (docs/pixels.md)
+_COSINES: Final = 11  # rows of the cosine transform that hold the 64 lowest frequencies
+_HASH_GRID: Final = 32
+_HASH_NEEDS_PX: Final = 24  # enough to see the highest of these frequencies
+_COSINE_UNIT: Final = 128
+_HASH_BITS: Final = 64
+_FLAT: Final = 2  # levels of 255: a photo whose strongest wave is weaker has no structure
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A photo that becomes a record.
+
+    Attributes:
+        jpeg: 8-bit gray or YCbCr JPEG in sRGB, with no orientation to obey.
+        height_px: of `jpeg`, 1 to 65,500.
+        width_px: of `jpeg`, 1 to 65,500.
+        transforms: values of `Transform`, sorted; empty when `jpeg` is the source, byte for byte.
+        phash: perceptual hash, 64 bits; near copies differ in few of them.  0 when the photo has no structure:
+            it is then like no other.
+    """
+
+    jpeg: bytes
+    height_px: int
+    width_px: int
+    transforms: tuple[str, ...]
+    phash: int
+
+
+def convert_photo(source: bytes | memoryview, pixels: PixelSettings) -> Converted | Rejected:
+    """Make the canonical JPEG of one photo.
+
+    Args:
+        source: the whole file; any bytes at all.
+        pixels: what is asked for.
+
+    Returns:
+        The photo, or the reason why it cannot be one: `empty`, `not_an_image`, `unsupported_format`, `corrupt` or
+        `too_large`.
+
+    Raises:
+        MemoryError: the machine has less memory than a photo of `max_pixels` needs.
+    """
+    data = bytes(source)
+    try:
+        kind = recognise(data)
+        return _convert_jpeg(data, pixels) if kind is Format.JPEG else _convert_other(data, kind, pixels)
+    except Refusal as refusal:
+        return refusal.rejected
+
+
+def _convert_jpeg(data: bytes, pixels: PixelSettings) -> Converted:
+    header = read_jpeg_header(data)
+    if header.problem is None:  # from here on only what would be stored: broken metadata must not condemn whole pixels
+        data = header.canonical
+    colour = _check_header(data, header, pixels.max_pixels)
+    if colour is None:
+        return _convert_other(data, Format.JPEG, pixels)
+    profile = _judge(header.icc, colour)
+    transforms = set()
+    if profile is ProfileVerdict.UNUSABLE:
+        transforms.add(Transform.ICC_IGNORED)
+    if bytes(header.trailing[:_LOOK_BEHIND_BYTES]).lstrip(b"\0").startswith(b"\xff\xd8"):
+        transforms.add(Transform.FIRST_FRAME)
+    if _may_keep(header, colour, profile, pixels):
+        return _keep(data, header, transforms)
+    sides = (header.frame.height_px, header.frame.width_px)
+    array = _decode_strictly(data, header, _DECODER_COLOURS.get(colour, "BGR"), _reduction(sides, pixels.max_side_px))
+    if profile is ProfileVerdict.FOREIGN or colour in _CMYK_COLOURS:
+        array = _in_srgb(array, header.icc, transforms)
+    return _finish(array, sides, header.orientation, transforms, pixels)
+
+
+def _convert_other(data: bytes, kind: Format, pixels: PixelSettings) -> Converted:
+    from aesthetics_ops.decoding import decode_image
+
+    decoded = decode_image(data, kind, pixels.max_pixels)
+    array = _array(decoded.image)
+    return _finish(array, (array.shape[0], array.shape[1]), decoded.orientation, decoded.transforms, pixels)
+
+
+def _check_header(data: bytes, header: JpegHeader, max_pixels: int) -> str | None:
+    """Refuse what the header alone gives away, before memory is taken for it.
+
+    Returns:
+        The decoder's name for the colour space: `Gray`, `YCbCr`, `RGB`, `CMYK` or `YCCK`; None for a whole
+        JPEG whose chroma sampling it does not know.
+
+    Raises:
+        Refusal: `corrupt`, `too_large` or `unsupported_format`.
+    """
+    frame = header.frame
+    answer, words = _ask_decoder(data)
+    if not frame.marker:
+        raise Refusal(RejectReason.CORRUPT, _reason(words, header))
+    refuse_size(frame.height_px, frame.width_px, max_pixels)
+    if frame.marker not in _DECODABLE_FRAMES or frame.precision_bits != 8:
+        coding = f"frame type 0x{frame.marker:02X} with {frame.precision_bits} bits per sample"
+        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"jpeg: no decoder for {coding}")
+    blocks = -(-frame.height_px // 8) * -(-frame.width_px // 8)
+    if frame.marker in _STORABLE_FRAMES and blocks > 8 * len(data):  # Huffman coding spends a bit on each at least
+        size = f"{frame.width_px} x {frame.height_px} px"
+        raise Refusal(RejectReason.CORRUPT, f"jpeg: declares {size}, which {len(data)} bytes cannot hold")
+    if header.scans > _MOST_SCANS:
+        raise Refusal(RejectReason.CORRUPT, f"jpeg: {header.scans} scans, more than {_MOST_SCANS}")
+    if answer is None:
+        if "subsampling" in words and header.problem is None:
+            return None
+        raise Refusal(RejectReason.CORRUPT, _reason(words, header))
+    height_px, width_px, colour, _ = answer
+    if (height_px, width_px) != (frame.height_px, frame.width_px):
+        raise Refusal(RejectReason.CORRUPT, f"jpeg: the decoder finds {width_px} x {height_px} px; {header.problem}")
+    return str(colour)
+
+
+def _ask_decoder(data: bytes) -> tuple[tuple[int, int, str, str] | None, str]:
+    """Return the decoder's height, width, colours and sampling, or else its words; takes no memory for pixels."""
+    try:
+        return simplejpeg.decode_jpeg_header(data), ""
+    except ValueError as error:
+        return None, str(error)
+    except KeyError:  # a colour space or sampling that simplejpeg has no name for
+        return None, "subsampling or colour space without a name"
+
+
+def _judge(icc: bytes | None, colour: str) -> ProfileVerdict:
+    if icc is None:
+        return ProfileVerdict.SRGB
+    return judge_profile(icc, "CMYK" if colour in _CMYK_COLOURS else {"Gray": "L"}.get(colour, "RGB"))
+
+
+def _may_keep(header: JpegHeader, colour: str, profile: ProfileVerdict, pixels: PixelSettings) -> bool:
+    frame = header.frame
+    return (
+        pixels.encoding == "keep"
+        and frame.marker in _STORABLE_FRAMES
+        and colour in _STORABLE_COLOURS
+        and header.orientation == 1
+        and profile is not ProfileVerdict.FOREIGN
+        and (pixels.max_side_px is None or max(frame.height_px, frame.width_px) <= pixels.max_side_px)
+    )
+
+
+def _keep(data: bytes, header: JpegHeader, transforms: set[Transform]) -> Converted:
+    """Store the coded data as it is, once a strict decode of the small gray picture finds no fault in it."""
+    sides = (header.frame.height_px, header.frame.width_px)
+    gray = _decode_strictly(data, header, "GRAY", _hash_reduction(sides))
+    if header.metadata_bytes:
+        transforms.add(Transform.METADATA_DROPPED)
+    if header.trailing:
+        transforms.add(Transform.TRAILING_DROPPED)
+    return Converted(data, *sides, _names(transforms), _perceptual_hash(gray))
+
+
+def _decode_strictly(data: bytes, header: JpegHeader, colours: str, factor: int) -> Pixels:
+    """Decode at 1/factor of the size; any warning of libjpeg's is a refusal.
+
+    Returns:
+        (height, width) for GRAY, (height, width, 3) for BGR, (height, width, 4) for CMYK as stored; uint8.
+
+    Raises:
+        Refusal: `corrupt`, with the decoder's words where it has any.
+    """
+    height_px, width_px = -(-header.frame.height_px // factor), -(-header.frame.width_px // factor)
+    try:
+        array = simplejpeg.decode_jpeg(
+            data, colours, min_height=height_px, min_width=width_px, min_factor=factor, strict=True
+        )
+    except ValueError as error:
+        raise Refusal(RejectReason.CORRUPT, _reason(str(error), header)) from error
+    if header.problem:
+        raise Refusal(RejectReason.CORRUPT, f"jpeg: {header.problem}")
+    decoded: Pixels = array[:, :, 0] if colours == "GRAY" else array
+    return decoded
+
+
+def _reason(words: str, header: JpegHeader) -> str:
+    return "jpeg: " + "; ".join(part for part in (words, header.problem) if part)
+
+
+def _reduction(sides: tuple[int, int], max_side_px: int | None) -> int:
+    """Choose how far the decoder itself may scale down: what is left has twice the wanted side at least."""
+    if max_side_px is None:
+        return 1
+    return next((factor for factor in _REDUCTIONS if max(sides) >= 2 * factor * max_side_px), 1)
+
+
+def _hash_reduction(sides: tuple[int, int]) -> int:
+    return next((factor for factor in _REDUCTIONS if min(sides) >= factor * _HASH_NEEDS_PX), 1)
+
+
+def _in_srgb(array: Pixels, icc: bytes | None, transforms: set[Transform]) -> Pixels:
+    """Convert a JPEG's pixels by its profile, or without one from CMYK.
+
+    Args:
+        array: gray (height, width), BGR (height, width, 3), or CMYK (height, width, 4), where 255 means no ink as
+            Adobe has it and every viewer takes it.
+        icc: the profile.
+        transforms: takes what was done.
+    """
+    import PIL.Image
+
+    from aesthetics_ops.decoding import Decoded, finish_colours
+
+    if array.ndim == 2:
+        image = PIL.Image.fromarray(array)
+    elif array.shape[2] == 4:
+        image = PIL.Image.fromarray(255 - array, "CMYK")
+    else:
+        image = PIL.Image.fromarray(_opencv().cvtColor(array, _opencv().COLOR_BGR2RGB))
+    decoded = finish_colours(Decoded(image, icc=icc, transforms=transforms))
+    return _array(decoded.image)
+
+
+def _array(image: "Image") -> Pixels:
+    """Return Pillow's `L` as (height, width) and its `RGB` as BGR (height, width, 3), uint8."""
+    array = np.asarray(image)
+    return array if array.ndim == 2 else _opencv().cvtColor(array, _opencv().COLOR_RGB2BGR)
+
+
+def _finish(
+    array: Pixels, sides: tuple[int, int], orientation: int, transforms: set[Transform], pixels: PixelSettings
+) -> Converted:
+    """Scale, turn and encode.
+
+    Args:
+        array: gray or BGR, sRGB; may be a reduced decode when scaling is due.
+        sides: height and width of the source, px.
+        orientation: EXIF orientation to apply, 1 to 8.
+        transforms: what was done so far.
+        pixels: what is asked for.
+
+    Raises:
+        Refusal: `too_large` for what no JPEG can hold.
+    """
+    cv2 = _opencv()
+    height_px, width_px = _fitting(sides, pixels.max_side_px)
+    if max(height_px, width_px) > _LARGEST_SIDE_PX:
+        raise Refusal(
+            RejectReason.TOO_LARGE,
+            f"{width_px} x {height_px} px; a JPEG holds {_LARGEST_SIDE_PX:,} px a side, so set max_side_px",
+        )
+    if (height_px, width_px) != sides:
+        scale = max(height_px, width_px) / max(array.shape[:2])
+        method = cv2.INTER_AREA if scale < _AREA_BELOW_SCALE else cv2.INTER_CUBIC
+        array = cv2.resize(array, (width_px, height_px), interpolation=method)
+        transforms.add(Transform.RESIZED)
+    if orientation != 1:
+        array = _turned(array, orientation)
+        transforms.add(Transform.ORIENTED)
+    transforms.add(Transform.REENCODED)
+    options = (cv2.IMWRITE_JPEG_QUALITY, pixels.quality)
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
+    _, encoded = cv2.imencode(".jpg", array, (*options, *sampling))
+    names = _names(transforms)
+    return Converted(encoded.tobytes(), array.shape[0], array.shape[1], names, _perceptual_hash(_small_gray(array)))
+
+
+def _names(transforms: set[Transform]) -> tuple[str, ...]:
+    return tuple(sorted(transform.value for transform in transforms))
+
+
+def _fitting(sides: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
+    """Return height and width scaled so that the longer is `max_side_px`; never enlarged, never below 1 px."""
+    if max_side_px is None or max(sides) <= max_side_px:
+        return sides
+    scale = max_side_px / max(sides)
+    return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
+
+
+def _turned(array: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation, so that the picture is the right way up.
+
+    Source:
+        EXIF 2.32 (CIPA DC-008), section 4.6.4, tag 274.
+    """
+    cv2 = _opencv()
+    if orientation in {5, 7}:
+        array = cv2.transpose(array)
+    match orientation:
+        case 2:
+            return cv2.flip(array, 1)  # type: ignore[no-any-return]
+        case 3 | 7:
+            return cv2.rotate(array, cv2.ROTATE_180)  # type: ignore[no-any-return]
+        case 4:
+            return cv2.flip(array, 0)  # type: ignore[no-any-return]
+        case 6:
+            return cv2.rotate(array, cv2.ROTATE_90_CLOCKWISE)  # type: ignore[no-any-return]
+        case 8:
+            return cv2.rotate(array, cv2.ROTATE_90_COUNTERCLOCKWISE)  # type: ignore[no-any-return]
+        case _:
+            return array
+
+
+def _small_gray(array: Pixels) -> Pixels:
+    """Make of decoded pixels what the strict check of a kept JPEG decodes: gray, at up to 1/8 of the size."""
+    cv2 = _opencv()
+    gray = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2GRAY)
+    factor = _hash_reduction((gray.shape[0], gray.shape[1]))
+    size = (-(-gray.shape[1] // factor), -(-gray.shape[0] // factor))
+    return gray if factor == 1 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _perceptual_hash(gray: Pixels) -> int:
+    """Hash what a photo looks like: the signs, against their median, of its 64 lowest frequencies.
+
+    All numbers are integers that a float64 holds exactly, so every machine finds the same bits.
+
+    Args:
+        gray: (height, width), uint8; the photo at any size.
+    """
+    height, width = gray.shape
+    waves = _waves(height) @ gray.astype(np.float64) @ _waves(width).T
+    flat = _FLAT * _COSINE_UNIT**2 * _HASH_GRID**2 * height * width / _HASH_GRID
+    strengths = waves[_frequencies()]
+    if np.abs(strengths).max() < flat:
+        return 0
+    bits = np.packbits(strengths > np.sort(strengths)[_HASH_BITS // 2 - 1])
+    return int.from_bytes(bits.tobytes(), "big")
+
+
+@lru_cache(maxsize=4096)
+def _waves(length: int) -> NDArray[np.float64]:
+    """Return the cosine transform of `length` pixels averaged into 32 cells, shape (11, length), integers."""
+    edges = np.arange(_HASH_GRID + 1) * length
+    pixels = np.arange(length + 1) * _HASH_GRID
+    overlap = np.minimum(edges[1:, None], pixels[None, 1:]) - np.maximum(edges[:-1, None], pixels[None, :-1])
+    angles = np.pi / _HASH_GRID * np.outer(np.arange(_COSINES), np.arange(_HASH_GRID) + 0.5)
+    waves: NDArray[np.float64] = np.rint(_COSINE_UNIT * np.cos(angles)) @ np.maximum(overlap, 0)
+    waves.setflags(write=False)
+    return waves
+
+
+@cache
+def _frequencies() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of the 64 lowest frequencies, the mean left out."""
+    every = sorted(np.ndindex(_COSINES, _COSINES), key=lambda place: (sum(place), place))
+    rows, columns = zip(*every[1 : _HASH_BITS + 1], strict=True)
+    return np.array(rows), np.array(columns)
+
+
+@cache
+def _opencv() -> ModuleType:
+    """Import OpenCV for the first photo that needs it; each call of ours works in one thread."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    return cv2

@@ -1,0 +1,43 @@
+"""Why a photo or a label row was left out: the closed list of reasons, and the record of one such decision."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["RejectReason", "Rejected"]
+
+
+class RejectReason(StrEnum):
+    """The reason that stands in `rejects.parquet` and is counted in the manifest."""
+
+    # decided while planning, from names and scores alone
+    NOT_A_PHOTO = "not_a_photo"  # a suffix that no image format has
+    UNLABELLED = "unlabelled"  # no label row names the photo
+    EXCLUDED = "excluded"  # AVA: carries an excluded tag or belongs to an excluded challenge
+    LABEL_INVALID = "label_invalid"  # score missing, not a number, without votes, out of range, or contradictory
+    DUPLICATE_ID = "duplicate_id"  # another photo, earlier in key order, has the same id
+    DUPLICATE_PHOTO = "duplicate_photo"  # another photo, earlier in id order, has the same ETag and size
+    LABEL_WITHOUT_PHOTO = "label_without_photo"  # a label row, not a photo: nothing listed has its name
+
+    # decided from the photo's bytes
+    EMPTY = "empty"  # no bytes
+    NOT_AN_IMAGE = "not_an_image"  # the content is of no known image format
+    UNSUPPORTED_FORMAT = "unsupported_format"  # an image or document format that is not decoded here
+    CORRUPT = "corrupt"  # the decoder reports damage
+    TOO_LARGE = "too_large"  # more pixels or bytes than the settings allow
+
+    # decided by the store, after planning
+    SOURCE_MISSING = "source_missing"  # listed, but gone when it was read
+    SOURCE_CHANGED = "source_changed"  # listed, but another object when it was read
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A photo that does not become a record.
+
+    Attributes:
+        reason: the class of the decision.
+        detail: what exactly was found, in words for a person; the decoder's own words where there are any.
+    """
+
+    reason: RejectReason
+    detail: str

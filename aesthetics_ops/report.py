@@ -1,0 +1,571 @@
+"""The page that shows a version to a person: `report.html`, one file without scripts or anything to load.
+
+In: manifests, records, rejects, and the stores that thumbnails are read from.  Out: HTML text of bounded size.
+Promised: equal input gives equal bytes; which photos are shown is decided by a hash of their ids; a photo that cannot
+be fetched or decoded is left out and named so on the page, it never fails the caller.
+"""
+
+import base64
+import hashlib
+import heapq
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from aesthetics_ops.errors import AestheticsOpsError
+from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse_size
+from aesthetics_ops.jpeg import read_jpeg_header
+from aesthetics_ops.manifest import SPLITS, GateResult, Manifest, version_key
+from aesthetics_ops.plots import image_plots, score_histograms, size_in_words, weight_plot
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.store import Store
+from aesthetics_ops.tfrecord import decode_example, read_framed
+
+__all__ = ["REASONS_IN_WORDS", "TRANSFORMS_IN_WORDS", "render_report"]
+
+REASONS_IN_WORDS: Final[Mapping[str, str]] = {
+    RejectReason.NOT_A_PHOTO: "The name ends in a suffix that no image format has, so the file was not read.",
+    RejectReason.UNLABELLED: "No row of the score file names this photo.",
+    RejectReason.EXCLUDED: "The settings leave out a tag or challenge that this photo belongs to.",
+    RejectReason.LABEL_INVALID: "Its score is missing, is no number, has no votes, is out of range, or contradicts itself.",
+    RejectReason.DUPLICATE_ID: "Another photo, earlier in the order of keys, has the same id.",
+    RejectReason.DUPLICATE_PHOTO: "Another photo has exactly the same bytes; the one whose id comes first was kept.",
+    RejectReason.LABEL_WITHOUT_PHOTO: "A row of the score file, not a photo: no object under the photos prefix has its name.",
+    RejectReason.EMPTY: "The object has no bytes.",
+    RejectReason.NOT_AN_IMAGE: "The content is of no known image format, whatever the name says.",
+    RejectReason.UNSUPPORTED_FORMAT: "An image or a document, but of a format that is not decoded here.",
+    RejectReason.CORRUPT: "The decoder reports damage: cut off, overwritten, or not what its header declares.",
+    RejectReason.TOO_LARGE: "More pixels or bytes than the settings allow.",
+    RejectReason.SOURCE_MISSING: "It was listed, but gone when it was to be read.",
+    RejectReason.SOURCE_CHANGED: "It was listed, but replaced before it was read; the next build takes the new one.",
+}
+TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
+    Transform.METADATA_DROPPED: "EXIF with its GPS place, XMP, comments and thumbnails removed; the coded picture is the source's.",
+    Transform.TRAILING_DROPPED: "Bytes after the end of the JPEG removed.",
+    Transform.FIRST_FRAME: "The source holds more than one picture; the first was taken.",
+    Transform.REENCODED: "The stored JPEG was encoded by the build.",
+    Transform.ORIENTED: "Turned or mirrored, as the source's orientation tag asks.",
+    Transform.RESIZED: "Scaled down to the longest side that the settings allow.",
+    Transform.ICC_TO_SRGB: "Colours converted to sRGB from the embedded profile.",
+    Transform.ICC_IGNORED: "The embedded profile is broken or of another kind; colours taken as sRGB.",
+    Transform.CMYK_TO_RGB: "Converted from print colours (CMYK).",
+    Transform.PALETTE_TO_RGB: "Converted from a palette.",
+    Transform.ALPHA_OVER_WHITE: "Transparent parts laid over white.",
+    Transform.DEPTH_TO_8BIT: "Reduced to 8 bits per sample.",
+}
+
+_DECILES: Final = 10
+_PHOTOS_PER_DECILE: Final = 6
+_EXAMPLES_PER_REASON: Final = 4
+_THUMBNAIL_SIDE_PX: Final = 160
+_THUMBNAIL_QUALITY: Final = 75
+_MOST_THUMBNAIL_BYTES: Final = 1_700_000  # in all, before base64 adds a third
+_MOST_PIXELS: Final = 50_000_000  # of a photo that a thumbnail is made of
+_MOST_SCANS: Final = 100  # a progressive photo has about ten; each costs a pass over all pixels
+_MOST_PHOTO_BYTES: Final = 16 << 20  # the same
+_MOST_FETCHED_BYTES: Final = 128 << 20  # for each of the two sets of thumbnails
+_FETCHES: Final = 8
+_MOST_TEXT: Final = 400  # characters of any one text that the page did not write itself
+# The photo is not worth fetching: there is nothing to see, or nothing to read.
+_NEVER_SEEN: Final = (
+    RejectReason.NOT_A_PHOTO,
+    RejectReason.EMPTY,
+    RejectReason.NOT_AN_IMAGE,
+    RejectReason.SOURCE_MISSING,
+)
+_ABBREVIATIONS: Final = {"icc": "ICC", "srgb": "sRGB", "rgb": "RGB", "cmyk": "CMYK"}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Thumbnail:
+    """A small picture, or why there is none.
+
+    Attributes:
+        uri: a `data:` URI; empty when there is none.
+        width_px, height_px: of the picture; 0 when there is none.
+        missing: why there is none; empty when there is one.
+    """
+
+    uri: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """A photo of the contact sheet."""
+
+    id: str
+    key: str
+    score: float
+    width_px: int
+    height_px: int
+    thumbnail: _Thumbnail
+
+
+@dataclass(frozen=True, slots=True)
+class _Decile:
+    """A tenth of the photos, by score; `number` 1 holds the lowest scores."""
+
+    number: int
+    low: float
+    high: float
+    records: int
+    photos: tuple[_Photo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A photo, or a label row, that was left out."""
+
+    name: str
+    detail: str
+    thumbnail: _Thumbnail
+
+
+@dataclass(frozen=True, slots=True)
+class _RejectGroup:
+    """All that was left out for one reason; `before` counts the parent's, None without a parent."""
+
+    reason: str
+    words: str
+    count: int
+    examples: tuple[_Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One number now and in the parent version, in words; `is_part` where it is a part of the one above."""
+
+    name: str
+    now: str
+    before: str
+    change: str
+    is_part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """How photos came and went since the parent version."""
+
+    added: int
+    removed: int
+    replaced: int
+    rescored: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One setting in words; `before` is the parent's value where it differs."""
+
+    section: str
+    name: str
+    title: str
+    value: str
+    is_default: bool
+    before: str | None
+
+
+def render_report(
+    manifest: Manifest, parent: Manifest | None, records: pa.Table, rejects: pa.Table, *, dataset: Store, photos: Store
+) -> str:
+    """Return the page.
+
+    Args:
+        manifest: of the version.
+        parent: of the version before it.
+        records: rows of RECORDS_SCHEMA, all of the version; at least one.
+        rejects: rows of REJECTS_SCHEMA, all of the version.
+        dataset: where the shards and the parent's records lie.
+        photos: where the rejected photos lie.
+    """
+    score = _score_words(manifest)
+    old = _parent_records(dataset, parent) if parent else None
+    budget = _Budget(_MOST_THUMBNAIL_BYTES)
+    score_plots, score_bins = score_histograms(records, old, score)
+    return _template(score).render(
+        manifest=manifest,
+        parent=parent,
+        parent_is_read=old is not None,
+        moves=_moves(records, old) if old is not None else None,
+        changes=_changes(manifest, parent, score) if parent else (),
+        split_names=SPLITS,
+        score_plots=score_plots,
+        score_bins=score_bins,
+        deciles=_contact_sheet(records, dataset, budget),
+        image_plots=image_plots(records),
+        weights=_weights(manifest),
+        weight_plot=weight_plot([(name, size) for name, size, _ in _weights(manifest)]),
+        split_scores=_split_scores(records),
+        reject_groups=_reject_groups(manifest, rejects, photos, budget),
+        settings=_settings(manifest, parent),
+        software=_software(manifest, parent),
+    )
+
+
+def _template(score: Callable[[float], str]) -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("aesthetics_ops"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": "{:,}".format,
+        "gate_value": _gate_value,
+        "is_passed": _is_passed,
+        "score": score,
+        "setting_title": lambda name: _field(name)[2],
+        "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
+        "share": _share_in_words,
+        "short": _short,
+        "size": size_in_words,
+        "transform_words": lambda name: TRANSFORMS_IN_WORDS.get(name, ""),
+        "words": _name_in_words,
+    }
+    return environment.get_template("report.html.jinja")
+
+
+# numbers in words
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}… ({len(text):,} characters)"
+
+
+def _score_words(manifest: Manifest) -> Callable[[float], str]:
+    """Return how this version's scores are written: as many decimals as tell them apart, always the same number."""
+    spread = manifest.labels.max - manifest.labels.min
+    decimals = 2 if spread >= 1 or spread == 0 else min(9, 2 - math.floor(math.log10(spread)))
+    return f"{{:.{decimals}f}}".format
+
+
+def _name_in_words(name: str) -> str:
+    words = name.replace("_", " ")
+    return re.sub(r"\b(icc|srgb|rgb|cmyk)\b", lambda found: _ABBREVIATIONS[found[0]], words)
+
+
+def _share_in_words(part: float, whole: float = 1.0) -> str:
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f}%" if share in (0, 100) or 10 <= share < 99.5 else f"{share:.3g}%"
+
+
+def _gate_value(gate: GateResult, number: float) -> str:
+    return _share_in_words(number) if gate.name.endswith("_fraction") else f"{number:,.0f}"
+
+
+def _is_passed(gate: GateResult) -> bool:
+    return gate.measured >= gate.limit if gate.name.startswith("min_") else gate.measured <= gate.limit
+
+
+# what changed
+
+
+def _parent_records(dataset: Store, parent: Manifest) -> pa.Table | None:
+    """Return the parent's records, or None when they cannot be read: a page without them is better than none."""
+    key = version_key(parent.version, "records.parquet")
+    try:
+        data = dataset.get(key).data
+        return pq.read_table(pa.BufferReader(data), columns=["id", "etag", "split", "label"])
+    except (AestheticsOpsError, pa.ArrowException) as error:
+        _log.warning("report without a comparison of records: %s cannot be read: %s", dataset.url_of(key), error)
+        return None
+
+
+def _moves(records: pa.Table, old: pa.Table) -> _Moves:
+    with duckdb.connect() as db:
+        db.register("new_records", records.select(["id", "etag", "label"]))
+        db.register("old_records", old)
+        counts = db.sql("""
+            SELECT count(*) FILTER (o.id IS NULL), count(*) FILTER (n.id IS NULL),
+                count(*) FILTER (o.etag <> n.etag), count(*) FILTER (o.label <> n.label)
+            FROM new_records n FULL JOIN old_records o USING (id)""").fetchall()[0]
+    return _Moves(*counts)
+
+
+def _changes(manifest: Manifest, parent: Manifest, score: Callable[[float], str]) -> tuple[_Change, ...]:
+    def row(name: str, now: float, before: float, words: Callable[[float], str] = "{:,.0f}".format, *, is_part: bool = False) -> _Change:
+        change = words(abs(now - before))
+        if now != before:
+            change = ("+" if now > before else "−") + (change if change != words(0) else f"{abs(now - before):.2g}")
+        return _Change(name, words(now), words(before), change if now != before else "same", is_part)
+
+    def splits() -> Iterator[_Change]:
+        for name in SPLITS:
+            now, before = (version.splits[name].records if name in version.splits else 0 for version in (manifest, parent))
+            yield row(name, now, before, is_part=True)
+
+    def reasons() -> Iterator[_Change]:
+        for reason in RejectReason:
+            now, before = manifest.rejects.get(reason, 0), parent.rejects.get(reason, 0)
+            if (now or before) and reason is not RejectReason.LABEL_WITHOUT_PHOTO:
+                yield row(_name_in_words(reason), now, before, is_part=True)
+
+    return (
+        row("Records", manifest.records, parent.records),
+        *splits(),
+        row("Shards", manifest.reuse.shards_total, parent.reuse.shards_total),
+        row("Bytes in shards", manifest.bytes, parent.bytes, size_in_words),
+        row("Mean score", manifest.labels.mean, parent.labels.mean, score),
+        row("Standard deviation", manifest.labels.std, parent.labels.std, score),
+        row("Photos listed", manifest.accounting.listed, parent.accounting.listed),
+        row("Photos left out", manifest.accounting.rejected, parent.accounting.rejected),
+        *reasons(),
+        row("Rows in the score file", manifest.accounting.label_rows, parent.accounting.label_rows),
+        row("without a photo", manifest.accounting.unmatched, parent.accounting.unmatched, is_part=True),
+    )
+
+
+def _split_scores(records: pa.Table) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of each split that has records."""
+    found = {}
+    for split in SPLITS:
+        values = records.filter(pc.equal(records["split"], split))["label"].to_numpy().astype(np.float64)
+        if values.size:
+            found[split] = (float(values.mean()), float(values.std()))
+    return found
+
+
+def _weights(manifest: Manifest) -> tuple[tuple[str, int, float], ...]:
+    """Return name, bytes and multiple of the dataset, for the three forms that the same photos could have."""
+    sizes = (
+        ("Raw photos, as listed", manifest.source.bytes),
+        ("The same records as uint8 tensors", manifest.images.total_pixels * 3),
+        ("This dataset", manifest.bytes),
+    )
+    return tuple((name, size, size / manifest.bytes) for name, size in sizes)
+
+
+# thumbnails
+
+
+class _Budget:
+    """What is left of the page's room for pictures."""
+
+    def __init__(self, room_bytes: int) -> None:
+        self.left_bytes = room_bytes
+
+    def thumbnail(self, photo: bytes | str) -> _Thumbnail:
+        """Make a thumbnail of a photo, unless it is a reason why there is none, or the room is used up."""
+        if isinstance(photo, str):
+            return _Thumbnail(missing=photo)
+        if self.left_bytes <= 0:
+            return _Thumbnail(missing="no room left on this page")
+        found = _shrink(photo)
+        if found is None:
+            return _Thumbnail(missing="does not decode")
+        jpeg, width_px, height_px = found
+        self.left_bytes -= len(jpeg)
+        return _Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", width_px, height_px)
+
+
+def _shrink(photo: bytes) -> tuple[bytes, int, int] | None:
+    """Return a small JPEG of a photo with its width and height, or None when it does not decode."""
+    import cv2
+
+    try:
+        pixels = _decode(photo)
+        if pixels is None:
+            return None
+        scale = _THUMBNAIL_SIDE_PX / max(pixels.shape[:2])
+        if scale < 1:
+            height_px, width_px = (max(1, round(side * scale)) for side in pixels.shape[:2])
+            pixels = cv2.resize(pixels, (width_px, height_px), interpolation=cv2.INTER_AREA)
+        done, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _THUMBNAIL_QUALITY])
+    except cv2.error:
+        return None
+    return (jpeg.tobytes(), pixels.shape[1], pixels.shape[0]) if done else None
+
+
+def _decode(photo: bytes) -> Any:
+    """Decode a photo to BGR, damaged JPEGs as far as they go; never one with more pixels than a thumbnail is worth."""
+    import cv2
+    import simplejpeg
+
+    from aesthetics_ops.decoding import decode_image, finish_colours
+
+    try:
+        kind = recognise(photo)
+        if kind is not Format.JPEG:
+            image = finish_colours(decode_image(photo, kind, _MOST_PIXELS)).image
+            return np.asarray(image.convert("RGB"))[:, :, ::-1]
+        header = read_jpeg_header(photo)
+        refuse_size(header.frame.height_px, header.frame.width_px, _MOST_PIXELS)
+    except Refusal:
+        return None
+    if header.scans > _MOST_SCANS:
+        return None
+    longest = max(header.frame.height_px, header.frame.width_px)
+    modes = (
+        (8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2), (1, cv2.IMREAD_COLOR),
+    )  # fmt: skip
+    mode = next(mode for divisor, mode in modes if divisor == 1 or longest >= divisor * 1.5 * _THUMBNAIL_SIDE_PX)
+    pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), mode)
+    if pixels is not None:
+        return pixels
+    try:
+        return simplejpeg.decode_jpeg(
+            photo, colorspace="BGR", strict=False, min_height=_THUMBNAIL_SIDE_PX, min_width=_THUMBNAIL_SIDE_PX
+        )
+    except ValueError:
+        return None
+
+
+def _fetch_all(wanted: Iterable[tuple[int, Callable[[], bytes | memoryview]]]) -> Iterator[bytes | str]:
+    """Fetch photos, a few at a time; yield each one's bytes, or why it was not fetched, in order.
+
+    Args:
+        wanted: size in bytes, and how to get it.
+    """
+
+    def fetch(get: Callable[[], bytes | memoryview] | None) -> bytes | str:
+        if get is None:
+            return "too large to fetch for this page"
+        try:
+            return bytes(get())
+        except AestheticsOpsError as error:
+            _log.warning("report without a thumbnail: %s", error)
+            return "could not be read from the store"
+
+    allowed = []
+    left_bytes = _MOST_FETCHED_BYTES
+    for size_bytes, get in wanted:
+        fits = size_bytes <= min(left_bytes, _MOST_PHOTO_BYTES)
+        left_bytes -= size_bytes if fits else 0
+        allowed.append(get if fits else None)
+    with ThreadPoolExecutor(_FETCHES, thread_name_prefix="thumbnail") as pool:
+        yield from pool.map(fetch, allowed)
+
+
+def _rank(text: str) -> bytes:
+    """Return where a text stands in an order that is random, yet always the same."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def _contact_sheet(records: pa.Table, dataset: Store, budget: _Budget) -> tuple[_Decile, ...]:
+    """Return photos of every tenth of the scores: the same ones in each version that has them in that tenth."""
+    ids = records["id"].to_pylist()
+    scores = records["label"].to_numpy()
+    order = np.argsort(scores, kind="stable")
+    tenths = [tenth for tenth in np.array_split(order, min(_DECILES, len(ids))) if tenth.size]
+    chosen = [heapq.nsmallest(_PHOTOS_PER_DECILE, tenth.tolist(), key=lambda row: _rank(ids[row])) for tenth in tenths]
+    in_order = [sorted(picked, key=lambda row: (scores[row], _rank(ids[row]))) for picked in chosen]
+    # one photo of each tenth before the second of any, so that a limit is shared
+    turns = [row for turn in zip_longest(*chosen) for row in turn if row is not None]
+    rows = dict(zip(turns, records.take(turns).to_pylist(), strict=True))
+    fetched = _fetch_all((row["length"], lambda row=row: _stored_photo(dataset, row)) for row in rows.values())
+    shown = {
+        place: _Photo(row["id"], row["key"], row["label"], row["width"], row["height"], budget.thumbnail(photo))
+        for (place, row), photo in zip(rows.items(), fetched, strict=True)
+    }
+    return tuple(
+        _Decile(number, scores[tenth[0]].item(), scores[tenth[-1]].item(), tenth.size, tuple(shown[row] for row in picked))
+        for number, (tenth, picked) in enumerate(zip(tenths, in_order, strict=True), start=1)
+    )
+
+
+def _stored_photo(dataset: Store, row: dict[str, Any]) -> bytes | memoryview:
+    return decode_example(read_framed(dataset.get_range(row["shard"], row["offset"], row["length"]))).image
+
+
+# rejects
+
+
+def _reject_groups(manifest: Manifest, rejects: pa.Table, photos: Store, budget: _Budget) -> tuple[_RejectGroup, ...]:
+    """Return the reasons that left anything out, most frequent first, each with a few examples."""
+    examples: dict[str, list[dict[str, Any]]] = {}
+    for reason in manifest.rejects:
+        rows = rejects.filter(pc.equal(rejects["reason"], str(reason)))
+        names = pc.coalesce(rows["key"], rows["id"], pa.scalar("")).to_pylist()
+        places = heapq.nsmallest(_EXAMPLES_PER_REASON, range(rows.num_rows), key=lambda place: _rank(names[place]))
+        examples[reason] = rows.take(pa.array(places, pa.int64())).to_pylist()
+    every = [row for rows in examples.values() for row in rows]
+    visible = [row for row in every if row["key"] is not None and row["bytes"] and row["reason"] not in _NEVER_SEEN]
+    fetched = _fetch_all((row["bytes"], lambda row=row: photos.get(row["key"]).data) for row in visible)
+    thumbnails = {row["key"]: budget.thumbnail(photo) for row, photo in zip(visible, fetched, strict=True)}
+    return tuple(
+        _RejectGroup(
+            reason.value,
+            REASONS_IN_WORDS[reason],
+            count,
+            tuple(
+                _Example(row["key"] if row["key"] is not None else row["id"], row["detail"] or "", thumbnails.get(row["key"], _Thumbnail()))
+                for row in examples[reason]
+            ),
+        )
+        for reason, count in manifest.rejects.items()
+        if count
+    )
+
+
+# how it was made
+
+
+def _field(name: str) -> tuple[str, str, str]:
+    """Return section, name and title of a setting; an older version may have settings that are no more."""
+    field = BuildSettings.model_fields.get(name)
+    if field is None:
+        return "Others", name, name
+    extra = field.json_schema_extra
+    section = extra.get("section", "Source") if isinstance(extra, dict) else "Source"
+    return str(section), name, field.title or name
+
+
+def _settings(manifest: Manifest, parent: Manifest | None) -> tuple[_Setting, ...]:
+    """Return the settings in the order in which they are defined."""
+    defaults = {name: field.default for name, field in BuildSettings.model_fields.items()}
+    known = [name for name in defaults if name in manifest.settings]
+    found = []
+    for name in [*known, *(name for name in manifest.settings if name not in defaults)]:
+        value = _value_in_words(manifest.settings[name])
+        is_default = name in defaults and value == _value_in_words(defaults[name])
+        before = _before(parent.settings, name, manifest.settings[name]) if parent else None
+        found.append(_Setting(*_field(name), value, is_default, before))
+    return tuple(found)
+
+
+def _before(settings: dict[str, Any], name: str, value: object) -> str | None:
+    if name not in settings:
+        return "not there"
+    return None if settings[name] == value else _value_in_words(settings[name])
+
+
+def _value_in_words(value: object) -> str:
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case list() | tuple():
+            return ", ".join(map(str, value)) or "none"
+        case _:
+            return str(value)
+
+
+def _software(manifest: Manifest, parent: Manifest | None) -> tuple[tuple[str, str, str | None], ...]:
+    """Return name and version of each program, and the parent's version of it where that differs."""
+    before = parent.software if parent else manifest.software
+    return tuple(
+        (name, version, None if before.get(name) == version else before.get(name, "not there"))
+        for name, version in sorted(manifest.software.items())
+    )

@@ -1,0 +1,391 @@
+"""What a build is told: one definition that makes the trigger form, the command line's flags, the manifest and the digest.
+
+Every default of the project stands here.  A TOML file (`AESTHETICS_CONFIG`) with one table per dataset gives
+scheduled runs their values; `load_datasets` reads it.
+"""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from aesthetics_ops.errors import SettingsError
+
+__all__ = ["AirflowSettings", "BuildSettings", "DatasetConfig", "PixelSettings", "form_fields", "load_datasets", "parse_settings"]
+
+URL_PATTERN = r"^(s3|gs|az|file|memory)://\S+$"
+Model = TypeVar("Model", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSettings:
+    """The settings that decide what becomes of one photo's pixels.
+
+    Attributes:
+        encoding: `keep` stores a source JPEG's bytes where training may see them as they are; `reencode` never does.
+        quality: JPEG quality of whatever is encoded, 1 to 100.
+        max_side_px: longest side stored, in px; None stores photos at their own size.
+        max_pixels: most pixels (width x height) a source may declare; more is refused before it is decoded.
+    """
+
+    encoding: Literal["keep", "reencode"]
+    quality: int
+    max_side_px: int | None
+    max_pixels: int
+
+
+class BuildSettings(BaseModel):
+    """All settings of a build.  Immutable; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    photos: str = Field(
+        title="Photos",
+        description="Prefix of the raw photos, for example s3://bucket/photos/",
+        pattern=URL_PATTERN,
+    )
+    labels: str = Field(
+        title="Scores",
+        description="The score file: AVA.txt, CSV, Parquet or JSON lines, for example s3://bucket/AVA.txt",
+        pattern=URL_PATTERN,
+    )
+    dataset: str = Field(
+        title="Dataset",
+        description="Prefix that the dataset is published under, for example s3://bucket/datasets/ava/",
+        pattern=URL_PATTERN,
+    )
+
+    label_format: Literal["auto", "ava", "csv", "parquet", "jsonl"] = Field(
+        "auto", title="Score file format", description="auto looks at the content", json_schema_extra={"section": "Scores"}
+    )
+    id_column: str | None = Field(
+        None,
+        title="Id column",
+        description="Column that names the photo; empty finds key, path, filename, id or image_id",
+        min_length=1,
+        json_schema_extra={"section": "Scores"},
+    )
+    score_column: str | None = Field(
+        None,
+        title="Score column",
+        description="Column that holds the score; empty finds score, label, mean or mos",
+        min_length=1,
+        json_schema_extra={"section": "Scores"},
+    )
+    label_scale: Literal["none", "minmax", "unit"] = Field(
+        "none",
+        title="Score scaling",
+        description="none stores scores as they are; minmax maps the smallest to 0 and the largest to 1; "
+        "unit maps the declared range to 0..1",
+        json_schema_extra={"section": "Scores"},
+    )
+    label_min: float | None = Field(
+        None,
+        title="Smallest possible score",
+        description="Start of the declared range (AVA: 1); a score below it is rejected",
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Scores"},
+    )
+    label_max: float | None = Field(
+        None,
+        title="Largest possible score",
+        description="End of the declared range (AVA: 10); a score above it is rejected",
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Scores"},
+    )
+    exclude_tags: tuple[str, ...] = Field(
+        (),
+        title="Excluded tags",
+        description="AVA only: names, numbers or wildcards of tags whose photos are left out (tags.txt beside AVA.txt)",
+        json_schema_extra={"section": "Scores"},
+    )
+    exclude_challenges: tuple[str, ...] = Field(
+        (),
+        title="Excluded challenges",
+        description="AVA only: names, numbers or wildcards of challenges whose photos are left out (challenges.txt)",
+        json_schema_extra={"section": "Scores"},
+    )
+
+    validation_fraction: Fraction = Field(
+        0.1,
+        title="Validation share",
+        description="Share of photos in the validation split, 0 to 1",
+        json_schema_extra={"section": "Splits"},
+    )
+    test_fraction: Fraction = Field(
+        0.1,
+        title="Test share",
+        description="Share of photos in the test split, 0 to 1",
+        json_schema_extra={"section": "Splits"},
+    )
+    split_salt: str = Field(
+        "aesthetics",
+        title="Split salt",
+        description="Text hashed with each id to choose its split; another salt gives other splits",
+        json_schema_extra={"section": "Splits"},
+    )
+    split_column: str | None = Field(
+        None,
+        title="Split column",
+        description="Column of the score file that says train, validation or test; used instead of the shares",
+        min_length=1,
+        json_schema_extra={"section": "Splits"},
+    )
+
+    encoding: Literal["keep", "reencode"] = Field(
+        "keep",
+        title="Encoding",
+        description="keep stores a JPEG untouched where training may see it as it is; reencode encodes every photo anew",
+        json_schema_extra={"section": "Pixels"},
+    )
+    quality: int = Field(
+        95,
+        title="JPEG quality",
+        description="Quality of whatever is encoded, 1 to 100",
+        ge=1,
+        le=100,
+        json_schema_extra={"section": "Pixels"},
+    )
+    max_side_px: int | None = Field(
+        None,
+        title="Longest side, px",
+        description="Larger photos are scaled down to this; empty keeps their size",
+        ge=16,
+        le=65_500,
+        json_schema_extra={"section": "Pixels"},
+    )
+    max_pixels: int = Field(
+        100_000_000,
+        title="Most pixels in a photo",
+        description="A photo that declares more (width x height) is rejected before it is decoded",
+        ge=1,
+        le=1 << 30,
+        json_schema_extra={"section": "Pixels"},
+    )
+    max_photo_bytes: int = Field(
+        256 << 20,
+        title="Most bytes in a photo",
+        description="A larger object is rejected without being downloaded",
+        ge=1,
+        le=1 << 30,
+        json_schema_extra={"section": "Pixels"},
+    )
+
+    shard_bytes: int = Field(
+        128 << 20,
+        title="Shard size, bytes",
+        description="Source bytes gathered in one shard (TFRecord file)",
+        ge=1 << 10,
+        le=4 << 30,
+        json_schema_extra={"section": "Shards"},
+    )
+    partition_bytes: int = Field(
+        64 << 20,
+        title="Partition size, bytes",
+        description="Source bytes that are worth one more parallel task",
+        ge=1,
+        json_schema_extra={"section": "Shards"},
+    )
+    seed: int = Field(
+        0,
+        title="Shuffle seed",
+        description="Decides the order of photos; another seed plans every shard from scratch",
+        ge=0,
+        lt=1 << 63,
+        json_schema_extra={"section": "Shards"},
+    )
+    reshuffle: bool = Field(
+        False,
+        title="Plan from scratch",
+        description="Forget which photo was in which shard, and rebuild every shard that this changes",
+        json_schema_extra={"section": "Shards"},
+    )
+
+    max_reject_fraction: Fraction = Field(
+        0.05,
+        title="Gate: largest share of rejects",
+        description="Refuse to publish when more than this share of the labelled photos could not be used",
+        json_schema_extra={"section": "Gates"},
+    )
+    max_shrink_fraction: Fraction = Field(
+        0.1,
+        title="Gate: largest shrinkage",
+        description="Refuse to publish when the dataset would lose more than this share of its records",
+        json_schema_extra={"section": "Gates"},
+    )
+    min_records: int = Field(
+        1,
+        title="Gate: fewest records",
+        description="Refuse to publish fewer records than this",
+        ge=1,
+        json_schema_extra={"section": "Gates"},
+    )
+
+    @field_validator("photos", "dataset")
+    @classmethod
+    def _prefix_ends_with_a_slash(cls, url: str) -> str:
+        return url.rstrip("/") + "/"
+
+    @field_validator("exclude_tags", "exclude_challenges", mode="before")
+    @classmethod
+    def _names_from_text(cls, names: object) -> object:
+        # the trigger form and a flag send one text with a name per line or between commas
+        if isinstance(names, str):
+            return tuple(name.strip() for name in names.replace("\n", ",").split(",") if name.strip())
+        return () if names is None else names
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"validation_fraction {self.validation_fraction} and test_fraction {self.test_fraction} "
+                "leave nothing to train on; their sum must be below 1"
+            )
+        if self.label_scale == "unit" and self.label_format != "ava" and (self.label_min is None or self.label_max is None):
+            if self.label_format != "auto":
+                raise ValueError("label_scale 'unit' maps a declared range; set label_min and label_max")
+        if self.label_min is not None and self.label_max is not None and self.label_min >= self.label_max:
+            raise ValueError(f"label_min {self.label_min} must be below label_max {self.label_max}")
+        if (self.exclude_tags or self.exclude_challenges) and self.label_format not in ("auto", "ava"):
+            raise ValueError(
+                f"exclude_tags and exclude_challenges need AVA scores, but label_format is {self.label_format!r}"
+            )
+        for inner, outer in (("dataset", "photos"), ("photos", "dataset")):
+            if getattr(self, inner).startswith(getattr(self, outer)):
+                raise ValueError(
+                    f"{inner} {getattr(self, inner)!r} lies inside {outer} {getattr(self, outer)!r}; "
+                    "the next build would take one for the other, so give each a prefix of its own"
+                )
+        return self
+
+    @property
+    def pixels(self) -> PixelSettings:
+        """The part that decides what becomes of one photo."""
+        return PixelSettings(self.encoding, self.quality, self.max_side_px, self.max_pixels)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The settings that touch a shard's bytes beyond its list of photos; part of every recipe."""
+        return asdict(self.pixels)
+
+    @property
+    def digest(self) -> str:
+        """Sha256, in hex, of every setting that can change what is published.
+
+        Where things lie, how the work is cut into tasks, what a gate allows, and a one-off request to reshuffle
+        change nothing in a dataset's content, so they are left out.
+        """
+        content = self.model_dump(mode="json", exclude=_NOT_CONTENT)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+_NOT_CONTENT = {
+    "photos", "labels", "dataset", "partition_bytes", "reshuffle", "max_reject_fraction", "max_shrink_fraction", "min_records",
+}  # fmt: skip
+
+
+class AirflowSettings(BaseModel):
+    """How Airflow runs a dataset's DAG: the `airflow` table inside the dataset's table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: str | None = Field("0 2 * * *", description="cron expression; an empty text runs on request only")
+    aws_conn_id: str = Field("aws_default", min_length=1, description="Airflow connection for s3:// URLs")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetConfig:
+    """One table of the configuration file.
+
+    Attributes:
+        name: the table's name; also the DAG's id.
+        build: the settings of its scheduled builds.
+        airflow: how Airflow runs it.
+    """
+
+    name: str
+    build: BuildSettings
+    airflow: AirflowSettings
+
+
+def parse_settings(values: dict[str, Any], *, where: str) -> BuildSettings:
+    """Make settings from plain values, or say in one message everything that is wrong with them.
+
+    Args:
+        values: setting names and values; an empty text stands for "not set" where a setting may be unset.
+        where: what the values came from, for the message, for example "flags".
+
+    Raises:
+        SettingsError: a name is unknown, a value is out of range, or settings contradict each other.
+    """
+    return _parse(BuildSettings, values, where)
+
+
+def form_fields(settings: BuildSettings) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Return, for every setting, its value here and the JSON Schema of a form field that asks for it."""
+    schemas = BuildSettings.model_json_schema()["properties"]
+    values = settings.model_dump(mode="json")
+    return {name: (values[name], _flat(schema)) for name, schema in schemas.items()}
+
+
+def _flat(schema: dict[str, Any]) -> dict[str, Any]:
+    """Write `anyOf: [T, null]` as a list of types, which forms understand, and drop what is not about the field."""
+    flat = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+    for choice in schema.get("anyOf", ()):
+        if choice.get("type") != "null":
+            flat |= choice | {"type": [choice["type"], "null"]}
+    return flat
+
+
+def load_datasets(path: Path) -> tuple[DatasetConfig, ...]:
+    """Read the configuration file: TOML, one table per dataset.
+
+    Raises:
+        SettingsError: the file is missing, is not TOML, has no table, or a table is not valid.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"configuration file {str(path)!r} cannot be read: {error.strerror}; set AESTHETICS_CONFIG") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"configuration file {str(path)!r} is not TOML: {error}") from error
+    if not tables:
+        raise SettingsError(f"configuration file {str(path)!r} has no table; add one per dataset, such as [my_dataset]")
+    return tuple(_dataset(path, name, table) for name, table in tables.items())
+
+
+def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
+    where = f"table [{name}] of {str(path)!r}"
+    if not isinstance(table, dict):
+        raise SettingsError(f"{name!r} in configuration file {str(path)!r} is not a table; write [{name}]")
+    values = dict(table)
+    airflow = _parse(AirflowSettings, values.pop("airflow", {}), f"{where}, airflow")
+    return DatasetConfig(name, parse_settings(values, where=where), airflow)
+
+
+def _parse(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    optional = {name for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
+    unset = {name for name, value in values.items() if value == "" and name in optional}
+    try:
+        return model.model_validate({name: None if name in unset else value for name, value in values.items()})
+    except ValidationError as error:
+        problems = "; ".join(_problem(model, problem) for problem in error.errors())
+        raise SettingsError(f"{where}: {problems}") from error
+
+
+def _problem(model: type[BaseModel], problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{name!r} is not a setting; the settings are {', '.join(sorted(model.model_fields))}"
+        case "missing":
+            return f"{name} is missing; {model.model_fields[name].description}"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            return f"{name} is {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"

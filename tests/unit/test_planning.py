@@ -1,0 +1,267 @@
+"""Planning through its public door: every listed photo has one place, and that place is stable."""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
+
+from aesthetics_ops.errors import PlanError
+from aesthetics_ops.labels import Labels, read_labels
+from aesthetics_ops.planning import ParentPlan, Plan, balance, plan_photos, recipe_digest
+from aesthetics_ops.settings import BuildSettings
+
+
+def settings(**changes: object) -> BuildSettings:
+    urls = {"photos": "memory://p/photos/", "labels": "memory://p/scores.csv", "dataset": "memory://p/dataset/"}
+    return BuildSettings.model_validate(urls | {"shard_bytes": 10_000} | changes)
+
+
+def listing(sizes: dict[str, int], etags: dict[str, str] | None = None) -> pa.Table:
+    keys = sorted(sizes)
+    columns = {
+        "key": pa.array(keys, pa.string()),
+        "size": pa.array([sizes[key] for key in keys], pa.int64()),
+        "etag": pa.array([(etags or {}).get(key, f"etag-of-{key}") for key in keys], pa.string()),
+    }
+    return pa.table(columns)
+
+
+def scores(rows: dict[str, object] | list[tuple[str, object]], of: BuildSettings) -> Labels:
+    pairs = rows.items() if isinstance(rows, dict) else rows
+    text = "id,score\n" + "\n".join(f"{name},{score}" for name, score in pairs)
+    return read_labels(text.encode(), source=of.labels, settings=of)
+
+
+def plan(
+    photos: dict[str, int], rows: dict[str, object] | list[tuple[str, object]], *, parent: Plan | None = None, etags: dict[str, str] | None = None, **changes: object
+) -> Plan:
+    of = settings(**changes)
+    before = ParentPlan(parent.photos, seed=0, shard_bytes=of.shard_bytes) if parent else None
+    return plan_photos(listing(photos, etags), scores(rows, of), of, converter_version=1, parent=before)
+
+
+def many(count: int) -> tuple[dict[str, int], dict[str, object]]:
+    return {f"{n}.jpg": 1000 for n in range(count)}, {str(n): n % 10 + 1 for n in range(count)}
+
+
+def reasons(of: Plan) -> dict[str, str | None]:
+    return dict(zip(of.photos["key"].to_pylist(), of.photos["reason"].to_pylist(), strict=True))
+
+
+def digests(of: Plan) -> set[str]:
+    return {shard.digest for shard in of.shards}
+
+
+@settings_of_hypothesis(max_examples=25, deadline=None)
+@given(st.dictionaries(st.integers(0, 10_000).map("{}.jpg".format), st.integers(1, 30_000), min_size=1, max_size=60))
+def test_every_photo_is_in_exactly_one_shard_and_shards_end_at_most_one_photo_over(photos: dict[str, int]) -> None:
+    made = plan(photos, {key[:-4]: 5 for key in photos})
+    assert sorted(made.photos["key"].to_pylist()) == sorted(photos)
+    assert sum(shard.photos for shard in made.shards) == len(photos)
+    assert sum(shard.source_bytes for shard in made.shards) == sum(photos.values())
+    for shard in made.shards:
+        rows = made.photos.slice(shard.first, shard.photos)
+        assert set(rows["digest"].to_pylist()) == {shard.digest}
+        assert shard.source_bytes - max(rows["size"].to_pylist()) < 10_000
+
+
+def test_the_order_of_listing_and_labels_changes_nothing() -> None:
+    photos, rows = many(50)
+    of = settings()
+    forward = plan_photos(listing(photos), scores(rows, of), of, converter_version=1, parent=None)
+    table = listing(photos).take(np.arange(49, -1, -1))
+    backward = plan_photos(table, scores(dict(reversed(rows.items())), of), of, converter_version=1, parent=None)
+    assert forward.photos.equals(backward.photos)
+    assert forward.shards == backward.shards
+
+
+def test_photos_are_shuffled_and_another_seed_shuffles_differently() -> None:
+    photos, rows = many(50)
+    orders = [plan(photos, rows, seed=seed, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0).photos["id"].to_pylist() for seed in (0, 1)]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) != orders[0]
+    assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_splits_follow_the_shares_and_never_change_when_photos_arrive() -> None:
+    photos, rows = many(2000)
+    few = plan(dict(list(photos.items())[:500]), rows, test_fraction=0.2, validation_fraction=0.1)
+    all_of_them = plan(photos, rows, test_fraction=0.2, validation_fraction=0.1)
+    before = dict(zip(few.photos["id"].to_pylist(), few.photos["split"].to_pylist(), strict=True))
+    after = dict(zip(all_of_them.photos["id"].to_pylist(), all_of_them.photos["split"].to_pylist(), strict=True))
+    assert before.items() <= after.items()
+    counts = Counter(after.values())
+    assert 340 <= counts["test"] <= 460
+    assert 140 <= counts["validation"] <= 260
+
+
+def test_a_split_column_is_obeyed() -> None:
+    of = settings(split_column="part")
+    labels = read_labels(b"id,score,part\n1,5,test\n2,5,train\n3,5,dev\n4,5,nowhere", source="x.csv", settings=of)
+    made = plan_photos(listing({f"{n}.jpg": 10 for n in range(1, 5)}), labels, of, converter_version=1, parent=None)
+    assert dict(zip(made.photos["id"].to_pylist(), made.photos["split"].to_pylist(), strict=True)) == {
+        "1": "test", "2": "train", "3": "validation", "4": None,
+    }  # fmt: skip
+    assert reasons(made)["4.jpg"] == "label_invalid"
+
+
+class TestSticky:
+    """A plan with a parent keeps every photo where it was."""
+
+    def test_the_same_input_gives_the_same_shards(self) -> None:
+        photos, rows = many(200)
+        first = plan(photos, rows)
+        assert plan(photos, rows, parent=first).shards == first.shards
+
+    def test_one_new_photo_touches_one_shard(self) -> None:
+        photos, rows = many(200)
+        first = plan(photos, rows)
+        second = plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first)
+        assert len(digests(second) - digests(first)) == 1
+
+    @pytest.mark.parametrize("change", ["deleted", "replaced", "relabelled"])
+    def test_one_changed_photo_touches_its_own_shard_only(self, change: str) -> None:
+        photos, rows = many(200)
+        first = plan(photos, rows)
+        key = first.photos["key"][0].as_py()
+        etags = {key: "another"} if change == "replaced" else None
+        labels = rows | {key[:-4]: 9.5} if change == "relabelled" else rows
+        kept = {name: size for name, size in photos.items() if change != "deleted" or name != key}
+        second = plan(kept, labels, parent=first, etags=etags)
+        assert first.shards[0].digest not in digests(second)
+        assert digests(first) - digests(second) == {first.shards[0].digest}
+
+    def test_many_new_photos_fill_the_last_shard_then_make_new_ones(self) -> None:
+        photos, rows = many(200)
+        first = plan(photos, rows, test_fraction=0, validation_fraction=0)
+        arrived = {f"n{n}.jpg": 1000 for n in range(35)}
+        second = plan(photos | arrived, rows | {key[:-4]: 2 for key in arrived}, parent=first, test_fraction=0, validation_fraction=0)
+        assert len(digests(first) - digests(second)) <= 1
+        assert all(shard.source_bytes <= 10_000 for shard in second.shards)
+        assert sum(shard.photos for shard in second.shards) == 235
+
+    def test_a_shard_emptied_below_half_takes_new_photos(self) -> None:
+        photos, rows = many(200)
+        first = plan(photos, rows, test_fraction=0, validation_fraction=0)
+        gone = first.photos.slice(first.shards[2].first, 8)["key"].to_pylist()
+        kept = {key: size for key, size in photos.items() if key not in gone}
+        second = plan(kept, rows, parent=first, test_fraction=0, validation_fraction=0)
+        arrived = {f"n{n}.jpg": 1000 for n in range(8)}
+        third = plan(kept | arrived, rows | {key[:-4]: 2 for key in arrived}, parent=second, test_fraction=0, validation_fraction=0)
+        assert {shard.slot for shard in third.shards} <= {shard.slot for shard in first.shards} | {len(first.shards)}
+        assert next(shard for shard in third.shards if shard.slot == first.shards[2].slot).photos > 2
+
+    def test_reshuffle_a_new_seed_and_a_new_shard_size_plan_from_scratch(self) -> None:
+        photos, rows = many(200)
+        first = plan(photos, rows)
+        second = plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first)
+        scratch = plan(photos | {"new.jpg": 1000}, rows | {"new": 3})
+        assert plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first, reshuffle=True).shards == scratch.shards
+        assert second.shards != scratch.shards or len(digests(second) - digests(first)) == 1
+        assert plan(photos, rows, parent=first, seed=7).shards == plan(photos, rows, seed=7).shards
+
+    def test_a_setting_that_touches_bytes_renames_every_shard_and_moves_no_photo(self) -> None:
+        photos, rows = many(100)
+        first = plan(photos, rows)
+        second = plan(photos, rows, parent=first, quality=80)
+        assert not digests(first) & digests(second)
+        assert second.photos.drop_columns("digest").equals(first.photos.drop_columns("digest"))
+
+
+class TestReasons:
+    """What keeps a photo out of every shard is said."""
+
+    def test_each_reason_is_given(self) -> None:
+        photos = {
+            "good.jpg": 10, "a/twin.jpg": 11, "b/twin.jpg": 12, "copy.jpg": 10, "bad.jpg": 13, "mute.jpg": 14, "good.xmp": 5,
+            "big.jpg": 5000, "noise": 7,
+        }  # fmt: skip
+        rows = {"good": 5, "twin": 5, "copy": 5, "bad": "abc", "big": 5, "absent": 5, "noise": 5}
+        made = plan(photos, rows, etags={"good.jpg": "same", "copy.jpg": "same"}, max_photo_bytes=1000)
+        assert reasons(made) == {
+            "good.jpg": "duplicate_photo", "a/twin.jpg": None, "b/twin.jpg": "duplicate_id", "copy.jpg": None,
+            "bad.jpg": "label_invalid", "mute.jpg": "unlabelled", "good.xmp": "not_a_photo", "big.jpg": "too_large", "noise": None,
+        }  # fmt: skip
+        assert made.unmatched["name"].to_pylist() == ["absent"]
+        details = dict(zip(made.photos["key"].to_pylist(), made.photos["detail"].to_pylist(), strict=True))
+        assert details["b/twin.jpg"] == "id twin belongs to a/twin.jpg"
+        assert "abc" in details["bad.jpg"]
+
+    def test_equal_repeated_rows_are_one_label_and_contradicting_ones_are_none(self) -> None:
+        rows = [("1", 5), ("2", 5), ("1", 5), ("2", 6)]
+        made = plan({"1.jpg": 10, "2.jpg": 11}, rows)
+        assert reasons(made) == {"1.jpg": None, "2.jpg": "label_invalid"}
+        detail = made.photos.filter(pa.compute.equal(made.photos["key"], "2.jpg"))["detail"][0].as_py()
+        assert "2 label rows disagree" in detail
+        assert "6" in detail
+        assert made.unmatched.num_rows == 0
+
+    def test_a_name_with_a_suffix_joins_the_key_and_is_the_id(self) -> None:
+        made = plan({"a/1.jpg": 10, "b/1.jpg": 11, "b/2.jpg": 12}, {"a/1.jpg": 4, "b/1.jpg": 6, "2": 5})
+        assert sorted(made.photos["id"].to_pylist()) == ["2", "a/1.jpg", "b/1.jpg"]
+        assert set(reasons(made).values()) == {None}
+
+    def test_a_sidecar_does_not_use_up_its_photos_label(self) -> None:
+        made = plan({"1.jpg": 10, "2.xmp": 4}, {"1": 5, "2": 5})
+        assert made.unmatched["name"].to_pylist() == ["2"]
+
+
+class TestScaling:
+    """Labels are scaled over the photos that are used."""
+
+    def test_minmax_maps_the_used_extremes_to_0_and_1(self) -> None:
+        made = plan({"1.jpg": 10, "2.jpg": 11, "3.jpg": 12}, {"1": 2, "2": 4, "3": 3, "absent": 9}, label_scale="minmax")
+        assert dict(zip(made.photos["id"].to_pylist(), made.photos["label"].to_pylist(), strict=True)) == {"1": 0.0, "2": 1.0, "3": 0.5}
+        assert made.label_range == (2.0, 4.0)
+
+    def test_a_new_extreme_changes_every_shard(self) -> None:
+        photos, rows = many(100)
+        first = plan(photos, rows, label_scale="minmax")
+        second = plan(photos | {"x.jpg": 1000}, rows | {"x": 99}, parent=first, label_scale="minmax")
+        assert not digests(first) & digests(second)
+
+    def test_unit_maps_the_declared_range(self) -> None:
+        made = plan({"1.jpg": 10, "2.jpg": 11}, {"1": 5, "2": 12}, label_scale="unit", label_min=0, label_max=10)
+        assert made.photos.slice(0, 1)["label"].to_pylist() == [0.5]
+        assert reasons(made)["2.jpg"] == "label_invalid"
+
+    def test_one_score_for_all_cannot_be_scaled(self) -> None:
+        with pytest.raises(PlanError, match="needs two different scores, but every score is 5"):
+            plan({"1.jpg": 10, "2.jpg": 11}, {"1": 5, "2": 5}, label_scale="minmax")
+
+
+def test_nothing_listed_is_an_error_that_names_the_prefix() -> None:
+    with pytest.raises(PlanError, match="no objects under 'memory://p/photos/'"):
+        plan({}, {"1": 5})
+
+
+def test_no_usable_photo_is_an_error_that_shows_both_sides_of_the_join() -> None:
+    with pytest.raises(PlanError, match=r"2 unlabelled; the first photo is 'x1.jpg', the first label '1'"):
+        plan({"x1.jpg": 10, "x2.jpg": 10}, {"1": 5, "2": 5})
+
+
+def test_a_recipe_digest_is_the_one_that_a_plan_of_just_these_photos_gives() -> None:
+    photos, rows = many(30)
+    made = plan(photos, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
+    kept = made.photos.slice(0, 29)
+    again = plan({key: 1000 for key in kept["key"].to_pylist()}, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
+    assert recipe_digest(kept, settings(shard_bytes=1 << 20), converter_version=1) == again.shards[0].digest
+    assert recipe_digest(kept, settings(), converter_version=2) != again.shards[0].digest
+
+
+@given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 8), st.integers(1, 5000))
+def test_work_is_dealt_out_whole_evenly_and_to_no_more_tasks_than_it_is_worth(sizes: list[int], partitions: int, worth: int) -> None:
+    work = [(f"{number:03}", size) for number, size in enumerate(sizes)]
+    parts = balance(work, partitions=partitions, partition_bytes=worth)
+    assert sorted(digest for part in parts for digest in part) == [digest for digest, _ in work]
+    assert all(parts)
+    assert len(parts) <= min(partitions, len(sizes))
+    assert len(parts) <= max(1, -(-sum(sizes) // worth)) or not parts
+    if parts:
+        size_of = dict(work)
+        loads = [sum(size_of[digest] for digest in part) for part in parts]
+        assert max(loads) <= sum(sizes) / len(parts) + max(sizes)
