@@ -217,7 +217,9 @@ def resume_build(dataset: str, build_id: str, *, s3: S3Access | None = None) -> 
     try:
         stored = store.get(key)
     except ObjectMissingError as error:
-        raise InputMissingError(f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first") from error
+        raise InputMissingError(
+            f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first"
+        ) from error
     record = BuildRecord.model_validate_json(bytes(stored.data))
     return open_build(record.settings, build_id, s3=s3), record
 
@@ -288,9 +290,13 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
     try:
         stored = build.labels.get(name)
     except ObjectMissingError as error:
-        raise LabelError(f"score file {build.settings.labels!r} does not exist; check the labels setting, or upload it") from error
+        raise LabelError(
+            f"score file {build.settings.labels!r} does not exist; check the labels setting, or upload it"
+        ) from error
     beside = [_get_or_none(build.labels, other) for other in ("tags.txt", "challenges.txt")]
-    labels = read_labels(bytes(stored.data), source=build.settings.labels, settings=build.settings, tags=beside[0], challenges=beside[1])
+    labels = read_labels(
+        bytes(stored.data), source=build.settings.labels, settings=build.settings, tags=beside[0], challenges=beside[1]
+    )
     return labels, stored.etag
 
 
@@ -329,7 +335,9 @@ def _write_partitions(build: Build, plan: Plan, work: list[PlannedShard], partit
         rows = pa.concat_tables(plan.photos.slice(shard.first, shard.photos) for shard in shards)
         build.dataset.put(build.key(f"partitions/{number}.parquet"), write_parquet(rows))
         parts.append(
-            Partition(shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards))
+            Partition(
+                shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards)
+            )
         )
     return parts
 
@@ -342,4 +350,6 @@ def _log_plan(plan: Plan, work: int, manifest: Manifest | None, settings: BuildS
                 "label_scale %r now maps scores %s..%s to 0..1, before it was %s..%s: every label changes, so every shard is rebuilt",
                 settings.label_scale, *plan.label_range, *before,
             )  # fmt: skip
-    _log.info("planned %d photos in %d shards, %d of them to build or check", plan.photos.num_rows, len(plan.shards), work)
+    _log.info(
+        "planned %d photos in %d shards, %d of them to build or check", plan.photos.num_rows, len(plan.shards), work
+    )

@@ -30,7 +30,9 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING)
+    logging.basicConfig(
+        stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING
+    )
     try:
         document, text = options.run(options)
     except AestheticsOpsError as error:
@@ -46,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="aesthetics-ops", description="Verified TFRecord datasets from photos and scores.")
+    parser = argparse.ArgumentParser(
+        prog="aesthetics-ops", description="Verified TFRecord datasets from photos and scores."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -56,7 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         sub.add_argument("--verbose", action="store_true", help="say on stderr what is being done")
         if name != "build":
-            sub.add_argument("dataset", metavar="DATASET", help="URL that the dataset is published under, such as s3://bucket/datasets/ava/")
+            sub.add_argument(
+                "dataset",
+                metavar="DATASET",
+                help="URL that the dataset is published under, such as s3://bucket/datasets/ava/",
+            )
         return sub
 
     build = command("build", _build, "Make and publish a version: all stages in one process, without Airflow.")
@@ -70,12 +78,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--version", dest="of_version", metavar="V", help="by default the one that LATEST names")
         if name == "pull":
             sub.add_argument("directory", metavar="DIR", type=Path)
-            sub.add_argument("--split", action="append", choices=SPLITS, help="may be given more than once; by default all")
+            sub.add_argument(
+                "--split", action="append", choices=SPLITS, help="may be given more than once; by default all"
+            )
     command("versions", _versions, "List the published versions, newest first.")
     diff = command("diff", _diff, "Compare two versions photo by photo.")
     diff.add_argument("before", metavar="V1")
     diff.add_argument("after", metavar="V2")
-    command("rollback", _rollback, "Make LATEST name another published version.").add_argument("of_version", metavar="VERSION")
+    command("rollback", _rollback, "Make LATEST name another published version.").add_argument(
+        "of_version", metavar="VERSION"
+    )
     expire = command("expire", _expire, "Delete old versions, and every shard that no kept one names.")
     expire.add_argument("--keep", type=_positive, required=True, metavar="N", help="number of newest versions to keep")
     return parser
@@ -121,7 +133,10 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
             validate_partition(build, record, partition, progress=progress)
     published = publish_build(build, record)
     end = "published" if published.is_new else "nothing changed:"
-    return published.summary, f"{end} version {published.manifest.version}\n{_describe(published.manifest)}\nreport      {published.report_url}"
+    return (
+        published.summary,
+        f"{end} version {published.manifest.version}\n{_describe(published.manifest)}\nreport      {published.report_url}",
+    )
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, str]:
@@ -135,7 +150,10 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
     manifest = verify_version(open_store(options.dataset), options.of_version)
     shards = sum(len(split.shards) for split in manifest.splits.values())
     document = {"version": manifest.version, "shards": shards, "records": manifest.records, "bytes": manifest.bytes}
-    return document, f"version {manifest.version}: {shards} shards, {manifest.records} records, all as the manifest says"
+    return (
+        document,
+        f"version {manifest.version}: {shards} shards, {manifest.records} records, all as the manifest says",
+    )
 
 
 def _pull(options: argparse.Namespace) -> tuple[Any, str]:
@@ -148,7 +166,10 @@ def _pull(options: argparse.Namespace) -> tuple[Any, str]:
         pulled = pull(dataset, options.directory, version=options.of_version, splits=splits, progress=progress)
     files = [str(path) for split in pulled.files.values() for path in split]
     document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
-    return document, f"version {pulled.manifest.version}: {len(files)} shards in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded"
+    return (
+        document,
+        f"version {pulled.manifest.version}: {len(files)} shards in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded",
+    )
 
 
 def _versions(options: argparse.Namespace) -> tuple[Any, str]:
@@ -156,7 +177,8 @@ def _versions(options: argparse.Namespace) -> tuple[Any, str]:
 
     versions = list_versions(open_store(options.dataset))
     lines = [
-        f"{info.version}  {info.records:>10,} records  {info.bytes:>15,} bytes{'  LATEST' if info.is_latest else ''}" for info in versions
+        f"{info.version}  {info.records:>10,} records  {info.bytes:>15,} bytes{'  LATEST' if info.is_latest else ''}"
+        for info in versions
     ]
     return [asdict(info) for info in versions], "\n".join(lines)
 
@@ -191,8 +213,10 @@ def _expire(options: argparse.Namespace) -> tuple[Any, str]:
 @contextmanager
 def _bar(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show progress on a terminal; elsewhere stay silent."""
-    with tqdm(desc=stage, total=total, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-        yield lambda count: bar.update(count) and None
+    with tqdm(
+        desc=stage, total=total, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=not sys.stderr.isatty()
+    ) as bar:
+        yield lambda count: typing.cast(None, bar.update(count))
 
 
 def _describe(manifest: Manifest) -> str:

@@ -137,13 +137,19 @@ def convert_partition(
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
     if not 0 <= partition < len(record.partitions):
-        raise InputMissingError(f"build {build.id!r} has {len(record.partitions)} partitions, so none has number {partition}")
+        raise InputMissingError(
+            f"build {build.id!r} has {len(record.partitions)} partitions, so none has number {partition}"
+        )
     rows = build.partition_photos(partition)
     made: dict[str, str] = {}
     lost: list[LostPhoto] = []
     rejected: Counter[str] = Counter()
     photos = built = 0
-    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch, _Uploader(build.dataset) as uploader, _Workers(build) as workers:
+    with (
+        tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch,
+        _Uploader(build.dataset) as uploader,
+        _Workers(build) as workers,
+    ):
         for digest, members in _by_shard(rows):
             if _is_finished(build.dataset, digest):
                 made[digest] = digest
@@ -153,7 +159,9 @@ def convert_partition(
             result, gone = _convert_shard(workers, digest, members, path, progress)
             uploader.upload(result, path)
             made[digest] = result.digest if result.photos else ""
-            lost += [LostPhoto(key=key, digest=digest, reason=why.reason, detail=why.detail) for key, why in gone.items()]
+            lost += [
+                LostPhoto(key=key, digest=digest, reason=why.reason, detail=why.detail) for key, why in gone.items()
+            ]
             rejected.update(photo.reason for photo in result.rejected)
             rejected.update(why.reason for why in gone.values())
             photos += members.num_rows
@@ -217,7 +225,8 @@ class _Workers:
         found = len(source.data)
         if source.etag != etag or found != size:
             return _Lost(
-                RejectReason.SOURCE_CHANGED, f"listed with ETag {etag} and {size} bytes, read with ETag {source.etag} and {found} bytes"
+                RejectReason.SOURCE_CHANGED,
+                f"listed with ETag {etag} and {size} bytes, read with ETag {source.etag} and {found} bytes",
             )
         with self._codecs:
             return convert_photo(source.data, pixels)
@@ -249,7 +258,9 @@ def _convert_shard(
         # The file is what a plan without these photos would make, so it gets that plan's name: a recipe's digest
         # never stands for a file that depends on anything but the recipe.
         kept = members.filter(pa.array(key not in lost for key in members["key"].to_pylist()))
-        digest = recipe_digest(kept, workers.build.settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
+        digest = (
+            recipe_digest(kept, workers.build.settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
+        )
     result = ShardResult(
         digest=digest,
         photos=members.num_rows - len(lost),

@@ -87,9 +87,16 @@ def decode_image(data: bytes, kind: Format, max_pixels: int) -> Decoded:
             raise
         except Exception as error:  # a process boundary: decoders fed with hostile bytes raise whatever they like
             said = "; ".join((*words, str(error) or type(error).__name__))
-            unsupported = any(word in said.lower() for word in _UNSUPPORTED_WORDS)
-            reason = RejectReason.UNSUPPORTED_FORMAT if unsupported else RejectReason.CORRUPT
-            raise Refusal(reason, f"{kind}: {said}") from error
+            raise Refusal(_reason(error, said), f"{kind}: {said}") from error
+
+
+def _reason(error: Exception, said: str) -> RejectReason:
+    from PIL.Image import DecompressionBombError
+
+    if isinstance(error, DecompressionBombError):  # Pillow's own limit, where it cannot be passed by
+        return RejectReason.TOO_LARGE
+    unsupported = any(word in said.lower() for word in _UNSUPPORTED_WORDS)
+    return RejectReason.UNSUPPORTED_FORMAT if unsupported else RejectReason.CORRUPT
 
 
 def finish_colours(decoded: Decoded) -> Decoded:

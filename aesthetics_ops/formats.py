@@ -52,7 +52,6 @@ class Refusal(Exception):  # noqa: N818 -- not an error of the program: it carri
 
 
 _KNOWN: Final = (
-    (b"\xff\xd8", Format.JPEG),
     (b"\x89PNG\r\n\x1a\n", Format.PNG),
     (b"GIF87a", Format.GIF),
     (b"GIF89a", Format.GIF),
@@ -123,6 +122,8 @@ def recognise(data: bytes) -> Format:
     """
     if not data:
         raise Refusal(RejectReason.EMPTY, "the object holds no bytes")
+    if data.startswith(b"\xff\xd8"):  # nearly always
+        return Format.JPEG
     for offset, magic, name in _UNSUPPORTED:  # first: Canon's CR2 also starts like a TIFF
         if data.startswith(magic, offset):
             raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not decoded")

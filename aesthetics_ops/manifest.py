@@ -165,7 +165,9 @@ class Manifest(_Document):
     reuse: Reuse
     gates: tuple[GateResult, ...]
     validation: Validation
-    fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="sha256 over the recipes, in order: equal content, equal fingerprint")
+    fingerprint: str = Field(
+        pattern="^[0-9a-f]{64}$", description="sha256 over the recipes, in order: equal content, equal fingerprint"
+    )
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -173,7 +175,11 @@ class Manifest(_Document):
         left_out = self.accounting.rejected + self.accounting.unmatched
         if sum(self.rejects.values()) != left_out:
             raise ValueError(f"rejects by reason add up to {sum(self.rejects.values())}, not {left_out}")
-        for name, count in (("validated", self.validation.records), ("decoded", self.validation.decoded), ("in splits", records)):
+        for name, count in (
+            ("validated", self.validation.records),
+            ("decoded", self.validation.decoded),
+            ("in splits", records),
+        ):
             if count != self.accounting.converted:
                 raise ValueError(f"{count} records {name}, but {self.accounting.converted} photos converted")
         return self
@@ -236,7 +242,9 @@ def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
     latest = read_latest(dataset)
     if version is None:
         if latest is None:
-            raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
+            raise NoSuchVersionError(
+                f"nothing is published under {dataset.url}; run a build, or check the dataset's URL"
+            )
         version = latest[0].version
     key = version_key(version, "manifest.json")
     try:
@@ -246,8 +254,12 @@ def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
             f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
         ) from error
     if latest is not None and latest[0].version == version and hashlib.sha256(data).hexdigest() != latest[0].sha256:
-        raise IntegrityError(f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it")
+        raise IntegrityError(
+            f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it"
+        )
     try:
         return Manifest.model_validate_json(data)
     except ValueError as error:
-        raise IntegrityError(f"{dataset.url_of(key)} is not a manifest of schema version {SCHEMA_VERSION}: {error}") from error
+        raise IntegrityError(
+            f"{dataset.url_of(key)} is not a manifest of schema version {SCHEMA_VERSION}: {error}"
+        ) from error

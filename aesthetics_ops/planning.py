@@ -40,11 +40,11 @@ PLAN_SCHEMA = pa.schema(
 )
 
 # Suffixes that no image format has.  A photo tool leaves such files beside its photos; anything else is tried by content.
-_NOT_PHOTO_SUFFIXES = (
-    "aac aae avi bak bat bin bz2 cfg conf csv css db dll doc docx exe gz htm html ini ipynb jar js json jsonl lock log lrcat "
-    "m4a m4v md md5 mkv mov mp3 mp4 mpg npy npz ods odt on1 parquet pdf pickle pkl pp3 ppt pptx ps1 py rar rtf sh sha1 sha256 "
-    "sqlite sqlite3 srt tar tfrecord tgz thm tmp toml torrent tsv txt url wav webm xls xlsx xml xmp xz yaml yml zip zst"
-).split()
+_NOT_PHOTO_SUFFIXES = """
+    aac aae avi bak bat bin bz2 cfg conf csv css db dll doc docx exe gz htm html ini ipynb jar js json jsonl lock log lrcat
+    m4a m4v md md5 mkv mov mp3 mp4 mpg npy npz ods odt on1 parquet pdf pickle pkl pp3 ppt pptx ps1 py rar rtf sh sha1 sha256
+    sqlite sqlite3 srt tar tfrecord tgz thm tmp toml torrent tsv txt url wav webm xls xlsx xml xmp xz yaml yml zip zst
+""".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,9 @@ class Plan:
     label_range: tuple[float, float] | None
 
 
-def plan_photos(listing: pa.Table, labels: Labels, settings: BuildSettings, *, converter_version: int, parent: ParentPlan | None) -> Plan:
+def plan_photos(
+    listing: pa.Table, labels: Labels, settings: BuildSettings, *, converter_version: int, parent: ParentPlan | None
+) -> Plan:
     """Place every listed photo.
 
     Args:
@@ -115,7 +117,9 @@ def plan_photos(listing: pa.Table, labels: Labels, settings: BuildSettings, *, c
     """
     if listing.num_rows == 0:
         raise PlanError(f"no objects under {settings.photos!r}; check the photos prefix, or upload photos first")
-    if parent is not None and (settings.reshuffle or parent.seed != settings.seed or parent.shard_bytes != settings.shard_bytes):
+    if parent is not None and (
+        settings.reshuffle or parent.seed != settings.seed or parent.shard_bytes != settings.shard_bytes
+    ):
         parent = None
     with duckdb.connect() as db:
         db.register("listing", listing)
@@ -128,7 +132,9 @@ def plan_photos(listing: pa.Table, labels: Labels, settings: BuildSettings, *, c
         _choose_splits(db, settings)
         _choose_slots(db, settings)
         photos = db.sql(_PLACED).to_arrow_table()
-        unmatched = db.sql("FROM label_rows SELECT row, name WHERE row NOT IN (FROM matched) ORDER BY row").to_arrow_table()
+        unmatched = db.sql(
+            "FROM label_rows SELECT row, name WHERE row NOT IN (FROM matched) ORDER BY row"
+        ).to_arrow_table()
     shards, digests = _shards(photos, settings, converter_version)
     photos = photos.append_column("digest", digests).select(PLAN_SCHEMA.names).cast(PLAN_SCHEMA)
     return Plan(photos, shards, unmatched, label_range)
@@ -190,7 +196,9 @@ def _reject_duplicates(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
-    counts = dict(db.sql("SELECT coalesce(reason, 'usable'), count(*) FROM photo GROUP BY ALL ORDER BY 2 DESC").fetchall())
+    counts = dict(
+        db.sql("SELECT coalesce(reason, 'usable'), count(*) FROM photo GROUP BY ALL ORDER BY 2 DESC").fetchall()
+    )
     if counts.get("usable"):
         return
     found = ", ".join(f"{count} {reason}" for reason, count in counts.items())
@@ -219,7 +227,9 @@ def _scale(db: duckdb.DuckDBPyConnection, labels: Labels, settings: BuildSetting
         return None
     low, high = bounds
     if low == high:
-        raise PlanError(f"label_scale {settings.label_scale!r} needs two different scores, but every score is {low}; use 'none'")
+        raise PlanError(
+            f"label_scale {settings.label_scale!r} needs two different scores, but every score is {low}; use 'none'"
+        )
     db.execute("ALTER TABLE photo ADD COLUMN label FLOAT")
     db.execute("UPDATE photo SET label = (score - ?) / ? WHERE reason IS NULL", [low, high - low])
     return bounds
@@ -246,13 +256,17 @@ def _choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> Non
     Open are a split's last shard and those under half full.  New photos fill them in order of hash, so a night's
     arrivals touch few shards.
     """
-    db.execute("CREATE TEMP TABLE sorted AS SELECT *, md5_number_lower(? || ':' || id) AS rank FROM photo", [str(settings.seed)])
+    db.execute(
+        "CREATE TEMP TABLE sorted AS SELECT *, md5_number_lower(? || ':' || id) AS rank FROM photo",
+        [str(settings.seed)],
+    )
     db.execute("""
         CREATE TEMP TABLE placed AS SELECT s.key, p.slot FROM sorted s JOIN parent p USING (key, split)
         WHERE s.reason IS NULL AND p.slot IS NOT NULL""")
     for split in SPLITS:
         keys = db.sql(
-            "SELECT key, size FROM sorted WHERE split = ? AND key NOT IN (SELECT key FROM placed) ORDER BY rank, id", params=[split]
+            "SELECT key, size FROM sorted WHERE split = ? AND key NOT IN (SELECT key FROM placed) ORDER BY rank, id",
+            params=[split],
         ).to_arrow_table()
         if keys.num_rows == 0:
             continue
@@ -292,7 +306,7 @@ def _cut(sizes: np.ndarray, slots: np.ndarray, filled: np.ndarray, shard_bytes: 
     if not len(open_slots):
         return np.asarray(fresh)
     reused = open_slots[np.minimum(np.searchsorted(ends, starts, side="right"), len(open_slots) - 1)]
-    return np.where(starts < total_room, reused, fresh)
+    return np.asarray(np.where(starts < total_room, reused, fresh))
 
 
 _PLACED = f"""
@@ -302,7 +316,9 @@ _PLACED = f"""
 """  # noqa: S608
 
 
-def _shards(photos: pa.Table, settings: BuildSettings, converter_version: int) -> tuple[tuple[PlannedShard, ...], pa.Array]:
+def _shards(
+    photos: pa.Table, settings: BuildSettings, converter_version: int
+) -> tuple[tuple[PlannedShard, ...], pa.Array]:
     """Return the shards, and the digest column of the photos."""
     count = photos.num_rows - photos["reason"].drop_null().length()
     split = photos["split"].slice(0, count).combine_chunks().to_numpy(zero_copy_only=False)
@@ -336,7 +352,9 @@ def recipe_digest(photos: pa.Table, settings: BuildSettings, *, converter_versio
     return digest
 
 
-def _digests(photos: pa.Table, starts: np.ndarray, ends: np.ndarray, settings: BuildSettings, converter_version: int) -> Iterator[str]:
+def _digests(
+    photos: pa.Table, starts: np.ndarray, ends: np.ndarray, settings: BuildSettings, converter_version: int
+) -> Iterator[str]:
     header = json.dumps({"recipe": 1, "converter": converter_version, **settings.recipe}, sort_keys=True).encode()
     texts = [_text_buffers(photos[name]) for name in ("key", "etag", "id")]
     sizes = photos["size"].to_numpy().astype("<i8")
@@ -345,12 +363,12 @@ def _digests(photos: pa.Table, starts: np.ndarray, ends: np.ndarray, settings: B
     for first, end in zip(starts, ends, strict=True):
         digest = hashlib.sha256(b"%d %s" % (end - first, header))
         for offsets, data in texts:
-            digest.update(np.diff(offsets[first : end + 1]).astype("<i8"))
+            digest.update(np.diff(offsets[first : end + 1]).astype("<i8").data)
             digest.update(data[offsets[first] : offsets[end]])
-        digest.update(sizes[first:end])
-        digest.update(labels[first:end])
-        digest.update(np.diff(lengths[first : end + 1]).astype("<i8"))
-        digest.update(shares[lengths[first] : lengths[end]])
+        digest.update(sizes[first:end].data)
+        digest.update(labels[first:end].data)
+        digest.update(np.diff(lengths[first : end + 1]).astype("<i8").data)
+        digest.update(shares[lengths[first] : lengths[end]].data)
         yield digest.hexdigest()
 
 
@@ -366,7 +384,9 @@ def _text_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, memoryview]:
 
 def _list_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Return offsets, int64, shape (rows + 1,), and values, float32; a null counts as an empty list."""
-    array = pa.concat_arrays(column.cast(pa.large_list(pa.float32())).chunks or [pa.array([], pa.large_list(pa.float32()))])
+    array = pa.concat_arrays(
+        column.cast(pa.large_list(pa.float32())).chunks or [pa.array([], pa.large_list(pa.float32()))]
+    )
     values = array.flatten().to_numpy(zero_copy_only=False).astype("<f4")
     lengths = np.asarray(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
     return np.r_[0, np.cumsum(lengths)], values
@@ -392,5 +412,3 @@ def balance(work: list[tuple[str, int]], *, partitions: int, partition_bytes: in
         loads[lightest] += size
         parts[lightest].append(digest)
     return parts
-
-

@@ -7,6 +7,7 @@ The page defines the colours as CSS custom properties: `--ink`, `--line`, `--acc
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,8 +45,7 @@ _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _XLINK: Final = "{http://www.w3.org/1999/xlink}"
 _KEPT_STYLES: Final = frozenset(
-    "fill fill-opacity fill-rule opacity stroke stroke-opacity stroke-width stroke-dasharray stroke-linecap "
-    "stroke-linejoin text-anchor".split()
+    {"fill", "fill-opacity", "fill-rule", "opacity", "stroke", "stroke-opacity", "stroke-width", "text-anchor"}
 )
 
 
@@ -100,16 +100,19 @@ def score_histograms(
     plots = []
     for split, now, then in zip(SPLITS, counts[0], counts[-1], strict=True):
         if now.sum():
+            first, last = now.nonzero()[0][[0, -1]]
             top = int(now.argmax())
             words = (
-                f"Scores from {score_words(edges[now.nonzero()[0][0]])} to {score_words(edges[now.nonzero()[0][-1] + 1])}; "
-                f"most of them, {now[top]:,}, between {score_words(edges[top])} and {score_words(edges[top + 1])}."
+                f"Scores from {score_words(edges[first])} to {score_words(edges[last + 1])}; most of them, "
+                f"{now[top]:,}, between {score_words(edges[top])} and {score_words(edges[top + 1])}."
             )
             svg = _histogram(now, edges, "score", before=None if before is None else then)
             plots.append(Plot(f"{split.capitalize()}, {_photos(now.sum())}", words, svg))
+    behind = [None] * _BINS if before is None else counts[1].sum(axis=0).tolist()
+    limits = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     bins = tuple(
-        ScoreBin(low, high, tuple(counts[0, :, place].tolist()), None if before is None else int(counts[1, :, place].sum()))
-        for place, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        ScoreBin(low, high, tuple(now), then)
+        for (low, high), now, then in zip(limits, counts[0].T.tolist(), behind, strict=True)
     )
     return tuple(plots), bins
 
@@ -121,18 +124,20 @@ def image_plots(records: pa.Table) -> tuple[Plot, ...]:
         records: with columns width, height (px) and bytes, all > 0; at least one row.
     """
     widths, heights, sizes = (records[name].to_numpy() for name in ("width", "height", "bytes"))
-    upright, square, wide = (int(np.count_nonzero(mask)) for mask in (widths < heights, widths == heights, widths > heights))
-    ticks = [(float(np.log(float(Fraction(name.replace(":", "/"))))), name) for name in _ASPECTS]
+    kinds = (widths < heights, widths == heights, widths > heights)
+    upright, square, wide = (int(np.count_nonzero(kind)) for kind in kinds)
+    ticks = [(math.log(Fraction(name.replace(":", "/"))), name) for name in _ASPECTS]
     edges = np.linspace(ticks[0][0], ticks[-1][0], 31)
     shapes = np.histogram(np.clip(np.log(widths / heights), edges[0], edges[-1]), bins=edges)[0]
     size_edges = np.histogram_bin_edges(np.log10(sizes), bins=_BINS)
     in_bins = np.histogram(np.log10(sizes), bins=size_edges)[0]
+    least, median, most = (size_in_words(size) for size in np.quantile(sizes, (0, 0.5, 1)))
     return (
         Plot(
             "Width and height",
             f"Widths from {widths.min():,} to {widths.max():,} px, median {np.median(widths):,.0f}; heights from "
-            f"{heights.min():,} to {heights.max():,} px, median {np.median(heights):,.0f}. The larger a circle, the more photos; "
-            "those on the line are square.",
+            f"{heights.min():,} to {heights.max():,} px, median {np.median(heights):,.0f}. The larger a circle, the "
+            "more photos; those on the line are square.",
             _size_map(np.log10(widths), np.log10(heights)),
         ),
         Plot(
@@ -142,7 +147,7 @@ def image_plots(records: pa.Table) -> tuple[Plot, ...]:
         ),
         Plot(
             "Bytes of a JPEG",
-            f"From {size_in_words(sizes.min())} to {size_in_words(sizes.max())}, median {size_in_words(np.median(sizes))}.",
+            f"From {least} to {most}, median {median}.",
             _histogram(in_bins, size_edges, "size", ticks=_round_ticks(size_edges[0], size_edges[-1], size_in_words)),
         ),
     )
@@ -156,7 +161,7 @@ def weight_plot(weights: Sequence[tuple[str, int]]) -> Plot:
         places = np.arange(len(weights))[::-1]
         axes.barh(places, [size for _, size in weights], height=0.42, color=_ACCENT)
         for place, (name, size) in zip(places, weights, strict=True):
-            axes.text(0, place + 0.32, f"{name}: {size_in_words(size)}", ha="left", va="bottom", color=_INK, fontsize=9.5)
+            axes.text(0, place + 0.32, f"{name}: {size_in_words(size)}", va="bottom", color=_INK, fontsize=9.5)
         axes.set_xlim(0, max(size for _, size in weights))
         axes.set_ylim(-0.4, len(weights) - 0.1)
         axes.set_axis_off()
@@ -282,7 +287,7 @@ def _svg(draw: Callable[["Axes"], None], height_pt: int = _HEIGHT_PT, margins_pt
 
 
 def _for_page(document: str) -> str:
-    """Turn matplotlib's document into markup for a page: no prologue, font, style, fixed size or id that is not used."""
+    """Turn matplotlib's document into markup for a page: no prologue, font, style, fixed size or unused id."""
     root = ElementTree.fromstring(document)  # noqa: S314 -- matplotlib wrote it a moment ago
     for element in list(root.iter()):
         for child in list(element):

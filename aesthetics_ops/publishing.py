@@ -8,21 +8,25 @@ back).  Running it again is safe in all three: the version's name depends on the
 import hashlib
 import logging
 import platform
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from aesthetics_ops.build import Build, BuildRecord, LostPhoto, read_parquet, write_parquet
-from aesthetics_ops.conversion import RecordIndex, ShardResult, read_shard_result
-from aesthetics_ops.errors import GateError, InputMissingError, IntegrityError, PublishConflictError, PublishUnknownError
+from aesthetics_ops.conversion import ShardResult, read_shard_result
+from aesthetics_ops.errors import (
+    GateError,
+    InputMissingError,
+    IntegrityError,
+    PublishConflictError,
+    PublishUnknownError,
+)
 from aesthetics_ops.manifest import (
     LATEST_KEY,
     SPLITS,
@@ -44,41 +48,12 @@ from aesthetics_ops.manifest import (
 )
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report import render_report
+from aesthetics_ops.sidecars import make_sidecars
 from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.tfrecord import FEATURES
 from aesthetics_ops.validation import read_verdict
 
-__all__ = ["RECORDS_SCHEMA", "REJECTS_SCHEMA", "Published", "publish_build"]
-
-RECORDS_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("key", pa.string()),  # of the source photo, relative to the photos prefix
-        ("etag", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.string()),  # key of the TFRecord file, relative to the dataset
-        ("offset", pa.int64()),  # of the framed record in it, bytes
-        ("length", pa.int64()),
-        ("label", pa.float32()),
-        ("width", pa.int64()),  # px
-        ("height", pa.int64()),
-        ("bytes", pa.int64()),  # of the JPEG
-        ("transforms", pa.list_(pa.string())),
-        ("phash", pa.string()),  # 16 hex digits
-    ]
-)
-REJECTS_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("key", pa.string()),  # null for a label row without photo
-        ("etag", pa.string()),
-        ("bytes", pa.int64()),  # of the source
-        ("split", pa.string()),  # null where planning rejected it, as is the next
-        ("shard", pa.string()),  # whose recipe holds it
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
+__all__ = ["Published", "publish_build"]
 
 # Left out on purpose or for nothing to be mended: these do not count against max_reject_fraction.
 _EXPECTED_REJECTS: Final = (
@@ -160,7 +135,7 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     if parent is not None and parent.fingerprint == fingerprint:
         _log.info("nothing changed: version %s already holds exactly this", parent.version)
         return _published(build.dataset, parent, is_new=False)
-    records, rejects = _sidecars(build, plan, made, lost, results, parent)
+    records, rejects = make_sidecars(build, plan, made, lost, results, parent)
     manifest = _manifest(build, record, shards, records, rejects, parent, fingerprint)
     latest = read_latest(build.dataset)
     if latest is not None and latest[0].version == manifest.version:
@@ -199,7 +174,11 @@ def _shards(
     """Return the version's shards in order, and the results of those that the parent does not have."""
     inherited = {shard.digest: shard for split in parent.splits.values() for shard in split.shards} if parent else {}
     placed = plan.filter(pc.is_valid(plan["digest"]))
-    pairs = pa.table([placed["split"], placed["digest"]], names=["split", "digest"]).group_by(["split", "digest"], use_threads=False).aggregate([])
+    pairs = (
+        pa.table([placed["split"], placed["digest"]], names=["split", "digest"])
+        .group_by(["split", "digest"], use_threads=False)
+        .aggregate([])
+    )
     order = [(row["split"], made.get(row["digest"], row["digest"])) for row in pairs.to_pylist()]
     order = [(split, digest) for split, digest in order if digest]
     with ThreadPoolExecutor(_READS) as pool:
@@ -211,7 +190,9 @@ def _shards(
         if facts is None and results[digest].records:
             result = results[digest]
             path = shard_key(digest, ".tfrecord")
-            facts = Shard(path=path, records=result.records, bytes=result.bytes, sha256=result.sha256, crc32c=result.crc32c)
+            facts = Shard(
+                path=path, records=result.records, bytes=result.bytes, sha256=result.sha256, crc32c=result.crc32c
+            )
         shards.append(_Shard(split, digest, facts))
     return shards, results
 
@@ -222,96 +203,14 @@ def _checked_result(build: Build, digest: str) -> ShardResult:
         raise InputMissingError(f"shard {digest} of build {build.id!r} has no result; run download_and_convert first")
     verdict = read_verdict(build.dataset, digest)
     if verdict is None or verdict.sha256 != result.sha256:
-        raise InputMissingError(f"shard {digest} of build {build.id!r} was not read back; run validate for its partition first")
+        raise InputMissingError(
+            f"shard {digest} of build {build.id!r} was not read back; run validate for its partition first"
+        )
     if not verdict.records == verdict.decoded == result.records:
         raise IntegrityError(
             f"shard {digest} holds {result.records} records, but {verdict.records} were read back and {verdict.decoded} decoded"
         )
     return result
-
-
-def _sidecars(
-    build: Build,
-    plan: pa.Table,
-    made: dict[str, str],
-    lost: list[LostPhoto],
-    results: dict[str, ShardResult],
-    parent: Manifest | None,
-) -> tuple[pa.Table, pa.Table]:
-    """Return the records and the rejects of the version: the parent's rows for its shards, the results' for new ones."""
-    inherited = {shard.path for split in parent.splits.values() for shard in split.shards} if parent else set()
-    with duckdb.connect() as db:
-        planned = plan["digest"].unique().drop_null()
-        actual = [made.get(digest, digest) for digest in planned.to_pylist()]
-        paths = [shard_key(digest, ".tfrecord") if digest else None for digest in actual]
-        db.register("plan", plan.append_column("position", pa.array(np.arange(plan.num_rows))))
-        db.register("shard", pa.table({"digest": planned, "shard": pa.array(paths, pa.string())}))
-        db.register("new_records", _index_table(results))
-        db.register("new_rejects", _rejected_table(results, lost, made))
-        db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
-        db.register("unmatched", read_parquet(build.dataset, build.key("unmatched.parquet")))
-        for name, schema in (("records", RECORDS_SCHEMA), ("rejects", REJECTS_SCHEMA)):
-            old = read_parquet(build.dataset, version_key(parent.version, f"{name}.parquet")) if parent else schema.empty_table()
-            db.register(f"old_{name}", old)
-        records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS_SCHEMA)
-        rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS_SCHEMA)
-    return records, rejects
-
-
-_RECORDS = """
-    WITH held AS (
-        FROM new_records
-        UNION ALL BY NAME
-        SELECT key, shard, "offset", length, bytes, width, height, transforms, phash
-        FROM old_records WHERE shard IN (FROM inherited))
-    SELECT plan.id, plan.key, plan.etag, plan.split, shard.shard, held."offset", held.length, plan.label,
-        held.width, held.height, held.bytes, held.transforms, held.phash
-    FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.shard = shard.shard
-    ORDER BY position
-"""
-_REJECTS = f"""
-    WITH held AS (
-        FROM new_rejects
-        UNION ALL BY NAME
-        SELECT key, shard, reason, detail FROM old_rejects WHERE shard IN (FROM inherited)
-            AND reason NOT IN ('{RejectReason.SOURCE_MISSING}', '{RejectReason.SOURCE_CHANGED}')),
-    photo AS (
-        SELECT plan.id, plan.key, plan.etag, plan.size AS bytes, plan.split, shard.shard,
-            coalesce(plan.reason, held.reason) AS reason, coalesce(plan.detail, held.detail) AS detail, position
-        FROM plan LEFT JOIN shard USING (digest)
-        LEFT JOIN held ON held.key = plan.key AND held.shard IS NOT DISTINCT FROM shard.shard)
-    SELECT * EXCLUDE position FROM (
-        FROM photo WHERE reason IS NOT NULL
-        UNION ALL BY NAME
-        SELECT name AS id, '{RejectReason.LABEL_WITHOUT_PHOTO}' AS reason, 'row ' || row || ' of the score file' AS detail,
-            (SELECT count(*) FROM plan) + row AS position
-        FROM unmatched)
-    ORDER BY position
-"""  # noqa: S608
-
-
-def _index_table(results: dict[str, ShardResult]) -> pa.Table:
-    schema = pa.schema([RECORDS_SCHEMA.field(name) for name in RecordIndex.model_fields if name != "id"])
-    tables = [
-        pa.table(result.index.model_dump(exclude={"id"}), schema=schema).append_column(
-            "shard", pa.array([shard_key(digest, ".tfrecord")] * result.records, pa.string())
-        )
-        for digest, result in results.items()
-    ]
-    return pa.concat_tables([schema.empty_table().append_column("shard", pa.array([], pa.string())), *tables])
-
-
-def _rejected_table(results: dict[str, ShardResult], lost: Iterable[LostPhoto], made: dict[str, str]) -> pa.Table:
-    rows = [
-        (photo.key, shard_key(digest, ".tfrecord"), photo.reason, photo.detail)
-        for digest, result in results.items()
-        for photo in result.rejected
-    ]
-    for photo in lost:
-        digest = made[photo.digest]
-        rows.append((photo.key, shard_key(digest, ".tfrecord") if digest else None, photo.reason, photo.detail))
-    columns: Iterable[tuple[Any, ...]] = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return pa.table([pa.array(column, pa.string()) for column in columns], names=["key", "shard", "reason", "detail"])
 
 
 def _manifest(
@@ -379,7 +278,9 @@ def _splits(shards: list[_Shard]) -> dict[str, Split]:
     splits = {}
     for name in SPLITS:
         facts = tuple(shard.facts for shard in shards if shard.split == name and shard.facts is not None)
-        splits[name] = Split(records=sum(shard.records for shard in facts), bytes=sum(shard.bytes for shard in facts), shards=facts)
+        splits[name] = Split(
+            records=sum(shard.records for shard in facts), bytes=sum(shard.bytes for shard in facts), shards=facts
+        )
     return splits
 
 
@@ -416,11 +317,19 @@ def _pass_gates(
     before = parent.records if parent else 0
     gates = (
         GateResult(name="max_reject_fraction", measured=1 - converted / candidates, limit=settings.max_reject_fraction),
-        GateResult(name="max_shrink_fraction", measured=max(0.0, 1 - converted / before) if before else 0.0, limit=settings.max_shrink_fraction),
+        GateResult(
+            name="max_shrink_fraction",
+            measured=max(0.0, 1 - converted / before) if before else 0.0,
+            limit=settings.max_shrink_fraction,
+        ),
         GateResult(name="min_records", measured=converted, limit=settings.min_records),
     )
     counts = ", ".join(f"{count} {reason}" for reason, count in unwanted.items())
-    keys = rejects.filter(pc.is_in(rejects["reason"], pa.array(list(unwanted), pa.string())))["key"].slice(0, 3).to_pylist()
+    keys = (
+        rejects.filter(pc.is_in(rejects["reason"], pa.array(list(unwanted), pa.string())))["key"]
+        .slice(0, 3)
+        .to_pylist()
+    )
     words = {
         "max_reject_fraction": f"{candidates - converted} of {candidates} labelled photos could not be used ({counts}; for example {keys})",
         "max_shrink_fraction": f"{converted} records, {before} in version {parent.version if parent else None}",
@@ -432,7 +341,9 @@ def _pass_gates(
         if (gate.measured < gate.limit if gate.name == "min_records" else gate.measured > gate.limit)
     ]
     if refusals:
-        raise GateError(f"not published; {'; '.join(refusals)}; mend the photos or scores, or change the gate's setting")
+        raise GateError(
+            f"not published; {'; '.join(refusals)}; mend the photos or scores, or change the gate's setting"
+        )
     return gates
 
 

@@ -1,7 +1,7 @@
 """From a published version to a training job: verified local files, then plain Python or tf.data.
 
-    pulled = pull(open_store("s3://bucket/datasets/ava/"), Path("ava"))
-    dataset = tf_dataset(pulled.files["train"])        # (image uint8 (h, w, 3) sRGB, label float32 ())
+pulled = pull(open_store("s3://bucket/datasets/ava/"), Path("ava"))
+dataset = tf_dataset(pulled.files["train"])        # (image uint8 (h, w, 3) sRGB, label float32 ())
 """
 
 import hashlib
@@ -63,10 +63,14 @@ def pull(
     manifest = read_manifest(dataset, version)
     for split in splits:
         if split not in manifest.splits:
-            raise NoSuchVersionError(f"version {manifest.version!r} has no split {split!r}; it has {', '.join(manifest.splits)}")
+            raise NoSuchVersionError(
+                f"version {manifest.version!r} has no split {split!r}; it has {', '.join(manifest.splits)}"
+            )
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "manifest.json").unlink(missing_ok=True)
-    wanted = {path: shard for split in splits for path, shard in _named(directory, split, manifest.splits[split].shards)}
+    wanted = {
+        path: shard for split in splits for path, shard in _named(directory, split, manifest.splits[split].shards)
+    }
     there = {_sha256(path): path for path in directory.iterdir() if _SHARD_NAME.fullmatch(path.name)}
     downloaded = 0
     for path, shard in wanted.items():
@@ -79,7 +83,9 @@ def pull(
             downloaded += shard.bytes
             if _sha256(part) != shard.sha256:
                 part.unlink()
-                raise IntegrityError(f"{dataset.url_of(shard.path)} has not the sha256 that its manifest states; pull again, or run verify")
+                raise IntegrityError(
+                    f"{dataset.url_of(shard.path)} has not the sha256 that its manifest states; pull again, or run verify"
+                )
         progress(shard.bytes)
     for path in list(directory.iterdir()):
         if _SHARD_NAME.fullmatch(path.name):
@@ -129,7 +135,9 @@ def tf_dataset(files: Sequence[Path], *, parallel_files: int = 4) -> Any:
 
     def decode(serialized: Any) -> Any:
         record = tf.io.parse_single_example(serialized, spec)
-        return tf.io.decode_jpeg(record["image/image"], channels=3, dct_method="INTEGER_ACCURATE"), record["image/label"]
+        return tf.io.decode_jpeg(record["image/image"], channels=3, dct_method="INTEGER_ACCURATE"), record[
+            "image/label"
+        ]
 
     records = tf.data.Dataset.from_tensor_slices([str(path) for path in files]).interleave(
         tf.data.TFRecordDataset, cycle_length=parallel_files, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True

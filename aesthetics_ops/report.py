@@ -11,9 +11,10 @@ import heapq
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse_size
@@ -40,10 +40,10 @@ REASONS_IN_WORDS: Final[Mapping[str, str]] = {
     RejectReason.NOT_A_PHOTO: "The name ends in a suffix that no image format has, so the file was not read.",
     RejectReason.UNLABELLED: "No row of the score file names this photo.",
     RejectReason.EXCLUDED: "The settings leave out a tag or challenge that this photo belongs to.",
-    RejectReason.LABEL_INVALID: "Its score is missing, is no number, has no votes, is out of range, or contradicts itself.",
+    RejectReason.LABEL_INVALID: "Its score is missing, no number, without votes, out of range, or contradicts another.",
     RejectReason.DUPLICATE_ID: "Another photo, earlier in the order of keys, has the same id.",
     RejectReason.DUPLICATE_PHOTO: "Another photo has exactly the same bytes; the one whose id comes first was kept.",
-    RejectReason.LABEL_WITHOUT_PHOTO: "A row of the score file, not a photo: no object under the photos prefix has its name.",
+    RejectReason.LABEL_WITHOUT_PHOTO: "A row of the score file, not a photo: no listed photo has its name.",
     RejectReason.EMPTY: "The object has no bytes.",
     RejectReason.NOT_AN_IMAGE: "The content is of no known image format, whatever the name says.",
     RejectReason.UNSUPPORTED_FORMAT: "An image or a document, but of a format that is not decoded here.",
@@ -53,7 +53,7 @@ REASONS_IN_WORDS: Final[Mapping[str, str]] = {
     RejectReason.SOURCE_CHANGED: "It was listed, but replaced before it was read; the next build takes the new one.",
 }
 TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
-    Transform.METADATA_DROPPED: "EXIF with its GPS place, XMP, comments and thumbnails removed; the coded picture is the source's.",
+    Transform.METADATA_DROPPED: "EXIF with its GPS place, XMP and comments removed; the picture is untouched.",
     Transform.TRAILING_DROPPED: "Bytes after the end of the JPEG removed.",
     Transform.FIRST_FRAME: "The source holds more than one picture; the first was taken.",
     Transform.REENCODED: "The stored JPEG was encoded by the build.",
@@ -111,10 +111,7 @@ class _Photo:
     """A photo of the contact sheet."""
 
     id: str
-    key: str
     score: float
-    width_px: int
-    height_px: int
     thumbnail: _Thumbnail
 
 
@@ -140,7 +137,7 @@ class _Example:
 
 @dataclass(frozen=True, slots=True)
 class _RejectGroup:
-    """All that was left out for one reason; `before` counts the parent's, None without a parent."""
+    """All that was left out for one reason, and a few examples of it."""
 
     reason: str
     words: str
@@ -198,7 +195,7 @@ def render_report(
     old = _parent_records(dataset, parent) if parent else None
     budget = _Budget(_MOST_THUMBNAIL_BYTES)
     score_plots, score_bins = score_histograms(records, old, score)
-    return _template(score).render(
+    page: str = _template(score).render(
         manifest=manifest,
         parent=parent,
         parent_is_read=old is not None,
@@ -211,11 +208,12 @@ def render_report(
         image_plots=image_plots(records),
         weights=_weights(manifest),
         weight_plot=weight_plot([(name, size) for name, size, _ in _weights(manifest)]),
-        split_scores=_split_scores(records),
+        split_means=_split_means(records),
         reject_groups=_reject_groups(manifest, rejects, photos, budget),
         settings=_settings(manifest, parent),
         software=_software(manifest, parent),
     )
+    return page
 
 
 def _template(score: Callable[[float], str]) -> Any:
@@ -302,46 +300,49 @@ def _moves(records: pa.Table, old: pa.Table) -> _Moves:
 
 
 def _changes(manifest: Manifest, parent: Manifest, score: Callable[[float], str]) -> tuple[_Change, ...]:
-    def row(name: str, now: float, before: float, words: Callable[[float], str] = "{:,.0f}".format, *, is_part: bool = False) -> _Change:
-        change = words(abs(now - before))
-        if now != before:
-            change = ("+" if now > before else "−") + (change if change != words(0) else f"{abs(now - before):.2g}")
-        return _Change(name, words(now), words(before), change if now != before else "same", is_part)
+    now, then = manifest.accounting, parent.accounting
 
     def splits() -> Iterator[_Change]:
         for name in SPLITS:
-            now, before = (version.splits[name].records if name in version.splits else 0 for version in (manifest, parent))
-            yield row(name, now, before, is_part=True)
+            count, before = (version.splits[name].records for version in (manifest, parent))
+            yield _change(name, count, before, is_part=True)
 
     def reasons() -> Iterator[_Change]:
         for reason in RejectReason:
-            now, before = manifest.rejects.get(reason, 0), parent.rejects.get(reason, 0)
-            if (now or before) and reason is not RejectReason.LABEL_WITHOUT_PHOTO:
-                yield row(_name_in_words(reason), now, before, is_part=True)
+            count, before = (version.rejects.get(reason, 0) for version in (manifest, parent))
+            if (count or before) and reason is not RejectReason.LABEL_WITHOUT_PHOTO:
+                yield _change(_name_in_words(reason), count, before, is_part=True)
 
     return (
-        row("Records", manifest.records, parent.records),
+        _change("Records", manifest.records, parent.records),
         *splits(),
-        row("Shards", manifest.reuse.shards_total, parent.reuse.shards_total),
-        row("Bytes in shards", manifest.bytes, parent.bytes, size_in_words),
-        row("Mean score", manifest.labels.mean, parent.labels.mean, score),
-        row("Standard deviation", manifest.labels.std, parent.labels.std, score),
-        row("Photos listed", manifest.accounting.listed, parent.accounting.listed),
-        row("Photos left out", manifest.accounting.rejected, parent.accounting.rejected),
+        _change("Shards", manifest.reuse.shards_total, parent.reuse.shards_total),
+        _change("Bytes in shards", manifest.bytes, parent.bytes, size_in_words),
+        _change("Mean score", manifest.labels.mean, parent.labels.mean, score),
+        _change("Standard deviation", manifest.labels.std, parent.labels.std, score),
+        _change("Photos listed", now.listed, then.listed),
+        _change("Photos left out", now.rejected, then.rejected),
         *reasons(),
-        row("Rows in the score file", manifest.accounting.label_rows, parent.accounting.label_rows),
-        row("without a photo", manifest.accounting.unmatched, parent.accounting.unmatched, is_part=True),
+        _change("Rows in the score file", now.label_rows, then.label_rows),
+        _change("without a photo", now.unmatched, then.unmatched, is_part=True),
     )
 
 
-def _split_scores(records: pa.Table) -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of each split that has records."""
-    found = {}
-    for split in SPLITS:
-        values = records.filter(pc.equal(records["split"], split))["label"].to_numpy().astype(np.float64)
-        if values.size:
-            found[split] = (float(values.mean()), float(values.std()))
-    return found
+def _change(
+    name: str, now: float, before: float, words: Callable[[float], str] = "{:,.0f}".format, *, is_part: bool = False
+) -> _Change:
+    if now == before:
+        return _Change(name, words(now), words(before), "same", is_part)
+    size = words(abs(now - before))
+    if size == words(0):
+        size = f"{abs(now - before):.2g}"  # a change too small for the way the numbers are written
+    return _Change(name, words(now), words(before), ("+" if now > before else "−") + size, is_part)
+
+
+def _split_means(records: pa.Table) -> dict[str, float]:
+    """Return the mean score of each split that has records."""
+    means = records.group_by("split").aggregate([("label", "mean")])
+    return dict(zip(means["split"].to_pylist(), means["label_mean"].to_pylist(), strict=True))
 
 
 def _weights(manifest: Manifest) -> tuple[tuple[str, int, float], ...]:
@@ -402,6 +403,7 @@ def _decode(photo: bytes) -> Any:
 
     from aesthetics_ops.decoding import decode_image, finish_colours
 
+    reduced = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
     try:
         kind = recognise(photo)
         if kind is not Format.JPEG:
@@ -414,10 +416,7 @@ def _decode(photo: bytes) -> Any:
     if header.scans > _MOST_SCANS:
         return None
     longest = max(header.frame.height_px, header.frame.width_px)
-    modes = (
-        (8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2), (1, cv2.IMREAD_COLOR),
-    )  # fmt: skip
-    mode = next(mode for divisor, mode in modes if divisor == 1 or longest >= divisor * 1.5 * _THUMBNAIL_SIDE_PX)
+    mode = next((mode for factor, mode in reduced if longest >= factor * 1.5 * _THUMBNAIL_SIDE_PX), cv2.IMREAD_COLOR)
     pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), mode)
     if pixels is not None:
         return pixels
@@ -435,16 +434,6 @@ def _fetch_all(wanted: Iterable[tuple[int, Callable[[], bytes | memoryview]]]) -
     Args:
         wanted: size in bytes, and how to get it.
     """
-
-    def fetch(get: Callable[[], bytes | memoryview] | None) -> bytes | str:
-        if get is None:
-            return "too large to fetch for this page"
-        try:
-            return bytes(get())
-        except AestheticsOpsError as error:
-            _log.warning("report without a thumbnail: %s", error)
-            return "could not be read from the store"
-
     allowed = []
     left_bytes = _MOST_FETCHED_BYTES
     for size_bytes, get in wanted:
@@ -452,12 +441,22 @@ def _fetch_all(wanted: Iterable[tuple[int, Callable[[], bytes | memoryview]]]) -
         left_bytes -= size_bytes if fits else 0
         allowed.append(get if fits else None)
     with ThreadPoolExecutor(_FETCHES, thread_name_prefix="thumbnail") as pool:
-        yield from pool.map(fetch, allowed)
+        yield from pool.map(_fetch, allowed)
+
+
+def _fetch(get: Callable[[], bytes | memoryview] | None) -> bytes | str:
+    if get is None:
+        return "too large to fetch for this page"
+    try:
+        return bytes(get())
+    except AestheticsOpsError as error:
+        _log.warning("report without a thumbnail: %s", error)
+        return "it could not be read from the store"
 
 
 def _rank(text: str) -> bytes:
     """Return where a text stands in an order that is random, yet always the same."""
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 def _contact_sheet(records: pa.Table, dataset: Store, budget: _Budget) -> tuple[_Decile, ...]:
@@ -467,18 +466,23 @@ def _contact_sheet(records: pa.Table, dataset: Store, budget: _Budget) -> tuple[
     order = np.argsort(scores, kind="stable")
     tenths = [tenth for tenth in np.array_split(order, min(_DECILES, len(ids))) if tenth.size]
     chosen = [heapq.nsmallest(_PHOTOS_PER_DECILE, tenth.tolist(), key=lambda row: _rank(ids[row])) for tenth in tenths]
-    in_order = [sorted(picked, key=lambda row: (scores[row], _rank(ids[row]))) for picked in chosen]
     # one photo of each tenth before the second of any, so that a limit is shared
     turns = [row for turn in zip_longest(*chosen) for row in turn if row is not None]
-    rows = dict(zip(turns, records.take(turns).to_pylist(), strict=True))
-    fetched = _fetch_all((row["length"], lambda row=row: _stored_photo(dataset, row)) for row in rows.values())
+    rows = records.take(turns).to_pylist()
+    fetched = _fetch_all((row["length"], partial(_stored_photo, dataset, row)) for row in rows)
     shown = {
-        place: _Photo(row["id"], row["key"], row["label"], row["width"], row["height"], budget.thumbnail(photo))
-        for (place, row), photo in zip(rows.items(), fetched, strict=True)
+        place: _Photo(row["id"], row["label"], budget.thumbnail(photo))
+        for place, row, photo in zip(turns, rows, fetched, strict=True)
     }
     return tuple(
-        _Decile(number, scores[tenth[0]].item(), scores[tenth[-1]].item(), tenth.size, tuple(shown[row] for row in picked))
-        for number, (tenth, picked) in enumerate(zip(tenths, in_order, strict=True), start=1)
+        _Decile(
+            number=number,
+            low=scores[tenth[0]].item(),
+            high=scores[tenth[-1]].item(),
+            records=tenth.size,
+            photos=tuple(sorted((shown[row] for row in picked), key=lambda photo: (photo.score, photo.id))),
+        )
+        for number, (tenth, picked) in enumerate(zip(tenths, chosen, strict=True), start=1)
     )
 
 
@@ -490,30 +494,35 @@ def _stored_photo(dataset: Store, row: dict[str, Any]) -> bytes | memoryview:
 
 
 def _reject_groups(manifest: Manifest, rejects: pa.Table, photos: Store, budget: _Budget) -> tuple[_RejectGroup, ...]:
-    """Return the reasons that left anything out, most frequent first, each with a few examples."""
-    examples: dict[str, list[dict[str, Any]]] = {}
-    for reason in manifest.rejects:
-        rows = rejects.filter(pc.equal(rejects["reason"], str(reason)))
-        names = pc.coalesce(rows["key"], rows["id"], pa.scalar("")).to_pylist()
-        places = heapq.nsmallest(_EXAMPLES_PER_REASON, range(rows.num_rows), key=lambda place: _rank(names[place]))
-        examples[reason] = rows.take(pa.array(places, pa.int64())).to_pylist()
-    every = [row for rows in examples.values() for row in rows]
-    visible = [row for row in every if row["key"] is not None and row["bytes"] and row["reason"] not in _NEVER_SEEN]
-    fetched = _fetch_all((row["bytes"], lambda row=row: photos.get(row["key"]).data) for row in visible)
+    """Return the reasons that left anything out, in the manifest's order, each with a few examples."""
+    examples = {reason: _choose_examples(rejects, reason) for reason, count in manifest.rejects.items() if count}
+    visible = [row for rows in examples.values() for row in rows if row["bytes"] and row["reason"] not in _NEVER_SEEN]
+    fetched = _fetch_all((row["bytes"], partial(_source_photo, photos, row["key"])) for row in visible)
     thumbnails = {row["key"]: budget.thumbnail(photo) for row, photo in zip(visible, fetched, strict=True)}
     return tuple(
         _RejectGroup(
-            reason.value,
-            REASONS_IN_WORDS[reason],
-            count,
-            tuple(
-                _Example(row["key"] if row["key"] is not None else row["id"], row["detail"] or "", thumbnails.get(row["key"], _Thumbnail()))
-                for row in examples[reason]
+            reason=reason.value,
+            words=REASONS_IN_WORDS[reason],
+            count=manifest.rejects[reason],
+            examples=tuple(
+                _Example(row["key"] or row["id"] or "", row["detail"] or "", thumbnails.get(row["key"], _Thumbnail()))
+                for row in rows
             ),
         )
-        for reason, count in manifest.rejects.items()
-        if count
+        for reason, rows in examples.items()
     )
+
+
+def _choose_examples(rejects: pa.Table, reason: str) -> list[dict[str, Any]]:
+    rows = rejects.filter(pc.equal(rejects["reason"], str(reason)))
+    names = pc.coalesce(rows["key"], rows["id"], pa.scalar("")).to_pylist()
+    places = heapq.nsmallest(_EXAMPLES_PER_REASON, range(rows.num_rows), key=lambda place: _rank(names[place]))
+    chosen: list[dict[str, Any]] = rows.take(pa.array(places, pa.int64())).to_pylist()
+    return chosen
+
+
+def _source_photo(photos: Store, key: str) -> bytes:
+    return photos.get(key).data
 
 
 # how it was made

@@ -1,4 +1,4 @@
-"""What a build is told: one definition that makes the trigger form, the command line's flags, the manifest and the digest.
+"""What a build is told: one definition for the trigger form, the command line's flags, the manifest and the digest.
 
 Every default of the project stands here.  A TOML file (`AESTHETICS_CONFIG`) with one table per dataset gives
 scheduled runs their values; `load_datasets` reads it.
@@ -15,7 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["AirflowSettings", "BuildSettings", "DatasetConfig", "PixelSettings", "form_fields", "load_datasets", "parse_settings"]
+__all__ = [
+    "AirflowSettings",
+    "BuildSettings",
+    "DatasetConfig",
+    "PixelSettings",
+    "form_fields",
+    "load_datasets",
+    "parse_settings",
+]
 
 URL_PATTERN = r"^(s3|gs|az|file|memory)://\S+$"
 Model = TypeVar("Model", bound=BaseModel)
@@ -61,7 +69,10 @@ class BuildSettings(BaseModel):
     )
 
     label_format: Literal["auto", "ava", "csv", "parquet", "jsonl"] = Field(
-        "auto", title="Score file format", description="auto looks at the content", json_schema_extra={"section": "Scores"}
+        "auto",
+        title="Score file format",
+        description="auto looks at the content",
+        json_schema_extra={"section": "Scores"},
     )
     id_column: str | None = Field(
         None,
@@ -246,9 +257,9 @@ class BuildSettings(BaseModel):
                 f"validation_fraction {self.validation_fraction} and test_fraction {self.test_fraction} "
                 "leave nothing to train on; their sum must be below 1"
             )
-        if self.label_scale == "unit" and self.label_format != "ava" and (self.label_min is None or self.label_max is None):
-            if self.label_format != "auto":
-                raise ValueError("label_scale 'unit' maps a declared range; set label_min and label_max")
+        has_range = self.label_min is not None and self.label_max is not None
+        if self.label_scale == "unit" and self.label_format in ("csv", "parquet", "jsonl") and not has_range:
+            raise ValueError("label_scale 'unit' maps a declared range; set label_min and label_max")
         if self.label_min is not None and self.label_max is not None and self.label_min >= self.label_max:
             raise ValueError(f"label_min {self.label_min} must be below label_max {self.label_max}")
         if (self.exclude_tags or self.exclude_challenges) and self.label_format not in ("auto", "ava"):
@@ -351,7 +362,9 @@ def load_datasets(path: Path) -> tuple[DatasetConfig, ...]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"configuration file {str(path)!r} cannot be read: {error.strerror}; set AESTHETICS_CONFIG") from error
+        raise SettingsError(
+            f"configuration file {str(path)!r} cannot be read: {error.strerror}; set AESTHETICS_CONFIG"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"configuration file {str(path)!r} is not TOML: {error}") from error
     if not tables:

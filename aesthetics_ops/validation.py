@@ -106,11 +106,17 @@ def _validate_shard(dataset: Store, result: ShardResult) -> None:
             check_shard(path, result, name=dataset.url_of(key))
         except (IntegrityError, ObjectMissingError) as error:
             dataset.delete([shard_key(result.digest, ".json")])
-            raise IntegrityError(f"{error}; its result is withdrawn: run download_and_convert again, which makes this shard anew") from error
+            raise IntegrityError(
+                f"{error}; its result is withdrawn: run download_and_convert again, which makes this shard anew"
+            ) from error
     import tensorflow as tf
 
     verdict = ShardVerdict(
-        digest=result.digest, sha256=result.sha256, records=result.records, decoded=result.records, tensorflow=tf.__version__
+        digest=result.digest,
+        sha256=result.sha256,
+        records=result.records,
+        decoded=result.records,
+        tensorflow=tf.__version__,
     )
     dataset.put(shard_key(result.digest, ".validated.json"), verdict.model_dump_json(indent=1).encode())
     _log.info("shard %s: %d records read back", result.digest[:12], result.records)
@@ -131,11 +137,18 @@ def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if (size, sha256) != (result.bytes, result.sha256):
-        raise IntegrityError(f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}")
+        raise IntegrityError(
+            f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}"
+        )
     ids = _decode_all(path, result, name)
     if ids != result.index.id:
-        number = next((n for n, (a, b) in enumerate(zip(ids, result.index.id, strict=False)) if a != b), min(len(ids), len(result.index.id)))
-        raise IntegrityError(f"{name} has {len(ids)} records, its result {len(result.index.id)}; they differ from record {number} on")
+        number = next(
+            (n for n, (a, b) in enumerate(zip(ids, result.index.id, strict=False)) if a != b),
+            min(len(ids), len(result.index.id)),
+        )
+        raise IntegrityError(
+            f"{name} has {len(ids)} records, its result {len(result.index.id)}; they differ from record {number} on"
+        )
 
 
 def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
@@ -153,7 +166,9 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
 
     def check(serialized: Any) -> Any:
         record = tf.io.parse_single_example(serialized, spec)
-        shape = tf.shape(tf.io.decode_jpeg(record["image/image"], channels=3, dct_method="INTEGER_ACCURATE"), out_type=tf.int64)
+        shape = tf.shape(
+            tf.io.decode_jpeg(record["image/image"], channels=3, dct_method="INTEGER_ACCURATE"), out_type=tf.int64
+        )
         is_jpeg = tf.strings.substr(record["image/image"], 0, 3) == b"\xff\xd8\xff"
         same = tf.reduce_all(shape[:2] == tf.stack([record["image/height"], record["image/width"]]))
         return record["image/id"], is_jpeg & same & tf.math.is_finite(record["image/label"])
@@ -169,7 +184,9 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
                 )
             ids += [value.decode() for value in batch]
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        raise IntegrityError(f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}") from error
+        raise IntegrityError(
+            f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}"
+        ) from error
     return ids
 
 

@@ -194,7 +194,9 @@ def rollback(dataset: Store, version: str) -> Manifest:
     for split in manifest.splits.values():
         for shard in split.shards:
             if shard.path not in there:
-                raise IntegrityError(f"version {version!r} needs {dataset.url_of(shard.path)}, which is gone; LATEST stays")
+                raise IntegrityError(
+                    f"version {version!r} needs {dataset.url_of(shard.path)}, which is gone; LATEST stays"
+                )
     data = bytes(dataset.get(version_key(version, "manifest.json")).data)
     pointer = LatestPointer(
         version=version, manifest=version_key(version, "manifest.json"), sha256=hashlib.sha256(data).hexdigest()

@@ -33,7 +33,7 @@ def copies(array: MatLike) -> dict[str, bytes]:
     for share in (0.02, 0.05, 0.1, 0.2):
         height, width = (int(side * share / 2) for side in array.shape[:2])
         inner = array[height : array.shape[0] - height, width : array.shape[1] - width]
-        result[f"cropped by {share:.0%} a side pair"] = encoded(np.ascontiguousarray(inner))
+        result[f"cropped by {share:.0%} of width and height"] = encoded(np.ascontiguousarray(inner))
     result["15 % more contrast, brighter"] = encoded(cv2.convertScaleAbs(array, alpha=1.15, beta=10))
     result["made gray"] = encoded(cv2.cvtColor(array, cv2.COLOR_BGR2GRAY))
     result["mirrored"] = encoded(cv2.flip(array, 1))

@@ -1,4 +1,4 @@
-"""### Photos and scores in, a verified dataset out
+"""Photos and scores in, a verified dataset out.
 
 **Makes** from a prefix of raw photos and a file of aesthetic scores a new version of a dataset: JPEG-bytes TFRecord
 shards, read back with TensorFlow, published all at once behind `LATEST.json`, with a manifest and a report.
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pendulum
 from airflow.sdk import Asset, Param, dag, get_current_context, task
@@ -41,9 +41,10 @@ PARTITIONS = int(os.environ.get("AESTHETICS_PARTITIONS") or 8)
 @contextmanager
 def stage(config: DatasetConfig) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Give a task its settings' values, its build's id and its S3 access; fail at once where no retry can help."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
     from aesthetics_ops.build import build_id_from
     from aesthetics_ops.store import S3Access
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     context = get_current_context()
     run = context["dag_run"]
@@ -120,12 +121,16 @@ def partition_of(config: DatasetConfig, partition: int) -> Iterator[tuple[Any, A
 
     with stage(config) as (values, build_id, s3):
         build, record = resume_build(values["dataset"], build_id, s3=s3)
-        context = get_current_context()
+        context = cast(dict[str, Any], get_current_context())
         if partition >= len(record.partitions):
             context["holds"] = f"{partition}: empty"
-            raise AirflowSkipException(f"the work is worth {len(record.partitions)} partitions; number {partition} has none")
+            raise AirflowSkipException(
+                f"the work is worth {len(record.partitions)} partitions; number {partition} has none"
+            )
         part = record.partitions[partition]
-        context["holds"] = f"{partition}: {len(part.shards)} shards, {part.photos} photos, {part.source_bytes / 1e6:.1f} MB"
+        context["holds"] = (
+            f"{partition}: {len(part.shards)} shards, {part.photos} photos, {part.source_bytes / 1e6:.1f} MB"
+        )
         yield build, record
 
 

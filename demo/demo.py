@@ -31,7 +31,10 @@ def main() -> int:
         change_the_input(sandbox)
         night(sandbox, 1, "1 photo added, 1 removed, 1 score changed")
         second = describe()
-        if (first.version, 0) != (second.parent, second.reuse.shards_total - second.reuse.shards_built - second.reuse.shards_reused):
+        if (first.version, 0) != (
+            second.parent,
+            second.reuse.shards_total - second.reuse.shards_built - second.reuse.shards_reused,
+        ):
             sys.exit("the second night did not build on the first")
         bucket = sandbox.snapshot()
     version = bucket / "datasets" / "photo_dataset" / "versions" / second.version
@@ -80,16 +83,18 @@ def describe() -> Any:
 
 def read_batch() -> None:
     """Pull the train split and read one batch as a training job would."""
+    import tensorflow as tf
+
     from aesthetics_ops.reader import pull, tf_dataset
     from aesthetics_ops.store import open_store
-
-    import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as directory:
         files = pull(open_store(DATASET), Path(directory), splits=["train"]).files["train"]
         resized = tf_dataset(files).map(lambda image, label: (tf.image.resize(image, (224, 224)) / 255.0, label))
         images, labels = next(iter(resized.batch(32)))
-    print(f"  a batch   images {images.dtype.name} {tuple(images.shape)}, labels {labels.dtype.name} {tuple(labels.shape)}")
+    print(
+        f"  a batch   images {images.dtype.name} {tuple(images.shape)}, labels {labels.dtype.name} {tuple(labels.shape)}"
+    )
 
 
 def change_the_input(sandbox: Sandbox) -> None:

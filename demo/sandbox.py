@@ -79,7 +79,9 @@ def open_sandbox(name: str) -> Iterator[Sandbox]:
     try:
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=_KEY, aws_secret_access_key=_KEY)
+        s3 = boto3.client(
+            "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=_KEY, aws_secret_access_key=_KEY
+        )
         sandbox = Sandbox(directory, s3, _environment(directory, endpoint))
         _fill(sandbox)
         _migrate(sandbox)

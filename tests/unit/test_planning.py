@@ -37,7 +37,12 @@ def scores(rows: dict[str, object] | list[tuple[str, object]], of: BuildSettings
 
 
 def plan(
-    photos: dict[str, int], rows: dict[str, object] | list[tuple[str, object]], *, parent: Plan | None = None, etags: dict[str, str] | None = None, **changes: object
+    photos: dict[str, int],
+    rows: dict[str, object] | list[tuple[str, object]],
+    *,
+    parent: Plan | None = None,
+    etags: dict[str, str] | None = None,
+    **changes: object,
 ) -> Plan:
     of = settings(**changes)
     before = ParentPlan(parent.photos, seed=0, shard_bytes=of.shard_bytes) if parent else None
@@ -81,7 +86,12 @@ def test_the_order_of_listing_and_labels_changes_nothing() -> None:
 
 def test_photos_are_shuffled_and_another_seed_shuffles_differently() -> None:
     photos, rows = many(50)
-    orders = [plan(photos, rows, seed=seed, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0).photos["id"].to_pylist() for seed in (0, 1)]
+    orders = [
+        plan(photos, rows, seed=seed, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
+        .photos["id"]
+        .to_pylist()
+        for seed in (0, 1)
+    ]
     assert orders[0] != orders[1]
     assert sorted(orders[0]) != orders[0]
     assert sorted(orders[0]) == sorted(orders[1])
@@ -139,7 +149,13 @@ class TestSticky:
         photos, rows = many(200)
         first = plan(photos, rows, test_fraction=0, validation_fraction=0)
         arrived = {f"n{n}.jpg": 1000 for n in range(35)}
-        second = plan(photos | arrived, rows | {key[:-4]: 2 for key in arrived}, parent=first, test_fraction=0, validation_fraction=0)
+        second = plan(
+            photos | arrived,
+            rows | {key[:-4]: 2 for key in arrived},
+            parent=first,
+            test_fraction=0,
+            validation_fraction=0,
+        )
         assert len(digests(first) - digests(second)) <= 1
         assert all(shard.source_bytes <= 10_000 for shard in second.shards)
         assert sum(shard.photos for shard in second.shards) == 235
@@ -151,7 +167,13 @@ class TestSticky:
         kept = {key: size for key, size in photos.items() if key not in gone}
         second = plan(kept, rows, parent=first, test_fraction=0, validation_fraction=0)
         arrived = {f"n{n}.jpg": 1000 for n in range(8)}
-        third = plan(kept | arrived, rows | {key[:-4]: 2 for key in arrived}, parent=second, test_fraction=0, validation_fraction=0)
+        third = plan(
+            kept | arrived,
+            rows | {key[:-4]: 2 for key in arrived},
+            parent=second,
+            test_fraction=0,
+            validation_fraction=0,
+        )
         assert {shard.slot for shard in third.shards} <= {shard.slot for shard in first.shards} | {len(first.shards)}
         assert next(shard for shard in third.shards if shard.slot == first.shards[2].slot).photos > 2
 
@@ -160,7 +182,9 @@ class TestSticky:
         first = plan(photos, rows)
         second = plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first)
         scratch = plan(photos | {"new.jpg": 1000}, rows | {"new": 3})
-        assert plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first, reshuffle=True).shards == scratch.shards
+        assert (
+            plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first, reshuffle=True).shards == scratch.shards
+        )
         assert second.shards != scratch.shards or len(digests(second) - digests(first)) == 1
         assert plan(photos, rows, parent=first, seed=7).shards == plan(photos, rows, seed=7).shards
 
@@ -214,8 +238,14 @@ class TestScaling:
     """Labels are scaled over the photos that are used."""
 
     def test_minmax_maps_the_used_extremes_to_0_and_1(self) -> None:
-        made = plan({"1.jpg": 10, "2.jpg": 11, "3.jpg": 12}, {"1": 2, "2": 4, "3": 3, "absent": 9}, label_scale="minmax")
-        assert dict(zip(made.photos["id"].to_pylist(), made.photos["label"].to_pylist(), strict=True)) == {"1": 0.0, "2": 1.0, "3": 0.5}
+        made = plan(
+            {"1.jpg": 10, "2.jpg": 11, "3.jpg": 12}, {"1": 2, "2": 4, "3": 3, "absent": 9}, label_scale="minmax"
+        )
+        assert dict(zip(made.photos["id"].to_pylist(), made.photos["label"].to_pylist(), strict=True)) == {
+            "1": 0.0,
+            "2": 1.0,
+            "3": 0.5,
+        }
         assert made.label_range == (2.0, 4.0)
 
     def test_a_new_extreme_changes_every_shard(self) -> None:
@@ -248,13 +278,21 @@ def test_a_recipe_digest_is_the_one_that_a_plan_of_just_these_photos_gives() -> 
     photos, rows = many(30)
     made = plan(photos, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
     kept = made.photos.slice(0, 29)
-    again = plan({key: 1000 for key in kept["key"].to_pylist()}, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
+    again = plan(
+        {key: 1000 for key in kept["key"].to_pylist()},
+        rows,
+        shard_bytes=1 << 20,
+        test_fraction=0,
+        validation_fraction=0,
+    )
     assert recipe_digest(kept, settings(shard_bytes=1 << 20), converter_version=1) == again.shards[0].digest
     assert recipe_digest(kept, settings(), converter_version=2) != again.shards[0].digest
 
 
 @given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 8), st.integers(1, 5000))
-def test_work_is_dealt_out_whole_evenly_and_to_no_more_tasks_than_it_is_worth(sizes: list[int], partitions: int, worth: int) -> None:
+def test_work_is_dealt_out_whole_evenly_and_to_no_more_tasks_than_it_is_worth(
+    sizes: list[int], partitions: int, worth: int
+) -> None:
     work = [(f"{number:03}", size) for number, size in enumerate(sizes)]
     parts = balance(work, partitions=partitions, partition_bytes=worth)
     assert sorted(digest for part in parts for digest in part) == [digest for digest, _ in work]

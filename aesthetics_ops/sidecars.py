@@ -1,0 +1,136 @@
+"""The tables that a version carries beside its shards: one row per record, one per photo or label row left out.
+
+In: the plan, and what became of its shards.  Rows of shards that the parent version has are taken from its tables, so
+that a night costs what changed and not what is there.
+"""
+
+from collections.abc import Iterable
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from aesthetics_ops.build import Build, LostPhoto, read_parquet
+from aesthetics_ops.conversion import RecordIndex, ShardResult
+from aesthetics_ops.manifest import Manifest, shard_key, version_key
+from aesthetics_ops.rejects import RejectReason
+
+__all__ = ["RECORDS_SCHEMA", "REJECTS_SCHEMA", "make_sidecars"]
+
+RECORDS_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("key", pa.string()),  # of the source photo, relative to the photos prefix
+        ("etag", pa.string()),
+        ("split", pa.string()),
+        ("shard", pa.string()),  # key of the TFRecord file, relative to the dataset
+        ("offset", pa.int64()),  # of the framed record in it, bytes
+        ("length", pa.int64()),
+        ("label", pa.float32()),
+        ("width", pa.int64()),  # px
+        ("height", pa.int64()),
+        ("bytes", pa.int64()),  # of the JPEG
+        ("transforms", pa.list_(pa.string())),
+        ("phash", pa.string()),  # 16 hex digits
+    ]
+)
+REJECTS_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("key", pa.string()),  # null for a label row without photo
+        ("etag", pa.string()),
+        ("bytes", pa.int64()),  # of the source
+        ("split", pa.string()),  # null where planning rejected it, as is the next
+        ("shard", pa.string()),  # whose recipe holds it
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def make_sidecars(
+    build: Build,
+    plan: pa.Table,
+    made: dict[str, str],
+    lost: list[LostPhoto],
+    results: dict[str, ShardResult],
+    parent: Manifest | None,
+) -> tuple[pa.Table, pa.Table]:
+    """Return the records and the rejects of the version: the parent's rows for its shards, the results' for new ones."""
+    inherited = {shard.path for split in parent.splits.values() for shard in split.shards} if parent else set()
+    with duckdb.connect() as db:
+        planned = plan["digest"].unique().drop_null()
+        actual = [made.get(digest, digest) for digest in planned.to_pylist()]
+        paths = [shard_key(digest, ".tfrecord") if digest else None for digest in actual]
+        db.register("plan", plan.append_column("position", pa.array(np.arange(plan.num_rows))))
+        db.register("shard", pa.table({"digest": planned, "shard": pa.array(paths, pa.string())}))
+        db.register("new_records", _index_table(results))
+        db.register("new_rejects", _rejected_table(results, lost, made))
+        db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
+        db.register("unmatched", read_parquet(build.dataset, build.key("unmatched.parquet")))
+        for name, schema in (("records", RECORDS_SCHEMA), ("rejects", REJECTS_SCHEMA)):
+            old = (
+                read_parquet(build.dataset, version_key(parent.version, f"{name}.parquet"))
+                if parent
+                else schema.empty_table()
+            )
+            db.register(f"old_{name}", old)
+        records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS_SCHEMA)
+        rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS_SCHEMA)
+    return records, rejects
+
+
+_RECORDS = """
+    WITH held AS (
+        FROM new_records
+        UNION ALL BY NAME
+        SELECT key, shard, "offset", length, bytes, width, height, transforms, phash
+        FROM old_records WHERE shard IN (FROM inherited))
+    SELECT plan.id, plan.key, plan.etag, plan.split, shard.shard, held."offset", held.length, plan.label,
+        held.width, held.height, held.bytes, held.transforms, held.phash
+    FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.shard = shard.shard
+    ORDER BY position
+"""
+_REJECTS = f"""
+    WITH held AS (
+        FROM new_rejects
+        UNION ALL BY NAME
+        SELECT key, shard, reason, detail FROM old_rejects WHERE shard IN (FROM inherited)
+            AND reason NOT IN ('{RejectReason.SOURCE_MISSING}', '{RejectReason.SOURCE_CHANGED}')),
+    photo AS (
+        SELECT plan.id, plan.key, plan.etag, plan.size AS bytes, plan.split, shard.shard,
+            coalesce(plan.reason, held.reason) AS reason, coalesce(plan.detail, held.detail) AS detail, position
+        FROM plan LEFT JOIN shard USING (digest)
+        LEFT JOIN held ON held.key = plan.key AND held.shard IS NOT DISTINCT FROM shard.shard)
+    SELECT * EXCLUDE position FROM (
+        FROM photo WHERE reason IS NOT NULL
+        UNION ALL BY NAME
+        SELECT name AS id, '{RejectReason.LABEL_WITHOUT_PHOTO}' AS reason, 'row ' || row || ' of the score file' AS detail,
+            (SELECT count(*) FROM plan) + row AS position
+        FROM unmatched)
+    ORDER BY position
+"""  # noqa: S608
+
+
+def _index_table(results: dict[str, ShardResult]) -> pa.Table:
+    schema = pa.schema([RECORDS_SCHEMA.field(name) for name in RecordIndex.model_fields if name != "id"])
+    tables = [
+        pa.table(result.index.model_dump(exclude={"id"}), schema=schema).append_column(
+            "shard", pa.array([shard_key(digest, ".tfrecord")] * result.records, pa.string())
+        )
+        for digest, result in results.items()
+    ]
+    return pa.concat_tables([schema.empty_table().append_column("shard", pa.array([], pa.string())), *tables])
+
+
+def _rejected_table(results: dict[str, ShardResult], lost: Iterable[LostPhoto], made: dict[str, str]) -> pa.Table:
+    rows: list[tuple[str, str | None, str, str]] = [
+        (photo.key, shard_key(digest, ".tfrecord"), photo.reason, photo.detail)
+        for digest, result in results.items()
+        for photo in result.rejected
+    ]
+    for photo in lost:
+        digest = made[photo.digest]
+        rows.append((photo.key, shard_key(digest, ".tfrecord") if digest else None, photo.reason, photo.detail))
+    names = ("key", "shard", "reason", "detail")
+    return pa.table({name: pa.array((row[n] for row in rows), pa.string()) for n, name in enumerate(names)})
