@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -287,6 +288,8 @@ def write_parquet(table: pa.Table) -> bytes:
 
 def _read_labels(build: Build) -> tuple[Labels, str]:
     name = build.settings.labels.rpartition("/")[2]
+    if build.settings.labels.startswith("file:"):
+        name = unquote(name)
     try:
         stored = build.labels.get(name)
     except ObjectMissingError as error:

@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aesthetics_ops import __version__
-from aesthetics_ops.errors import AestheticsOpsError
+from aesthetics_ops.errors import AestheticsOpsError, SettingsError
 from aesthetics_ops.manifest import SPLITS, Manifest, read_manifest
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import open_store
@@ -29,17 +29,18 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = _parser().parse_args(arguments)
+    except SettingsError as error:
+        return _failed(error, as_json="--json" in arguments)
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING
     )
     try:
         document, text = options.run(options)
     except AestheticsOpsError as error:
-        print(f"aesthetics-ops: {error}", file=sys.stderr)
-        if options.json:
-            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
-        return error.exit_code
+        return _failed(error, as_json=options.json)
     except KeyboardInterrupt:
         print("aesthetics-ops: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -47,10 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _failed(error: AestheticsOpsError, *, as_json: bool) -> int:
+    print(f"aesthetics-ops: {error}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+    return error.exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises on wrong usage, so that `--json` holds for it too, and takes no shortened flags."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise SettingsError(f"{message}; `{self.prog} --help` lists what there is")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aesthetics-ops", description="Verified TFRecord datasets from photos and scores."
-    )
+    parser = _Parser(prog="aesthetics-ops", description="Verified TFRecord datasets from photos and scores.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -94,10 +110,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -185,7 +185,13 @@ def _by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _is_finished(dataset: Store, digest: str) -> bool:
-    return dataset.head(shard_key(digest, ".json")) is not None
+    if dataset.head(shard_key(digest, ".json")) is None:
+        return False
+    if dataset.head(shard_key(digest, ".tfrecord")) is not None:
+        return True
+    # someone deleted the file: what was said of it must not pass for said of the next one
+    dataset.delete([shard_key(digest, ".json"), shard_key(digest, ".validated.json")])
+    return False
 
 
 class _Workers:

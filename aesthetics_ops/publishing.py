@@ -141,6 +141,8 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     if latest is not None and latest[0].version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
         return _published(build.dataset, manifest, is_new=True)
+    if (latest[1] if latest else None) != record.latest_etag:
+        raise _conflict(build.dataset, manifest)
     _check_stored(build.dataset, shards)
     _write_version(build, manifest, parent, plan, records, rejects)
     _swap_latest(build.dataset, manifest, record.latest_etag)
@@ -355,7 +357,8 @@ def _check_stored(dataset: Store, shards: list[_Shard]) -> None:
         if shard.facts is not None and sizes.get(shard.facts.path) != shard.facts.bytes:
             raise IntegrityError(
                 f"shard {dataset.url_of(shard.facts.path)} has {sizes.get(shard.facts.path)} bytes in the store, its result says "
-                f"{shard.facts.bytes}; delete {dataset.url_of(shard_key(shard.digest, '.json'))} and build again"
+                f"{shard.facts.bytes}; delete {dataset.url_of(shard_key(shard.digest, '.json'))} and the .validated.json beside it, "
+                "then build again"
             )
 
 
@@ -386,13 +389,17 @@ def _swap_latest(dataset: Store, manifest: Manifest, expected_etag: str | None) 
         case Swap.DONE:
             _log.info("published version %s: %d records", manifest.version, manifest.records)
         case Swap.REFUSED:
-            latest = read_latest(dataset)
-            raise PublishConflictError(
-                f"{dataset.url_of(LATEST_KEY)} names version {latest[0].version if latest else None!r}, not {manifest.parent!r} as when "
-                "this build was planned: another build published first; run this one again, finished shards are kept"
-            )
+            raise _conflict(dataset, manifest)
         case Swap.UNKNOWN:
             raise PublishUnknownError(
                 f"the reply to writing {dataset.url_of(LATEST_KEY)} was lost and it could not be read back; "
                 f"run publish again: it looks for version {manifest.version!r} first"
             )
+
+
+def _conflict(dataset: Store, manifest: Manifest) -> PublishConflictError:
+    latest = read_latest(dataset)
+    return PublishConflictError(
+        f"{dataset.url_of(LATEST_KEY)} names version {latest[0].version if latest else None!r}, not {manifest.parent!r} as when "
+        "this build was planned: another build published first; run this one again, finished shards are kept"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.manifest import SPLITS, Manifest, Shard, read_manifest
+from aesthetics_ops.quiet import quiet_stderr
 from aesthetics_ops.store import Store
 from aesthetics_ops.tfrecord import Example, decode_example, read_records
 
@@ -129,7 +130,9 @@ def tf_dataset(files: Sequence[Path], *, parallel_files: int = 4) -> Any:
         files: shards of one split.
         parallel_files: shards that are read at once, interleaved.
     """
-    import tensorflow as tf
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():
+        import tensorflow as tf
 
     spec = {"image/image": tf.io.FixedLenFeature([], tf.string), "image/label": tf.io.FixedLenFeature([], tf.float32)}
 
@@ -139,7 +142,7 @@ def tf_dataset(files: Sequence[Path], *, parallel_files: int = 4) -> Any:
             "image/label"
         ]
 
-    records = tf.data.Dataset.from_tensor_slices([str(path) for path in files]).interleave(
+    records = tf.data.Dataset.from_tensor_slices(tf.constant([str(path) for path in files], tf.string)).interleave(
         tf.data.TFRecordDataset, cycle_length=parallel_files, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aesthetics_ops.errors import AestheticsOpsError
+from aesthetics_ops.example import decode_example
 from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse_size
 from aesthetics_ops.jpeg import read_jpeg_header
 from aesthetics_ops.manifest import SPLITS, GateResult, Manifest, version_key
@@ -32,7 +33,7 @@ from aesthetics_ops.plots import image_plots, score_histograms, size_in_words, w
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
-from aesthetics_ops.tfrecord import decode_example, read_framed
+from aesthetics_ops.tfrecord import read_framed
 
 __all__ = ["REASONS_IN_WORDS", "TRANSFORMS_IN_WORDS", "render_report"]
 
@@ -67,15 +68,15 @@ TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
     Transform.DEPTH_TO_8BIT: "Reduced to 8 bits per sample.",
 }
 
+# A hundred thumbnails at most, and none over 15 kB: with these three the page stays below 3 MB.
 _DECILES: Final = 10
 _PHOTOS_PER_DECILE: Final = 6
 _EXAMPLES_PER_REASON: Final = 4
 _THUMBNAIL_SIDE_PX: Final = 160
 _THUMBNAIL_QUALITY: Final = 75
-_MOST_THUMBNAIL_BYTES: Final = 1_700_000  # in all, before base64 adds a third
 _MOST_PIXELS: Final = 50_000_000  # of a photo that a thumbnail is made of
 _MOST_SCANS: Final = 100  # a progressive photo has about ten; each costs a pass over all pixels
-_MOST_PHOTO_BYTES: Final = 16 << 20  # the same
+_MOST_PHOTO_BYTES: Final = 16 << 20
 _MOST_FETCHED_BYTES: Final = 128 << 20  # for each of the two sets of thumbnails
 _FETCHES: Final = 8
 _MOST_TEXT: Final = 400  # characters of any one text that the page did not write itself
@@ -193,23 +194,22 @@ def render_report(
     """
     score = _score_words(manifest)
     old = _parent_records(dataset, parent) if parent else None
-    budget = _Budget(_MOST_THUMBNAIL_BYTES)
     score_plots, score_bins = score_histograms(records, old, score)
     page: str = _template(score).render(
         manifest=manifest,
         parent=parent,
         parent_is_read=old is not None,
         moves=_moves(records, old) if old is not None else None,
-        changes=_changes(manifest, parent, score) if parent else (),
+        changes=_changes(manifest, parent, _score_words(manifest, 2)) if parent else (),
         split_names=SPLITS,
         score_plots=score_plots,
         score_bins=score_bins,
-        deciles=_contact_sheet(records, dataset, budget),
+        deciles=_contact_sheet(records, dataset),
         image_plots=image_plots(records),
         weights=_weights(manifest),
         weight_plot=weight_plot([(name, size) for name, size, _ in _weights(manifest)]),
         split_means=_split_means(records),
-        reject_groups=_reject_groups(manifest, rejects, photos, budget),
+        reject_groups=_reject_groups(manifest, rejects, photos),
         settings=_settings(manifest, parent),
         software=_software(manifest, parent),
     )
@@ -249,11 +249,11 @@ def _short(text: str) -> str:
     return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}… ({len(text):,} characters)"
 
 
-def _score_words(manifest: Manifest) -> Callable[[float], str]:
+def _score_words(manifest: Manifest, more_decimals: int = 0) -> Callable[[float], str]:
     """Return how this version's scores are written: as many decimals as tell them apart, always the same number."""
     spread = manifest.labels.max - manifest.labels.min
     decimals = 2 if spread >= 1 or spread == 0 else min(9, 2 - math.floor(math.log10(spread)))
-    return f"{{:.{decimals}f}}".format
+    return f"{{:.{decimals + more_decimals}f}}".format
 
 
 def _name_in_words(name: str) -> str:
@@ -358,24 +358,15 @@ def _weights(manifest: Manifest) -> tuple[tuple[str, int, float], ...]:
 # thumbnails
 
 
-class _Budget:
-    """What is left of the page's room for pictures."""
-
-    def __init__(self, room_bytes: int) -> None:
-        self.left_bytes = room_bytes
-
-    def thumbnail(self, photo: bytes | str) -> _Thumbnail:
-        """Make a thumbnail of a photo, unless it is a reason why there is none, or the room is used up."""
-        if isinstance(photo, str):
-            return _Thumbnail(missing=photo)
-        if self.left_bytes <= 0:
-            return _Thumbnail(missing="no room left on this page")
-        found = _shrink(photo)
-        if found is None:
-            return _Thumbnail(missing="does not decode")
-        jpeg, width_px, height_px = found
-        self.left_bytes -= len(jpeg)
-        return _Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", width_px, height_px)
+def _thumbnail(photo: bytes | str) -> _Thumbnail:
+    """Make a thumbnail of a photo's bytes, or keep the reason why there are none."""
+    if isinstance(photo, str):
+        return _Thumbnail(missing=photo)
+    found = _shrink(photo)
+    if found is None:
+        return _Thumbnail(missing="does not decode")
+    jpeg, width_px, height_px = found
+    return _Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", width_px, height_px)
 
 
 def _shrink(photo: bytes) -> tuple[bytes, int, int] | None:
@@ -459,11 +450,11 @@ def _rank(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
-def _contact_sheet(records: pa.Table, dataset: Store, budget: _Budget) -> tuple[_Decile, ...]:
+def _contact_sheet(records: pa.Table, dataset: Store) -> tuple[_Decile, ...]:
     """Return photos of every tenth of the scores: the same ones in each version that has them in that tenth."""
     ids = records["id"].to_pylist()
     scores = records["label"].to_numpy()
-    order = np.argsort(scores, kind="stable")
+    order = pc.sort_indices(records, [("label", "ascending"), ("id", "ascending")]).to_numpy()
     tenths = [tenth for tenth in np.array_split(order, min(_DECILES, len(ids))) if tenth.size]
     chosen = [heapq.nsmallest(_PHOTOS_PER_DECILE, tenth.tolist(), key=lambda row: _rank(ids[row])) for tenth in tenths]
     # one photo of each tenth before the second of any, so that a limit is shared
@@ -471,7 +462,7 @@ def _contact_sheet(records: pa.Table, dataset: Store, budget: _Budget) -> tuple[
     rows = records.take(turns).to_pylist()
     fetched = _fetch_all((row["length"], partial(_stored_photo, dataset, row)) for row in rows)
     shown = {
-        place: _Photo(row["id"], row["label"], budget.thumbnail(photo))
+        place: _Photo(row["id"], row["label"], _thumbnail(photo))
         for place, row, photo in zip(turns, rows, fetched, strict=True)
     }
     return tuple(
@@ -493,12 +484,12 @@ def _stored_photo(dataset: Store, row: dict[str, Any]) -> bytes | memoryview:
 # rejects
 
 
-def _reject_groups(manifest: Manifest, rejects: pa.Table, photos: Store, budget: _Budget) -> tuple[_RejectGroup, ...]:
+def _reject_groups(manifest: Manifest, rejects: pa.Table, photos: Store) -> tuple[_RejectGroup, ...]:
     """Return the reasons that left anything out, in the manifest's order, each with a few examples."""
     examples = {reason: _choose_examples(rejects, reason) for reason, count in manifest.rejects.items() if count}
     visible = [row for rows in examples.values() for row in rows if row["bytes"] and row["reason"] not in _NEVER_SEEN]
-    fetched = _fetch_all((row["bytes"], partial(_source_photo, photos, row["key"])) for row in visible)
-    thumbnails = {row["key"]: budget.thumbnail(photo) for row, photo in zip(visible, fetched, strict=True)}
+    fetched = _fetch_all((row["bytes"], partial(photos.get_range, row["key"], 0, row["bytes"])) for row in visible)
+    thumbnails = {row["key"]: _thumbnail(photo) for row, photo in zip(visible, fetched, strict=True)}
     return tuple(
         _RejectGroup(
             reason=reason.value,
@@ -519,10 +510,6 @@ def _choose_examples(rejects: pa.Table, reason: str) -> list[dict[str, Any]]:
     places = heapq.nsmallest(_EXAMPLES_PER_REASON, range(rows.num_rows), key=lambda place: _rank(names[place]))
     chosen: list[dict[str, Any]] = rows.take(pa.array(places, pa.int64())).to_pylist()
     return chosen
-
-
-def _source_photo(photos: Store, key: str) -> bytes:
-    return photos.get(key).data
 
 
 # how it was made

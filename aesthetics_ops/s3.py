@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,79 +22,21 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
 from aesthetics_ops.errors import AestheticsOpsError, ObjectMissingError, StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.store_contract import S3Access
+from aesthetics_ops.store_obstore import CLIENT_OPTIONS, RETRY_CONFIG, explain_answer
 
-__all__ = ["CLIENT_OPTIONS", "RETRY_CONFIG", "S3Access", "S3Bucket", "explain_answer", "is_odd"]
+__all__ = ["S3Bucket"]
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
-# the total is per request; a body that is cut or stalls is resumed, up to the retry limits
-CLIENT_OPTIONS: "ClientConfig" = {
-    "connect_timeout": timedelta(seconds=5),
-    "read_timeout": timedelta(seconds=20),
-    "timeout": timedelta(seconds=120),
-}
-# about 40 s of waiting in all: long enough for a "slow down", short enough for a person
-RETRY_CONFIG: "RetryConfig" = {
-    "max_retries": 8,
-    "retry_timeout": timedelta(seconds=170),
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 2},
-}
 _CONTROL_ATTEMPTS = 3
-_ODD_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _AWS_HOST = re.compile(r"^https://s3(\.[a-z0-9-]+)?\.amazonaws\.com/?$")
-_PASSING_CODES = {"RequestTimeout", "ExpiredToken", "SlowDown", "TooManyRequests", "Throttling", "OperationAborted"}
-_PASSING_STATUS = {408, 409, 425, 429, *range(500, 600)} - {501}  # 501: a condition that the server does not know
 _CUT_BODY = (boto.ReadTimeoutError, boto.ResponseStreamingError, boto.IncompleteReadError)
 _NO_ANSWER = (*_CUT_BODY, boto.HTTPClientError, boto.ConnectionError)
 _NO_CREDENTIALS_NOW = (boto.CredentialRetrievalError, boto.MetadataRetrievalError)
-
-
-@dataclass(frozen=True, slots=True)
-class S3Access:
-    """How to reach s3:// URLs; a DAG makes it from an Airflow connection.
-
-    Attributes:
-        session: holds the credentials and the region.
-        endpoint_url: a server that is not AWS's, for example http://127.0.0.1:9000; None leaves it to boto3's own
-            settings (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile).
-        verify: False accepts any certificate; a path names a file of trusted ones; None leaves it to boto3's settings.
-    """
-
-    session: boto3.Session
-    endpoint_url: str | None = None
-    verify: bool | str | None = None
-
-
-def is_odd(key: str) -> bool:
-    """Say whether obstore cannot address a key: an empty, `.` or `..` segment, or a control character."""
-    return _ODD_CHARACTER.search(key) is not None or any(part in ("", ".", "..") for part in key.split("/"))
-
-
-def explain_answer(url: str, status: int | None, code: str, message: str) -> AestheticsOpsError:
-    """Return the error that stands for a store's answer about one URL.
-
-    Args:
-        url: the object or prefix that was asked for.
-        status: HTTP status, or None when no answer came.
-        code: the store's own word, for example NoSuchBucket; may be empty.
-        message: what the store or the network library said.
-    """
-    said = ": ".join(part for part in (code, message) if part) or f"status {status}"
-    bucket = "/".join(url.split("/")[:3])
-    if code == "NoSuchBucket":
-        return StoreRefusedError(f"{bucket} does not exist (asked for {url!r}); create the bucket or correct the URL")
-    if code in _PASSING_CODES or status is None or status in _PASSING_STATUS:
-        return StoreUnavailableError(f"the store did not serve {url!r}: {said}; try again later")
-    if status == 404:
-        return ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix")
-    if status in (401, 403):
-        return StoreRefusedError(
-            f"access to {url!r} is denied: {said}; check the credentials, and that they may list, read and write there"
-        )
-    return StoreRefusedError(f"the store refused {url!r}: {said}; check the URL and the store's settings")
 
 
 class S3Bucket:
@@ -253,7 +194,7 @@ class S3Bucket:
         except (boto.ClientError, boto.BotoCoreError) as error:
             raise self._explained(key, error) from error
 
-    def _repeated(self, key: str, action: Callable[[], Result]) -> Result:
+    def _repeated(self, key: str, action: Callable[[], _Result]) -> _Result:
         # boto3 repeats a request that fails, but not a body that breaks off
         for attempt in range(1, _CONTROL_ATTEMPTS + 1):
             try:

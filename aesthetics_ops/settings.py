@@ -25,7 +25,7 @@ __all__ = [
     "parse_settings",
 ]
 
-URL_PATTERN = r"^(s3|gs|az|file|memory)://\S+$"
+_URL_PATTERN = r"^(s3|gs|az|file|memory)://\S+$"
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -55,17 +55,17 @@ class BuildSettings(BaseModel):
     photos: str = Field(
         title="Photos",
         description="Prefix of the raw photos, for example s3://bucket/photos/",
-        pattern=URL_PATTERN,
+        pattern=_URL_PATTERN,
     )
     labels: str = Field(
         title="Scores",
         description="The score file: AVA.txt, CSV, Parquet or JSON lines, for example s3://bucket/AVA.txt",
-        pattern=URL_PATTERN,
+        pattern=_URL_PATTERN,
     )
     dataset: str = Field(
         title="Dataset",
         description="Prefix that the dataset is published under, for example s3://bucket/datasets/ava/",
-        pattern=URL_PATTERN,
+        pattern=_URL_PATTERN,
     )
 
     label_format: Literal["auto", "ava", "csv", "parquet", "jsonl"] = Field(

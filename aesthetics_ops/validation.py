@@ -19,8 +19,9 @@ from aesthetics_ops.build import Build, BuildRecord
 from aesthetics_ops.conversion import ShardResult, read_shard_result
 from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissingError
 from aesthetics_ops.manifest import shard_key
+from aesthetics_ops.quiet import quiet_stderr
 from aesthetics_ops.store import Store
-from aesthetics_ops.tfrecord import read_records
+from aesthetics_ops.tfrecord import decode_example, read_records
 
 __all__ = ["ShardVerdict", "check_shard", "read_verdict", "validate_partition"]
 
@@ -138,7 +139,8 @@ def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if (size, sha256) != (result.bytes, result.sha256):
         raise IntegrityError(
-            f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}"
+            f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}: "
+            + _first_difference(path, result)
         )
     ids = _decode_all(path, result, name)
     if ids != result.index.id:
@@ -151,10 +153,32 @@ def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
         )
 
 
+def _first_difference(path: Path, result: ShardResult) -> str:
+    """Say which record of a file is the first that is not the one that its result describes."""
+    number = 0
+    what = "is missing"
+    try:
+        with path.open("rb") as file:
+            for record in read_records(file):
+                image_id = decode_example(record).id
+                if number == result.records or image_id != result.index.id[number]:
+                    what = f"is that of {image_id!r}"
+                    break
+                number += 1
+            else:
+                if number == result.records:
+                    return "every record has its id, so the content of one differs"
+    except IntegrityError as error:
+        what = f"cannot be read: {error}"
+    named = f", id {result.index.id[number]!r}," if number < result.records else ""
+    return f"record {number}{named} {what}"
+
+
 def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
     """Return the ids of all records, each decoded and compared with its features."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    with quiet_stderr():
+        import tensorflow as tf
 
     spec = {
         "image/image": tf.io.FixedLenFeature([], tf.string),

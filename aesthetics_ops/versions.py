@@ -11,7 +11,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow.compute as pc
 
-from aesthetics_ops.build import PLAN_KEY, BuildRecord, read_parquet
+from aesthetics_ops.build import PLAN_KEY, BuildRecord, PartitionResult, read_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError, PublishConflictError
 from aesthetics_ops.manifest import (
     LATEST_KEY,
@@ -20,6 +20,7 @@ from aesthetics_ops.manifest import (
     Shard,
     read_latest,
     read_manifest,
+    shard_key,
     version_key,
 )
 from aesthetics_ops.store import Store, Swap
@@ -99,13 +100,14 @@ def verify_version(dataset: Store, version: str | None = None) -> Manifest:
     try:
         records = read_parquet(dataset, version_key(manifest.version, "records.parquet"))
         rejects = read_parquet(dataset, version_key(manifest.version, "rejects.parquet"))
+        planned = read_parquet(dataset, version_key(manifest.version, "plan.parquet")).num_rows
     except ObjectMissingError as error:
         raise IntegrityError(f"version {manifest.version!r} is incomplete: {error}") from error
     left_out = sum(manifest.rejects.values())
-    if (records.num_rows, rejects.num_rows) != (manifest.records, left_out):
+    if (records.num_rows, rejects.num_rows, planned) != (manifest.records, left_out, manifest.source.listed):
         raise IntegrityError(
-            f"version {manifest.version!r} lists {records.num_rows} records and {rejects.num_rows} rejects, "
-            f"its manifest {manifest.records} and {left_out}"
+            f"version {manifest.version!r} lists {records.num_rows} records, {rejects.num_rows} rejects and {planned} photos, "
+            f"its manifest {manifest.records}, {left_out} and {manifest.source.listed}"
         )
     with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch:
         for split in manifest.splits.values():
@@ -120,16 +122,25 @@ def _verify_shard(dataset: Store, shard: Shard, ids: list[str], path: Path) -> N
     try:
         dataset.download(shard.path, path)
     except ObjectMissingError as error:
-        raise IntegrityError(f"shard {name} is missing") from error
+        raise IntegrityError(f"shard {name} is missing; {_repair(dataset, shard)}") from error
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 != shard.sha256:
-            raise IntegrityError(f"shard {name} has sha256 {sha256}, its manifest says {shard.sha256}")
+            raise IntegrityError(
+                f"shard {name} has sha256 {sha256}, its manifest says {shard.sha256}; {_repair(dataset, shard)}"
+            )
         file.seek(0)
         found = [decode_example(record).id for record in read_records(file)]
     if found != ids:
         raise IntegrityError(f"shard {name} holds {len(found)} records that are not the {len(ids)} of records.parquet")
     _log.info("shard %s: %d records, as the manifest says", shard.digest[:12], len(found))
+
+
+def _repair(dataset: Store, shard: Shard) -> str:
+    return (
+        f"to make it anew delete {dataset.url_of(shard_key(shard.digest, '.json'))} and the .validated.json beside it, "
+        "then build again while its photos are there unchanged, or roll back"
+    )
 
 
 def diff_versions(dataset: Store, before: str, after: str) -> dict[str, Any]:
@@ -176,7 +187,7 @@ _CHANGES = """
         FROM old FULL JOIN new USING (key))
     SELECT kind.change, count(pair.id), coalesce(list(pair.id ORDER BY pair.id) FILTER (pair.id IS NOT NULL), [])[1:10]
     FROM unnest(['added', 'removed', 'relabelled', 'repixelled', 'moved']) AS kind(change) LEFT JOIN pair USING (change)
-    GROUP BY ALL ORDER BY list_position(['added', 'removed', 'relabelled', 'repixelled', 'moved'], kind.change)
+    GROUP BY kind.change ORDER BY list_position(['added', 'removed', 'relabelled', 'repixelled', 'moved'], kind.change)
 """
 
 
@@ -238,6 +249,10 @@ def expire_versions(dataset: Store, *, keep: int, now: datetime) -> Expired:
     plans += [f"builds/{build}/plan.parquet" for build in running]
     for key in plans:
         named |= _digests_in(dataset, key)
+    # a photo that was lost gave its shard a name that stands in no plan yet
+    for key in listing["key"].to_pylist():
+        if key.startswith("builds/") and key.split("/")[1] in running and key.split("/")[2] == "converted":
+            named |= set(PartitionResult.model_validate_json(bytes(dataset.get(key).data)).shards.values())
     stale_builds = sorted(builds - running)
     doomed = {
         key: size

@@ -83,7 +83,8 @@ def describe() -> Any:
 
 def read_batch() -> None:
     """Pull the train split and read one batch as a training job would."""
-    import tensorflow as tf
+    with quiet_stderr():
+        import tensorflow as tf
 
     from aesthetics_ops.reader import pull, tf_dataset
     from aesthetics_ops.store import open_store

@@ -1,8 +1,12 @@
 """The report shows a version to a person: complete, self-contained, bounded, and the same for the same version."""
 
+import base64
 import hashlib
 import itertools
 import re
+import struct
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -15,17 +19,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from aesthetics_ops.errors import StoreUnavailableError
+from aesthetics_ops.example import FEATURES, Example
 from aesthetics_ops.formats import Transform
 from aesthetics_ops.manifest import SPLITS, Manifest, shard_key, version_key
-from aesthetics_ops.publishing import RECORDS_SCHEMA, REJECTS_SCHEMA
+from aesthetics_ops.plots import size_in_words
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, render_report
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sidecars import RECORDS_SCHEMA, REJECTS_SCHEMA
 from aesthetics_ops.store import open_store
-from aesthetics_ops.tfrecord import FEATURES, Example, ShardWriter
+from aesthetics_ops.tfrecord import ShardWriter
 
 PHOTOS = Path(__file__).resolve().parents[2] / "samples" / "photos"
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>/../../x.jpg'
+CELLS = {"th", "td", "dt", "dd", "li", "p", "h1", "h2", "h3"}
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 _names = itertools.count()
 
@@ -45,7 +52,13 @@ class Version:
                 self.photos.put(key, data)
         self.rejects = pa.Table.from_pylist(
             [
-                {"id": (key or detail).rpartition("/")[2], "key": key, "bytes": len(data or b""), "reason": reason, "detail": detail}
+                {
+                    "id": (key or detail).rpartition("/")[2],
+                    "key": key,
+                    "bytes": len(data or b""),
+                    "reason": reason,
+                    "detail": detail,
+                }
                 for key, data, reason, detail in rejected
             ],
             schema=REJECTS_SCHEMA,
@@ -74,7 +87,13 @@ class Version:
                     }
                 )  # fmt: skip
         self.dataset.upload(key, path)
-        facts = {"path": key, "records": shard.records, "bytes": shard.bytes_written, "sha256": shard.sha256, "crc32c": shard.crc32c}
+        facts = {
+            "path": key,
+            "records": shard.records,
+            "bytes": shard.bytes_written,
+            "sha256": shard.sha256,
+            "crc32c": shard.crc32c,
+        }
         return {"records": shard.records, "bytes": shard.bytes_written, "shards": (facts,)}
 
     def _manifest(self, splits, changes):
@@ -155,9 +174,12 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        if tag in CELLS:
+            self.text += " "
 
     def handle_data(self, data):
-        self.text += data
+        if self.open[-1:] != ["style"]:
+            self.text += data
 
     def all(self, tag):
         return [attributes for found, attributes in self.tags if found == tag]
@@ -171,7 +193,10 @@ def sample_photos(count=60):
     files = [path for path in sorted(PHOTOS.glob("*.jpg")) if path.stem not in ("959620", "948740")][:count]
     splits = itertools.cycle(["train"] * 6 + ["validation", "test"])
     scores = np.random.default_rng(7).normal(5.4, 1.1, len(files)).clip(1, 10)
-    return [(path.stem, path.read_bytes(), float(np.float32(score)), split) for path, score, split in zip(files, scores, splits)]
+    return [
+        (path.stem, path.read_bytes(), float(np.float32(score)), split)
+        for path, score, split in zip(files, scores, splits, strict=False)
+    ]
 
 
 def sample_rejects():
@@ -192,3 +217,223 @@ def sample_rejects():
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
     return Version(tmp_path_factory.mktemp("version"), sample_photos(), sample_rejects())
+
+
+@pytest.fixture(scope="module")
+def page(version):
+    return version.page()
+
+
+class _Unreachable:
+    """A store that never answers."""
+
+    url = "memory://unreachable/"
+
+    def url_of(self, key):
+        return self.url + key
+
+    def get(self, key):
+        raise StoreUnavailableError(f"{self.url_of(key)!r} gave no answer")
+
+    def get_range(self, key, offset, length):
+        raise StoreUnavailableError(f"{self.url_of(key)!r} gave no answer")
+
+
+def noise(side_px, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), np.uint8)
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
+
+
+def pictures(text, place):
+    """Alternative texts of the pictures in one section of the page."""
+    section = text.partition(f'<section aria-labelledby="{place}">')[2].partition("</section>")[0]
+    return [attributes["alt"] for attributes in Page(section).all("img")]
+
+
+def test_page_says_where_every_photo_went(version, page):
+    words = Page(page).words
+    assert "68 listed photos = 60 records + 8 left out" in words
+    assert "61 rows in the score file = 60 with a photo + 1 without one" in words
+    assert version.manifest.version in words
+    assert "Nothing to compare with: this is the first version of the dataset." in words
+    for reason, count in version.manifest.rejects.items():
+        assert f"{reason.replace('_', ' ').capitalize()}: {count}" in words
+        assert REASONS_IN_WORDS[reason] in words
+    for gate in ("Largest share of rejects 2.74% 5% passed", "Fewest records 60 1 passed"):
+        assert gate in words
+
+
+def test_every_reason_and_transform_has_words():
+    assert set(REASONS_IN_WORDS) == set(RejectReason)
+    assert set(TRANSFORMS_IN_WORDS) == set(Transform)
+
+
+def test_equal_input_gives_equal_bytes(version, page):
+    assert version.page() == page
+
+
+def test_page_loads_nothing_and_forbids_what_it_does_not_have(page):
+    parsed = Page(page)
+    tags = {tag for tag, _ in parsed.tags}
+    assert tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
+    for _, attributes in parsed.tags:
+        assert not any(name == "style" or name.startswith("on") for name in attributes)
+        for name in ("href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+        assert attributes.get("src", "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
+        assert "url(" not in str(attributes)
+    style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style[0].encode()).digest()).decode()
+    policy = next(meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert len(style) == 1
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
+
+
+def test_markup_in_keys_ids_and_urls_is_shown_as_text(page):
+    parsed = Page(page)
+    assert HOSTILE in parsed.text
+    assert "<b>Premature</b> end of JPEG file" in parsed.text
+    assert "flowers&<b>" in parsed.text
+    assert any("<script>\"'.jpg" in image["alt"] for image in parsed.all("img"))
+    assert not parsed.all("b") or "<b>Premature" not in page
+
+
+def test_page_can_be_used_with_a_keyboard_and_a_screen_reader(page):
+    parsed = Page(page)
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert parsed.all("html") == [{"lang": "en"}]
+    for landmark in ("header", "nav", "main", "footer", "title"):
+        assert len(parsed.all(landmark)) == 1
+    assert next(attributes for tag, attributes in parsed.tags if tag == "a") == {"class": "skip", "href": "#main"}
+    assert {link["href"][1:] for link in parsed.all("a")} <= set(ids)
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(image["alt"] for image in parsed.all("img"))
+    assert all(cell.get("scope") for cell in parsed.all("th"))
+    assert len(parsed.all("caption")) == len(parsed.all("table"))
+    described = [attributes for attributes in parsed.all("div") if attributes.get("role") == "img"]
+    plots = [svg for svg in parsed.all("svg") if svg.get("preserveaspectratio") is None]
+    assert len(described) == len(plots) == 7
+    assert all(len(attributes["aria-label"]) > 30 for attributes in described)
+    assert all(svg["aria-hidden"] == "true" for svg in parsed.all("svg"))
+
+
+def test_photos_stand_in_tenths_of_the_scores_lowest_first(version, page):
+    shown = [re.fullmatch(r"Photo (\d+), score (\d+\.\d\d)", alt) for alt in pictures(page, "photos")]
+    scores = {row["id"]: row["label"] for row in version.rows}
+    assert len(shown) == 60
+    assert all(f"{scores[match[1]]:.2f}" == match[2] for match in shown)
+    assert [float(match[2]) for match in shown] == sorted(float(match[2]) for match in shown)
+
+
+def test_which_photos_are_shown_depends_on_their_ids_alone(tmp_path):
+    version = Version(tmp_path, [(f"p{n}", noise(16, n), 1 + n // 45, "train") for n in range(200)])
+    before = pictures(version.page(), "photos")
+    shuffled = version.records.take(np.random.default_rng(1).permutation(200))
+    after = pictures(
+        render_report(
+            version.manifest, None, shuffled, version.rejects, dataset=version.dataset, photos=version.photos
+        ),
+        "photos",
+    )
+    assert len(before) == 60
+    assert before == after
+
+
+def test_changes_since_the_parent_are_counted(tmp_path):
+    photos = sample_photos(24)
+    old = Version(tmp_path, photos[:20], sample_rejects()[:2], version="old", fingerprint="e" * 64)
+    photos[3] = (photos[3][0], photos[4][1], *photos[3][2:])  # another file
+    photos[5] = (*photos[5][:2], photos[5][2] + 1, photos[5][3])  # another score
+    settings = old.manifest.settings | {"quality": 80}
+    new = Version(tmp_path, photos[2:], sample_rejects(), parent="old", settings=settings)
+    copy_records(old, new)
+    words = Page(new.page(old.manifest)).words
+    assert "Photos: 4 added, 2 removed, 1 replaced by another file, 1 with another score." in words
+    assert "Records 22 20 +2" in words
+    assert "Photos left out 8 2 +6" in words
+    assert "source missing 1 0 +1" in words
+    assert "JPEG quality: 80, before 95" in words
+    assert "the version before it, behind" in words
+
+
+def copy_records(old, new):
+    key = version_key(old.manifest.version, "records.parquet")
+    new.dataset.put(key, old.dataset.get(key).data)
+
+
+def test_a_parent_whose_records_cannot_be_read_is_compared_by_its_manifest(tmp_path):
+    old = Version(tmp_path, sample_photos(6), version="old")
+    new = Version(tmp_path, sample_photos(8), parent="old")
+    words = Page(new.page(old.manifest)).words
+    assert "The records of that version could not be read" in words
+    assert "Records 8 6 +2" in words
+
+
+def test_stores_that_do_not_answer_cost_thumbnails_and_nothing_else(version):
+    text = version.page(dataset=_Unreachable(), photos=_Unreachable())
+    assert "<img" not in text
+    # the contact sheet, and the rejected photos that are worth a look
+    assert text.count("No picture: it could not be read from the store") == 60 + 5
+    assert "60</strong> records" in text
+
+
+def test_damaged_records_and_hostile_photos_are_named_not_decoded(tmp_path):
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0) + b"\0" * 40
+    rejects = [("bomb.png", bomb, RejectReason.TOO_LARGE, "3,600,000,000 px")]
+    version = Version(tmp_path, sample_photos(4), rejects)
+    shard = version.records["shard"][0].as_py()
+    version.dataset.put(shard, b"\0" * len(version.dataset.get(shard).data))
+    text = version.page()
+    assert text.count("No picture: it could not be read from the store") == 4
+    assert text.count("No picture: does not decode") == 1
+
+
+def test_a_photo_that_is_cut_off_is_shown_as_far_as_it_goes(page):
+    assert "Photo 959620.jpg, left out: corrupt" in pictures(page, "rejects")
+
+
+def test_page_stays_small_whatever_the_dataset_holds(tmp_path):
+    photos = [(f"{n}-" + "<" * 900, noise(160, n), float(n), "train") for n in range(80)]
+    rejects = [
+        (f"{reason}{n}/" + "&" * 900, noise(160, n), reason, "<" * 5000) for reason in RejectReason for n in range(4)
+    ]
+    version = Version(tmp_path, photos, rejects)
+    tags = [f"tag {n}" for n in range(10_000)]
+    version.manifest = version.manifest.model_copy(
+        update={"settings": version.manifest.settings | {"exclude_tags": tags}}
+    )
+    text = version.page()
+    assert len(text.encode()) < 3_000_000
+    assert text.count("<img") == 100
+    assert "(98,888 characters)" in text
+
+
+@pytest.mark.parametrize("scores", [[5.0], [5.0, 5.0, 5.0], [0.1, 0.1004], [-3.0, 4000.0]])
+def test_few_or_equal_scores_make_a_page_too(tmp_path, scores):
+    photos = [(f"p{n}", noise(8, n), score, "train") for n, score in enumerate(scores)]
+    version = Version(tmp_path, photos)
+    words = Page(version.page(version.manifest)).words
+    assert f"Train, {len(scores)} photo" in words
+    assert "Nothing: every photo listed is a record" in words
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (999_499, "999 kB"), (999_500, "1 MB"),
+        (7_741_000, "7.74 MB"), (29_000_000_000, "29 GB"), (3e18, "3,000 PB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_written_as_people_read_them(size, words):
+    assert size_in_words(size) == words
+
+
+def test_importing_the_report_imports_no_drawing_library():
+    code = "import sys, aesthetics_ops.report; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"matplotlib", "cv2", "jinja2", "PIL"} & set(loaded)

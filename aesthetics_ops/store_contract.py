@@ -1,0 +1,241 @@
+"""What every store promises, whatever keeps its objects, and the helpers with which each keeps it.
+
+A listing is in key order and complete; no read is ever short; a write is seen whole or not at all; errors are
+`ObjectMissingError`, `StoreRefusedError` and `StoreUnavailableError`, with the URL and the next step, and no secret.
+A local file that cannot be read or written (`download`, `upload`) raises OSError as usual.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = [
+    "S3Access",
+    "Store",
+    "StoredObject",
+    "Swap",
+    "exactly",
+    "in_key_order",
+    "listing",
+    "removed_on_failure",
+]
+
+_LISTING = pa.schema([("key", pa.string()), ("size", pa.int64()), ("etag", pa.string())])
+_ROWS_AT_ONCE = 64_000
+_CONDITIONAL_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How to reach s3:// URLs; a DAG makes it from an Airflow connection.
+
+    Attributes:
+        session: holds the credentials and the region.
+        endpoint_url: a server that is not AWS's, for example http://127.0.0.1:9000; None leaves it to boto3's own
+            settings (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile).
+        verify: False accepts any certificate; a path names a file of trusted ones; None leaves it to boto3's settings.
+    """
+
+    session: "boto3.Session"
+    endpoint_url: str | None = None
+    verify: bool | str | None = None
+
+
+class Swap(Enum):
+    """The three ends of a compare-and-swap."""
+
+    DONE = "done"  # the key holds our bytes
+    REFUSED = "refused"  # another writer was first; nothing was written
+    UNKNOWN = "unknown"  # the reply was lost, and the key could not be read back
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object, read whole.
+
+    Attributes:
+        key: its name, relative to the store's prefix.
+        data: its bytes.
+        etag: what the store calls this content, without quotes.
+    """
+
+    key: str
+    data: bytes
+    etag: str
+
+
+class Store(ABC):
+    """The objects below one prefix.  Every method may be called from many threads at once.
+
+    Attributes:
+        url: of the prefix; ends with `/`.
+
+    Every method may raise `StoreRefusedError` (the store says no, and will again) and `StoreUnavailableError` (no
+    answer, or "not now"); reading a key that does not exist raises `ObjectMissingError`.
+    """
+
+    url: str
+
+    def url_of(self, key: str) -> str:
+        """Return the full URL of a key."""
+        return self.url + key
+
+    @abstractmethod
+    def check(self) -> None:
+        """Make sure that the store is there and readable; a prefix without objects is fine."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> pa.Table:
+        """Return all objects whose key starts with a prefix.
+
+        Args:
+            prefix: empty, or ends with `/`.
+
+        Returns:
+            Columns key (string), size (int64, bytes), etag (string, no quotes); ordered by key, as UTF-8 bytes.
+        """
+
+    @abstractmethod
+    def get(self, key: str) -> StoredObject:
+        """Return a whole object."""
+
+    @abstractmethod
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return exactly these bytes of an object; a range that ends beyond it is refused."""
+
+    @abstractmethod
+    def download(self, key: str, path: Path) -> None:
+        """Copy an object to a local file; what a failed copy leaves is removed."""
+
+    @abstractmethod
+    def head(self, key: str) -> tuple[int, str] | None:
+        """Return an object's size in bytes and ETag, or None when there is none."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        """Write an object."""
+
+    @abstractmethod
+    def upload(self, key: str, path: Path) -> None:
+        """Write an object from a local file, a large one in parallel parts."""
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; missing ones are fine."""
+
+    @abstractmethod
+    def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
+        """Write if the key has this ETag (None: does not exist); False when it has not.
+
+        A StoreUnavailableError means that the write may have happened.
+        """
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write an object unless the key exists; return whether it is ours now.
+
+        After a lost reply the key is read back, and equal bytes count as ours.
+        """
+        lost: StoreUnavailableError | None = None
+        for attempt in range(_CONDITIONAL_ATTEMPTS):
+            time.sleep(0.2 * attempt)
+            try:
+                if self._put_if(key, data, None, attempt):
+                    return True
+                if lost is None:
+                    return False
+            except StoreUnavailableError as error:
+                lost = error
+            current = self._read_back(key)
+            if current is not None:
+                return current.data == data
+        raise lost or StoreUnavailableError(f"{self.url_of(key)!r} was created and deleted by others; try again later")
+
+    def swap(self, key: str, data: bytes, expected_etag: str | None) -> Swap:
+        """Replace an object's bytes if no other writer was first.
+
+        After a lost reply or a refusal the key is read back, and equal bytes mean DONE: so make them unique to
+        the writer, or two writers of the same bytes both succeed.
+
+        Args:
+            key: the object.
+            data: its new bytes.
+            expected_etag: the ETag of what is to be replaced; None when nothing may be there yet.
+
+        Raises:
+            StoreUnavailableError: the store serves reads but no writes; by the last reading, nothing was written.
+        """
+        lost: StoreUnavailableError | None = None
+        for attempt in range(_CONDITIONAL_ATTEMPTS):
+            time.sleep(0.2 * attempt)
+            try:
+                if self._put_if(key, data, expected_etag, attempt):
+                    return Swap.DONE
+            except StoreUnavailableError as error:
+                lost = error
+            try:
+                current = self._read_back(key)
+            except (StoreUnavailableError, StoreRefusedError):
+                return Swap.UNKNOWN
+            if current is not None and current.data == data:
+                return Swap.DONE
+            if (current.etag if current else None) != expected_etag:
+                return Swap.REFUSED
+        if lost is not None:
+            raise lost
+        return Swap.REFUSED
+
+    def _read_back(self, key: str) -> StoredObject | None:
+        try:
+            return self.get(key)
+        except ObjectMissingError:
+            return None
+
+
+def listing(skip: int, objects: Iterator[tuple[str, int, str]]) -> pa.Table:
+    """Gather (key, size, etag) as `Store.list` returns them, cutting `skip` characters off each key."""
+    batches = []
+    while page := list(islice(objects, _ROWS_AT_ONCE)):
+        keys, sizes, etags = zip(*page, strict=True)
+        batches.append(pa.record_batch([[key[skip:] for key in keys], sizes, etags], schema=_LISTING))
+    return in_key_order(pa.Table.from_batches(batches, _LISTING))
+
+
+def in_key_order(table: pa.Table) -> pa.Table:
+    """Return a listing ordered by key."""
+    keys = table["key"]
+    if pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py() is False:
+        return table.sort_by("key")
+    return table
+
+
+def exactly(url: str, data: bytes, offset: int, length: int) -> bytes:
+    """Return the data of a ranged read, or refuse it where it is short."""
+    if len(data) != length:
+        raise StoreRefusedError(
+            f"{url!r} has {len(data)} of the {length} bytes asked for at {offset}; it is shorter than its index says"
+        )
+    return data
+
+
+@contextmanager
+def removed_on_failure(path: Path) -> Iterator[None]:
+    """Remove the local file that a failed copy leaves."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

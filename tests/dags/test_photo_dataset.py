@@ -1,0 +1,134 @@
+"""The DAG as Airflow's parser sees it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+_LOOK = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+stages = [name for name in sys.modules if name.startswith("aesthetics_ops.")]
+print(json.dumps({
+    "errors": bag.import_errors,
+    "loaded": [name for name in ("tensorflow", "cv2", "obstore", "duckdb") if name in sys.modules],
+    "stages": stages,
+    "dags": {dag.dag_id: {
+        "schedule": dag.schedule,
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "doc": dag.doc_md,
+        "tasks": {task.task_id: {
+            "downstream": sorted(task.downstream_task_ids),
+            "retries": task.retries,
+            "mapped": len(task.op_kwargs_expand_input.value["partition"]) if task.is_mapped else None,
+            "outlets": [outlet.uri for outlet in task.outlets],
+        } for task in dag.tasks},
+        "params": {name: dag.params.get_param(name).schema | {"value": dag.params[name], "description": dag.params.get_param(name).description} for name in dag.params},
+    } for dag in bag.dags.values()},
+}, default=str))
+"""
+
+
+def parse(tmp_path: Path, **environment: str) -> dict[str, Any]:
+    """Parse dags/ in a fresh interpreter whose secrets backend refuses every connection."""
+    env = os.environ | {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/absent/airflow.db",  # any look-up fails
+        **environment,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK, str(ROOT / "dags")], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return parse(tmp_path_factory.mktemp("airflow"))
+
+
+def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+    assert set(parsed["stages"]) == {"aesthetics_ops.errors", "aesthetics_ops.settings"}
+    assert parsed["loaded"] == []
+
+
+def test_the_graph_is_plan_convert_validate_publish(parsed: dict[str, Any]) -> None:
+    tasks = parsed["dags"]["photo_dataset"]["tasks"]
+    assert {name: task["downstream"] for name, task in tasks.items()} == {
+        "plan": ["download_and_convert"],
+        "download_and_convert": ["validate"],
+        "validate": ["publish"],
+        "publish": [],
+    }
+    assert {name: task["mapped"] for name, task in tasks.items()} == {
+        "plan": None, "download_and_convert": 8, "validate": 8, "publish": None,
+    }  # fmt: skip
+    assert all(task["retries"] == 2 for task in tasks.values())
+    assert tasks["publish"]["outlets"] == ["s3://aesthetics/datasets/photo_dataset/LATEST.json"]
+
+
+def test_it_runs_nightly_once_at_a_time_and_never_catches_up(parsed: dict[str, Any]) -> None:
+    dag = parsed["dags"]["photo_dataset"]
+    assert (dag["schedule"], dag["catchup"], dag["max_active_runs"]) == ("0 2 * * *", False, 1)
+    assert "To recover" in dag["doc"]
+
+
+def test_every_setting_is_a_titled_and_explained_form_field_with_the_tables_value(parsed: dict[str, Any]) -> None:
+    from aesthetics_ops.settings import BuildSettings, load_datasets
+
+    (config,) = load_datasets(ROOT / "samples" / "datasets.toml")
+    params = parsed["dags"]["photo_dataset"]["params"]
+    assert set(params) == set(BuildSettings.model_fields)
+    assert {name: param["value"] for name, param in params.items()} == config.build.model_dump(mode="json")
+    assert all(param["title"] and param["description"] for param in params.values())
+    assert params["encoding"]["enum"] == ["keep", "reencode"]
+    assert (params["quality"]["minimum"], params["quality"]["maximum"]) == (1, 100)
+    assert params["max_side_px"]["type"] == ["integer", "null"]
+    assert params["photos"]["pattern"].startswith("^(s3")
+
+
+def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        '[cats]\nphotos = "s3://b/cats/"\nlabels = "s3://b/cats.csv"\ndataset = "s3://b/out/cats/"\n'
+        '[dogs]\nphotos = "s3://b/dogs/"\nlabels = "s3://b/dogs.csv"\ndataset = "s3://b/out/dogs/"\nquality = 90\n'
+        '[dogs.airflow]\nschedule = ""\n'
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config), AESTHETICS_PARTITIONS="3")
+    assert parsed["errors"] == {}
+    assert set(parsed["dags"]) == {"cats", "dogs"}
+    assert parsed["dags"]["dogs"]["params"]["quality"]["value"] == 90
+    assert parsed["dags"]["dogs"]["schedule"] != parsed["dags"]["cats"]["schedule"] == "0 2 * * *"
+    assert parsed["dags"]["cats"]["tasks"]["validate"]["mapped"] == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "has no table"),
+        ('[cats]\nphotos = "s3://b/cats/"', "labels is missing"),
+        (
+            '[cats]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d/"\nqualty = 3',
+            "'qualty' is not a setting",
+        ),
+        ("[cats", "is not TOML"),
+    ],
+)
+def test_a_wrong_configuration_file_is_an_import_error_that_says_what_is_wrong(
+    tmp_path: Path, table: str, words: str
+) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(table)
+    (error,) = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"].values()
+    assert words in error

@@ -1,0 +1,162 @@
+"""A small source of real photos and scores, and a build of it from the plan to the published version."""
+
+import io
+import itertools
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from aesthetics_ops.build import Build, BuildRecord, open_build, plan_build, read_parquet
+from aesthetics_ops.conversion import ConversionSummary, ShardResult, convert_partition, read_shard_result
+from aesthetics_ops.manifest import Manifest, read_latest, shard_key, version_key
+from aesthetics_ops.publishing import Published, publish_build
+from aesthetics_ops.settings import BuildSettings, parse_settings
+from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.tfrecord import ShardWriter, decode_example, read_records
+from aesthetics_ops.validation import validate_partition
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "photos"
+# The smallest whole JPEGs, 15 to 31 kB; 909299 is gray.
+PHOTOS = (
+    "917058", "926426", "936054", "912173", "907402", "926301", "917625", "924852", "922203", "915625", "920675", "955950",
+    "909299", "937244",
+)  # fmt: skip
+ARRIVING = "948232"
+START = datetime(2026, 1, 1, 2, tzinfo=UTC)
+_nights = itertools.count()
+
+
+def photo(name: str) -> bytes:
+    return (SAMPLES / f"{name}.jpg").read_bytes()
+
+
+@dataclass
+class Source:
+    """Photos and scores under one URL, and the datasets made from them.
+
+    Attributes:
+        url: ends with a slash.
+        scores: by the photo's name; written as a CSV file at every change.
+    """
+
+    url: str
+    scores: dict[str, object]
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.url)
+
+    def add(self, name: str, data: bytes, score: object | None = None, *, suffix: str = ".jpg") -> None:
+        self.store.put(f"photos/{name}{suffix}", data)
+        if score is not None:
+            self.score({name: score})
+
+    def remove(self, name: str, *, suffix: str = ".jpg") -> None:
+        self.store.delete([f"photos/{name}{suffix}"])
+
+    def score(self, scores: dict[str, object]) -> None:
+        self.scores |= scores
+        lines = ["id,score", *(f"{name},{score}" for name, score in self.scores.items())]
+        self.store.put("scores.csv", "\n".join(lines).encode())
+
+    def settings(self, **changes: object) -> BuildSettings:
+        values = {
+            "photos": f"{self.url}photos/",
+            "labels": f"{self.url}scores.csv",
+            "dataset": f"{self.url}dataset/",
+            "shard_bytes": 50_000,
+            "partition_bytes": 120_000,
+            "validation_fraction": 0.2,
+            "test_fraction": 0.2,
+            "max_shrink_fraction": 0.5,
+        }
+        return parse_settings(values | changes, where="test")
+
+
+@dataclass(frozen=True)
+class Night:
+    """A build that went through all its stages."""
+
+    build: Build
+    record: BuildRecord
+    conversions: list[ConversionSummary]
+    validations: list[dict[str, int]]
+    published: Published
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.published.manifest
+
+    @property
+    def dataset(self) -> Store:
+        return self.build.dataset
+
+    @property
+    def built(self) -> int:
+        return sum(conversion.built for conversion in self.conversions)
+
+    @property
+    def photos_read(self) -> int:
+        return sum(conversion.photos for conversion in self.conversions)
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        return sidecar(self.dataset, self.manifest, name).to_pylist()
+
+
+def start(settings: BuildSettings, *, partitions: int = 3) -> tuple[Build, BuildRecord]:
+    """Plan a build, some minutes after the one before."""
+    created_at = START + timedelta(minutes=next(_nights))
+    build = open_build(settings, f"night-{created_at:%Y%m%dT%H%M}")
+    return build, plan_build(build, created_at=created_at, partitions=partitions)
+
+
+def finish(build: Build, record: BuildRecord) -> Night:
+    """Convert, validate and publish a planned build."""
+    numbers = range(len(record.partitions))
+    conversions = [convert_partition(build, record, number) for number in numbers]
+    validations = [validate_partition(build, record, number) for number in numbers]
+    return Night(build, record, conversions, validations, publish_build(build, record))
+
+
+def build_once(settings: BuildSettings) -> Night:
+    return finish(*start(settings))
+
+
+def sidecar(dataset: Store, manifest: Manifest, name: str) -> pa.Table:
+    return read_parquet(dataset, version_key(manifest.version, f"{name}.parquet"))
+
+
+def shard_hashes(manifest: Manifest) -> list[tuple[str, str, str]]:
+    """What a version consists of: split, name and sha256 of every shard, in order."""
+    return [(name, shard.path, shard.sha256) for name, split in manifest.splits.items() for shard in split.shards]
+
+
+def latest_version(dataset: Store) -> str | None:
+    latest = read_latest(dataset)
+    return latest[0].version if latest else None
+
+
+def version_files(dataset: Store) -> list[str]:
+    return dataset.list("versions/")["key"].to_pylist()
+
+
+def forge(dataset: Store, digest: str, number: int, scratch: Path, **changes: object) -> ShardResult:
+    """Change one record of a stored shard, and its result too, so that hash, size and framing still agree."""
+    result = read_shard_result(dataset, digest)
+    assert result is not None
+    stored = io.BytesIO(dataset.get(shard_key(digest, ".tfrecord")).data)
+    path = scratch / "forged.tfrecord"
+    with ShardWriter(path) as shard:
+        for place, record in enumerate(read_records(stored)):
+            example = decode_example(record)
+            shard.write(replace(example, **changes) if place == number else example)
+    forged = result.model_copy(
+        update={"bytes": shard.bytes_written, "sha256": shard.sha256, "crc32c": shard.crc32c}
+    )
+    dataset.upload(shard_key(digest, ".tfrecord"), path)
+    dataset.put(shard_key(digest, ".json"), forged.model_dump_json().encode())
+    return forged

@@ -1,0 +1,108 @@
+"""The DAG under Airflow's own commands, in the same sandbox that `make shell` opens."""
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aesthetics_ops.manifest import Manifest, read_manifest
+from aesthetics_ops.store import open_store
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "demo"))
+
+from sandbox import BUCKET, Sandbox, open_sandbox  # noqa: E402
+
+DATASET = f"s3://{BUCKET}/datasets/photo_dataset/"
+DATE = "2026-11-22"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox with a fresh metadata database and the samples in its bucket."""
+    name = f"test-{os.getpid()}"
+    with pytest.MonkeyPatch.context() as environment, open_sandbox(name) as opened:
+        for variable, value in opened.env.items():
+            environment.setenv(variable, value)
+        yield opened
+    shutil.rmtree(ROOT / ".sandbox" / name)
+
+
+def run(sandbox: Sandbox, *command: str) -> tuple[int, str]:
+    log = sandbox.directory / "command.log"
+    status = sandbox.run("airflow", *command, log=log)
+    return status, log.read_text(errors="replace")
+
+
+def manifest() -> Manifest:
+    return read_manifest(open_store(DATASET))
+
+
+class TestTasksRunAlone:
+    """The four lines of the README, in order, each a process of its own on one metadata database."""
+
+    def test_a_task_before_its_input_fails_and_says_what_to_run_first(self, sandbox: Sandbox) -> None:
+        _, log = run(sandbox, "tasks", "test", "photo_dataset", "download_and_convert", DATE, "--map-index", "0")
+        assert "new_state=failed" in log
+        assert "has no plan" in log
+        assert "run plan first" in log
+
+    @pytest.mark.parametrize(
+        "task",
+        [["plan", DATE], ["download_and_convert", DATE, "--map-index", "0"], ["validate", DATE, "--map-index", "0"], ["publish", DATE]],
+        ids=lambda task: task[0],
+    )
+    def test_it_succeeds(self, sandbox: Sandbox, task: list[str]) -> None:
+        status, log = run(sandbox, "tasks", "test", "photo_dataset", *task)
+        assert (status, "new_state=success" in log) == (0, True), log[-3000:]
+
+    def test_the_version_is_published_with_the_samples_in_it(self, sandbox: Sandbox) -> None:
+        published = manifest()
+        assert published.accounting.listed == len(list((ROOT / "samples" / "photos").iterdir()))
+        assert published.records == published.validation.decoded > 70
+        assert published.rejects["corrupt"] == published.rejects["duplicate_photo"] == 1
+
+
+class TestTheWholeDag:
+    """`airflow dags test`, whose exit status tells."""
+
+    def test_an_unchanged_night_succeeds_publishes_nothing_and_sends_no_event(self, sandbox: Sandbox) -> None:
+        before = manifest()
+        status, log = run(sandbox, "dags", "test", "photo_dataset", "2026-11-23")
+        assert status == 0, log[-3000:]
+        assert f"nothing changed since version {before.version}" in log
+        assert manifest() == before
+        assert asset_events(sandbox) == []
+
+    def test_a_changed_setting_in_conf_makes_a_version_and_an_event_that_names_it(self, sandbox: Sandbox) -> None:
+        before = manifest()
+        status, log = run(sandbox, "dags", "test", "photo_dataset", "2026-11-24", "-c", '{"label_scale": "unit"}')
+        assert status == 0, log[-3000:]
+        after = manifest()
+        assert (after.parent, after.labels.scale) == (before.version, "unit")
+        assert [event["version"] for event in asset_events(sandbox)] == [after.version]
+
+    def test_an_unknown_setting_in_conf_fails_at_once_and_publishes_nothing(self, sandbox: Sandbox) -> None:
+        before = manifest()
+        status, log = run(sandbox, "dags", "test", "photo_dataset", "2026-11-25", "-c", '{"qualty": 90}')
+        assert status == 1
+        assert "'qualty' is not a setting" in log
+        assert "up_for_retry" not in log
+        assert manifest() == before
+
+    def test_triggering_with_a_value_out_of_range_is_refused_at_once(self, sandbox: Sandbox) -> None:
+        status, log = run(sandbox, "dags", "trigger", "photo_dataset", "--conf", '{"quality": 500}')
+        assert status == 1
+        assert "500 is greater than the maximum of 100" in log
+
+
+def asset_events(sandbox: Sandbox) -> list[dict[str, object]]:
+    """Return the extras of all asset events in the metadata database, that is, of published versions."""
+    with sqlite3.connect(Path(sandbox.env["AIRFLOW_HOME"]) / "airflow.db") as db:
+        rows = db.execute("SELECT extra FROM asset_event ORDER BY id").fetchall()
+    return [json.loads(extra) for (extra,) in rows]

@@ -1,0 +1,456 @@
+"""What can go wrong between two stages: each fault once, what is said, what is kept, and how it ends well."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from nights import (
+    ARRIVING,
+    PHOTOS,
+    Source,
+    build_once,
+    finish,
+    forge,
+    latest_version,
+    photo,
+    shard_hashes,
+    sidecar,
+    start,
+    version_files,
+)
+
+from aesthetics_ops.build import Build, BuildRecord, read_parquet, resume_build
+from aesthetics_ops.conversion import convert_partition, read_shard_result
+from aesthetics_ops.errors import (
+    GateError,
+    InputMissingError,
+    IntegrityError,
+    ObjectMissingError,
+    PublishConflictError,
+    PublishUnknownError,
+    StoreUnavailableError,
+)
+from aesthetics_ops.manifest import LATEST_KEY, read_latest, read_manifest, shard_key
+from aesthetics_ops.publishing import publish_build
+from aesthetics_ops.store import Store, Swap
+from aesthetics_ops.validation import read_verdict, validate_partition
+
+
+def convert(build: Build, record: BuildRecord) -> list[Any]:
+    return [convert_partition(build, record, number) for number in range(len(record.partitions))]
+
+
+def validate(build: Build, record: BuildRecord) -> list[dict[str, int]]:
+    return [validate_partition(build, record, number) for number in range(len(record.partitions))]
+
+
+def png() -> bytes:
+    return cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+
+
+class TestLostPhotos:
+    """A photo that is listed, and gone or another one when it is read, is a reject; its shard gets the name it deserves."""
+
+    @pytest.mark.parametrize("loss", ["deleted", "replaced"])
+    def test_a_photo_lost_after_the_plan_is_a_reject_and_the_counts_add_up(self, source: Source, loss: str) -> None:
+        build, record = start(source.settings(max_reject_fraction=1))
+        if loss == "deleted":
+            source.remove(PHOTOS[1])
+        else:
+            source.add(PHOTOS[1], photo(ARRIVING))
+        night = finish(build, record)
+        reason = {"deleted": "source_missing", "replaced": "source_changed"}[loss]
+        (reject,) = night.table("rejects")
+        assert (reject["id"], reject["key"], reject["reason"]) == (PHOTOS[1], f"{PHOTOS[1]}.jpg", reason)
+        assert sum((Counter(done.rejected) for done in night.conversions), Counter()) == {reason: 1}
+        assert night.manifest.rejects == {reason: 1}
+        assert (night.manifest.accounting.listed, night.manifest.accounting.converted) == (14, 13)
+
+    def test_the_next_night_finds_the_shard_of_a_deleted_photo_under_its_own_name(self, source: Source) -> None:
+        build, record = start(source.settings(max_reject_fraction=1))
+        source.remove(PHOTOS[1])
+        first = finish(build, record)
+        planned = set(sidecar(first.dataset, first.manifest, "plan")["digest"].to_pylist())
+        published = {shard.digest for split in first.manifest.splits.values() for shard in split.shards}
+        assert len(planned - published) == len(published - planned) == 1
+        again, record = start(source.settings())
+        assert set(read_parquet(again.dataset, again.key("plan.parquet"))["digest"].to_pylist()) == published
+        second = finish(again, record)
+        assert (second.record.planned, second.published.is_new) == (0, False)
+
+    def test_the_next_night_rebuilds_only_the_shard_of_a_replaced_photo(self, source: Source) -> None:
+        build, record = start(source.settings(max_reject_fraction=1))
+        source.add(PHOTOS[1], photo(ARRIVING))
+        finish(build, record)
+        second = build_once(source.settings())
+        assert (second.built, second.published.is_new) == (1, True)
+        assert second.manifest.rejects == {}
+        assert second.manifest.records == 14
+
+    def test_a_shard_that_loses_all_its_photos_is_none(self, source: Source) -> None:
+        build, record = start(source.settings(max_reject_fraction=1))
+        plan = read_parquet(build.dataset, build.key("plan.parquet")).to_pylist()
+        doomed = [row["id"] for row in plan if row["digest"] == plan[0]["digest"]]
+        for name in doomed:
+            source.remove(name)
+        first = finish(build, record)
+        assert first.manifest.rejects == {"source_missing": len(doomed)}
+        assert first.manifest.reuse.shards_total == record.shards - 1
+        assert {row["shard"] for row in first.table("rejects")} == {None}
+        second = build_once(source.settings())
+        assert (second.record.planned, second.published.is_new) == (0, False)
+
+    def test_a_photo_that_comes_too_early_and_goes_again_leaves_the_version_before_as_it_was(
+        self, source: Source
+    ) -> None:
+        first = build_once(source.settings())
+        source.add(ARRIVING, photo(ARRIVING), 4)
+        build, record = start(source.settings())
+        source.remove(ARRIVING)
+        second = finish(build, record)
+        assert record.planned == 1
+        assert not second.published.is_new
+        assert second.manifest == first.manifest
+
+
+class TestValidation:
+    """Shards are read back from the store; what differs from its result is named, and made anew by a retry."""
+
+    def spoil(self, source: Source, spoil: Callable[[Build, str], object]) -> tuple[str, str, list[str]]:
+        """Convert, spoil one shard, expect validation to refuse it and a second try to end well.
+
+        Returns:
+            The message, the spoiled shard's digest and the ids in it.
+        """
+        build, record = start(source.settings(), partitions=1)
+        convert(build, record)
+        digest = record.partitions[0].shards[0]
+        result = read_shard_result(build.dataset, digest)
+        assert result is not None
+        assert result.records > 1
+        spoil(build, digest)
+        with pytest.raises(IntegrityError) as caught:
+            validate(build, record)
+        assert read_shard_result(build.dataset, digest) is None
+        assert read_verdict(build.dataset, digest) is None
+        assert "run download_and_convert again" in str(caught.value)
+        night = finish(build, record)
+        assert night.built == 1
+        assert night.published.is_new
+        assert digest in {shard.digest for split in night.manifest.splits.values() for shard in split.shards}
+        return str(caught.value), digest, result.index.id
+
+    def test_a_changed_byte_is_found_with_record_and_id(self, source: Source) -> None:
+        def spoil(build: Build, digest: str) -> None:
+            key = shard_key(digest, ".tfrecord")
+            data = bytearray(build.dataset.get(key).data)
+            data[-1000] ^= 1
+            build.dataset.put(key, bytes(data))
+
+        message, digest, ids = self.spoil(source, spoil)
+        assert f"{digest}.tfrecord" in message
+        assert f"record {len(ids) - 1}, id {ids[-1]!r}, cannot be read" in message
+        assert "CRC32C" in message
+
+    def test_a_truncated_shard_is_found_with_record_and_id(self, source: Source) -> None:
+        def spoil(build: Build, digest: str) -> None:
+            key = shard_key(digest, ".tfrecord")
+            build.dataset.put(key, build.dataset.get(key).data[:-5])
+
+        message, digest, ids = self.spoil(source, spoil)
+        assert f"{digest}.tfrecord" in message
+        assert f"record {len(ids) - 1}, id {ids[-1]!r}, cannot be read" in message
+
+    def test_a_shard_cut_between_two_records_is_found(self, source: Source) -> None:
+        def spoil(build: Build, digest: str) -> None:
+            result = read_shard_result(build.dataset, digest)
+            assert result is not None
+            key = shard_key(digest, ".tfrecord")
+            build.dataset.put(key, build.dataset.get(key).data[: result.index.offset[1]])
+
+        message, _, ids = self.spoil(source, spoil)
+        assert f"record 1, id {ids[1]!r}, is missing" in message
+
+    def test_another_valid_shard_in_its_place_is_found(self, source: Source) -> None:
+        def spoil(build: Build, digest: str) -> None:
+            other = next(
+                key
+                for key in build.dataset.list("shards/")["key"].to_pylist()
+                if key.endswith(".tfrecord") and digest not in key
+            )
+            build.dataset.put(shard_key(digest, ".tfrecord"), build.dataset.get(other).data)
+
+        message, _, ids = self.spoil(source, spoil)
+        assert f"record 0, id {ids[0]!r}, is that of" in message
+
+    def test_a_shard_that_is_gone_is_found(self, source: Source) -> None:
+        message, digest, _ = self.spoil(
+            source, lambda build, digest: build.dataset.delete([shard_key(digest, ".tfrecord")])
+        )
+        assert f"{digest}.tfrecord' does not exist" in message
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"image": b"\xff\xd8\xff but not a JPEG"}, "cannot be read"),
+            ({"image": b""}, "cannot be read"),
+            ({"image": png(), "width_px": 8, "height_px": 8}, "is not a JPEG of the stated size"),
+            ({"width_px": 7}, "is not a JPEG of the stated size"),
+            ({"height_px": 7}, "is not a JPEG of the stated size"),
+            ({"label": math.nan}, "with a finite label"),
+            ({"label": math.inf}, "with a finite label"),
+        ],
+        ids=["damaged JPEG", "no image", "PNG", "width", "height", "NaN", "infinity"],
+    )
+    def test_a_record_that_training_cannot_use_is_found_though_every_hash_agrees(
+        self, source: Source, tmp_path: Path, changes: dict[str, Any], said: str
+    ) -> None:
+        message, digest, ids = self.spoil(
+            source, lambda build, digest: forge(build.dataset, digest, 1, tmp_path, **changes)
+        )
+        assert f"{digest}.tfrecord: record 1, id {ids[1]!r}, {said}" in message or (
+            f"{digest}.tfrecord: record 1, id {ids[1]!r}, is not" in message and said in message
+        )
+
+    def test_a_record_under_another_id_is_found(self, source: Source, tmp_path: Path) -> None:
+        message, digest, ids = self.spoil(
+            source, lambda build, digest: forge(build.dataset, digest, 1, tmp_path, id="someone-else")
+        )
+        assert f"{digest}.tfrecord" in message
+        assert "record 1" in message
+        assert ids[1] in message
+
+    def test_a_verdict_saves_reading_a_shard_again(self, source: Source) -> None:
+        build, record = start(source.settings())
+        convert(build, record)
+        first, again = validate(build, record), validate(build, record)
+        assert sum(done["read"] for done in first) == record.shards
+        assert sum(done["read"] for done in again) == 0
+        assert [done | {"read": 0} for done in first] == again
+
+
+class TestOrder:
+    """A stage whose input is missing says which stage to run first."""
+
+    def test_nothing_can_be_done_with_a_build_that_was_never_planned(self, source: Source) -> None:
+        with pytest.raises(InputMissingError, match="build 'never' has no plan.*run plan first"):
+            resume_build(source.settings().dataset, "never")
+
+    def test_validation_asks_for_conversion(self, source: Source) -> None:
+        build, record = start(source.settings())
+        with pytest.raises(InputMissingError, match=r"not converted; run download_and_convert --map-index 0 first"):
+            validate(build, record)
+
+    def test_publishing_asks_for_conversion_and_names_the_partition(self, source: Source) -> None:
+        build, record = start(source.settings())
+        convert_partition(build, record, 0)
+        with pytest.raises(InputMissingError, match=r"partition 1 .* run download_and_convert --map-index 1 and val"):
+            publish_build(build, record)
+
+    def test_publishing_asks_for_validation(self, source: Source) -> None:
+        build, record = start(source.settings())
+        convert(build, record)
+        with pytest.raises(InputMissingError, match=r"was not read back; run validate"):
+            publish_build(build, record)
+        assert version_files(build.dataset) == []
+
+    def test_a_partition_that_the_plan_does_not_have_is_refused(self, source: Source) -> None:
+        build, record = start(source.settings())
+        with pytest.raises(InputMissingError, match="has 3 partitions, so none has number 3"):
+            convert_partition(build, record, 3)
+
+    def test_a_resumed_build_has_the_settings_of_its_plan(self, source: Source) -> None:
+        settings = source.settings(quality=77)
+        build, record = start(settings)
+        again, found = resume_build(settings.dataset, build.id)
+        assert again.settings == settings
+        assert found == record
+        assert finish(again, found).published.is_new
+
+    def test_results_of_an_earlier_plan_are_not_taken(self, source: Source) -> None:
+        from aesthetics_ops.build import plan_build
+
+        build, record = start(source.settings(), partitions=1)
+        convert(build, record)
+        source.add(ARRIVING, photo(ARRIVING), 4)
+        replanned = plan_build(build, created_at=record.created_at, partitions=1)
+        assert replanned.plan != record.plan
+        with pytest.raises(InputMissingError, match="not converted"):
+            validate(build, replanned)
+        night = finish(build, replanned)
+        assert night.manifest.records == 15
+        assert night.built == 1
+
+
+class TestGates:
+    """A gate that refuses says what it measured; nothing is written."""
+
+    def test_too_many_rejects_are_refused_with_number_limit_reasons_and_examples(self, source: Source) -> None:
+        source.add("cut", photo(PHOTOS[3])[:9000], 5)
+        source.add("stray", photo(ARRIVING))
+        with pytest.raises(GateError) as caught:
+            build_once(source.settings(max_reject_fraction=0.05))
+        message = str(caught.value)
+        assert "max_reject_fraction allows 0.05, measured 0.06667: 1 of 15 labelled photos" in message
+        assert "1 corrupt" in message
+        assert "cut.jpg" in message
+        dataset = start(source.settings())[0].dataset
+        assert (version_files(dataset), latest_version(dataset)) == ([], None)
+
+    def test_a_dataset_that_shrinks_too_much_is_refused_and_latest_stays(self, source: Source) -> None:
+        first = build_once(source.settings())
+        files, latest = version_files(first.dataset), read_latest(first.dataset)
+        for name in PHOTOS[:4]:
+            source.remove(name)
+        with pytest.raises(GateError, match=r"max_shrink_fraction allows 0.1, measured 0.2857: 10 records, 14 in"):
+            build_once(source.settings(max_shrink_fraction=0.1))
+        assert (version_files(first.dataset), read_latest(first.dataset)) == (files, latest)
+        assert build_once(source.settings(max_shrink_fraction=0.3)).manifest.records == 10
+
+    def test_too_few_records_are_refused(self, source: Source) -> None:
+        with pytest.raises(GateError, match=r"min_records allows 15, measured 14"):
+            build_once(source.settings(min_records=15))
+
+    def test_every_gate_that_refuses_is_named_at_once(self, source: Source) -> None:
+        source.add("cut", photo(PHOTOS[3])[:9000], 5)
+        with pytest.raises(GateError, match=r"max_reject_fraction.*min_records.*mend.*or change"):
+            build_once(source.settings(max_reject_fraction=0, min_records=100))
+
+    def test_a_dataset_without_a_single_record_is_refused(self, source: Source) -> None:
+        for name in PHOTOS:
+            source.add(name, b"not a photo, and never was one: " + name.encode())
+        with pytest.raises(GateError, match="min_records"):
+            build_once(source.settings(max_reject_fraction=1))
+
+
+class Wrapped:
+    """A store whose swap has a fault; everything else is the store's own."""
+
+    def __init__(self, inner: Store, swap: Callable[..., Swap]) -> None:
+        self.inner = inner
+        self.swap = swap
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class TestPublishing:
+    """Publishing is done, refused or unknown, and running it again is safe after each."""
+
+    def ready(self, source: Source) -> tuple[Build, BuildRecord]:
+        build, record = start(source.settings())
+        convert(build, record)
+        validate(build, record)
+        return build, record
+
+    def test_a_build_that_was_overtaken_is_refused_and_succeeds_when_run_again(self, source: Source) -> None:
+        build, record = self.ready(source)
+        source.add(ARRIVING, photo(ARRIVING), 4)
+        other = build_once(source.settings())
+        files = version_files(other.dataset)
+        with pytest.raises(PublishConflictError, match="another build published first; run this one again") as caught:
+            publish_build(build, record)
+        assert repr(other.manifest.version) in str(caught.value)
+        assert latest_version(other.dataset) == other.manifest.version
+        assert version_files(other.dataset) == files
+        source.remove(PHOTOS[0])
+        rerun = build_once(source.settings())
+        assert rerun.manifest.parent == other.manifest.version
+        assert latest_version(other.dataset) == rerun.manifest.version
+
+    def test_a_build_that_is_overtaken_in_the_last_moment_is_refused(self, source: Source) -> None:
+        first = build_once(source.settings())
+        source.remove(PHOTOS[0])
+        build, record = self.ready(source)
+
+        def swap(key: str, data: bytes, expected_etag: str | None) -> Swap:
+            build.dataset.put(key, build.dataset.get(key).data + b"\n")
+            return build.dataset.swap(key, data, expected_etag)
+
+        with pytest.raises(PublishConflictError):
+            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), record)  # type: ignore[arg-type]
+        assert latest_version(build.dataset) == first.manifest.version
+
+    def test_after_a_lost_reply_publishing_again_finds_its_own_version(self, source: Source) -> None:
+        build, record = self.ready(source)
+
+        def swap(*arguments: Any) -> Swap:
+            assert build.dataset.swap(*arguments) is Swap.DONE
+            return Swap.UNKNOWN
+
+        with pytest.raises(PublishUnknownError, match="run publish again"):
+            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), record)  # type: ignore[arg-type]
+        before = build.dataset.get(LATEST_KEY)
+        published = publish_build(build, record)
+        assert published.is_new
+        assert build.dataset.get(LATEST_KEY) == before
+        assert latest_version(build.dataset) == published.manifest.version
+        assert read_manifest(build.dataset) == published.manifest
+
+    def test_after_a_write_that_never_happened_publishing_again_writes_it(self, source: Source) -> None:
+        build, record = self.ready(source)
+        broken = replace(build, dataset=Wrapped(build.dataset, lambda *_: Swap.UNKNOWN))  # type: ignore[arg-type]
+        with pytest.raises(PublishUnknownError):
+            publish_build(broken, record)
+        assert latest_version(build.dataset) is None
+        assert publish_build(build, record).is_new
+
+    def test_a_store_that_fails_while_the_version_is_written_leaves_latest(self, source: Source) -> None:
+        build, record = self.ready(source)
+
+        def put(key: str, data: bytes) -> None:
+            if key.endswith("manifest.json"):
+                raise StoreUnavailableError("the store has gone away; try again later")
+            build.dataset.put(key, data)
+
+        wrapped = Wrapped(build.dataset, build.dataset.swap)
+        wrapped.put = put  # type: ignore[attr-defined]
+        with pytest.raises(StoreUnavailableError):
+            publish_build(replace(build, dataset=wrapped), record)  # type: ignore[arg-type]
+        assert latest_version(build.dataset) is None
+        assert publish_build(build, record).is_new
+
+    def test_a_shard_that_vanished_before_publishing_is_refused_and_made_anew(self, source: Source) -> None:
+        build, record = self.ready(source)
+        digest = record.partitions[0].shards[0]
+        build.dataset.delete([shard_key(digest, ".tfrecord")])
+        with pytest.raises(IntegrityError, match=f"{digest}.tfrecord has None bytes in the store"):
+            publish_build(build, record)
+        assert version_files(build.dataset) == []
+        night = build_once(source.settings())
+        assert night.built == 1
+        assert sum(done["read"] for done in night.validations) == 1
+        for _, path, _ in shard_hashes(night.manifest):
+            assert night.dataset.head(path) is not None
+
+    def test_publishing_twice_is_publishing_once(self, source: Source) -> None:
+        build, record = self.ready(source)
+        first = publish_build(build, record)
+        before = {key: build.dataset.get(key) for key in [*version_files(build.dataset), LATEST_KEY]}
+        assert publish_build(build, record) == first
+        assert {key: build.dataset.get(key) for key in before} == before
+
+    def test_a_conversion_that_dies_in_the_store_leaves_no_result_without_its_file(self, source: Source) -> None:
+        build, record = start(source.settings(), partitions=1)
+        shards = iter(range(99))
+
+        def upload(key: str, path: Path) -> None:
+            if next(shards) == 2:
+                raise StoreUnavailableError("the store has gone away; try again later")
+            build.dataset.upload(key, path)
+
+        wrapped = Wrapped(build.dataset, build.dataset.swap)
+        wrapped.upload = upload  # type: ignore[attr-defined]
+        with pytest.raises(StoreUnavailableError):
+            convert(replace(build, dataset=wrapped), record)  # type: ignore[arg-type]
+        results = [key for key in build.dataset.list("shards/")["key"].to_pylist() if key.endswith(".json")]
+        assert len(results) == 2
+        with pytest.raises(ObjectMissingError):
+            build.dataset.get(build.key("converted/0.json"))
+        assert finish(build, record).built == record.shards - 2

@@ -1,0 +1,54 @@
+"""The README's first screen, run as a newcomer would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def output() -> str:
+    """What the first shell block prints."""
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-ec", blocks("sh")[0]], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_commands_end_well_and_print_what_the_readme_shows(output: str) -> None:
+    shown = [line for line in blocks("")[0].splitlines() if line]
+    printed = [" ".join(line.split()) for line in output.splitlines()]
+    assert [line for line in shown if " ".join(line.split()) not in printed] == []
+
+
+def test_the_second_night_rebuilt_only_what_was_touched(output: str) -> None:
+    nights = re.findall(r"(\d+): (\d+) built, (\d+) reused", output.split("On disk")[0])
+    (total, built, reused), (total_2, built_2, reused_2) = [tuple(map(int, night)) for night in nights]
+    assert (built, reused) == (total, 0)
+    assert 1 <= built_2 <= 3
+    assert reused_2 == total_2 - built_2
+
+
+def test_the_reading_example_runs_as_it_stands(output: str) -> None:
+    done = subprocess.run([sys.executable, "-c", blocks("python")[0]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\(\d+, \d+, 3\) \d+\.\d+\n", done.stdout)
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_first_screen_is_at_most_40_lines() -> None:
+    assert README.split("\n## ")[0].count("\n") <= 41
