@@ -23,6 +23,7 @@ __all__ = [
     "Labels",
     "LatestPointer",
     "Manifest",
+    "NearDuplicates",
     "Reuse",
     "Shard",
     "Source",
@@ -135,6 +136,25 @@ class Validation(_Document):
     failures: Literal[0] = 0
 
 
+class NearDuplicates(_Document):
+    """Records that look alike, in groups; `near_duplicates.parquet` lists them all.
+
+    A group that spans splits is moved into one by the next build, unless the score file names the splits.
+    """
+
+    max_distance: int | None = Field(
+        ge=0,
+        description="bits of 64 in which the perceptual hashes of alike photos may differ; less than the setting where "
+        "that would have found too much; null where no search was asked for",
+    )
+    groups: int = Field(ge=0, description="of two records or more")
+    records: int = Field(ge=0, description="in them")
+    spanning_splits: int = Field(ge=0, description="groups with records in more than one split")
+    examples: tuple[tuple[str, ...], ...] = Field(
+        max_length=5, description="ids of a few groups, those that span splits first; at most 10 of each"
+    )
+
+
 class GateResult(_Document):
     """One gate that the version passed."""
 
@@ -163,6 +183,7 @@ class Manifest(_Document):
     labels: Labels
     images: Images
     reuse: Reuse
+    near_duplicates: NearDuplicates
     gates: tuple[GateResult, ...]
     validation: Validation
     fingerprint: str = Field(

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from aesthetics_ops.build import Build, BuildRecord, LostPhoto, read_parquet, write_parquet
+from aesthetics_ops.card import render_card, render_croissant
 from aesthetics_ops.conversion import ShardResult, read_shard_result
 from aesthetics_ops.errors import (
     GateError,
@@ -144,7 +145,7 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     if (latest[1] if latest else None) != record.latest_etag:
         raise _conflict(build.dataset, manifest)
     _check_stored(build.dataset, shards)
-    _write_version(build, manifest, parent, plan, records, rejects)
+    _write_version(build, manifest, parent, {"plan": plan, "records": records, "rejects": rejects})
     _swap_latest(build.dataset, manifest, record.latest_etag)
     return _published(build.dataset, manifest, is_new=True)
 
@@ -362,16 +363,18 @@ def _check_stored(dataset: Store, shards: list[_Shard]) -> None:
             )
 
 
-def _write_version(
-    build: Build, manifest: Manifest, parent: Manifest | None, plan: pa.Table, records: pa.Table, rejects: pa.Table
-) -> None:
-    """Write the version's own files, the manifest last."""
+def _write_version(build: Build, manifest: Manifest, parent: Manifest | None, tables: dict[str, pa.Table]) -> None:
+    """Write the version's own files, the manifest last; each table becomes `<name>.parquet`."""
     dataset = build.dataset
-    report = render_report(manifest, parent, records, rejects, dataset=dataset, photos=build.photos)
-    for name, table in (("plan", plan), ("records", records), ("rejects", rejects)):
-        dataset.put(version_key(manifest.version, f"{name}.parquet"), write_parquet(table))
-    dataset.put(version_key(manifest.version, "report.html"), report.encode())
-    dataset.put(version_key(manifest.version, "manifest.json"), _manifest_bytes(manifest))
+    report = render_report(manifest, parent, tables["records"], tables["rejects"], dataset=dataset, photos=build.photos)
+    files = {f"{name}.parquet": write_parquet(table) for name, table in tables.items()}
+    records_sha256 = hashlib.sha256(files["records.parquet"]).hexdigest()
+    files["report.html"] = report.encode()
+    files["README.md"] = render_card(manifest).encode()
+    files["croissant.json"] = render_croissant(manifest, records_sha256=records_sha256).encode()
+    files["manifest.json"] = _manifest_bytes(manifest)
+    for name, content in files.items():
+        dataset.put(version_key(manifest.version, name), content)
 
 
 def _manifest_bytes(manifest: Manifest) -> bytes:

@@ -147,6 +147,15 @@ class BuildSettings(BaseModel):
         min_length=1,
         json_schema_extra={"section": "Splits"},
     )
+    near_duplicate_distance: int | None = Field(
+        6,
+        title="Near-duplicates, bits",
+        description="Photos whose perceptual hashes differ in at most this many of 64 bits are near-duplicates: the next "
+        "build puts them into one split; empty looks for none",
+        ge=0,
+        le=12,
+        json_schema_extra={"section": "Splits"},
+    )
 
     encoding: Literal["keep", "reencode"] = Field(
         "keep",

@@ -144,13 +144,7 @@ def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
         )
     ids = _decode_all(path, result, name)
     if ids != result.index.id:
-        number = next(
-            (n for n, (a, b) in enumerate(zip(ids, result.index.id, strict=False)) if a != b),
-            min(len(ids), len(result.index.id)),
-        )
-        raise IntegrityError(
-            f"{name} has {len(ids)} records, its result {len(result.index.id)}; they differ from record {number} on"
-        )
+        raise IntegrityError(f"{name}: {_first_difference(path, result)}")
 
 
 def _first_difference(path: Path, result: ShardResult) -> str:

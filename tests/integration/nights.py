@@ -68,7 +68,7 @@ class Source:
             "photos": f"{self.url}photos/",
             "labels": f"{self.url}scores.csv",
             "dataset": f"{self.url}dataset/",
-            "shard_bytes": 50_000,
+            "shard_bytes": 90_000,
             "partition_bytes": 120_000,
             "validation_fraction": 0.2,
             "test_fraction": 0.2,

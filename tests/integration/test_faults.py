@@ -128,7 +128,8 @@ class TestValidation:
         Returns:
             The message, the spoiled shard's digest and the ids in it.
         """
-        build, record = start(source.settings(), partitions=1)
+        settings = source.settings(validation_fraction=0, test_fraction=0, shard_bytes=200_000)
+        build, record = start(settings, partitions=1)
         convert(build, record)
         digest = record.partitions[0].shards[0]
         result = read_shard_result(build.dataset, digest)
@@ -222,9 +223,7 @@ class TestValidation:
         message, digest, ids = self.spoil(
             source, lambda build, digest: forge(build.dataset, digest, 1, tmp_path, id="someone-else")
         )
-        assert f"{digest}.tfrecord" in message
-        assert "record 1" in message
-        assert ids[1] in message
+        assert f"{digest}.tfrecord: record 1, id {ids[1]!r}, is that of 'someone-else'" in message
 
     def test_a_verdict_saves_reading_a_shard_again(self, source: Source) -> None:
         build, record = start(source.settings())

@@ -20,7 +20,9 @@ def blocks(language: str) -> list[str]:
 def output() -> str:
     """What the first shell block prints."""
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-ec", blocks("sh")[0]], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-ec", blocks("sh")[0]], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -40,7 +42,9 @@ def test_the_second_night_rebuilt_only_what_was_touched(output: str) -> None:
 
 
 def test_the_reading_example_runs_as_it_stands(output: str) -> None:
-    done = subprocess.run([sys.executable, "-c", blocks("python")[0]], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", blocks("python")[0]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"\(\d+, \d+, 3\) \d+\.\d+\n", done.stdout)
 

@@ -50,9 +50,11 @@ ORDER = (
     "report",
     "card",
     "sidecars",
+    "duplicates",
     "publishing",
     # what is done with versions
     "versions",
+    "quarantine",
     "reader",
     "cli",
 )

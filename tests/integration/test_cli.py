@@ -1,0 +1,373 @@
+"""The command line: every command on files and on S3, and what bad input gets."""
+
+import json
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nights import ARRIVING, PHOTOS, photo
+
+from aesthetics_ops.cli import main
+from aesthetics_ops.store import Store, open_store
+
+SOME = PHOTOS[:8]
+SCORES = "id,score\n" + "\n".join(f"{name},{number}" for number, name in enumerate(SOME))
+
+
+class Desk:
+    """A place with photos and scores, and a shell to build from them.
+
+    Attributes:
+        url: of the place; ends with a slash.
+    """
+
+    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.url = url
+        self._capsys = capsys
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.url)
+
+    @property
+    def dataset(self) -> str:
+        return f"{self.url}dataset/"
+
+    def fill(self, scores: bytes = SCORES.encode()) -> None:
+        for name in SOME:
+            self.store.put(f"photos/{name}.jpg", photo(name))
+        self.store.put("scores.csv", scores)
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Return exit status, stdout and stderr."""
+        self._capsys.readouterr()
+        status = main(arguments)
+        out, err = self._capsys.readouterr()
+        return status, out, err
+
+    def ask(self, *arguments: str) -> Any:
+        """Run a command that ends well with --json; return the document."""
+        status, out, err = self.run(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    def build_flags(self, **flags: object) -> list[str]:
+        values = {
+            "photos": f"{self.url}photos/",
+            "labels": f"{self.url}scores.csv",
+            "dataset": self.dataset,
+            "shard_bytes": 60_000,
+        }
+        pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in (values | flags).items())
+        return ["build", *(word for pair in pairs for word in pair)]
+
+    def build(self, **flags: object) -> Any:
+        return self.ask(*self.build_flags(**flags))
+
+    def refused(self, status: int, kind: str, *extra: str, **flags: object) -> str:
+        """Build and expect a refusal: this exit status, one JSON document, and nothing published; return the message."""
+        found, out, err = self.run(*self.build_flags(**flags), "--json", *extra)
+        document = json.loads(out)
+        assert list(document) == ["error"]
+        assert document["error"]["type"] == kind
+        message: str = document["error"]["message"]
+        assert f"aesthetics-ops: {message}\n" in err
+        assert "Traceback" not in err
+        assert found == status
+        return message
+
+    def is_published(self) -> bool:
+        keys = self.store.list()["key"].to_pylist()
+        return any("LATEST" in key or "/versions/" in key for key in keys)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report, which takes half a second to plot and has tests of its own."""
+    monkeypatch.setattr("aesthetics_ops.publishing.render_report", lambda *_, **__: "<title>report</title>")
+
+
+@pytest.fixture
+def files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """Photos and scores in a directory."""
+    desk = Desk(tmp_path.as_uri() + "/", capsys)
+    desk.fill()
+    return desk
+
+
+@pytest.fixture
+def s3(s3_bucket: Any, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """Photos and scores in a bucket."""
+    desk = Desk(s3_bucket.url, capsys)
+    desk.fill()
+    return desk
+
+
+@pytest.fixture(params=["files", "s3"])
+def desk(request: pytest.FixtureRequest) -> Desk:
+    return request.getfixturevalue(request.param)
+
+
+def test_every_command_works_in_the_order_of_a_datasets_life(desk: Desk, tmp_path: Path) -> None:
+    status, out, err = desk.run(*desk.build_flags())
+    assert (status, err) == (0, "")
+    assert out.startswith("published version ")
+    assert "8 listed, 8 converted, 0 rejected" in out
+    (first,) = desk.ask("versions", desk.dataset)
+    assert (first["records"], first["is_latest"]) == (8, True)
+    shown = desk.ask("show", desk.dataset)
+    assert shown["version"] == first["version"]
+    assert shown["accounting"]["converted"] == 8
+    assert desk.store.get(f"dataset/versions/{first['version']}/report.html").data.startswith(b"<!")
+
+    unchanged = desk.build()
+    assert (unchanged["published"], unchanged["version"]) == (False, first["version"])
+    assert desk.run(*desk.build_flags())[1].startswith("nothing changed: version ")
+
+    desk.store.put(f"photos/{ARRIVING}.jpg", photo(ARRIVING))
+    desk.store.put("scores.csv", f"{SCORES}\n{ARRIVING},3".encode())
+    time.sleep(1)  # a version's name has seconds
+    second = desk.build()
+    assert (second["published"], second["parent"], second["shards_built"]) == (True, first["version"], 1)
+    assert [info["version"] for info in desk.ask("versions", desk.dataset)] == [second["version"], first["version"]]
+    changes = desk.ask("diff", desk.dataset, first["version"], second["version"])
+    assert changes["changes"]["added"] == {"count": 1, "examples": [ARRIVING]}
+    assert f"added       1  ({ARRIVING})" in desk.run("diff", desk.dataset, first["version"], second["version"])[1]
+
+    assert desk.ask("verify", desk.dataset)["records"] == 9
+    assert "8 records, all as the manifest says" in desk.run("verify", desk.dataset, "--version", first["version"])[1]
+    pulled = desk.ask("pull", desk.dataset, str(tmp_path / "local"), "--split", "train")
+    assert pulled["version"] == second["version"]
+    assert [Path(name).name for name in pulled["files"]] == sorted(
+        path.name for path in (tmp_path / "local").glob("*.tfrecord")
+    )
+    assert desk.ask("rollback", desk.dataset, first["version"]) == {"version": first["version"]}
+    assert desk.ask("show", desk.dataset)["version"] == first["version"]
+    assert desk.ask("expire", desk.dataset, "--keep", "1")["versions"] == []
+    assert desk.ask("rollback", desk.dataset, second["version"]) == {"version": second["version"]}
+    assert desk.ask("expire", desk.dataset, "--keep", "1")["versions"] == [first["version"]]
+    assert desk.ask("verify", desk.dataset)["records"] == 9
+
+
+@pytest.mark.parametrize("command", ["show", "verify", "versions", "pull", "rollback", "diff", "expire"])
+def test_a_dataset_that_was_never_published_is_named_with_the_next_step(
+    files: Desk, command: str, tmp_path: Path
+) -> None:
+    more = {"pull": [str(tmp_path / "x")], "rollback": ["v1"], "diff": ["v1", "v2"], "expire": ["--keep", "1"]}
+    status, out, err = files.run(command, files.dataset, *more.get(command, []), "--json")
+    assert status == 1
+    assert json.loads(out)["error"]["type"] == "NoSuchVersionError"
+    assert files.dataset in err
+    assert "run a build" in err or "`aesthetics-ops versions`" in err
+
+
+class TestPhotos:
+    """Photos that are not there, or cannot be read."""
+
+    def test_a_prefix_without_photos_is_named(self, desk: Desk) -> None:
+        message = desk.refused(1, "PlanError", photos=f"{desk.url}elsewhere/")
+        assert message == f"no objects under '{desk.url}elsewhere/'; check the photos prefix, or upload photos first"
+        assert not desk.is_published()
+
+    def test_photos_without_any_score_are_counted_and_both_sides_of_the_join_are_shown(self, desk: Desk) -> None:
+        desk.store.put("scores.csv", b"id,score\nA1,5\nA2,6\n")
+        message = desk.refused(1, "PlanError")
+        assert "8 unlabelled; the first photo is '907402.jpg', the first label 'A1'" in message
+        assert "check that labels name photos by key or by stem" in message
+        assert not desk.is_published()
+
+    def test_photos_that_cannot_be_read_are_rejects_until_the_gate(self, desk: Desk, quick: None) -> None:
+        desk.store.put(f"photos/{SOME[0]}.jpg", photo(SOME[0])[:5000])
+        message = desk.refused(1, "GateError")
+        assert "max_reject_fraction allows 0.05, measured 0.125: 1 of 8 labelled photos" in message
+        assert f"1 corrupt; for example ['{SOME[0]}.jpg']" in message
+        assert "mend the photos or scores, or change the gate's setting" in message
+        assert not desk.is_published()
+        assert desk.build(max_reject_fraction=0.2)["rejected"] == 1
+
+
+class TestScores:
+    """Score files that cannot be used say why; odd ones that can are used."""
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"", "is empty"),
+            (b"\n  \n", "is empty"),
+            (b"id,score\n", "has a header but no rows"),
+            (b"id,score\n907402,\xff\xfe\n", "UTF-8"),
+            (b"name,stars\n907402,5\n", "has no column 'key' or 'path'.* its columns are 'name', 'stars'; set id_column"),
+            (b"id,stars\n907402,5\n", "has no column 'score' or .* its columns are 'id', 'stars'; set score_column"),
+            (b"id,score\n907402,5,6\n", "has 3 fields in line 2, but its header has 2"),
+        ],
+        ids=["empty", "blank", "header alone", "undecodable", "no id column", "no score column", "ragged"],
+    )
+    def test_a_file_that_makes_no_sense_is_refused(self, files: Desk, content: bytes, said: str) -> None:
+        files.store.put("scores.csv", content)
+        message = files.refused(1, "LabelError")
+        assert f"label file '{files.url}scores.csv'" in message
+        assert re.search(said, message), message
+        assert not files.is_published()
+
+    def test_a_missing_file_is_named(self, desk: Desk) -> None:
+        message = desk.refused(1, "LabelError", labels=f"{desk.url}sub/nowhere.csv")
+        assert f"score file '{desk.url}sub/nowhere.csv' does not exist; check the labels setting" in message
+        assert not desk.is_published()
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"\xef\xbb\xbf" + SCORES.encode(), SCORES.replace("\n", "\r\n").encode() + b"\r\n", SCORES.encode()],
+        ids=["byte order mark", "CRLF", "no final newline"],
+    )
+    def test_odd_ends_and_beginnings_are_fine(self, files: Desk, quick: None, content: bytes) -> None:
+        files.store.put("scores.csv", content)
+        summary = files.build()
+        assert (summary["records"], summary["rejected"]) == (8, 0)
+
+    def test_one_photo_with_two_scores_has_none(self, files: Desk, quick: None) -> None:
+        files.store.put("scores.csv", f"{SCORES}\n{SOME[3]},9\n{SOME[4]},4".encode())
+        message = files.refused(1, "GateError")
+        assert f"1 label_invalid; for example ['{SOME[3]}.jpg']" in message
+        assert not files.is_published()
+        assert files.build(max_reject_fraction=0.5)["records"] == 7
+        assert files.ask("show", files.dataset)["rejects"] == {"label_invalid": 1}
+
+    def test_a_file_name_with_a_space_is_found(self, tmp_path: Path, files: Desk, quick: None) -> None:
+        path = tmp_path / "my scores.csv"
+        path.write_text(SCORES, encoding="utf-8")
+        assert files.build(labels=path.as_uri())["records"] == 8
+
+
+class TestSettings:
+    """Wrong settings are refused before anything is asked of a store."""
+
+    @pytest.mark.parametrize(
+        ("flags", "said"),
+        [
+            ({"quality": 0}, "quality is '0', but input should be greater than or equal to 1"),
+            ({"quality": "high"}, "quality is 'high', but input should be a valid integer"),
+            ({"shard_bytes": 1}, "shard_bytes is '1', but input should be greater than or equal to 1024"),
+            ({"test_fraction": 1.5}, "test_fraction is '1.5', but input should be less than or equal to 1"),
+            ({"encoding": "webp"}, "encoding is 'webp', but input should be 'keep' or 'reencode'"),
+            ({"photos": "/data/photos"}, "photos is '/data/photos', but"),
+            ({"labels": "https://x/y.csv"}, "labels is 'https://x/y.csv', but"),
+            ({"min_records": 0}, "min_records is '0', but"),
+        ],
+        ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+    )
+    def test_a_value_out_of_range_is_named_with_its_rule(self, files: Desk, flags: dict[str, Any], said: str) -> None:
+        message = files.refused(2, "SettingsError", **flags)
+        assert said in message
+        assert message.startswith("flags: ")
+        assert not files.is_published()
+
+    @pytest.mark.parametrize(
+        ("flags", "said"),
+        [
+            ({"test_fraction": 0.6, "validation_fraction": 0.4}, "leave nothing to train on; their sum must be below 1"),
+            ({"label_min": 5, "label_max": 5}, "label_min 5.0 must be below label_max 5.0"),
+            ({"label_scale": "unit", "label_format": "csv"}, "set label_min and label_max"),
+            ({"exclude_tags": "Nude", "label_format": "csv"}, "need AVA scores, but label_format is 'csv'"),
+        ],
+        ids=["splits", "range", "unit", "tags"],
+    )
+    def test_settings_that_contradict_each_other_are_refused(
+        self, files: Desk, flags: dict[str, Any], said: str
+    ) -> None:
+        assert said in files.refused(2, "SettingsError", **flags)
+        assert not files.is_published()
+
+    def test_a_dataset_inside_the_photos_is_refused(self, files: Desk) -> None:
+        message = files.refused(2, "SettingsError", dataset=f"{files.url}photos/dataset")
+        assert f"dataset '{files.url}photos/dataset/' lies inside photos '{files.url}photos/'" in message
+        assert "give each a prefix of its own" in message
+
+    def test_all_that_is_wrong_is_said_at_once(self, files: Desk) -> None:
+        message = files.refused(2, "SettingsError", quality=101, seed=-1)
+        assert "quality is '101'" in message
+        assert "seed is '-1'" in message
+
+    @pytest.mark.parametrize("flag", ["--colour", "--qual", "--photo"])
+    def test_an_unknown_or_shortened_flag_is_refused(self, files: Desk, flag: str) -> None:
+        message = files.refused(2, "SettingsError", flag, "80")
+        assert f"unrecognized arguments: {flag} 80" in message
+        assert "--help` lists what there is" in message
+        assert not files.is_published()
+
+    def test_a_missing_flag_and_a_missing_command_are_named(self, files: Desk) -> None:
+        status, out, err = files.run("build", "--photos", files.url)
+        assert (status, out) == (2, "")
+        assert "required: --labels, --dataset" in err
+        status, _, err = files.run()
+        assert status == 2
+        assert "COMMAND" in err
+
+    @pytest.mark.parametrize("keep", ["0", "-1", "some"])
+    def test_a_number_to_keep_must_be_one(self, files: Desk, keep: str) -> None:
+        status, out, _ = files.run("expire", files.dataset, f"--keep={keep}", "--json")
+        assert status == 2
+        assert f"'{keep}' is not a whole number of 1 or more" in json.loads(out)["error"]["message"]
+
+
+class TestStores:
+    """A store that says no, or nothing, is named; nothing is published."""
+
+    @pytest.mark.parametrize("setting", ["photos", "labels", "dataset"])
+    def test_a_missing_bucket_is_named(self, s3: Desk, setting: str) -> None:
+        message = s3.refused(3, "StoreRefusedError", **{setting: "s3://no-such-bucket-here/some/thing.csv"})
+        assert "s3://no-such-bucket-here does not exist" in message
+        assert "create the bucket or correct the URL" in message
+        assert not s3.is_published()
+
+    @pytest.mark.parametrize("part", ["photos/*", "scores.csv", "dataset/*"])
+    def test_a_missing_permission_is_named(self, s3: Desk, s3_bucket: Any, part: str) -> None:
+        deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{s3_bucket.name}/{part}"}
+        s3_bucket.client.put_bucket_policy(
+            Bucket=s3_bucket.name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        )
+        message = s3.refused(3, "StoreRefusedError")
+        assert f"access to '{s3.url}{part.rstrip('*')}" in message
+        assert "is denied" in message
+        assert "check the credentials, and that they may list, read and write there" in message
+        assert not s3.is_published()
+
+    def test_missing_credentials_are_named(self, s3: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.delenv("AWS_ACCESS_KEY_ID")
+            patch.delenv("AWS_SECRET_ACCESS_KEY")
+            message = s3.refused(3, "StoreRefusedError")
+        assert "no complete AWS credentials" in message
+        assert not s3.is_published()
+
+    def test_a_store_that_cannot_be_reached_is_named_in_a_short_time(
+        self, s3: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+        began = time.monotonic()
+        with monkeypatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", endpoint)
+            message = s3.refused(3, "StoreUnavailableError")
+        assert time.monotonic() - began < 30
+        assert f"no answer about '{s3.dataset}' from {endpoint}" in message
+        assert "check the endpoint and the network, or try again later" in message
+        assert not s3.is_published()
+
+    def test_a_directory_that_may_not_be_written_is_named(self, files: Desk, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        message = files.refused(3, "StoreRefusedError", dataset=f"{files.url}file/dataset")
+        assert f"{files.url}file/dataset" in message
+
+
+def test_an_interrupted_build_says_that_the_same_command_goes_on(files: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aesthetics_ops.conversion.convert_partition", interrupt)
+    status, out, err = files.run(*files.build_flags())
+    assert (status, out) == (130, "")
+    assert "the same command goes on where this one stopped" in err

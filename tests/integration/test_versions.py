@@ -1,0 +1,252 @@
+"""Published versions: listed, verified, compared, gone back to, and expired without harm to those that stay."""
+
+from datetime import timedelta
+
+import pytest
+from nights import ARRIVING, PHOTOS, START, Night, Source, build_once, finish, latest_version, photo, shard_hashes, start
+
+from aesthetics_ops.conversion import convert_partition
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
+from aesthetics_ops.manifest import LATEST_KEY, read_latest, shard_key, version_key
+from aesthetics_ops.publishing import publish_build
+from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.validation import validate_partition
+from aesthetics_ops.versions import diff_versions, expire_versions, list_versions, rollback, verify_version
+
+LATER = START + timedelta(days=30)
+
+
+def two_nights(source: Source) -> tuple[Night, Night]:
+    """One photo added, one removed, one relabelled, one replaced."""
+    first = build_once(source.settings())
+    source.add(ARRIVING, photo(ARRIVING), 4)
+    source.remove(PHOTOS[0])
+    source.score({PHOTOS[1]: 9})
+    source.add(PHOTOS[2], photo("914194"))
+    return first, build_once(source.settings())
+
+
+def keys(dataset: Store, prefix: str) -> set[str]:
+    return set(dataset.list(prefix)["key"].to_pylist())
+
+
+def test_versions_are_listed_newest_first(source: Source) -> None:
+    first, second = two_nights(source)
+    listed = list_versions(first.dataset)
+    assert [(info.version, info.records, info.bytes, info.is_latest) for info in listed] == [
+        (second.manifest.version, 14, second.manifest.bytes, True),
+        (first.manifest.version, 14, first.manifest.bytes, False),
+    ]
+
+
+def test_a_dataset_without_versions_says_so(source: Source) -> None:
+    with pytest.raises(NoSuchVersionError, match=f"nothing is published under {source.url}; run a build, or check"):
+        list_versions(source.store)
+    with pytest.raises(NoSuchVersionError, match="nothing is published"):
+        verify_version(source.store)
+    with pytest.raises(NoSuchVersionError, match="nothing is published"):
+        expire_versions(source.store, keep=1, now=LATER)
+
+
+def test_a_version_that_is_not_there_is_named(source: Source) -> None:
+    night = build_once(source.settings())
+    for ask in (
+        lambda: verify_version(night.dataset, "v0"),
+        lambda: diff_versions(night.dataset, "v0", night.manifest.version),
+        lambda: rollback(night.dataset, "v0"),
+    ):
+        with pytest.raises(NoSuchVersionError, match="has no version 'v0'; `aesthetics-ops versions` lists"):
+            ask()
+
+
+def test_a_diff_names_what_was_added_removed_relabelled_and_replaced(source: Source) -> None:
+    first, second = two_nights(source)
+    found = diff_versions(first.dataset, first.manifest.version, second.manifest.version)
+    assert {change: (what["count"], what["examples"]) for change, what in found["changes"].items()} == {
+        "added": (1, [ARRIVING]),
+        "removed": (1, [PHOTOS[0]]),
+        "relabelled": (1, [PHOTOS[1]]),
+        "repixelled": (1, [PHOTOS[2]]),
+        "moved": (0, []),
+    }
+    assert list(found["changes"]) == ["added", "removed", "relabelled", "repixelled", "moved"]
+    ours, theirs = ({path for _, path, _ in shard_hashes(night.manifest)} for night in (first, second))
+    assert found["shards"] == {
+        "shared": len(ours & theirs), "dropped": len(ours - theirs), "new": len(theirs - ours),
+    }  # fmt: skip
+    back = diff_versions(first.dataset, second.manifest.version, first.manifest.version)
+    assert back["changes"]["removed"]["examples"] == [ARRIVING]
+
+
+def test_a_diff_names_photos_that_changed_their_split_and_not_those_that_did_not(source: Source) -> None:
+    first = build_once(source.settings())
+    second = build_once(source.settings(split_salt="another"))
+    splits = [{row["id"]: row["split"] for row in night.table("records")} for night in (first, second)]
+    moved = sorted(name for name in PHOTOS if splits[0][name] != splits[1][name])
+    found = diff_versions(first.dataset, first.manifest.version, second.manifest.version)["changes"]
+    assert 0 < len(moved) < len(PHOTOS)
+    assert found["moved"] == {"count": len(moved), "examples": moved[:10]}
+    assert sum(what["count"] for what in found.values()) == len(moved)
+
+
+class TestVerify:
+    """A version is what its manifest says, or the difference is named."""
+
+    @pytest.fixture
+    def night(self, source: Source) -> Night:
+        return build_once(source.settings())
+
+    def test_a_whole_version_is_verified(self, night: Night) -> None:
+        assert verify_version(night.dataset) == night.manifest
+        assert verify_version(night.dataset, night.manifest.version) == night.manifest
+
+    def test_a_damaged_shard_is_named_and_the_way_that_is_said_repairs_it(self, night: Night, source: Source) -> None:
+        _, path, sha256 = shard_hashes(night.manifest)[1]
+        data = bytearray(night.dataset.get(path).data)
+        data[len(data) // 2] ^= 1
+        night.dataset.put(path, bytes(data))
+        with pytest.raises(IntegrityError, match=sha256) as caught:
+            verify_version(night.dataset)
+        result, verdict = path.replace(".tfrecord", ".json"), path.replace(".tfrecord", ".validated.json")
+        assert path in str(caught.value)
+        assert f"delete {night.dataset.url_of(result)} and the .validated.json beside it" in str(caught.value)
+        night.dataset.delete([result, verdict])
+        again = build_once(source.settings())
+        assert (again.built, again.published.is_new) == (1, False)
+        assert verify_version(night.dataset) == night.manifest
+
+    def test_a_missing_shard_is_named_and_the_next_build_makes_it_anew(self, night: Night, source: Source) -> None:
+        _, path, _ = shard_hashes(night.manifest)[1]
+        night.dataset.delete([path])
+        with pytest.raises(IntegrityError, match=f"{path} is missing"):
+            verify_version(night.dataset)
+        again = build_once(source.settings())
+        assert sum(done["read"] for done in again.validations) == 1
+        assert verify_version(night.dataset) == night.manifest
+
+    @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
+    def test_a_missing_table_is_named(self, night: Night, name: str) -> None:
+        night.dataset.delete([version_key(night.manifest.version, f"{name}.parquet")])
+        with pytest.raises(IntegrityError, match=rf"version '{night.manifest.version}' is incomplete: .*{name}.parquet"):
+            verify_version(night.dataset)
+
+    def test_a_table_of_another_version_is_found(self, night: Night) -> None:
+        records, rejects = (version_key(night.manifest.version, f"{name}.parquet") for name in ("records", "rejects"))
+        night.dataset.put(records, night.dataset.get(rejects).data)
+        with pytest.raises(IntegrityError, match=r"lists 0 records.* its manifest 14"):
+            verify_version(night.dataset)
+
+    def test_a_manifest_that_latest_does_not_promise_is_refused(self, night: Night) -> None:
+        key = version_key(night.manifest.version, "manifest.json")
+        night.dataset.put(key, night.dataset.get(key).data.replace(b'"records": 14', b'"records": 15'))
+        with pytest.raises(IntegrityError, match="is not the manifest whose sha256 stands in LATEST.json"):
+            verify_version(night.dataset)
+
+    def test_a_latest_that_is_no_pointer_is_refused(self, night: Night) -> None:
+        night.dataset.put(LATEST_KEY, b"{}")
+        with pytest.raises(IntegrityError, match=r"LATEST.json' is not a pointer|LATEST.json is not a pointer"):
+            verify_version(night.dataset)
+
+
+class TestRollback:
+    """LATEST can name an older version again, and the next build starts from there."""
+
+    def test_the_next_build_after_a_rollback_has_the_old_version_as_its_parent(self, source: Source) -> None:
+        first, second = two_nights(source)
+        rollback(first.dataset, first.manifest.version)
+        assert latest_version(first.dataset) == first.manifest.version
+        assert [info.is_latest for info in list_versions(first.dataset)] == [False, True]
+        third = build_once(source.settings())
+        assert third.record.parent == third.manifest.parent == first.manifest.version
+        assert third.built == 0
+        assert third.published.is_new
+        assert shard_hashes(third.manifest) == shard_hashes(second.manifest)
+
+    def test_a_version_whose_shard_is_gone_is_not_gone_back_to(self, source: Source) -> None:
+        first, second = two_nights(source)
+        lost = next(entry for entry in shard_hashes(first.manifest) if entry not in shard_hashes(second.manifest))
+        first.dataset.delete([lost[1]])
+        with pytest.raises(IntegrityError, match=f"needs .*{lost[1]}, which is gone; LATEST stays"):
+            rollback(first.dataset, first.manifest.version)
+        assert latest_version(first.dataset) == second.manifest.version
+
+
+class TestExpiry:
+    """What kept versions and young builds need stays; the rest goes."""
+
+    def test_old_versions_go_with_the_shards_that_only_they_had(self, source: Source) -> None:
+        first, second = two_nights(source)
+        dataset = first.dataset
+        expired = expire_versions(dataset, keep=1, now=LATER)
+        assert expired.versions == (first.manifest.version,)
+        assert set(expired.builds) == {first.build.id, second.build.id}
+        names = {shard.digest for split in second.manifest.splits.values() for shard in split.shards}
+        suffixes = (".tfrecord", ".json", ".validated.json")
+        assert keys(dataset, "shards/") == {shard_key(name, suffix) for name in names for suffix in suffixes}
+        assert {key.split("/")[1] for key in keys(dataset, "versions/")} == {second.manifest.version}
+        assert keys(dataset, "builds/") == set()
+        assert verify_version(dataset) == second.manifest
+        assert not build_once(source.settings()).published.is_new
+
+    def test_what_expiry_reports_is_what_is_gone(self, source: Source) -> None:
+        first, _ = two_nights(source)
+        before = first.dataset.list()
+        expired = expire_versions(first.dataset, keep=1, now=LATER)
+        after = first.dataset.list()
+        assert expired.objects == before.num_rows - after.num_rows > 0
+        assert expired.bytes == sum(before["size"].to_pylist()) - sum(after["size"].to_pylist()) > 0
+        assert expire_versions(first.dataset, keep=1, now=LATER).objects == 0
+
+    def test_enough_versions_to_keep_lose_nothing(self, source: Source) -> None:
+        first, second = two_nights(source)
+        expired = expire_versions(first.dataset, keep=2, now=LATER)
+        assert expired.versions == ()
+        for night in (first, second):
+            assert verify_version(first.dataset, night.manifest.version) == night.manifest
+
+    def test_the_version_that_latest_names_is_kept_however_old(self, source: Source) -> None:
+        first, second = two_nights(source)
+        rollback(first.dataset, first.manifest.version)
+        expired = expire_versions(first.dataset, keep=1, now=LATER)
+        assert expired.versions == ()
+        assert verify_version(first.dataset) == first.manifest
+        assert verify_version(first.dataset, second.manifest.version) == second.manifest
+
+    def test_shards_of_rejects_alone_stay_with_their_version(self, source: Source) -> None:
+        for number in range(4):
+            source.add(f"words{number}", b"this is not a photo at all " * 9000 + bytes([number]), 5)
+        settings = source.settings(max_reject_fraction=1)
+        night = build_once(settings)
+        expire_versions(night.dataset, keep=1, now=LATER)
+        assert start(settings)[1].planned == 0
+
+    def test_a_young_build_keeps_its_state_and_its_shards_even_renamed_ones(self, source: Source) -> None:
+        first = build_once(source.settings())
+        source.add(ARRIVING, photo(ARRIVING), 4)
+        source.add("fleeting", photo("914194"), 4)
+        build, record = start(source.settings(max_reject_fraction=1))
+        source.remove("fleeting")
+        for number in range(len(record.partitions)):
+            convert_partition(build, record, number)
+            validate_partition(build, record, number)
+        expired = expire_versions(build.dataset, keep=1, now=record.created_at + timedelta(days=1))
+        assert (expired.versions, expired.builds) == ((), ())
+        assert publish_build(build, record).is_new
+        assert verify_version(build.dataset).records == 15
+        assert verify_version(build.dataset, first.manifest.version) == first.manifest
+
+    def test_a_half_converted_young_build_goes_on_after_expiry(self, source: Source) -> None:
+        build_once(source.settings())
+        build, record = start(source.settings(max_side_px=64), partitions=2)
+        convert_partition(build, record, 0)
+        before = keys(build.dataset, "shards/")
+        expire_versions(build.dataset, keep=1, now=record.created_at + timedelta(days=6))
+        assert keys(build.dataset, "shards/") == before
+        assert finish(build, record).built == len(record.partitions[1].shards)
+
+
+def test_a_dataset_in_a_directory_is_published_and_listed_alike(source: Source, tmp_path) -> None:
+    night = build_once(source.settings(dataset=(tmp_path / "a set").as_uri()))
+    dataset = open_store((tmp_path / "a set").as_uri())
+    assert verify_version(dataset) == night.manifest
+    assert read_latest(dataset)[0].version == night.manifest.version

@@ -1,0 +1,230 @@
+"""A published version becomes local files, and those become examples: verified, complete, in the same order."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aesthetics_ops.build import open_build, plan_build, read_parquet
+from aesthetics_ops.conversion import convert_partition
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
+from aesthetics_ops.manifest import Manifest, read_manifest, version_key
+from aesthetics_ops.publishing import publish_build
+from aesthetics_ops.reader import Pulled, examples, pull, tf_dataset
+from aesthetics_ops.settings import parse_settings
+from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.validation import validate_partition
+
+GRAY = "00"
+
+
+def jpeg(number: int) -> bytes:
+    """A picture of its own for every number; number 0 is gray."""
+    pixels = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
+    pixels = cv2.resize(pixels, (60 + number, 40), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if number == 0 else pixels)[1].tobytes()
+
+
+def publish(url: str, count: int, **changes: object) -> Manifest:
+    """Publish a version of `count` photos, number n with score n / 4."""
+    store = open_store(url)
+    for number in range(count):
+        if store.head(f"photos/{number:02}.jpg") is None:
+            store.put(f"photos/{number:02}.jpg", jpeg(number))
+    store.put("scores.csv", "\n".join(["id,score", *(f"{n:02},{n / 4}" for n in range(count))]).encode())
+    places = {"photos": f"{url}photos/", "labels": f"{url}scores.csv", "dataset": f"{url}dataset/"}
+    shares = {"shard_bytes": 5000, "test_fraction": 0.2, "validation_fraction": 0.2}
+    build = open_build(parse_settings(places | shares | changes, where="test"), f"build-{count}")
+    record = plan_build(build, created_at=datetime(2026, 1, 1, 2, count, tzinfo=UTC), partitions=1)
+    convert_partition(build, record, 0)
+    validate_partition(build, record, 0)
+    return publish_build(build, record).manifest
+
+
+@pytest.fixture(scope="module")
+def manifests() -> tuple[Manifest, Manifest]:
+    with pytest.MonkeyPatch.context() as patch:  # plotting a report takes half a second and has tests of its own
+        patch.setattr("aesthetics_ops.publishing.render_report", lambda *_, **__: "<title>report</title>")
+        return publish("memory://reader/", 20), publish("memory://reader/", 21)
+
+
+@pytest.fixture
+def dataset(manifests: tuple[Manifest, Manifest]) -> Store:
+    return open_store("memory://reader/dataset/")
+
+
+@pytest.fixture
+def pulled(dataset: Store, tmp_path: Path) -> Pulled:
+    return pull(dataset, tmp_path / "set")
+
+
+def records(dataset: Store, manifest: Manifest) -> list[dict]:
+    return read_parquet(dataset, version_key(manifest.version, "records.parquet")).to_pylist()
+
+
+class TestPull:
+    """Local files are those of one version, each checked."""
+
+    def test_every_shard_arrives_under_a_name_that_sorts_in_reading_order(self, pulled: Pulled, tmp_path: Path) -> None:
+        files = sorted(path.name for path in (tmp_path / "set").iterdir())
+        expected = [
+            f"{name}-{number:05}-of-{len(split.shards):05}.tfrecord"
+            for name, split in pulled.manifest.splits.items()
+            for number in range(len(split.shards))
+        ]
+        assert files == sorted([*expected, "manifest.json"])
+        assert len(pulled.files["train"]) > 2
+        assert pulled.downloaded_bytes == pulled.manifest.bytes
+        for name, split in pulled.manifest.splits.items():
+            assert [path.stat().st_size for path in pulled.files[name]] == [shard.bytes for shard in split.shards]
+        written = Manifest.model_validate_json((tmp_path / "set" / "manifest.json").read_bytes())
+        assert written == pulled.manifest
+
+    def test_a_second_pull_downloads_nothing(self, pulled: Pulled, dataset: Store, tmp_path: Path) -> None:
+        again = pull(dataset, tmp_path / "set")
+        assert again.downloaded_bytes == 0
+        assert again.files == pulled.files
+
+    def test_progress_adds_up_to_the_size_of_the_version(self, dataset: Store, tmp_path: Path) -> None:
+        sizes: list[int] = []
+        manifest = pull(dataset, tmp_path / "set", progress=sizes.append).manifest
+        assert sum(sizes) == manifest.bytes
+
+    def test_another_version_keeps_equal_shards_and_replaces_the_others(
+        self, manifests: tuple[Manifest, Manifest], dataset: Store, tmp_path: Path
+    ) -> None:
+        old = pull(dataset, tmp_path, version=manifests[0].version)
+        assert old.manifest == manifests[0]
+        shared, fresh = set(), 0
+        for split in manifests[0].splits.values():
+            shared |= {shard.sha256 for shard in split.shards}
+        for split in manifests[1].splits.values():
+            fresh += sum(shard.bytes for shard in split.shards if shard.sha256 not in shared)
+        new = pull(dataset, tmp_path)
+        assert new.manifest == manifests[1]
+        assert new.downloaded_bytes == fresh < manifests[1].bytes
+        expected = {path.name for split in new.files.values() for path in split} | {"manifest.json"}
+        assert {path.name for path in tmp_path.iterdir()} == expected
+        ids = [example.id for split in new.files.values() for example in examples(split)]
+        assert ids == [row["id"] for row in records(dataset, new.manifest)]
+
+    def test_a_locally_damaged_shard_is_fetched_again(self, pulled: Pulled, dataset: Store, tmp_path: Path) -> None:
+        victim = pulled.files["train"][0]
+        good = victim.read_bytes()
+        victim.write_bytes(good[:-1] + b"x")
+        again = pull(dataset, tmp_path / "set")
+        assert again.downloaded_bytes == len(good)
+        assert victim.read_bytes() == good
+
+    def test_a_shard_that_is_damaged_in_the_store_is_refused(
+        self, manifests: tuple[Manifest, Manifest], dataset: Store, tmp_path: Path
+    ) -> None:
+        path = manifests[1].splits["train"].shards[1].path
+        good = dataset.get(path).data
+        dataset.put(path, good[:-1] + b"x")
+        try:
+            with pytest.raises(IntegrityError, match=f"{path} has not the sha256 that its manifest states"):
+                pull(dataset, tmp_path)
+            assert not (tmp_path / "manifest.json").exists()
+        finally:
+            dataset.put(path, good)
+        assert pull(dataset, tmp_path).manifest == manifests[1]
+        assert not list(tmp_path.glob("*.part"))
+
+    def test_an_unknown_split_is_refused_with_those_there_are(self, dataset: Store, tmp_path: Path) -> None:
+        with pytest.raises(NoSuchVersionError, match="has no split 'holdout'; it has train, validation, test"):
+            pull(dataset, tmp_path, splits=["train", "holdout"])
+        assert not list(tmp_path.iterdir())
+
+    def test_one_split_alone_can_be_pulled(self, dataset: Store, tmp_path: Path) -> None:
+        pulled = pull(dataset, tmp_path, splits=["test"])
+        assert list(pulled.files) == ["test"]
+        assert pulled.downloaded_bytes == pulled.manifest.splits["test"].bytes
+
+    def test_a_dataset_that_was_never_published_says_so(self, tmp_path: Path) -> None:
+        with pytest.raises(NoSuchVersionError, match="nothing is published under memory://reader/none/"):
+            pull(open_store("memory://reader/none/"), tmp_path)
+
+
+class TestReading:
+    """Plain Python and tf.data give what records.parquet lists."""
+
+    def test_examples_are_the_records_in_their_order(self, pulled: Pulled, dataset: Store) -> None:
+        listed = records(dataset, pulled.manifest)
+        for split, files in pulled.files.items():
+            rows = [row for row in listed if row["split"] == split]
+            found = list(examples(files))
+            assert [(e.id, e.label, e.width_px, e.height_px, len(e.image)) for e in found] == [
+                (row["id"], row["label"], row["width"], row["height"], row["bytes"]) for row in rows
+            ]
+
+    def test_tf_data_gives_the_same_photos_and_labels_file_by_file(self, pulled: Pulled) -> None:
+        for files in pulled.files.values():
+            plain = list(examples(files))
+            read = list(tf_dataset(files, parallel_files=1).as_numpy_iterator())
+            assert [float(label) for _, label in read] == [example.label for example in plain]
+            assert [image.shape for image, _ in read] == [(e.height_px, e.width_px, 3) for e in plain]
+            for (image, _), example in zip(read, plain, strict=True):
+                expected = cv2.imdecode(np.frombuffer(example.image, np.uint8), cv2.IMREAD_COLOR_RGB)
+                np.testing.assert_array_equal(image, expected)
+
+    def test_interleaved_files_give_the_same_photos_in_an_order_that_is_always_the_same(self, pulled: Pulled) -> None:
+        files = pulled.files["train"]
+        labels = [[float(label) for _, label in tf_dataset(files).as_numpy_iterator()] for _ in range(2)]
+        assert labels[0] == labels[1]
+        assert sorted(labels[0]) == sorted(example.label for example in examples(files))
+
+    def test_gray_photos_have_three_equal_channels(self, pulled: Pulled) -> None:
+        files = next(
+            [path]
+            for split in pulled.files.values()
+            for path in split
+            if GRAY in {example.id for example in examples([path])}
+        )
+        place = [example.id for example in examples(files)].index(GRAY)
+        image, label = list(tf_dataset(files).as_numpy_iterator())[place]
+        assert (image.shape, float(label)) == ((40, 60, 3), 0)
+        assert (image == image[..., :1]).all()
+
+    def test_a_split_without_photos_is_an_empty_dataset(self) -> None:
+        assert list(tf_dataset([]).as_numpy_iterator()) == []
+        assert list(examples([])) == []
+
+    def test_a_damaged_file_is_refused(self, pulled: Pulled) -> None:
+        victim = pulled.files["train"][0]
+        victim.write_bytes(victim.read_bytes()[:-1])
+        with pytest.raises(IntegrityError, match="damaged or cut off"):
+            list(examples([victim]))
+
+    def test_tensorflow_counts_as_many_records_as_the_manifest(self, pulled: Pulled) -> None:
+        import tensorflow as tf
+
+        for name, split in pulled.manifest.splits.items():
+            counts = [
+                sum(1 for _ in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) for path in pulled.files[name]
+            ]
+            assert counts == [shard.records for shard in split.shards]
+            assert sum(counts) == split.records
+        assert pulled.manifest.records == read_manifest(open_store("memory://reader/dataset/")).records == 21
+
+    def test_the_origins_preprocess_reads_every_shard(self, pulled: Pulled) -> None:
+        import tensorflow as tf
+
+        def preprocess(record):
+            """Source: M. Struble, Deep Learning Photo Aesthetics - Data Pipeline Optimization, 2020."""
+            features = {
+                "image/image": tf.io.FixedLenFeature((), tf.string, default_value=""),
+                "image/label": tf.io.FixedLenFeature((), tf.float32, default_value=-1.0),
+            }
+            parsed = tf.io.parse_single_example(record, features)
+            image = tf.image.convert_image_dtype(tf.io.decode_jpeg(parsed["image/image"], channels=3), tf.float32)
+            return tf.image.resize(image, [224, 224]), parsed["image/label"]
+
+        for files in pulled.files.values():
+            for path in files:
+                read = list(tf.data.TFRecordDataset(str(path)).map(preprocess).as_numpy_iterator())
+                assert [float(label) for _, label in read] == [example.label for example in examples([path])]
+                assert all(image.shape == (224, 224, 3) for image, _ in read)
+                assert all(0 <= image.min() <= image.max() <= 1 for image, _ in read)
