@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test check shell airflow lock clean
+.PHONY: help install demo test check shell airflow fuzz lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -34,6 +34,9 @@ shell: install  ## a shell with the embedded S3 and Airflow set up; make shell C
 
 airflow: install  ## Airflow's web UI with the DAGs and the samples
 	@$(BIN)/python demo/sandbox.py airflow airflow standalone
+
+fuzz: install  ## 20,000 damaged photos through the converter, in a bounded child process
+	$(BIN)/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
 
 lock:  ## resolve pyproject.toml anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements.lock

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from aesthetics_ops import __version__
 from aesthetics_ops.errors import AestheticsOpsError, SettingsError
 from aesthetics_ops.manifest import SPLITS, Manifest, read_manifest
+from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import open_store
 
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         ("show", _show, "Print a version's manifest."),
         ("verify", _verify, "Read a version whole and compare it with its manifest."),
         ("pull", _pull, "Bring a version's shards to a local directory, each checked."),
+        ("rejects", _rejects, "List what a version left out, and why; fetch the originals to look at."),
     ):
         sub = command(name, run, text)
         sub.add_argument("--version", dest="of_version", metavar="V", help="by default the one that LATEST names")
@@ -96,6 +99,17 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("directory", metavar="DIR", type=Path)
             sub.add_argument(
                 "--split", action="append", choices=SPLITS, help="may be given more than once; by default all"
+            )
+        if name == "rejects":
+            reasons = [reason.value for reason in RejectReason]
+            sub.add_argument(
+                "--reason", action="append", choices=reasons, help="may be given more than once; by default all"
+            )
+            sub.add_argument(
+                "--save",
+                metavar="DIR",
+                type=Path,
+                help="fetch the photos, unchanged, to DIR/REASON/KEY; what is there is not fetched again",
             )
     command("versions", _versions, "List the published versions, newest first.")
     diff = command("diff", _diff, "Compare two versions photo by photo.")
@@ -185,6 +199,31 @@ def _pull(options: argparse.Namespace) -> tuple[Any, str]:
         document,
         f"version {pulled.manifest.version}: {len(files)} shards in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded",
     )
+
+
+def _rejects(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.quarantine import Outcome, list_rejects, save_rejects
+
+    reasons = [RejectReason(reason) for reason in options.reason or ()]
+    manifest, rejects = list_rejects(open_store(options.dataset), version=options.of_version, reasons=reasons)
+    rows = rejects.select(["reason", "key", "id", "etag", "bytes", "detail"]).to_pylist()
+    counts = {reason: manifest.rejects[reason] for reason in manifest.rejects if not reasons or reason in reasons}
+    document: dict[str, Any] = {"version": manifest.version, "reasons": counts, "rejects": rows}
+    lines = [f"version {manifest.version} left out", *(f"{count:>9,}  {reason}" for reason, count in counts.items())]
+    lines += [_one_line(f"{row['reason']}  {row['key'] or row['id']}  {row['detail'] or ''}") for row in rows]
+    if options.save is not None:
+        with _bar("save", len(rows), "photo") as progress:
+            saved = save_rejects(rejects, open_store(manifest.source.photos), options.save, progress=progress)
+        document["saved"] = [asdict(photo) for photo in saved]
+        outcomes = Counter(photo.outcome for photo in saved)
+        lines.append(f"in {options.save}: {outcomes[Outcome.SAVED]:,} saved, {outcomes[Outcome.KEPT]:,} there already")
+        lines += [_one_line(f"not saved, {photo.outcome} since: {photo.key}") for photo in saved if photo.path is None]
+    return document, "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    """Return a text with everything escaped that a terminal would not just show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _versions(options: argparse.Namespace) -> tuple[Any, str]:

@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from aesthetics_ops.manifest import NearDuplicates
 
-__all__ = ["NEAR_DUPLICATES_SCHEMA", "Groups", "describe_groups", "find_groups", "group_records"]
+__all__ = ["NEAR_DUPLICATES_SCHEMA", "Groups", "NearDuplicateGroups", "find_groups", "group_records"]
 
 NEAR_DUPLICATES_SCHEMA = pa.schema(
     [
@@ -45,8 +45,8 @@ NEAR_DUPLICATES_SCHEMA = pa.schema(
 _BITS: Final = 64
 _MOST_IN_GROUP: Final = 100
 _MOST_PAIRS: Final = 5_000_000  # kept in memory, 17 bytes each
-_MOST_COMPARISONS: Final = 4_000_000_000  # about a minute
-_SORTING: Final = 8  # comparisons of two hashes that take as long as sorting one
+_MOST_COMPARISONS: Final = 2_000_000_000  # under a minute
+_SORTING: Final = 4  # comparisons of two hashes that take as long as sorting one
 _EXAMPLES: Final = 5
 _IDS_OF_EXAMPLE: Final = 10
 
@@ -62,6 +62,20 @@ class Groups:
 
     labels: np.ndarray
     max_distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicateGroups:
+    """The near-duplicates of a version.
+
+    Attributes:
+        table: rows of NEAR_DUPLICATES_SCHEMA, by group and id.  A photo whose twins are all gone is still there, alone in
+            its group, so that it stays in the split that it is in.
+        summary: what the manifest says of the groups, those with more than one photo.
+    """
+
+    table: pa.Table
+    summary: NearDuplicates
 
 
 def find_groups(phash: np.ndarray, *, max_distance: int, together: np.ndarray | None = None) -> Groups:
@@ -128,7 +142,8 @@ def _closest_pairs(hashes: np.ndarray, max_distance: int) -> tuple[int, np.ndarr
         hashes: ascending, distinct.
         max_distance: to try first.
     """
-    for distance in range(max_distance, 0, -1):
+    # hashes with as many ones as zeros, as this project's are, differ in an even number of bits
+    for distance in range(max_distance, 0, -2):
         found = _pairs_within(hashes, distance)
         if found is not None:
             bits = np.bitwise_count(hashes[found[:, 0]] ^ hashes[found[:, 1]])
@@ -147,20 +162,21 @@ def _pairs_within(hashes: np.ndarray, distance: int) -> np.ndarray | None:
     masks = _masks(distance, len(hashes))
     for number, mask in enumerate(masks):
         keys = hashes & mask
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         keys, values = keys[order], hashes[order]
-        ends = np.searchsorted(keys, keys, side="right")
+        lengths = np.diff(np.flatnonzero(np.r_[True, keys[1:] != keys[:-1], True]))
+        ends = np.repeat(np.cumsum(lengths), lengths)
         at, step = np.arange(len(keys)), 1
         while (at := at[at + step < ends[at]]).size:
             compared += at.size
             differing = values[at] ^ values[at + step]
-            near = np.bitwise_count(differing) <= distance
-            for earlier in masks[:number]:
-                near[near] = differing[near] & earlier != 0
-            if near.any():
-                ones, others = order[at[near]], order[at[near] + step]
-                found.append(np.stack((np.minimum(ones, others), np.maximum(ones, others)), axis=1))
-                pairs += len(ones)
+            near = np.flatnonzero(np.bitwise_count(differing) <= distance)
+            for earlier in masks[:number] if near.size else ():
+                near = near[differing[near] & earlier != 0]
+            if near.size:
+                ones = at[near]
+                found.append(np.sort(np.stack((order[ones], order[ones + step]), axis=1), axis=1))
+                pairs += len(near)
             if compared > _MOST_COMPARISONS or pairs > _MOST_PAIRS:
                 return None
             step += 1
@@ -181,19 +197,17 @@ def _masks(distance: int, count: int) -> list[np.uint64]:
     return [np.uint64(sum(chosen)) for chosen in itertools.combinations(blocks, shared)]
 
 
-def group_records(records: pa.Table, *, max_distance: int, before: pa.Table | None) -> tuple[pa.Table, int]:
-    """Name the groups among the records of a version.
+def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Table | None) -> NearDuplicateGroups:
+    """Find the near-duplicates among the records of a version, and name their groups.
 
     Args:
-        records: id, key, etag, split, shard, phash, as in sidecars.RECORDS_SCHEMA.
-        max_distance: most differing bits, 0 to 64.
-        before: the groups of the version before, rows of NEAR_DUPLICATES_SCHEMA; None where they were found with a
-            larger distance, or there are none.
-
-    Returns:
-        Rows of NEAR_DUPLICATES_SCHEMA, by group and id, and the distance searched.  A photo whose twins are all gone
-        is still there, alone in its group, so that it stays in the split that it is in.
+        records: id, key, etag, split, shard, phash, as in sidecars.RECORDS_SCHEMA; keys are unique.
+        max_distance: most differing bits, 0 to 64; None looks for none.
+        before: the groups of the version before, rows of NEAR_DUPLICATES_SCHEMA; None where there are none, or they
+            were found with a larger distance.
     """
+    if max_distance is None:
+        return NearDuplicateGroups(none := NEAR_DUPLICATES_SCHEMA.empty_table(), _summary(none, None))
     phash = np.frombuffer(bytes.fromhex("".join(records["phash"].to_pylist())), ">u8").astype(np.uint64)
     names = _earlier_names(records, before)
     numbers = {name: number for number, name in enumerate(sorted({name for name in names if name is not None}))}
@@ -212,7 +226,8 @@ def group_records(records: pa.Table, *, max_distance: int, before: pa.Table | No
         pa.array([row for _, row in called], pa.int64())
     )
     table = columns.add_column(0, "group", pa.array([name for name, _ in called], pa.string()))
-    return table.cast(NEAR_DUPLICATES_SCHEMA), found.max_distance
+    table = table.cast(NEAR_DUPLICATES_SCHEMA)
+    return NearDuplicateGroups(table, _summary(table, found.max_distance))
 
 
 def _earlier_names(records: pa.Table, before: pa.Table | None) -> list[str | None]:
@@ -244,13 +259,7 @@ def _names(groups: list[list[int]], earlier: list[str | None], ids: list[str]) -
         yield name, rows
 
 
-def describe_groups(table: pa.Table, max_distance: int | None) -> NearDuplicates:
-    """Return what the manifest says of the groups, those with more than one photo.
-
-    Args:
-        table: rows of NEAR_DUPLICATES_SCHEMA.
-        max_distance: that was searched; None where nothing was.
-    """
+def _summary(table: pa.Table, max_distance: int | None) -> NearDuplicates:
     with duckdb.connect() as db:
         db.register("near", table)
         groups = db.sql(f"""

@@ -39,6 +39,8 @@ PLAN_SCHEMA = pa.schema(
     ]
 )
 
+_NO_GROUPS = pa.schema([("key", pa.string()), ("group", pa.string())]).empty_table()
+
 # Suffixes that no image format has.  A photo tool leaves such files beside its photos; anything else is tried by content.
 _NOT_PHOTO_SUFFIXES = """
     aac aae avi bak bat bin bz2 cfg conf csv css db dll doc docx exe gz htm html ini ipynb jar js json jsonl lock log lrcat
@@ -53,11 +55,13 @@ class ParentPlan:
 
     Attributes:
         photos: rows of PLAN_SCHEMA.
+        groups: key and group (strings) of photos that it found to be near-duplicates; a key stands in one group only.
         seed: its shuffle seed.
         shard_bytes: its shard size, bytes.
     """
 
     photos: pa.Table
+    groups: pa.Table
     seed: int
     shard_bytes: int
 
@@ -110,13 +114,14 @@ def plan_photos(
         labels: the score file.
         settings: of this build.
         converter_version: part of every recipe.
-        parent: the version to stay close to; ignored where a setting asks for a plan from scratch.
+        parent: the version to stay close to; where a setting asks for a plan from scratch, only its near-duplicates count.
 
     Raises:
         PlanError: nothing is listed, no photo has a usable label, or scores cannot be scaled.
     """
     if listing.num_rows == 0:
         raise PlanError(f"no objects under {settings.photos!r}; check the photos prefix, or upload photos first")
+    groups = parent.groups if parent is not None and settings.near_duplicate_distance is not None else _NO_GROUPS
     if parent is not None and (
         settings.reshuffle or parent.seed != settings.seed or parent.shard_bytes != settings.shard_bytes
     ):
@@ -124,6 +129,7 @@ def plan_photos(
     with duckdb.connect() as db:
         db.register("listing", listing)
         db.register("label_rows", labels.table)
+        db.register("near", groups)
         db.register("parent", parent.photos if parent is not None else PLAN_SCHEMA.empty_table())
         _join(db, settings)
         _reject_duplicates(db)
@@ -236,7 +242,10 @@ def _scale(db: duckdb.DuckDBPyConnection, labels: Labels, settings: BuildSetting
 
 
 def _choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
-    """Add `split`: the label file's, or by a hash of the id alone, so that a photo never changes its split."""
+    """Add `split`: the label file's, or by a hash of the id alone, so that a photo never changes its split.
+
+    Near-duplicates go by a hash of their group's name, so that they come together.
+    """
     db.execute("ALTER TABLE photo ADD COLUMN split VARCHAR")
     if settings.split_column is not None:
         db.execute("UPDATE photo SET split = named_split WHERE reason IS NULL")
@@ -244,7 +253,8 @@ def _choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> No
     test, validation = settings.test_fraction, settings.test_fraction + settings.validation_fraction
     db.execute(
         """UPDATE photo SET split = CASE WHEN share < ? THEN 'test' WHEN share < ? THEN 'validation' ELSE 'train' END
-        FROM (SELECT key AS same, md5_number_upper(? || ':' || id) / 18446744073709551616.0 AS share FROM photo)
+        FROM (SELECT key AS same, md5_number_upper(? || ':' || coalesce(near."group", photo.id)) / 18446744073709551616.0 AS share
+            FROM photo LEFT JOIN near USING (key))
         WHERE key = same AND reason IS NULL""",
         [test, validation, settings.split_salt],
     )

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from aesthetics_ops.build import Build, BuildRecord, LostPhoto, read_parquet, write_parquet
 from aesthetics_ops.card import render_card, render_croissant
 from aesthetics_ops.conversion import ShardResult, read_shard_result
+from aesthetics_ops.duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.errors import (
     GateError,
     InputMissingError,
@@ -49,6 +50,7 @@ from aesthetics_ops.manifest import (
 )
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report import render_report
+from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sidecars import make_sidecars
 from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.tfrecord import FEATURES
@@ -133,11 +135,12 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     plan = read_parquet(build.dataset, build.key("plan.parquet"))
     shards, results = _shards(build, plan, made, parent)
     fingerprint = hashlib.sha256("".join(f"{shard.split}:{shard.digest}\n" for shard in shards).encode()).hexdigest()
-    if parent is not None and parent.fingerprint == fingerprint:
+    if parent is not None and parent.fingerprint == fingerprint and _is_searched(parent, record.settings):
         _log.info("nothing changed: version %s already holds exactly this", parent.version)
         return _published(build.dataset, parent, is_new=False)
     records, rejects = make_sidecars(build, plan, made, lost, results, parent)
-    manifest = _manifest(build, record, shards, records, rejects, parent, fingerprint)
+    near = _near_duplicates(build, record, records, parent)
+    manifest = _manifest(build, record, shards, records, rejects, near, parent, fingerprint)
     latest = read_latest(build.dataset)
     if latest is not None and latest[0].version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
@@ -145,7 +148,8 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     if (latest[1] if latest else None) != record.latest_etag:
         raise _conflict(build.dataset, manifest)
     _check_stored(build.dataset, shards)
-    _write_version(build, manifest, parent, {"plan": plan, "records": records, "rejects": rejects})
+    tables = {"plan": plan, "records": records, "rejects": rejects, "near_duplicates": near.table}
+    _write_version(build, manifest, parent, tables)
     _swap_latest(build.dataset, manifest, record.latest_etag)
     return _published(build.dataset, manifest, is_new=True)
 
@@ -222,6 +226,7 @@ def _manifest(
     shards: list[_Shard],
     records: pa.Table,
     rejects: pa.Table,
+    near: NearDuplicateGroups,
     parent: Manifest | None,
     fingerprint: str,
 ) -> Manifest:
@@ -265,6 +270,7 @@ def _manifest(
             labels=_label_statistics(records["label"], record.settings.label_scale, low, high),
             images=_image_statistics(records),
             reuse=Reuse(shards_total=len(written), shards_built=len(written) - reused, shards_reused=reused),
+            near_duplicates=near.summary,
             gates=gates,
             validation=Validation(
                 records=sum(shard.facts.records for shard in written if shard.facts),
@@ -273,8 +279,33 @@ def _manifest(
             fingerprint=fingerprint,
         )
     except ValidationError as error:
-        problems = "; ".join(problem["msg"] for problem in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}" for problem in error.errors())
         raise IntegrityError(f"build {build.id!r} does not add up, so it is not published: {problems}") from error
+
+
+def _is_searched(parent: Manifest, settings: BuildSettings) -> bool:
+    """Whether the parent's near-duplicates are those that these settings ask for."""
+    return bool(parent.settings["near_duplicate_distance"] == settings.near_duplicate_distance)
+
+
+def _near_duplicates(
+    build: Build, record: BuildRecord, records: pa.Table, parent: Manifest | None
+) -> NearDuplicateGroups:
+    """Return the near-duplicates among the version's records; the next plan puts each group into one split."""
+    asked = record.settings.near_duplicate_distance
+    before = None
+    # groups that were found with a larger distance are looked for anew
+    if parent is not None and asked is not None and (parent.settings["near_duplicate_distance"] or 0) <= asked:
+        before = read_parquet(build.dataset, version_key(parent.version, "near_duplicates.parquet"))
+    near = group_records(records, max_distance=asked, before=before)
+    found = near.summary
+    if found.max_distance != asked:
+        _log.warning(
+            "too many photos are alike within near_duplicate_distance %s, so %s was taken; lower the setting",
+            asked, found.max_distance,
+        )  # fmt: skip
+    _log.info("%d groups of near-duplicates, %d span splits", found.groups, found.spanning_splits)
+    return near
 
 
 def _splits(shards: list[_Shard]) -> dict[str, Split]:
@@ -355,10 +386,10 @@ def _check_stored(dataset: Store, shards: list[_Shard]) -> None:
     listing = dataset.list("shards/")
     sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
     for shard in shards:
-        if shard.facts is not None and sizes.get(shard.facts.path) != shard.facts.bytes:
+        if shard.facts is not None and (found := sizes.get(shard.facts.path)) != shard.facts.bytes:
+            is_not = "is not in the store" if found is None else f"has {found} bytes in the store"
             raise IntegrityError(
-                f"shard {dataset.url_of(shard.facts.path)} has {sizes.get(shard.facts.path)} bytes in the store, its result says "
-                f"{shard.facts.bytes}; delete {dataset.url_of(shard_key(shard.digest, '.json'))} and the .validated.json beside it, "
+                f"shard {dataset.url_of(shard.facts.path)} {is_not}, its result says {shard.facts.bytes} bytes; delete {dataset.url_of(shard_key(shard.digest, '.json'))} and the .validated.json beside it, "
                 "then build again"
             )
 

@@ -30,6 +30,7 @@ from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse
 from aesthetics_ops.jpeg import read_jpeg_header
 from aesthetics_ops.manifest import SPLITS, GateResult, Manifest, version_key
 from aesthetics_ops.plots import image_plots, score_histograms, size_in_words, weight_plot
+from aesthetics_ops.quiet import quiet_stderr
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
@@ -408,7 +409,8 @@ def _decode(photo: bytes) -> Any:
         return None
     longest = max(header.frame.height_px, header.frame.width_px)
     mode = next((mode for factor, mode in reduced if longest >= factor * 1.5 * _THUMBNAIL_SIDE_PX), cv2.IMREAD_COLOR)
-    pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), mode)
+    with quiet_stderr():  # what is wrong with a damaged photo stands in its row already
+        pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), mode)
     if pixels is not None:
         return pixels
     try:

@@ -153,7 +153,7 @@ class BuildSettings(BaseModel):
         description="Photos whose perceptual hashes differ in at most this many of 64 bits are near-duplicates: the next "
         "build puts them into one split; empty looks for none",
         ge=0,
-        le=12,
+        le=10,
         json_schema_extra={"section": "Splits"},
     )
 

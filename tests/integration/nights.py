@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,9 +153,7 @@ def forge(dataset: Store, digest: str, number: int, scratch: Path, **changes: ob
         for place, record in enumerate(read_records(stored)):
             example = decode_example(record)
             shard.write(replace(example, **changes) if place == number else example)
-    forged = result.model_copy(
-        update={"bytes": shard.bytes_written, "sha256": shard.sha256, "crc32c": shard.crc32c}
-    )
+    forged = result.model_copy(update={"bytes": shard.bytes_written, "sha256": shard.sha256, "crc32c": shard.crc32c})
     dataset.upload(shard_key(digest, ".tfrecord"), path)
     dataset.put(shard_key(digest, ".json"), forged.model_dump_json().encode())
     return forged

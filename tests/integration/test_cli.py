@@ -11,7 +11,7 @@ import pytest
 from nights import ARRIVING, PHOTOS, photo
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.store import open_store
 
 SOME = PHOTOS[:8]
 SCORES = "id,score\n" + "\n".join(f"{name},{number}" for number, name in enumerate(SOME))
@@ -22,15 +22,13 @@ class Desk:
 
     Attributes:
         url: of the place; ends with a slash.
+        store: at that place.
     """
 
     def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
         self.url = url
+        self.store = open_store(url)
         self._capsys = capsys
-
-    @property
-    def store(self) -> Store:
-        return open_store(self.url)
 
     @property
     def dataset(self) -> str:
@@ -111,7 +109,20 @@ def desk(request: pytest.FixtureRequest) -> Desk:
     return request.getfixturevalue(request.param)
 
 
-def test_every_command_works_in_the_order_of_a_datasets_life(desk: Desk, tmp_path: Path) -> None:
+def test_a_dataset_in_a_bucket_is_built_left_alone_verified_and_pulled(s3: Desk, tmp_path: Path) -> None:
+    summary = s3.build()
+    assert (summary["published"], summary["records"]) == (True, 8)
+    assert summary["manifest"].startswith(f"{s3.dataset}versions/{summary['version']}/")
+    assert s3.store.get(f"dataset/versions/{summary['version']}/report.html").data.startswith(b"<!")
+    again = s3.build()
+    assert (again["published"], again["version"]) == (False, summary["version"])
+    assert s3.ask("verify", s3.dataset)["records"] == 8
+    pulled = s3.ask("pull", s3.dataset, str(tmp_path))
+    assert pulled["downloaded_bytes"] == summary["bytes"]
+
+
+def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_path: Path) -> None:
+    desk = files
     status, out, err = desk.run(*desk.build_flags())
     assert (status, err) == (0, "")
     assert out.startswith("published version ")
@@ -179,7 +190,8 @@ class TestPhotos:
         assert "check that labels name photos by key or by stem" in message
         assert not desk.is_published()
 
-    def test_photos_that_cannot_be_read_are_rejects_until_the_gate(self, desk: Desk, quick: None) -> None:
+    def test_photos_that_cannot_be_read_are_rejects_until_the_gate(self, files: Desk, quick: None) -> None:
+        desk = files
         desk.store.put(f"photos/{SOME[0]}.jpg", photo(SOME[0])[:5000])
         message = desk.refused(1, "GateError")
         assert "max_reject_fraction allows 0.05, measured 0.125: 1 of 8 labelled photos" in message
@@ -199,7 +211,10 @@ class TestScores:
             (b"\n  \n", "is empty"),
             (b"id,score\n", "has a header but no rows"),
             (b"id,score\n907402,\xff\xfe\n", "UTF-8"),
-            (b"name,stars\n907402,5\n", "has no column 'key' or 'path'.* its columns are 'name', 'stars'; set id_column"),
+            (
+                b"name,stars\n907402,5\n",
+                "has no column 'key' or 'path'.* its columns are 'name', 'stars'; set id_column",
+            ),
             (b"id,stars\n907402,5\n", "has no column 'score' or .* its columns are 'id', 'stars'; set score_column"),
             (b"id,score\n907402,5,6\n", "has 3 fields in line 2, but its header has 2"),
         ],
@@ -267,7 +282,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("flags", "said"),
         [
-            ({"test_fraction": 0.6, "validation_fraction": 0.4}, "leave nothing to train on; their sum must be below 1"),
+            (
+                {"test_fraction": 0.6, "validation_fraction": 0.4},
+                "leave nothing to train on; their sum must be below 1",
+            ),
             ({"label_min": 5, "label_max": 5}, "label_min 5.0 must be below label_max 5.0"),
             ({"label_scale": "unit", "label_format": "csv"}, "set label_min and label_max"),
             ({"exclude_tags": "Nude", "label_format": "csv"}, "need AVA scores, but label_format is 'csv'"),
@@ -324,7 +342,12 @@ class TestStores:
 
     @pytest.mark.parametrize("part", ["photos/*", "scores.csv", "dataset/*"])
     def test_a_missing_permission_is_named(self, s3: Desk, s3_bucket: Any, part: str) -> None:
-        deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{s3_bucket.name}/{part}"}
+        deny = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": f"arn:aws:s3:::{s3_bucket.name}/{part}",
+        }
         s3_bucket.client.put_bucket_policy(
             Bucket=s3_bucket.name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]})
         )

@@ -40,7 +40,9 @@ def shards(night: Night) -> set[str]:
 
 def content(night: Night) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Records and rejects without their place, in order of key: what a version holds, however it is cut into shards."""
-    records = [{k: v for k, v in row.items() if k not in ("shard", "offset", "length")} for row in night.table("records")]
+    records = [
+        {k: v for k, v in row.items() if k not in ("shard", "offset", "length")} for row in night.table("records")
+    ]
     rejects = [{k: v for k, v in row.items() if k != "shard"} for row in night.table("rejects")]
     return sorted(records, key=lambda row: row["key"]), sorted(rejects, key=lambda row: (row["key"] or "", row["id"]))
 
@@ -109,9 +111,7 @@ def test_a_setting_that_touches_bytes_rebuilds_every_shard_and_moves_no_photo(so
     assert second.built == len(shards(first))
     assert not shards(first) & shards(second)
     assert all(max(row["width"], row["height"]) <= 64 for row in second.table("records"))
-    places = [
-        [(row["id"], row["split"]) for row in night.table("records")] for night in (first, second)
-    ]
+    places = [[(row["id"], row["split"]) for row in night.table("records")] for night in (first, second)]
     assert places[0] == places[1]
 
 

@@ -3,7 +3,19 @@
 from datetime import timedelta
 
 import pytest
-from nights import ARRIVING, PHOTOS, START, Night, Source, build_once, finish, latest_version, photo, shard_hashes, start
+from nights import (
+    ARRIVING,
+    PHOTOS,
+    START,
+    Night,
+    Source,
+    build_once,
+    finish,
+    latest_version,
+    photo,
+    shard_hashes,
+    start,
+)
 
 from aesthetics_ops.conversion import convert_partition
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
@@ -127,7 +139,9 @@ class TestVerify:
     @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
     def test_a_missing_table_is_named(self, night: Night, name: str) -> None:
         night.dataset.delete([version_key(night.manifest.version, f"{name}.parquet")])
-        with pytest.raises(IntegrityError, match=rf"version '{night.manifest.version}' is incomplete: .*{name}.parquet"):
+        with pytest.raises(
+            IntegrityError, match=rf"version '{night.manifest.version}' is incomplete: .*{name}.parquet"
+        ):
             verify_version(night.dataset)
 
     def test_a_table_of_another_version_is_found(self, night: Night) -> None:
@@ -139,12 +153,12 @@ class TestVerify:
     def test_a_manifest_that_latest_does_not_promise_is_refused(self, night: Night) -> None:
         key = version_key(night.manifest.version, "manifest.json")
         night.dataset.put(key, night.dataset.get(key).data.replace(b'"records": 14', b'"records": 15'))
-        with pytest.raises(IntegrityError, match="is not the manifest whose sha256 stands in LATEST.json"):
+        with pytest.raises(IntegrityError, match=r"is not the manifest whose sha256 stands in LATEST.json"):
             verify_version(night.dataset)
 
     def test_a_latest_that_is_no_pointer_is_refused(self, night: Night) -> None:
         night.dataset.put(LATEST_KEY, b"{}")
-        with pytest.raises(IntegrityError, match=r"LATEST.json' is not a pointer|LATEST.json is not a pointer"):
+        with pytest.raises(IntegrityError, match=r"LATEST.json is not a pointer to a version"):
             verify_version(night.dataset)
 
 

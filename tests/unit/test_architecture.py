@@ -56,6 +56,14 @@ ORDER = (
     "versions",
     "quarantine",
     "reader",
+    # the pages
+    "browser.cache",
+    "browser.tables",
+    "browser.catalog",
+    "browser.progress",
+    "browser.pages",
+    "browser.app",
+    "browser",
     "cli",
 )
 KNOW_TENSORFLOW = {"validation", "reader"}

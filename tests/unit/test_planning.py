@@ -42,10 +42,12 @@ def plan(
     *,
     parent: Plan | None = None,
     etags: dict[str, str] | None = None,
+    groups: dict[str, str] | None = None,
     **changes: object,
 ) -> Plan:
     of = settings(**changes)
-    before = ParentPlan(parent.photos, seed=0, shard_bytes=of.shard_bytes) if parent else None
+    grouped = pa.table({"key": pa.array(groups or {}, pa.string()), "group": pa.array((groups or {}).values(), pa.string())})
+    before = ParentPlan(parent.photos, grouped, seed=0, shard_bytes=of.shard_bytes) if parent else None
     return plan_photos(listing(photos, etags), scores(rows, of), of, converter_version=1, parent=before)
 
 

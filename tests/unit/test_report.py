@@ -125,6 +125,7 @@ class Version:
             "rejects": dict(reasons.most_common()),
             "transforms": {"metadata_dropped": converted, "icc_to_srgb": 2},
             "splits": splits,
+            "near_duplicates": {"max_distance": 6, "groups": 0, "records": 0, "spanning_splits": 0, "examples": ()},
             "labels": {
                 "min": columns["label"].min(), "max": columns["label"].max(), "mean": columns["label"].mean(),
                 "std": columns["label"].std(), "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
@@ -342,6 +343,24 @@ def test_which_photos_are_shown_depends_on_their_ids_alone(tmp_path):
     )
     assert len(before) == 60
     assert before == after
+
+
+def test_near_duplicates_are_counted_and_a_few_are_named(tmp_path):
+    near = {
+        "max_distance": 6,
+        "groups": 1200,
+        "records": 2500,
+        "spanning_splits": 37,
+        "examples": (("a", HOSTILE), ("b", "c")),
+    }
+    version = Version(tmp_path, sample_photos(4), near_duplicates=near)
+    words = Page(version.page()).words
+    assert "2,500 photos have at least one that looks like them: they form 1,200 groups" in words
+    assert "37 of the groups span splits; the next build puts each into one." in words
+    assert f"a, {HOSTILE} b, c" in words
+    nothing = version.manifest.near_duplicates.model_copy(update={"max_distance": None})
+    version.manifest = version.manifest.model_copy(update={"near_duplicates": nothing})
+    assert "The settings ask for no search." in Page(version.page()).words
 
 
 def test_changes_since_the_parent_are_counted(tmp_path):
