@@ -27,7 +27,7 @@ check: install  ## lint and types
 	$(BIN)/mypy
 
 test: check  ## lint, types and the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 shell: install  ## a shell with the embedded S3 and Airflow set up; make shell CMD='…' runs one command in it
 	@$(BIN)/python demo/sandbox.py shell $(if $(CMD),sh -c '$(subst ','\'',$(CMD))',$${SHELL:-/bin/sh})

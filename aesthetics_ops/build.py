@@ -313,9 +313,7 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
 def _parent_plan(dataset: Store, manifest: Manifest) -> ParentPlan:
     photos = read_parquet(dataset, version_key(manifest.version, "plan.parquet"))
     groups = read_parquet(dataset, version_key(manifest.version, "near_duplicates.parquet"))
-    return ParentPlan(
-        photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"]
-    )
+    return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
 
 
 def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedShard]:

@@ -10,6 +10,7 @@ import logging
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -241,7 +242,7 @@ def _manifest(
     try:
         return Manifest(
             dataset=build.dataset.url,
-            version=f"{record.created_at:%Y%m%dT%H%M%SZ}-{fingerprint[:8]}",
+            version=f"{record.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fingerprint[:8]}",
             parent=record.parent,
             created_at=record.created_at,
             source=Source(

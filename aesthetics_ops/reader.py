@@ -5,6 +5,7 @@ dataset = tf_dataset(pulled.files["train"])        # (image uint8 (h, w, 3) sRGB
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,7 +49,8 @@ def pull(
 ) -> Pulled:
     """Bring a version's shards to local disk, each checked by its sha256, and its manifest last.
 
-    A directory that holds another version becomes this one: equal shards are kept, the others deleted.
+    A directory that holds another version becomes this one: equal shards are kept, the others deleted.  Other splits of
+    the same version stay.
 
     Args:
         dataset: where it is published.
@@ -68,6 +70,7 @@ def pull(
                 f"version {manifest.version!r} has no split {split!r}; it has {', '.join(manifest.splits)}"
             )
     directory.mkdir(parents=True, exist_ok=True)
+    version_there = _version_in(directory)
     (directory / "manifest.json").unlink(missing_ok=True)
     wanted = {
         path: shard for split in splits for path, shard in _named(directory, split, manifest.splits[split].shards)
@@ -89,7 +92,8 @@ def pull(
                 )
         progress(shard.bytes)
     for path in list(directory.iterdir()):
-        if _SHARD_NAME.fullmatch(path.name):
+        named = _SHARD_NAME.fullmatch(path.name)
+        if named and (named[1] in splits or version_there != manifest.version):
             path.unlink()
     for path in wanted:
         path.with_suffix(".part").rename(path)
@@ -101,6 +105,14 @@ def pull(
 def _named(directory: Path, split: str, shards: Sequence[Shard]) -> Iterator[tuple[Path, Shard]]:
     for number, shard in enumerate(shards):
         yield directory / f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord", shard
+
+
+def _version_in(directory: Path) -> str | None:
+    """Return the version that a directory holds whole, None where an earlier pull was cut off or never was."""
+    try:
+        return str(json.loads((directory / "manifest.json").read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _sha256(path: Path) -> str:

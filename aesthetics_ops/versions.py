@@ -1,6 +1,7 @@
 """The published versions of a dataset: list them, check one, compare two, go back, and delete old ones."""
 
 import hashlib
+import json
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow.compute as pc
 
-from aesthetics_ops.build import PLAN_KEY, BuildRecord, PartitionResult, read_parquet
+from aesthetics_ops.build import PLAN_KEY, PartitionResult, read_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError, PublishConflictError
 from aesthetics_ops.manifest import (
     LATEST_KEY,
@@ -275,7 +276,8 @@ def _digests_in(dataset: Store, key: str) -> set[str]:
 
 def _is_young(dataset: Store, build: str, now: datetime) -> bool:
     try:
-        record = BuildRecord.model_validate_json(bytes(dataset.get(f"builds/{build}/{PLAN_KEY}").data))
+        plan = json.loads(dataset.get(f"builds/{build}/{PLAN_KEY}").data)
     except ObjectMissingError:
         return True  # being planned right now
-    return now - record.created_at < _BUILD_GRACE
+    # only this field is read, since an older release may have written the others
+    return now - datetime.fromisoformat(plan["created_at"]) < _BUILD_GRACE

@@ -83,12 +83,12 @@ def describe() -> Any:
 
 def read_batch() -> None:
     """Pull the train split and read one batch as a training job would."""
-    with quiet_stderr():
-        import tensorflow as tf
-
+    from aesthetics_ops.quiet import quiet_stderr
     from aesthetics_ops.reader import pull, tf_dataset
     from aesthetics_ops.store import open_store
 
+    with quiet_stderr():
+        import tensorflow as tf
     with tempfile.TemporaryDirectory() as directory:
         files = pull(open_store(DATASET), Path(directory), splits=["train"]).files["train"]
         resized = tf_dataset(files).map(lambda image, label: (tf.image.resize(image, (224, 224)) / 255.0, label))

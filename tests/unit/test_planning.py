@@ -46,7 +46,9 @@ def plan(
     **changes: object,
 ) -> Plan:
     of = settings(**changes)
-    grouped = pa.table({"key": pa.array(groups or {}, pa.string()), "group": pa.array((groups or {}).values(), pa.string())})
+    grouped = pa.table(
+        {"key": pa.array(groups or {}, pa.string()), "group": pa.array((groups or {}).values(), pa.string())}
+    )
     before = ParentPlan(parent.photos, grouped, seed=0, shard_bytes=of.shard_bytes) if parent else None
     return plan_photos(listing(photos, etags), scores(rows, of), of, converter_version=1, parent=before)
 
@@ -281,7 +283,7 @@ def test_a_recipe_digest_is_the_one_that_a_plan_of_just_these_photos_gives() -> 
     made = plan(photos, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
     kept = made.photos.slice(0, 29)
     again = plan(
-        {key: 1000 for key in kept["key"].to_pylist()},
+        dict.fromkeys(kept["key"].to_pylist(), 1000),
         rows,
         shard_bytes=1 << 20,
         test_fraction=0,

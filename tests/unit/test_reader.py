@@ -143,6 +143,12 @@ class TestPull:
         assert list(pulled.files) == ["test"]
         assert pulled.downloaded_bytes == pulled.manifest.splits["test"].bytes
 
+    def test_a_second_split_joins_the_first_of_the_same_version(self, dataset: Store, tmp_path: Path) -> None:
+        first = pull(dataset, tmp_path, splits=["train"])
+        second = pull(dataset, tmp_path, splits=["validation"])
+        there = {path for path in tmp_path.iterdir() if path.suffix == ".tfrecord"}
+        assert there == {*first.files["train"], *second.files["validation"]}
+
     def test_a_dataset_that_was_never_published_says_so(self, tmp_path: Path) -> None:
         with pytest.raises(NoSuchVersionError, match="nothing is published under memory://reader/none/"):
             pull(open_store("memory://reader/none/"), tmp_path)
