@@ -96,8 +96,9 @@ def find_groups(phash: np.ndarray, *, max_distance: int, together: np.ndarray | 
         for one, other in _neighbours(together[rows], place):
             forest.join(one, other)
     searched, pairs = _closest_pairs(hashes, max_distance)
-    for one, other in pairs.tolist():
-        forest.join(one, other, most=_MOST_IN_GROUP)
+    for some in np.array_split(pairs, len(pairs) // 100_000 + 1):
+        for one, other in some.tolist():
+            forest.join(one, other, most=_MOST_IN_GROUP)
     roots = np.array([forest.root(number) for number in range(len(hashes))], np.int64)[place]
     _, first, member, sizes = np.unique(roots, return_index=True, return_inverse=True, return_counts=True)
     labels[rows] = np.where(sizes[member] > 1, rows[first[member]], -1)

@@ -113,6 +113,44 @@ def test_splits_follow_the_shares_and_never_change_when_photos_arrive() -> None:
     assert 140 <= counts["validation"] <= 260
 
 
+class TestNearDuplicates:
+    """Photos that the parent found alike go by the name of their group."""
+
+    ROWS = many(300)
+
+    def splits(self, of: Plan) -> dict[str, str]:
+        return dict(zip(of.photos["id"].to_pylist(), of.photos["split"].to_pylist(), strict=True))
+
+    def test_a_group_comes_into_one_split_and_nothing_else_moves(self) -> None:
+        photos, rows = self.ROWS
+        first = plan(photos, rows)
+        groups = {f"{n}.jpg": "7" for n in range(7, 30)}
+        second = plan(photos, rows, parent=first, groups=groups)
+        before, after = self.splits(first), self.splits(second)
+        assert {after[key[:-4]] for key in groups} == {before["7"]}
+        assert {name for name in before if before[name] != after[name]} <= {key[:-4] for key in groups}
+        third = plan(photos, rows, parent=second, groups=groups)
+        assert third.shards == second.shards
+
+    def test_a_photo_that_moves_touches_the_shard_it_leaves_and_the_one_it_comes_to(self) -> None:
+        photos, rows = self.ROWS
+        first = plan(photos, rows)
+        splits = self.splits(first)
+        stays, moves = (next(name for name in splits if splits[name] == split) for split in ("train", "test"))
+        second = plan(photos, rows, parent=first, groups={f"{stays}.jpg": stays, f"{moves}.jpg": stays})
+        assert self.splits(second) == splits | {moves: "train"}
+        assert len(digests(second) - digests(first)) == 2
+
+    def test_a_plan_from_scratch_keeps_them_and_no_distance_forgets_them(self) -> None:
+        photos, rows = self.ROWS
+        first = plan(photos, rows)
+        groups = {f"{n}.jpg": "7" for n in range(7, 30)}
+        scratch = self.splits(plan(photos, rows, parent=first, groups=groups, seed=3))
+        assert len({scratch[key[:-4]] for key in groups}) == 1
+        apart = plan(photos, rows, parent=first, groups=groups, near_duplicate_distance=None)
+        assert self.splits(apart) == self.splits(first)
+
+
 def test_a_split_column_is_obeyed() -> None:
     of = settings(split_column="part")
     labels = read_labels(b"id,score,part\n1,5,test\n2,5,train\n3,5,dev\n4,5,nowhere", source="x.csv", settings=of)
