@@ -10,6 +10,7 @@ have manifests of full size, 2.3 MB of shards each; the older ones, whose manife
 import argparse
 import hashlib
 import json
+import logging
 import statistics
 import sys
 import time
@@ -55,7 +56,7 @@ def fill(store: Store, versions: int, shards: int) -> str:
             "croissant.json",
             "README.md",
         ):
-            store.put(version_key(name, other), b"")
+            store.put(version_key(name, other), b"{}")
     sha256 = hashlib.sha256(newest).hexdigest()
     pointer = {"version": name, "manifest": version_key(name, "manifest.json"), "sha256": sha256}
     store.put(LATEST_KEY, json.dumps(pointer).encode())
@@ -113,6 +114,7 @@ def opened(kind: str) -> Iterator[Store]:
 
     from aesthetics_ops.store import S3Access
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

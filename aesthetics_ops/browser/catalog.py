@@ -1,0 +1,359 @@
+"""What the pages show of published versions, read from the dataset's store and kept while there is room.
+
+In: names out of a request.  Out: records and bytes.
+Promised: a request names a dataset that is configured, a version, a split and two numbers, never a key: which bytes of
+which object are read is decided by the manifest and `records.parquet`.  What a name does not lead to is a
+`NoSuchPageError` or a `NoSuchVersionError`.
+"""
+
+import re
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from aesthetics_ops.browser.cache import Cache
+from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows
+from aesthetics_ops.errors import (
+    AestheticsOpsError,
+    IntegrityError,
+    NoSuchVersionError,
+    ObjectMissingError,
+    PermanentError,
+)
+from aesthetics_ops.example import decode_example
+from aesthetics_ops.manifest import Accounting, Manifest, Reuse, Shard, read_latest, read_manifest, version_key
+from aesthetics_ops.store import Store
+from aesthetics_ops.tfrecord import read_framed
+from aesthetics_ops.versions import diff_versions
+
+__all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "Headline", "NoSuchPageError", "Overview", "Page", "is_name"]
+
+MOST_PHOTO_BYTES: Final = 16 << 20  # a larger record is described, not shown
+_STORE_SECONDS: Final = 300  # then the store is opened anew, so that a changed connection is noticed
+_CACHE_BYTES: Final = 256 << 20
+_READS: Final = 16
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_SHARD_PATH: Final = re.compile(r"shards/[0-9a-f]{2}/[0-9a-f]{64}\.tfrecord")
+_PHOTO_COLUMNS: Final = (
+    "id", "key", "etag", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "transforms", "phash",
+)  # fmt: skip
+_REJECT_COLUMNS: Final = ("id", "key", "bytes", "split", "reason", "detail")
+_Item = TypeVar("_Item")
+
+
+class NoSuchPageError(PermanentError):
+    """A name or a number in a request leads to nothing."""
+
+
+class _Split(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    records: int
+    bytes: int
+
+
+class Headline(BaseModel):
+    """What a list of versions shows of one: a manifest without its shards, which are most of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: str
+    parent: str | None
+    created_at: AwareDatetime
+    accounting: Accounting
+    reuse: Reuse
+    splits: dict[str, _Split]
+
+    @property
+    def records(self) -> int:
+        """Records in all splits."""
+        return self.accounting.converted
+
+    @property
+    def bytes(self) -> int:
+        """Size of all shards, bytes."""
+        return sum(split.bytes for split in self.splits.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[_Item]):
+    """A part of a longer list.
+
+    Attributes:
+        items: on this page.
+        number: of the page, from 1.
+        pages: how many there are; at least 1.
+        total: items on all of them.
+        first: number of the first item here, from 0.
+    """
+
+    items: Sequence[_Item]
+    number: int
+    pages: int
+    total: int
+    first: int
+
+    @classmethod
+    def of(cls, everything: Sequence[_Item], number: int, size: int) -> "Page[_Item]":
+        """Cut one page out of a list.
+
+        Raises:
+            NoSuchPageError: the list ends before it.
+        """
+        pages = max(1, -(-len(everything) // size))
+        if not 1 <= number <= pages:
+            raise NoSuchPageError(f"page {number} is not one of the {pages} that this list has")
+        first = (number - 1) * size
+        return cls(everything[first : first + size], number, pages, len(everything), first)
+
+    def holding(self, items: Sequence[Any]) -> "Page[Any]":
+        """Return the same page with other items, such as what the names on it stand for."""
+        return Page(items, self.number, self.pages, self.total, self.first)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A dataset in the list of datasets: its newest version, or why there is none to show."""
+
+    name: str
+    url: str | None
+    latest: Headline | None
+    problem: str
+
+
+def is_name(text: str) -> bool:
+    """Say whether a text can name a dataset, a version or a build: one harmless segment of a key."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _require_name(version: str) -> None:
+    if not is_name(version):
+        raise NoSuchPageError(f"{version!r} cannot be the name of a version")
+
+
+class Catalog:
+    """The configured datasets, and what was read of them."""
+
+    def __init__(self, openers: Mapping[str, Callable[[], Store]]) -> None:
+        self._openers = {name: opener for name, opener in openers.items() if is_name(name)}
+        self._cache = Cache(_CACHE_BYTES)
+        self._stores: dict[str, tuple[Store, float]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the datasets, in the order of the configuration."""
+        return list(self._openers)
+
+    def dataset(self, name: str) -> "Dataset":
+        """Return one dataset; its store is opened, in this process and not before.
+
+        Raises:
+            NoSuchPageError: it is not configured.
+        """
+        if name not in self._openers:
+            raise NoSuchPageError(f"no dataset {name!r} is configured")
+        now = time.monotonic()
+        held = self._stores.get(name)
+        if held is None or now - held[1] > _STORE_SECONDS:
+            held = self._stores[name] = (self._openers[name](), now)
+        return Dataset(name, held[0], self._cache)
+
+    def overview(self, names: Collection[str]) -> list[Overview]:
+        """Return these datasets with their newest versions; one that cannot be read says why."""
+
+        def look(name: str) -> Overview:
+            url = None
+            try:
+                dataset = self.dataset(name)
+                url = dataset.store.url
+                latest = dataset.latest()
+                headline = dataset.headline(latest) if latest else None
+            except AestheticsOpsError as error:
+                return Overview(name, url, None, str(error))
+            return Overview(name, url, headline, "" if headline else "nothing is published yet")
+
+        with ThreadPoolExecutor(_READS) as pool:
+            return list(pool.map(look, names))
+
+
+class Dataset:
+    """One dataset: its versions and what is in them."""
+
+    def __init__(self, name: str, store: Store, cache: Cache) -> None:
+        self.name = name
+        self.store = store
+        self._cache = cache
+
+    def latest(self) -> str | None:
+        """Return the version that LATEST names."""
+        latest = read_latest(self.store)
+        return latest[0].version if latest else None
+
+    def versions(self) -> list[str]:
+        """Return the names of all versions, newest first: they begin with the time of their plan.
+
+        Nothing but names is read, however many there are.
+        """
+        keys = self.store.list("versions/")["key"]
+        manifests = keys.filter(pc.ends_with(keys, "/manifest.json")).to_pylist()
+        names = [key.split("/")[1] for key in manifests if key.count("/") == 2]
+        return sorted(filter(is_name, names), reverse=True)
+
+    def headlines(self, versions: Collection[str]) -> list[Headline]:
+        """Return what the manifests of a few versions say first; one that was deleted meanwhile is left out."""
+
+        def read(version: str) -> Headline | None:
+            with suppress(NoSuchVersionError):
+                return self.headline(version)
+            return None
+
+        with ThreadPoolExecutor(_READS) as pool:
+            return [headline for headline in pool.map(read, versions) if headline is not None]
+
+    def headline(self, version: str) -> Headline:
+        """Return what a version's manifest says first.
+
+        Raises:
+            NoSuchVersionError: there is no such version.
+            IntegrityError: its manifest cannot be read.
+        """
+        _require_name(version)
+
+        def load() -> Headline:
+            key = version_key(version, "manifest.json")
+            try:
+                return Headline.model_validate_json(self.store.get(key).data)
+            except ObjectMissingError as error:
+                raise NoSuchVersionError(f"dataset {self.name!r} has no version {version!r}") from error
+            except ValidationError as error:
+                raise IntegrityError(f"{self.store.url_of(key)} is not a manifest that is understood here") from error
+
+        return self._cache.get((self.name, version, "headline"), load, lambda _: 2_000)
+
+    def manifest(self, version: str) -> Manifest:
+        """Return a version's manifest.
+
+        Raises:
+            NoSuchVersionError: there is no such version.
+            IntegrityError: its manifest cannot be read.
+        """
+        _require_name(version)
+        return self._cache.get(
+            (self.name, version, "manifest"),
+            lambda: read_manifest(self.store, version),
+            lambda manifest: 1_500 * (20 + manifest.reuse.shards_total),
+        )
+
+    def file(self, version: str, name: str) -> bytes:
+        """Return a file that belongs to a version.
+
+        Args:
+            version: that is published; its manifest must be there.
+            name: of the file; never one out of a request.
+        """
+        self.manifest(version)
+        return self._cache.get(
+            (self.name, version, name), lambda: bytes(self.store.get(version_key(version, name)).data), len
+        )
+
+    def shard(self, version: str, split: str, number: int) -> Shard:
+        """Return one shard of a version, by its place in its split, from 0."""
+        splits = self.manifest(version).splits
+        if split not in splits:
+            raise NoSuchPageError(f"version {version!r} has no split {split!r}; it has {', '.join(splits)}")
+        shards = splits[split].shards
+        if not 0 <= number < len(shards):
+            raise NoSuchPageError(f"split {split!r} of version {version!r} has {len(shards)} shards, none is {number}")
+        return shards[number]
+
+    def photos(self, version: str, split: str, number: int) -> pa.Table:
+        """Return the rows of `records.parquet` for one shard, in record order."""
+        path = self.shard(version, split, number).path
+        if not _SHARD_PATH.fullmatch(path):
+            raise IntegrityError(f"the manifest of version {version!r} names {path!r}, which is not a shard")
+
+        def load() -> pa.Table:
+            data = self.file(version, "records.parquet")
+            return read_rows(data, find_rows(data, ["shard"], equal_to("shard", path)), _PHOTO_COLUMNS)
+
+        return self._cache.get((self.name, version, "photos", path), load, lambda table: int(table.nbytes))
+
+    def photo(self, version: str, split: str, number: int, record: int) -> dict[str, Any]:
+        """Return one row of `records.parquet`, by its place in its shard, from 0."""
+        photos = self.photos(version, split, number)
+        if not 0 <= record < photos.num_rows:
+            raise NoSuchPageError(f"shard {number} of split {split!r} has {photos.num_rows} photos, none is {record}")
+        row: dict[str, Any] = photos.slice(record, 1).to_pylist()[0]
+        return row
+
+    def jpeg(self, version: str, split: str, number: int, record: int) -> bytes:
+        """Return the stored JPEG of one record, read by byte range and checked.
+
+        Raises:
+            NoSuchPageError: there is no such record, or it is too large to show.
+            IntegrityError: the bytes in the store are not the record that the index promises.
+        """
+        row = self.photo(version, split, number, record)
+        if row["length"] > MOST_PHOTO_BYTES:
+            raise NoSuchPageError(f"the record has {row['length']} bytes; more than {MOST_PHOTO_BYTES} are not shown")
+        example = decode_example(read_framed(self.store.get_range(row["shard"], row["offset"], row["length"])))
+        image = bytes(example.image)
+        if example.id != row["id"] or not image.startswith(b"\xff\xd8\xff"):
+            raise IntegrityError(
+                f"record {record} of {self.store.url_of(row['shard'])} is not the JPEG of photo {row['id']!r}; verify"
+            )
+        return image
+
+    def search(self, version: str, text: str, page: int, size: int) -> Page[dict[str, Any]]:
+        """Return the records whose id contains a text, the one that is exactly it first, with where they stand.
+
+        Each has the columns of `records.parquet`, and `number` and `record`, its places in split and shard.
+        """
+        data = self.file(version, "records.parquet")
+        exact = find_rows(data, ["id"], equal_to("id", text))
+        others = np.setdiff1d(find_rows(data, ["id"], containing(["id"], text)), exact)
+        places = np.concatenate([exact, others])
+        found = Page.of(range(places.size), page, size)
+        rows = read_rows(data, places[list(found.items)], _PHOTO_COLUMNS).to_pylist()
+        splits = self.manifest(version).splits
+        numbers = {shard.path: place for split in splits.values() for place, shard in enumerate(split.shards)}
+        for row in rows:
+            row["number"] = numbers[row["shard"]]
+            offsets = self.photos(version, row["split"], row["number"])["offset"]
+            row["record"] = offsets.index(row["offset"]).as_py()
+        return found.holding(rows)
+
+    def search_rejects(self, version: str, text: str, limit: int) -> list[dict[str, Any]]:
+        """Return a few rejects whose id or key contains a text."""
+        data = self.file(version, "rejects.parquet")
+        places = find_rows(data, ["id", "key"], containing(["id", "key"], text))[:limit]
+        rows: list[dict[str, Any]] = read_rows(data, places, _REJECT_COLUMNS).to_pylist()
+        return rows
+
+    def rejects(self, version: str, reason: str | None, page: int, size: int) -> Page[dict[str, Any]]:
+        """Return what was left out, for one reason or for all."""
+        data = self.file(version, "rejects.parquet")
+        if reason is None:
+            places = np.arange(sum(self.manifest(version).rejects.values()))
+        else:
+            places = find_rows(data, ["reason"], equal_to("reason", reason))
+        found = Page.of(range(places.size), page, size)
+        return found.holding(read_rows(data, places[list(found.items)], _REJECT_COLUMNS).to_pylist())
+
+    def difference(self, before: str, after: str) -> dict[str, Any]:
+        """Return what `diff_versions` says of two versions."""
+        for version in (before, after):
+            self.manifest(version)
+        return self._cache.get(
+            (self.name, before, after, "difference"),
+            lambda: diff_versions(self.store, before, after),
+            lambda _: 20_000,
+        )

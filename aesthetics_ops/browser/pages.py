@@ -1,0 +1,192 @@
+"""How pages are made and sent: templates, addresses, headers, and what an error looks like.
+
+Promised: every text from outside is escaped; every answer carries a policy under which a browser runs no script and
+asks no other server; an error is a page that says what is wrong and shows no secret.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aesthetics_ops.browser.catalog import MOST_PHOTO_BYTES, NoSuchPageError
+from aesthetics_ops.errors import (
+    AestheticsOpsError,
+    NoSuchVersionError,
+    ObjectMissingError,
+    TransientError,
+)
+from aesthetics_ops.plots import size_in_words
+from aesthetics_ops.report import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS
+
+__all__ = ["REPORT_POLICY", "SecureHeaders", "explain_errors", "page", "style_sheet"]
+
+# What a page may do: show its own pictures and style, and frame and ask its own server.
+_POLICY: Final = (
+    "default-src 'none'; img-src 'self'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'self'"
+)
+# A report carries its style and pictures in itself.  `sandbox` takes it out of Airflow's origin.
+REPORT_POLICY: Final = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'self'; sandbox"
+)
+_CHANGES_IN_WORDS: Final[Mapping[str, str]] = {
+    "added": "Added",
+    "removed": "Removed",
+    "relabelled": "Another score",
+    "repixelled": "Another source, or converted in another way",
+    "moved": "Moved to another split",
+}
+_MOST_TEXT: Final = 300  # characters of any one text that the page did not write itself
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@|(?<=[?&])(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig)=[^&\s'\"]+")
+
+
+def page(request: Request, template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
+    """Return a page.
+
+    Args:
+        request: that asks for it; addresses in the page begin with what its application is mounted under.
+        template: name of a file in `templates/`, without its suffix.
+        status: HTTP status.
+        content: what the template shows.
+    """
+    root = request.scope.get("root_path", "")
+
+    def url(*parts: object, **query: object) -> str:
+        names = (name for part in parts for name in (part if isinstance(part, tuple) else (part,)))
+        path = "/".join(quote(str(name), safe="") for name in names)
+        known = {name: value for name, value in query.items() if value is not None}
+        return f"{root}/{path}" + (f"?{urlencode(known)}" if known else "")
+
+    text = _environment().get_template(f"{template}.html.jinja").render(url=url, **content)
+    return HTMLResponse(text, status)
+
+
+def style_sheet() -> str:
+    """Return the style of all pages."""
+    return files("aesthetics_ops.browser").joinpath("style.css").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("aesthetics_ops.browser"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": "{:,}".format,
+        "harmless": lambda text: _CREDENTIALS.sub("…", text),
+        "short": _short,
+        "score": _score,
+        "size": size_in_words,
+        "time": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
+        "words": lambda name: str(name).replace("_", " "),
+    }
+    environment.globals |= {
+        "change_words": _CHANGES_IN_WORDS,
+        "changes": _change,
+        "counted": "{:,}".format,
+        "scored": _score,
+        "size_changes": lambda size: _signed(size, size_in_words(abs(size))),
+        "sized": size_in_words,
+        "most_photo_bytes": MOST_PHOTO_BYTES,
+        "reason_words": REASONS_IN_WORDS,
+        "transform_words": TRANSFORMS_IN_WORDS,
+    }
+    environment.globals["parts"] = environment.get_template("parts.jinja").module
+    return environment
+
+
+def _short(text: object) -> str:
+    whole = str(text)
+    return whole if len(whole) <= _MOST_TEXT else f"{whole[:_MOST_TEXT]}… ({len(whole):,} characters)"
+
+
+def _score(value: float) -> str:
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.3g}"
+
+
+def _signed(number: float, words: str) -> str:
+    return "same" if number == 0 else ("+" if number > 0 else "−") + words
+
+
+def _change(number: float) -> str:
+    return _signed(number, f"{abs(number):,}" if isinstance(number, int) else _score(abs(number)))
+
+
+class SecureHeaders:
+    """Adds to every answer the headers that it does not set itself."""
+
+    _HEADERS: Mapping[str, str] = {
+        "Content-Security-Policy": _POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "private, no-cache",
+    }
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_secured)
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Show errors as pages that say what is wrong and what to do."""
+
+    @app.exception_handler(AestheticsOpsError)
+    async def of_the_package(request: Request, error: AestheticsOpsError) -> Response:
+        if isinstance(error, NoSuchPageError | NoSuchVersionError | ObjectMissingError):
+            status = HTTPStatus.NOT_FOUND
+        elif isinstance(error, TransientError):
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+        else:
+            status = HTTPStatus.BAD_GATEWAY
+        return _error_page(request, status, str(error))
+
+    @app.exception_handler(AnyHTTPException)
+    async def of_the_protocol(request: Request, error: HTTPException) -> Response:
+        answer = _error_page(request, HTTPStatus(error.status_code), str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def of_the_address(request: Request, error: RequestValidationError) -> Response:
+        wrong = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+        return _error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, wrong)
+
+
+def _error_page(request: Request, status: HTTPStatus, text: str) -> HTMLResponse:
+    heading = {
+        HTTPStatus.UNAUTHORIZED: "Log in first",
+        HTTPStatus.FORBIDDEN: "Not allowed",
+        HTTPStatus.NOT_FOUND: "Not here",
+        HTTPStatus.SERVICE_UNAVAILABLE: "No answer from the store",
+        HTTPStatus.BAD_GATEWAY: "This cannot be shown",
+    }.get(status, status.phrase)
+    return page(request, "error", status=status, heading=heading, text=text, code=int(status))

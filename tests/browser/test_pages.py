@@ -1,0 +1,453 @@
+"""The browser's pages over an in-memory store: complete, escaped, paged, and closed to whoever is not let in."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from fastapi import HTTPException, Request
+from fastapi.routing import APIRoute
+from versions import HOSTILE, START, Published, new_store, publish, sample_photos, sample_rejects, start_build
+from web import Html, TestClient
+
+from aesthetics_ops.browser import make_browser
+from aesthetics_ops.errors import StoreUnavailableError
+from aesthetics_ops.manifest import shard_key, version_key
+from aesthetics_ops.store import Store
+
+
+class Watched:
+    """A store that notes which keys are read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.read: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str) -> Any:
+        self.read.append(key)
+        return self._store.get(key)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        self.read.append(key)
+        return self._store.get_range(key, offset, length)
+
+    def list(self, prefix: str = "") -> Any:
+        self.read.append(prefix)
+        return self._store.list(prefix)
+
+
+def guard(request: Request) -> set[str]:
+    """Let in whoever names what they may read in a header."""
+    who = request.headers.get("user")
+    if who is None:
+        raise HTTPException(401, "Not authenticated")
+    return set(who.split())
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> list[Published]:
+    """Two versions in one store, the second with a photo whose id is hostile."""
+    folder = tmp_path_factory.mktemp("shards")
+    store = new_store()
+    photos = sample_photos()
+    first = publish(store, folder, photos[1:], sample_rejects()[:1])
+    photos[0] = (HOSTILE, *photos[0][1:])
+    second = publish(
+        store, folder, photos, sample_rejects(), number=1, parent=first.version,
+        settings=first.manifest.settings | {"quality": 80},
+    )  # fmt: skip
+    digests = [shard.digest for shard in second.manifest.splits["train"].shards]
+    start_build(store, "2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
+    store.put(shard_key("a" * 64, ".json"), b"{}")
+    start_build(store, "2026-11-24T020000", START + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
+    start_build(store, "2026-11-25T020000", START, [], plan=False)
+    return [first, second]
+
+
+@pytest.fixture(scope="module")
+def watched(published: list[Published]) -> Watched:
+    return Watched(published[0].store)
+
+
+@pytest.fixture(scope="module")
+def client(watched: Watched) -> Iterator[TestClient]:
+    def unreachable() -> Store:
+        raise StoreUnavailableError("no answer about 's3://x/' from https://name:secret@store.example/")
+
+    app = make_browser(guard, {"flowers": lambda: watched, "broken": unreachable})  # type: ignore[dict-item,return-value]
+    with TestClient(app, headers={"user": "flowers broken"}) as client:
+        yield client
+
+
+def html(client: TestClient, path: str, status: int = 200) -> Html:
+    reply = client.get(path)
+    assert reply.status_code == status, reply.text[:2000]
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    return Html(reply.text)
+
+
+def routes(client: TestClient, version: str) -> list[str]:
+    """A path for every route of the application."""
+    values = {
+        "dataset": "flowers", "version": version, "split": "train", "number": "0", "record": "0", "build": "2026-11-24T020000",
+    }  # fmt: skip
+    found = [route for route in client.app.routes if isinstance(route, APIRoute)]  # type: ignore[attr-defined]
+    assert len(found) == len(client.app.routes) > 12  # type: ignore[attr-defined]
+    return [re.sub(r"\{(\w+)\}", lambda match: values[match[1]], route.path) for route in found]
+
+
+class TestWhoMayCome:
+    def test_every_route_refuses_who_is_not_logged_in(self, client: TestClient, published: list[Published]) -> None:
+        client.headers.pop("user")
+        try:
+            for path in routes(client, published[1].version):
+                assert client.get(path).status_code == 401, path
+                assert client.get(path + "?page=x").status_code == 401, path
+        finally:
+            client.headers["user"] = "flowers broken"
+
+    def test_every_route_of_a_dataset_refuses_who_may_not_read_it(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        for path in routes(client, published[1].version):
+            if "/datasets/" in path:
+                assert client.get(path, headers={"user": "other"}).status_code == 403, path
+
+    def test_every_route_answers_who_may(self, client: TestClient, published: list[Published]) -> None:
+        for path in routes(client, published[1].version):
+            assert client.get(path).status_code == 200, path
+
+    def test_a_dataset_that_one_may_not_read_is_not_listed(self, client: TestClient) -> None:
+        assert "flowers" not in Html(client.get("/", headers={"user": "broken"}).text).words
+
+    def test_nothing_can_be_written(self, client: TestClient, published: list[Published]) -> None:
+        for path in routes(client, published[1].version):
+            for method in ("POST", "PUT", "DELETE", "PATCH"):
+                assert client.request(method, path).status_code == 405
+
+
+class TestWhatAPageMayDo:
+    def test_every_answer_has_a_policy_without_scripts_and_foreign_origins(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        for path in [*routes(client, published[1].version), "/nothing", "/datasets/nothing", "/?page=x"]:
+            headers = client.get(path).headers
+            policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
+            assert policy["default-src"] == "'none'"
+            assert policy["base-uri"] == "'none'"
+            assert policy["frame-ancestors"] == "'self'"
+            assert "script-src" not in policy
+            assert set(policy.values()) <= {"", "'none'", "'self'", "data:", "'unsafe-inline'"}
+            assert "'unsafe-inline'" not in policy.values() or "sandbox" in policy
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cache-control"].startswith("private")
+
+    def test_pages_hold_no_script_no_style_and_no_foreign_address(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        for path in routes(client, published[1].version):
+            reply = client.get(path)
+            if reply.headers["content-type"].startswith("text/html") and not path.endswith("report.html"):
+                page = Html(reply.text)
+                assert {"script", "style", "object", "embed", "base"}.isdisjoint(tag for tag, _ in page.tags)
+                for _, attributes in page.tags:
+                    assert not any(name == "style" or name.startswith("on") for name in attributes)
+                    for name in ("href", "src", "action"):
+                        assert re.match(r"/(?!/)|#", attributes.get(name) or "/")
+
+    def test_addresses_begin_with_what_the_application_is_mounted_under(self, client: TestClient) -> None:
+        from fastapi import FastAPI
+
+        outer = FastAPI()
+        outer.mount("/prefix/browser", client.app)
+        with TestClient(outer, headers={"user": "flowers"}, root_path="/proxy") as mounted:
+            page = Html(mounted.get("/proxy/prefix/browser/").text)
+        assert page.all("link")[0]["href"] == "/proxy/prefix/browser/style.css"
+        assert {"/proxy/prefix/browser/datasets/flowers"} <= {link["href"] for link in page.all("a")}
+
+    def test_pages_can_be_used_with_a_keyboard_and_a_screen_reader(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        for path in routes(client, published[1].version):
+            reply = client.get(path)
+            if not reply.headers["content-type"].startswith("text/html") or path.endswith("report.html"):
+                continue
+            page = Html(reply.text)
+            ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+            assert len(ids) == len(set(ids))
+            assert page.all("html") == [{"lang": "en"}]
+            assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
+            assert next(attributes for tag, attributes in page.tags if tag == "a")["href"] == "#main"
+            assert all(image["alt"] for image in page.all("img"))
+            assert all(cell.get("scope") for cell in page.all("th"))
+            assert all(frame["title"] for frame in page.all("iframe"))
+            assert {region["aria-labelledby"] for region in page.all("div") if "aria-labelledby" in region} <= set(ids)
+            assert len(page.all("label")) == len(page.all("select")) + len(page.all("input"))
+
+    def test_what_is_hostile_in_ids_and_keys_is_text_and_reaches_nothing(
+        self, client: TestClient, watched: Watched, published: list[Published]
+    ) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}"
+        watched.read.clear()
+        for path in ("/shards/train/0", "/rejects", "/search?text=%3Cscript", "/shards/train/0/0"):
+            page = html(client, here + path)
+            assert HOSTILE in page.text
+            assert not page.all("script")
+            assert all(image["src"] and image["src"].startswith("/datasets/") for image in page.all("img"))
+        assert not any("script" in key or ".." in key for key in watched.read)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/datasets/..%2F..%2Fetc", "/datasets/flowers/versions/..%2F..%2FLATEST",
+            "/datasets/flowers/versions/%3Cscript%3E", "/datasets/flowers/builds/..%2F..", "/datasets/https:%2F%2Fevil",
+            "/datasets/flowers/builds/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/datasets/flowers/versions/a%00b",
+            "/datasets/flowers/compare?before=..%2F..%2Fx&after=%3Cscript%3E", "/datasets/%3Cscript%3E",
+        ],
+    )  # fmt: skip
+    def test_a_hostile_address_is_refused_before_the_store_is_asked(
+        self, client: TestClient, watched: Watched, path: str
+    ) -> None:
+        watched.read.clear()
+        reply = client.get(path)
+        assert reply.status_code == 404
+        assert "<script>" not in reply.text
+        assert {key for key in watched.read if key != "versions/"} == set(), unquote(path)
+
+
+class TestDatasets:
+    def test_each_is_listed_with_its_newest_version_or_the_reason_why_not(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        words = html(client, "/").words
+        assert f"flowers memory://{published[0].store.url.removeprefix('memory://')} {published[1].version} 30" in words
+        assert "no answer about 's3://x/'" in words
+        assert "secret" not in words
+
+    def test_an_unreachable_store_is_an_error_page_without_credentials(self, client: TestClient) -> None:
+        words = html(client, "/datasets/broken", 503).words
+        assert "No answer from the store" in words
+        assert "secret" not in words
+
+    def test_versions_are_listed_newest_first_and_only_those_shown_are_read(self, tmp_path: Path) -> None:
+        store = new_store()
+        made = publish(store, tmp_path, sample_photos(3), [])
+        template = store.get(version_key(made.version, "manifest.json")).data.decode()
+        for number in range(200):
+            name = f"20260101T{number:06}Z-00000000"
+            store.put(version_key(name, "manifest.json"), template.replace(made.version, name).encode())
+        watched = Watched(store)
+        with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:  # type: ignore[dict-item,return-value]
+            page = html(client, "/datasets/flowers")
+            assert "201 versions, newest first" in page.words
+            assert "Page 1 of 11" in page.words
+            assert page.words.index(made.version) < page.words.index("20260101T000199Z")
+            assert len([key for key in watched.read if key.endswith("manifest.json")]) == 20
+            last = html(client, "/datasets/flowers?page=11")
+            assert "20260101T000000Z-00000000" in last.words
+            assert html(client, "/datasets/flowers?page=12", 404)
+
+    def test_a_dataset_without_a_version_says_so(self) -> None:
+        with TestClient(make_browser(guard, {"new": new_store}), headers={"user": "new"}) as client:
+            assert "nothing is published yet" in html(client, "/").words
+            assert "Nothing is published yet" in html(client, "/datasets/new").words
+            assert "nothing to compare yet" in html(client, "/datasets/new/compare").words
+            assert "no build's state" in html(client, "/datasets/new/builds").words
+
+
+class TestVersions:
+    def test_one_shows_its_numbers_and_leads_to_report_photos_and_rejects(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}"
+        page = html(client, here)
+        assert "Records 30 of 152 photos listed" in page.words
+        assert "latest" in page.words
+        links = {link["href"] for link in page.all("a")}
+        assert {f"{here}/report", f"{here}/shards/train/0", f"{here}/rejects?reason=corrupt"} <= links
+
+    def test_the_report_is_framed_without_rights(self, client: TestClient, published: list[Published]) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}/report"
+        (frame,) = html(client, here).all("iframe")
+        assert (frame["src"], frame["sandbox"]) == (f"{here}.html", None)
+        reply = client.get(f"{here}.html")
+        assert reply.text.endswith("<p>the report")
+        assert "sandbox" in reply.headers["content-security-policy"]
+
+    def test_two_are_compared_side_by_side(self, client: TestClient, published: list[Published]) -> None:
+        old, new = (version.version for version in published)
+        page = html(client, f"/datasets/flowers/compare?before={old}&after={new}")
+        assert "Records 29 30 +1" in page.words
+        assert "Photos left out 1 122 +121" in page.words
+        assert "Added 1" in page.words
+        assert HOSTILE in page.text
+        assert "quality 95 80" in page.words
+
+    def test_one_that_is_not_there_is_not_found(self, client: TestClient) -> None:
+        assert "has no version" in html(client, "/datasets/flowers/versions/20200101T000000Z-00000000", 404).words
+
+
+class TestPhotos:
+    def test_shards_are_listed_and_the_photos_of_one_are_paged(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}/shards/train"
+        assert "3 shards in reading order" in html(client, here).words
+        page = html(client, f"{here}/1")
+        rows = [row for row in published[1].records if row["split"] == "train"][10:20]
+        assert [image["src"] for image in page.all("img")] == [f"{here}/1/{place}/photo.jpg" for place in range(10)]
+        for row in rows:
+            assert f"{row['id']} Score {row['label']:.3f} {row['width']:,} × {row['height']:,} px" in page.words
+            assert f"from {row['key']}" in page.words
+
+    def test_a_large_shard_is_cut_into_pages(self, tmp_path: Path) -> None:
+        store = new_store()
+        data = sample_photos(1)[0][1]
+        made = publish(store, tmp_path, [(f"p{n}", data, float(n), "train") for n in range(50)], [], per_shard=50)
+        with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
+            here = f"/datasets/flowers/versions/{made.version}/shards/train/0"
+            assert len(html(client, here).all("img")) == 24
+            page = html(client, f"{here}?page=3")
+            assert [image["alt"] for image in page.all("img")] == ["Photo p48", "Photo p49"]
+            assert page.all("img")[0]["src"] == f"{here}/48/photo.jpg"
+            assert html(client, f"{here}?page=4", 404)
+            assert html(client, f"{here}?page=0", 422)
+
+    def test_a_photo_is_the_stored_jpeg_read_by_byte_range(
+        self, client: TestClient, watched: Watched, published: list[Published]
+    ) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}/shards"
+        originals = {photo[0]: photo[1] for photo in sample_photos()}
+        places = [(split, n, row) for split, n in (("train", 1), ("test", 0)) for row in range(3)]
+        for split, number, record in places:
+            rows = [row for row in published[1].records if row["split"] == split]
+            watched.read.clear()
+            reply = client.get(f"{here}/{split}/{number}/{record}/photo.jpg")
+            assert reply.headers["content-type"] == "image/jpeg"
+            assert reply.headers["x-content-type-options"] == "nosniff"
+            assert reply.content == originals[rows[number * 10 + record]["id"]]
+            assert set(watched.read) - {rows[number * 10]["shard"]} <= {
+                "LATEST.json", version_key(published[1].version, "manifest.json"),
+                version_key(published[1].version, "records.parquet"),
+            }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("place", "status"),
+        [
+            ("train/0/10", 404), ("train/0/-1", 404), ("train/99/0", 404), ("train/-1/0", 404), ("nosplit/0/0", 404),
+            ("train/0/x", 422), ("..%2Ftrain/0/0", 404), ("train/0/1e9", 422),
+        ],
+    )  # fmt: skip
+    def test_a_place_that_the_index_does_not_have_is_not_read(
+        self, client: TestClient, watched: Watched, published: list[Published], place: str, status: int
+    ) -> None:
+        client.get(f"/datasets/flowers/versions/{published[1].version}/shards/train/0/0/photo.jpg")
+        watched.read.clear()
+        reply = client.get(f"/datasets/flowers/versions/{published[1].version}/shards/{place}/photo.jpg")
+        assert reply.status_code == status
+        assert watched.read == []
+
+    def test_bytes_that_are_not_the_indexed_record_are_not_sent(self, tmp_path: Path) -> None:
+        store = new_store()
+        made = publish(store, tmp_path, sample_photos(3), [])
+        key = made.records[0]["shard"]
+        store.put(key, bytes(store.get(key).data[:-1000]) + bytes(1000))
+        with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
+            path = f"/datasets/flowers/versions/{made.version}/shards/train/0/2/photo.jpg"
+            assert client.get(path).status_code == 502
+            assert client.get(path).headers["content-type"].startswith("text/html")
+
+    def test_a_manifest_that_names_another_object_as_a_shard_reads_nothing(self, tmp_path: Path) -> None:
+        store = new_store()
+        made = publish(store, tmp_path, sample_photos(3), [])
+        shards = made.manifest.splits["train"].shards
+        split = made.manifest.splits["train"].model_copy(
+            update={"shards": (shards[0].model_copy(update={"path": "../../secret"}),)}
+        )
+        forged = made.manifest.model_copy(
+            update={"splits": made.manifest.splits | {"train": split}, "version": "forged"}
+        )
+        store.put(version_key("forged", "manifest.json"), forged.model_dump_json().encode())
+        watched = Watched(store)
+        with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:  # type: ignore[dict-item,return-value]
+            assert client.get("/datasets/flowers/versions/forged/shards/train/0/0/photo.jpg").status_code == 502
+            assert not any("secret" in key for key in watched.read)
+
+
+class TestSearch:
+    def test_an_id_is_found_with_its_photo_score_and_place(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        row = published[1].records[12]
+        page = html(client, f"/datasets/flowers/versions/{published[1].version}/search?text={row['id']}")
+        assert (
+            page.all("img")[0]["src"] == f"/datasets/flowers/versions/{published[1].version}/shards/train/1/2/photo.jpg"
+        )
+        assert f"{row['id']} Score {row['label']:.3f}" in page.words
+        assert "in train 1" in page.words
+
+    def test_the_exact_id_comes_before_longer_ones_and_a_part_finds_many(self, tmp_path: Path) -> None:
+        store = new_store()
+        data = sample_photos(1)[0][1]
+        ids = [f"x{n}" for n in range(30)] + ["x"]
+        made = publish(store, tmp_path, [(name, data, 5.0, "train") for name in ids], [])
+        with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
+            page = html(client, f"/datasets/flowers/versions/{made.version}/search?text=X")
+            assert "31 records with “X” in the id" in page.words
+            page = html(client, f"/datasets/flowers/versions/{made.version}/search?text=x")
+            assert page.all("img")[0]["alt"] == "Photo x"
+            assert len(page.all("img")) == 24
+            page = html(client, f"/datasets/flowers/versions/{made.version}/search?text=x&page=2")
+            assert len(page.all("img")) == 7
+
+    def test_what_was_left_out_is_found_with_its_reason(self, client: TestClient, published: list[Published]) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}"
+        words = html(client, f"{here}/search?text=959620").words
+        assert "0 records" in words
+        assert "959620.jpg corrupt Premature end of JPEG file" in words
+        assert "Nothing was left out with it" in html(client, f"{here}/search?text=nowhere").words
+
+
+class TestRejects:
+    def test_they_are_paged_and_filtered_by_reason(self, client: TestClient, published: list[Published]) -> None:
+        here = f"/datasets/flowers/versions/{published[1].version}/rejects"
+        assert "123 photos or rows" in html(client, here).words
+        assert len(html(client, here).all("tr")) == 1 + 50
+        page = html(client, f"{here}?reason=unlabelled&page=3")
+        assert "120 photos or rows" in page.words
+        assert "tagged/119.jpg" in page.words
+        page = html(client, f"{here}?reason=corrupt")
+        assert "959620.jpg corrupt Premature end of JPEG file 100 bytes" in page.words
+        assert "The decoder reports damage" in page.words
+        assert "None in this version" in html(client, f"{here}?reason=empty").words
+        assert html(client, f"{here}?reason=%3Cscript%3E", 404).all("script") == []
+
+
+class TestBuilds:
+    def test_each_says_how_many_of_its_shards_are_done(self, client: TestClient, published: list[Published]) -> None:
+        words = html(client, "/datasets/flowers/builds").words
+        assert "2026-11-23T020000 2026-11-23 02:00 published 3 of 3" in words
+        assert "2026-11-24T020000 2026-12-01 02:00 converting 0 of 3" in words
+        assert "2026-11-25T020000 – planning" in words
+        assert words.index("2026-11-25T") < words.index("2026-11-24T") < words.index("2026-11-23T020000")
+
+    def test_one_shows_its_partitions_and_those_their_shards(
+        self, client: TestClient, published: list[Published]
+    ) -> None:
+        words = html(client, "/datasets/flowers/builds/2026-11-24T020000").words
+        assert "Made 1 of 3" in words
+        page = html(client, "/datasets/flowers/builds/2026-11-24T020000/partitions/0")
+        assert "2 shards: 1 made, 0 read back" in page.words
+        assert f"{'a' * 16}….tfrecord made" in page.words
+        page = html(client, "/datasets/flowers/builds/2026-11-23T020000/partitions/0")
+        assert "train 1" in page.words
+        version = published[1].version
+        assert f"/datasets/flowers/versions/{version}/shards/train/1" in {link["href"] for link in page.all("a")}
+        assert html(client, "/datasets/flowers/builds/2026-11-23T020000/partitions/7", 404)
+        assert html(client, "/datasets/flowers/builds/nosuch", 404)

@@ -1,0 +1,235 @@
+"""The browser inside Airflow's UI: headless Chromium against a real `airflow standalone` in the sandbox.
+
+AESTHETICS_SCREENSHOTS names a directory to save the pictures of docs/ in; nothing is saved without it.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from urllib.parse import quote, unquote
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DAG = "photo_dataset"
+QUALITY = "90"
+START_SECONDS, RUN_SECONDS, STOP_SECONDS = 240, 480, 90
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+playwright_sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """A running `airflow standalone`: where it is, and who may log in."""
+
+    url: str
+    user: str
+    password: str
+
+
+@pytest.fixture(scope="module")
+def airflow() -> Iterator[Airflow]:
+    """`make airflow`, in a sandbox of its own."""
+    name = f"ui-{os.getpid()}"
+    command = [sys.executable, str(ROOT / "demo" / "sandbox.py"), name, "airflow", "standalone"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+    )
+    lines: Queue[str | None] = Queue()
+    kept: list[str] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            kept.append(line)
+            del kept[:-200]
+            if line.startswith("=== "):
+                lines.put(line)
+        lines.put(None)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        try:
+            announced = lines.get(timeout=START_SECONDS)
+        except Empty:
+            announced = None
+        found = re.search(r"is up: (\S+) +user (\S+) +password (\S+)", announced or "")
+        assert found, "".join(kept[-60:])
+        yield Airflow(*found.groups())
+    finally:
+        process.send_signal(signal.SIGTERM)  # the sandbox stops its own children
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        reader.join(10)
+        if process.stdout is not None:
+            process.stdout.close()
+        shutil.rmtree(ROOT / ".sandbox" / name, ignore_errors=True)
+
+
+class Person:
+    """Somebody at a browser, who may save what they see."""
+
+    def __init__(self, page: "playwright_sync.Page", airflow: Airflow) -> None:
+        self.page = page
+        self.airflow = airflow
+        folder = os.environ.get("AESTHETICS_SCREENSHOTS")
+        self._folder = Path(folder) if folder else None
+
+    def log_in(self) -> None:
+        self.page.goto(self.airflow.url)
+        self.page.locator("input[name=username]").fill(self.airflow.user)
+        self.page.locator("input[name=password]").fill(self.airflow.password)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("link", name="Dags", exact=True).first.wait_for()
+
+    def wait_for_run(self, run_id: str) -> None:
+        """Wait until a run has succeeded.  The nightly one of the same DAG, due as soon as it is unpaused, goes first."""
+        deadline = time.monotonic() + RUN_SECONDS
+        address = f"{self.airflow.url}/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}"
+        state = None
+        while state not in ("success", "failed") and time.monotonic() < deadline:
+            self.page.wait_for_timeout(2000)
+            state = self.page.request.get(address).json().get("state")
+        assert state == "success"
+
+    def save(self, name: str, *, frame: bool = True) -> None:
+        """Save what is seen; small enough for a repository."""
+        if self._folder is None:
+            return
+        if frame:
+            self.datasets.locator("main").wait_for()
+        self.page.wait_for_timeout(800)
+        path = self._folder / f"{name}.png"
+        self.page.screenshot(path=path)
+        shrink(path)
+
+    @property
+    def datasets(self) -> "playwright_sync.FrameLocator":
+        """The browser's pages, in the frame that Airflow shows them in."""
+        return self.page.frame_locator("iframe")
+
+
+def shrink(path: Path) -> None:
+    """Reduce a screenshot to few colours, which keeps photos recognisable and text sharp, until it is small enough."""
+    from PIL import Image
+
+    picture = Image.open(path).convert("RGB")
+    for colours, dither in ((256, Image.Dither.FLOYDSTEINBERG), (256, Image.Dither.NONE), (96, Image.Dither.NONE)):
+        palette = picture.quantize(colours, method=Image.Quantize.MEDIANCUT)
+        picture.quantize(palette=palette, dither=dither).save(path, optimize=True)
+        if path.stat().st_size < 200_000:
+            return
+
+
+@pytest.fixture(scope="module")
+def person(airflow: Airflow) -> Iterator[Person]:
+    arguments = [
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync",
+    ]  # fmt: skip
+    with playwright_sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.set_default_timeout(30_000)
+        person = Person(page, airflow)
+        person.log_in()
+        yield person
+        browser.close()
+
+
+def test_without_login_the_browser_answers_401(airflow: Airflow) -> None:
+    for path in ("", "style.css", f"datasets/{DAG}", f"datasets/{DAG}/versions/x/shards/train/0/0/photo.jpg"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{airflow.url}/dataset-browser/{path}", timeout=30)  # noqa: S310
+        assert refused.value.code == 401
+        refused.value.close()
+
+
+def test_a_person_builds_a_version_from_the_form_and_looks_at_what_came_out(person: Person) -> None:
+    page, expect = person.page, playwright_sync.expect
+
+    # trigger the DAG from the form, with one changed setting
+    page.goto(f"{person.airflow.url}/dags/{DAG}")
+    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_text("Pixels", exact=True).click()
+    page.get_by_label("JPEG quality").first.fill(QUALITY)
+    person.save("trigger-form", frame=False)
+    page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
+
+    # wait for its end, then follow the link from the publish task to the version
+    page.wait_for_url(re.compile(r"/runs/(?!latest)[^/]+"), timeout=60_000)
+    run_url = page.url.partition("?")[0]
+    person.wait_for_run(unquote(run_url.rpartition("/runs/")[2]))
+    page.goto(f"{run_url}/tasks/publish/details")
+    link = page.get_by_role("link", name="Dataset version")
+    link.scroll_into_view_if_needed()
+    person.save("task-link", frame=False)
+    link.click()
+    heading = person.datasets.get_by_role("heading", level=1)
+    expect(heading).to_have_text(re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8} latest"))
+    version = heading.inner_text().split()[0]
+    person.save("version")
+
+    # the report
+    person.datasets.get_by_role("link", name="Read the report").click()
+    report = person.datasets.frame_locator("iframe")
+    expect(report.get_by_role("heading", name="Numbers", exact=True)).to_be_visible()
+    person.save("report")
+
+    # the photos of a shard
+    person.datasets.get_by_role("link", name="Photos", exact=True).click()
+    person.datasets.get_by_role("link", name="train 1", exact=True).click()
+    photos = person.datasets.locator(".sheet img")
+    expect(photos.first).to_be_visible()
+    page.wait_for_timeout(1500)
+    shown = photos.evaluate_all("images => images.filter(image => image.complete).map(image => image.naturalWidth)")
+    assert len(shown) > 3
+    assert min(shown) > 0
+    person.save("photos")
+
+    # search an id
+    wanted = photos.nth(2).get_attribute("alt").removeprefix("Photo ")  # type: ignore[union-attr]
+    person.datasets.get_by_role("link", name="Search", exact=True).click()
+    person.datasets.get_by_label("Id of a photo").fill(wanted)
+    person.datasets.get_by_role("button", name="Search").click()
+    expect(person.datasets.get_by_role("link", name=wanted, exact=True)).to_be_visible()
+    person.save("search")
+
+    # a reject's reason
+    person.datasets.get_by_role("link", name="Left out", exact=True).click()
+    person.datasets.get_by_label("Reason").select_option("corrupt")
+    person.datasets.get_by_role("button", name="Show").click()
+    expect(person.datasets.get_by_text("The decoder reports damage")).to_be_visible()
+    expect(person.datasets.get_by_role("cell", name=re.compile("Premature end of JPEG file"))).to_be_visible()
+    person.save("rejects")
+
+    # from a partition task to its shards, and from there to their photos
+    page.goto(f"{run_url}/tasks/download_and_convert/mapped/0/details")
+    page.get_by_role("link", name="Shards", exact=True).click()
+    expect(person.datasets.get_by_role("heading", level=1)).to_have_text("Partition 0")
+    expect(person.datasets.get_by_text("read back", exact=True).first).to_be_visible()
+
+    # the nav entry, and the builds
+    page.goto(person.airflow.url)
+    page.get_by_role("link", name="Datasets", exact=True).first.click()
+    expect(person.datasets.get_by_role("link", name=version)).to_be_visible()
+    person.datasets.get_by_role("link", name=DAG, exact=True).click()
+    person.datasets.get_by_role("navigation", name="Dataset").get_by_role("link", name="Builds").click()
+    expect(person.datasets.get_by_role("link", name="published").first).to_be_visible()
+    person.save("builds")
