@@ -130,8 +130,12 @@ def shrink(path: Path) -> None:
     from PIL import Image
 
     picture = Image.open(path).convert("RGB")
-    for colours, dither in ((256, Image.Dither.FLOYDSTEINBERG), (256, Image.Dither.NONE), (96, Image.Dither.NONE)):
-        palette = picture.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    for colours, dither in (
+        (256, Image.Dither.FLOYDSTEINBERG),
+        (192, Image.Dither.FLOYDSTEINBERG),
+        (128, Image.Dither.NONE),
+    ):
+        palette = picture.quantize(colours, method=Image.Quantize.FASTOCTREE)
         picture.quantize(palette=palette, dither=dither).save(path, optimize=True)
         if path.stat().st_size < 200_000:
             return
@@ -145,7 +149,7 @@ def person(airflow: Airflow) -> Iterator[Person]:
     ]  # fmt: skip
     with playwright_sync.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 680}, color_scheme="light")
         page.set_default_timeout(30_000)
         person = Person(page, airflow)
         person.log_in()
