@@ -7,7 +7,7 @@ A local file that cannot be read or written (`download`, `upload`) raises OSErro
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -108,6 +108,15 @@ class Store(ABC):
         Returns:
             Columns key (string), size (int64, bytes), etag (string, no quotes); ordered by key, as UTF-8 bytes.
         """
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return, in order, what keys have between a prefix that ends with `/` and the next `/`.
+
+        A store that can ask for just these does: what lies below is not listed then.
+        """
+        keys = self.list(prefix)["key"].to_pylist()
+        below = (key.removeprefix(prefix) for key in keys)
+        return sorted({key.split("/", 1)[0] for key in below if "/" in key})
 
     @abstractmethod
     def get(self, key: str) -> StoredObject:

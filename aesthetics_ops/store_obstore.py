@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import islice
@@ -136,6 +136,11 @@ class NativeStore(Store):
         with self._explained(prefix):
             pages = obstore.list(self._store(), full, chunk_size=_LIST_PAGE)
             return self._without_markers(listing(len(self._prefix), self._listed(pages, full)))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        with self._explained(prefix):
+            found = obstore.list_with_delimiter(self._store(), self._prefix + prefix)
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def get(self, key: str) -> StoredObject:
         with self._explained(key):

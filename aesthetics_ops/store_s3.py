@@ -6,14 +6,14 @@ writes, the reading back after them, and odd keys.
 # ruff: noqa: D102 - what the methods do stands in store_contract.py
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from aesthetics_ops.errors import ObjectMissingError
 from aesthetics_ops.s3 import S3Bucket
-from aesthetics_ops.store_contract import StoredObject, exactly, listing
+from aesthetics_ops.store_contract import Store, StoredObject, exactly, listing
 from aesthetics_ops.store_obstore import NativeStore, OddKeyError, is_odd
 
 __all__ = ["RoutedS3Store"]
@@ -35,6 +35,12 @@ class RoutedS3Store(NativeStore):
             with contextlib.suppress(OddKeyError):
                 return super().list(prefix)
         return listing(len(self._prefix), self._bucket.list(full))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        if not is_odd(self._prefix + prefix + "x"):
+            with contextlib.suppress(OddKeyError):
+                return super().folders(prefix)
+        return Store.folders(self, prefix)
 
     def get(self, key: str) -> StoredObject:
         if is_odd(full := self._prefix + key):

@@ -16,7 +16,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from aesthetics_ops.browser.cache import Cache
@@ -200,12 +199,9 @@ class Dataset:
     def versions(self) -> list[str]:
         """Return the names of all versions, newest first: they begin with the time of their plan.
 
-        Nothing but names is read, however many there are.
+        Nothing but names is listed, however many there are.
         """
-        keys = self.store.list("versions/")["key"]
-        manifests = keys.filter(pc.ends_with(keys, "/manifest.json")).to_pylist()
-        names = [key.split("/")[1] for key in manifests if key.count("/") == 2]
-        return sorted(filter(is_name, names), reverse=True)
+        return sorted(filter(is_name, self.store.folders("versions/")), reverse=True)
 
     def headlines(self, versions: Collection[str]) -> list[Headline]:
         """Return what the manifests of a few versions say first; one that was deleted meanwhile is left out."""

@@ -115,9 +115,8 @@ def list_builds(dataset: Dataset, page: int, size: int) -> Page[BuildProgress]:
     Raises:
         NoSuchPageError: there is no such page.
     """
-    keys = dataset.store.list("builds/")["key"].to_pylist()
     # an id is a date, or a run's name with a date in it
-    names = {key.split("/")[1] for key in keys if key.count("/") > 1}
+    names = dataset.store.folders("builds/")
     ids = sorted(filter(is_name, names), key=lambda name: (re.sub(r"^[^0-9]*", "", name), name), reverse=True)
     found = Page.of(ids, page, size)
     with ThreadPoolExecutor(_READS) as pool:

@@ -71,6 +71,12 @@ class StoreContract:
             list(pool.map(lambda key: store.put(key, b"x"), keys))
         assert store.list("n/")["key"].to_pylist() == keys
 
+    def test_folders_are_what_stands_before_the_next_slash(self, store: Store) -> None:
+        for key in ("v/b/1", "v/b/2", "v/a b/x/1", "v/file", "w/c/1"):
+            store.put(key, b"x")
+        assert list(store.folders("v/")) == ["a b", "b"]
+        assert list(store.folders("none/")) == []
+
     def test_an_empty_object_is_listed(self, store: Store) -> None:
         store.put("a", b"")
         store.put("a.d/b", b"")
