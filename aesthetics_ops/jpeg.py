@@ -210,9 +210,9 @@ class _Markers:
         """Return the first such place at or after `start`, or the length of the file."""
         if self._places is None:
             codes = np.frombuffer(self._data, np.uint8)
-            places = np.flatnonzero((codes[:-1] == 0xFF) & (codes[1:] != 0))
+            places = np.flatnonzero(codes[:-1] == 0xFF)
             after = codes[places + 1]
-            self._places = places[(after != 0xFF) & (after & 0xF8 != 0xD0)]
+            self._places = places[(after != 0) & (after != 0xFF) & (after & 0xF8 != 0xD0)]
         index = int(np.searchsorted(self._places, start))
         return int(self._places[index]) if index < len(self._places) else len(self._data)
 
