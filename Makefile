@@ -39,7 +39,7 @@ fuzz: install  ## 20,000 damaged photos through the converter, in a bounded chil
 	$(BIN)/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
 
 lock:  ## resolve pyproject.toml anew into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet --upgrade -o requirements.lock
 
 clean:  ## delete the environment and every sandbox
 	rm -rf $(VENV) .sandbox
