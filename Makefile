@@ -38,8 +38,12 @@ airflow: install  ## Airflow's web UI with the DAGs and the samples
 fuzz: install  ## 20,000 damaged photos through the converter, in a bounded child process
 	$(BIN)/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
 
-lock:  ## resolve pyproject.toml anew into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet --upgrade -o requirements.lock
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet
+DEPLOYED := --extra airflow --extra cluster --extra tensorflow-cpu
+
+lock:  ## resolve pyproject.toml anew: requirements.lock, and what an image needs of it (needs uv)
+	$(COMPILE) $(DEPLOYED) --extra demo --extra dev --upgrade -o requirements.lock
+	$(COMPILE) $(DEPLOYED) --constraint requirements.lock -o requirements-image.lock
 
 clean:  ## delete the environment and every sandbox
 	rm -rf $(VENV) .sandbox
