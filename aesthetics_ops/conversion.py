@@ -7,9 +7,7 @@ equal recipes give equal bytes; memory and scratch space do not grow with the nu
 """
 
 import logging
-import os
 import tempfile
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,9 +17,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.build import Build, BuildRecord, LostPhoto, PartitionResult
 from aesthetics_ops.errors import InputMissingError, ObjectMissingError
+from aesthetics_ops.machine import codec_threads
 from aesthetics_ops.manifest import shard_key
 from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo
 from aesthetics_ops.planning import recipe_digest
@@ -149,6 +149,7 @@ def convert_partition(
         tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch,
         _Uploader(build.dataset) as uploader,
         _Workers(build) as workers,
+        threadpool_limits(1, user_api="blas"),  # a hash's small product must not wake threads of its own
     ):
         for digest, members in _by_shard(rows):
             if _is_finished(build.dataset, digest):
@@ -195,18 +196,22 @@ def _is_finished(dataset: Store, digest: str) -> bool:
 
 
 class _Workers:
-    """Threads that download ahead of the codecs, which take at most one core each."""
+    """Threads that download ahead, and one codec thread per core that converts in the plan's order.
+
+    Two pools, because a thread that allocates pixels should be one of few: its memory is then warm and reused.
+    """
 
     def __init__(self, build: Build) -> None:
         self.build = build
-        self._pool = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="photo")
-        self._codecs = threading.Semaphore(len(os.sched_getaffinity(0)))
+        self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="download")
+        self._codecs = ThreadPoolExecutor(codec_threads(), thread_name_prefix="codec")
 
     def __enter__(self) -> "_Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._downloads.shutdown(cancel_futures=True)
+        self._codecs.shutdown(cancel_futures=True)
 
     def photos(self, members: pa.Table) -> Iterator[tuple[dict[str, Any], Converted | Rejected | _Lost]]:
         """Yield every row with its outcome, in row order, holding a bounded window of photos."""
@@ -219,11 +224,12 @@ class _Workers:
                 done, outcome = window.popleft()
                 yield done, outcome.result()
             held += row["size"]
-            window.append((row, self._pool.submit(self._convert, row["key"], row["etag"], row["size"], pixels)))
+            source = self._downloads.submit(self._download, row["key"], row["etag"], row["size"])
+            window.append((row, self._codecs.submit(_convert, source, pixels)))
         for done, outcome in window:
             yield done, outcome.result()
 
-    def _convert(self, key: str, etag: str, size: int, pixels: PixelSettings) -> Converted | Rejected | _Lost:
+    def _download(self, key: str, etag: str, size: int) -> bytes | _Lost:
         try:
             source = self.build.photos.get(key)
         except ObjectMissingError:
@@ -234,8 +240,12 @@ class _Workers:
                 RejectReason.SOURCE_CHANGED,
                 f"listed with ETag {etag} and {size} bytes, read with ETag {source.etag} and {found} bytes",
             )
-        with self._codecs:
-            return convert_photo(source.data, pixels)
+        return source.data
+
+
+def _convert(source: Future[bytes | _Lost], pixels: PixelSettings) -> Converted | Rejected | _Lost:
+    data = source.result()
+    return data if isinstance(data, _Lost) else convert_photo(data, pixels)
 
 
 def _rows(members: pa.Table) -> Iterator[dict[str, Any]]:

@@ -167,7 +167,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
     Raises:
         _BrokenError: the bytes leave the format.
     """
-    after_scan = _Markers(data)
+    markers: _Markers | None = None
     at = 0
     while True:
         if at >= len(data) - 1:
@@ -191,7 +191,8 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         if end < code + 3 or end > len(data):
             raise _BrokenError(f"the segment at byte {at} is longer than the file")
         if marker == _SOS:
-            end = after_scan.first_from(end)
+            markers = markers or _Markers(data)
+            end = markers.first_from(end)
         yield _Segment(marker, at, code + 3, end)
         at = end
 
@@ -199,22 +200,34 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 class _Markers:
     """Where coded data can end: every FF that is followed by neither a stuffed zero nor a restart marker.
 
-    Found for the whole file at once, on first use: a byte-by-byte search would cost as much as decoding.
+    Found for the whole file at once: a byte-by-byte search would cost as much as decoding.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._places: NDArray[np.intp] | None = None
+        self._codes = np.frombuffer(data, np.uint8)
+        self._places: NDArray[np.bool_] = self._codes[:-1] == 0xFF
+        self._places &= self._codes[1:] != 0
+        self._is_exact = False
 
     def first_from(self, start: int) -> int:
         """Return the first such place at or after `start`, or the length of the file."""
-        if self._places is None:
-            codes = np.frombuffer(self._data, np.uint8)
-            places = np.flatnonzero(codes[:-1] == 0xFF)
-            after = codes[places + 1]
-            self._places = places[(after != 0) & (after != 0xFF) & (after & 0xF8 != 0xD0)]
-        index = int(np.searchsorted(self._places, start))
-        return int(self._places[index]) if index < len(self._places) else len(self._data)
+        place = self._next(start)
+        if place < len(self._data) and not self._is_exact and self._goes_on(place):
+            # restart markers or fill bytes: few photos need these passes
+            self._places &= (self._codes[1:] & 0xF8 != 0xD0) & (self._codes[1:] != 0xFF)
+            self._is_exact = True
+            place = self._next(start)
+        return place
+
+    def _next(self, start: int) -> int:
+        rest = self._places[start:]
+        step = int(rest.argmax()) if len(rest) else 0
+        return start + step if len(rest) and rest[step] else len(self._data)
+
+    def _goes_on(self, place: int) -> bool:
+        code = self._data[place + 1]
+        return code == 0xFF or code & 0xF8 == 0xD0
 
 
 def _frame(data: bytes, segment: _Segment) -> JpegScan:

@@ -17,6 +17,7 @@ ORDER = (
     "errors",
     "rejects",
     "settings",
+    "machine",
     # the object store
     "store_contract",
     "store_directory",

@@ -1,0 +1,88 @@
+"""What this process may use of the machine it runs on.
+
+In: the scheduler's mask, the control group's limits, one environment variable.  Out: a number of threads.
+A container that may use two of 64 cores has two: `os.cpu_count()` does not know that.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Final
+
+from aesthetics_ops.errors import SettingsError
+
+__all__ = ["THREADS_VARIABLE", "codec_threads", "cpus"]
+
+THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
+
+_GROUPS: Final = Path("/sys/fs/cgroup")
+
+
+def codec_threads() -> int:
+    """Return how many photos one task decodes at once.
+
+    That is `AESTHETICS_THREADS` where it is set: a worker that runs several tasks side by side sets it to its cores
+    divided by their number.  Else it is the cores that this process may use.
+
+    Raises:
+        SettingsError: the variable holds no whole number above 0.
+    """
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return cpus()
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(
+            f"{THREADS_VARIABLE} is {text!r}, but must be a whole number above 0: the photos that one task decodes "
+            "at once; unset it to use every core"
+        )
+    return int(text)
+
+
+def cpus(groups: Path = _GROUPS) -> int:
+    """Return the cores that this process may use, rounded up; at least 1.
+
+    Args:
+        groups: where control groups are mounted.
+
+    Source:
+        Linux, Documentation/admin-guide/cgroup-v2.rst, cpu.max; cgroup-v1, cpu.cfs_quota_us.
+    """
+    allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    for quota in (_quota_v2(groups), _quota_v1(groups)):
+        if quota is not None:
+            allowed = min(allowed, quota)
+    return max(1, math.ceil(allowed))
+
+
+def _quota_v2(groups: Path) -> float | None:
+    """Return the smallest limit between this process's group and the root of those it can see."""
+    quotas = []
+    group = groups / _own_group()
+    while True:
+        words = _words(group / "cpu.max")
+        if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal():
+            quotas.append(int(words[0]) / int(words[1]))
+        if group == groups:
+            return min(quotas, default=None)
+        group = group.parent
+
+
+def _quota_v1(groups: Path) -> float | None:
+    quota, period = (_words(groups / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    if quota and period and quota[0].isdecimal() and period[0].isdecimal():  # -1 is no limit
+        return int(quota[0]) / int(period[0])
+    return None
+
+
+def _own_group() -> str:
+    """Return the path of this process's version 2 group below the mount; empty inside a container."""
+    lines = (line.split(":", 2) for line in _words(Path("/proc/self/cgroup")))
+    own = next((parts[2] for parts in lines if len(parts) == 3 and parts[0] == "0"), "/")
+    return "" if ".." in own else own.strip("/")
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
