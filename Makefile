@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test check shell airflow fuzz lock clean
+.PHONY: help install demo test test-stack check shell airflow fuzz lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -28,6 +28,10 @@ check: install  ## lint and types
 
 test: check  ## lint, types and the whole test suite
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+test-stack: install  ## the deployment without Docker: two Celery workers, PostgreSQL, Redis, Ceph, and what may befall them
+	tests/stack/apt.sh
+	$(BIN)/pytest tests/stack --log-cli-level=INFO
 
 shell: install  ## a shell with the embedded S3 and Airflow set up; make shell CMD='…' runs one command in it
 	@$(BIN)/python demo/sandbox.py shell $(if $(CMD),sh -c '$(subst ','\'',$(CMD))',$${SHELL:-/bin/sh})

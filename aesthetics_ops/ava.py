@@ -9,11 +9,13 @@ Source:
 import difflib
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 
 from aesthetics_ops.label_file import LabelFile, LabelRows, line_at
 
@@ -22,59 +24,131 @@ __all__ = ["AVA_RANGE", "read_ava"]
 AVA_RANGE: Final = (1.0, 10.0)
 
 _AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
+_BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 
 
 def read_ava(file: LabelFile, tags: bytes | None, challenges: bytes | None) -> LabelRows:
     """Read AVA.txt; None stands for a tags.txt or challenges.txt that is not there."""
-    text = np.frombuffer(file.data, np.uint8)[file.start :]
+    excludes = bool(file.settings.exclude_tags or file.settings.exclude_challenges)
+    blocks, kept = [], []
+    line = file.data.count(b"\n", 0, file.start) + 1
+    for start, end in _blocks(file):
+        block = _read_plain(file, start, end, line) or _read_any(file, start, end, line)
+        if block is not None:
+            blocks.append(_rate(*block))
+            if excludes:
+                kept.append(block[2][:, 12:])
+        line += file.data.count(b"\n", start, end)
+    if not blocks:
+        return LabelRows(*(pa.array([], kind) for kind in (pa.int64(), pa.string(), pa.float64())))
+    columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
+    excluded = _excluded(file, np.concatenate(kept), tags, challenges) if excludes else None
+    return LabelRows(**columns, excluded=excluded)
+
+
+def _blocks(file: LabelFile) -> Iterator[tuple[int, int]]:
+    """Yield where blocks of whole lines begin and end."""
+    start = file.start
+    while start < len(file.data):
+        end = file.data.find(b"\n", start + _BLOCK_BYTES) + 1 or len(file.data)
+        yield start, end
+        start = end
+
+
+def _read_plain(file: LabelFile, start: int, end: int, first_line: int) -> tuple[Any, Any, Any] | None:
+    """Read lines of digits with one blank between; None where there is anything else, or a mistake.
+
+    Returns:
+        Line numbers, ids as text, and values, int64, shape (rows, 15).
+    """
+    text = file.data[start:end]
+    if text.translate(None, b"0123456789 \n"):
+        return None
+    names = [str(number) for number in range(15)]
+    kinds = dict.fromkeys(names, pa.int64()) | {"1": pa.string()}
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(text),
+            pa_csv.ReadOptions(column_names=names),
+            pa_csv.ParseOptions(delimiter=" ", quote_char=False),
+            pa_csv.ConvertOptions(column_types=kinds),
+        )
+    except pa.ArrowInvalid:
+        return None
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    ids = table["1"].combine_chunks()
+    if (
+        table.num_rows != lines
+        or pc.min(pc.binary_length(ids)).as_py() == 0
+        or pc.max(pc.binary_length(ids)).as_py() > 18
+    ):
+        return None
+    values = np.zeros((lines, 15), np.int64)
+    for number, name in enumerate(names):
+        if table[name].null_count:
+            return None
+        if name != "1":
+            values[:, number] = table[name].to_numpy()
+    return np.arange(first_line, first_line + lines), ids, values
+
+
+def _read_any(file: LabelFile, start: int, end: int, first_line: int) -> tuple[Any, Any, Any] | None:
+    """Read lines with any blanks in and between them, or name the first mistake; None where all lines are blank."""
+    data = file.data[start:end]
+    text = np.frombuffer(data, np.uint8)
     edges = np.flatnonzero(np.diff(_IS_BLANK[text], prepend=True, append=True))
     starts, ends = edges[::2], edges[1::2]
-    first_line = file.data.count(b"\n", 0, file.start) + 1
-    token_lines = first_line + np.searchsorted(np.flatnonzero(text == ord("\n")), starts)
-    _check_ava_lines(file, token_lines, starts, ends)
-    values = np.fromstring(file.data[file.start :], np.int64, sep=" ").reshape(-1, 15)
+    if not len(starts):
+        return None
+    token_lines = np.searchsorted(np.flatnonzero(text == ord("\n")), starts)
+    _check_ava_lines(LabelFile(data, 0, file.url, file.settings), first_line, token_lines, starts, ends)
+    values = np.fromstring(data, np.int64, sep=" ").reshape(-1, 15)
     # the id's text, not its value: 007.jpg is not 7.jpg
-    ids = [
-        file.data[begin:end].decode()
-        for begin, end in zip(starts[1::15] + file.start, ends[1::15] + file.start, strict=True)
-    ]
+    ids = [data[begin:end].decode() for begin, end in zip(starts[1::15], ends[1::15], strict=True)]
+    return first_line + token_lines[::15], pa.array(ids, pa.string()), values
+
+
+def _rate(lines: Any, ids: Any, values: Any) -> dict[str, Any]:
+    """Make the columns of LabelRows from lines' numbers, ids and values."""
     counts = values[:, 2:12].astype(np.float64)
     votes = counts.sum(axis=1)
     negative = (counts < 0).any(axis=1)
     invalid = negative | (votes == 0)
     shares = counts / np.where(invalid, 1, votes)[:, np.newaxis]
     mean = (counts @ np.arange(1.0, 11.0)) / np.where(invalid, 1, votes)
-    problem = np.where(negative, "negative vote count", "no votes")
-    return LabelRows(
-        row=pa.array(token_lines[::15]),
-        name=pa.array(ids, pa.string()),
-        score=pa.array(mean, mask=invalid),
-        problem=pa.array(problem.astype(object), pa.string(), mask=~invalid),
-        distribution=pa.FixedSizeListArray.from_arrays(
+    problems = pa.array(["no votes", "negative vote count"])
+    return {
+        "row": pa.array(lines),
+        "name": ids,
+        "score": pa.array(mean, mask=invalid),
+        "problem": problems.take(pa.array(negative.astype(np.int8), mask=~invalid)),
+        "distribution": pa.FixedSizeListArray.from_arrays(
             pa.array(shares.astype(np.float32).ravel()), 10, mask=pa.array(invalid)
         ),
-        excluded=_excluded(file, values[:, 12:], tags, challenges),
-    )
+    }
 
 
-def _check_ava_lines(file: LabelFile, token_lines: Any, starts: Any, ends: Any) -> None:
+def _check_ava_lines(file: LabelFile, first_line: int, token_lines: Any, starts: Any, ends: Any) -> None:
+    """Refuse a block that is not lines of 15 integers; `token_lines` counts from 0 in it."""
     fields = np.bincount(token_lines)
     wrong = np.flatnonzero((fields != 15) & (fields != 0))
     if wrong.size:
         line = int(wrong[0])
-        shown = line_at(file, file.start + int(starts[np.searchsorted(token_lines, line)]))
+        shown = line_at(file, int(starts[np.searchsorted(token_lines, line)]))
         raise file.error(
-            f"has {fields[line]} fields in line {line}: {shown[:80]!r}; {_AVA_RULE}; correct it, or set label_format"
+            f"has {fields[line]} fields in line {first_line + line}: {shown[:80]!r}; {_AVA_RULE}; correct it, or set label_format"
         )
-    text = np.frombuffer(file.data, np.uint8)[file.start :]
+    text = np.frombuffer(file.data, np.uint8)
     allowed = (text >= ord("0")) & (text <= ord("9")) | _IS_BLANK[text]
     allowed[starts[(text[starts] == ord("-")) & (ends - starts > 1)]] = True
     allowed[starts[ends - starts > 18]] = False  # beyond int64, or close to it
     if not allowed.all():
         token = np.searchsorted(starts, np.argmin(allowed), "right") - 1
-        found = file.data[file.start + starts[token] : file.start + ends[token]].decode()
-        raise file.error(f"has {found[:80]!r} in line {token_lines[token]}, which is not an integer; {_AVA_RULE}")
+        found = file.data[starts[token] : ends[token]].decode()
+        raise file.error(
+            f"has {found[:80]!r} in line {first_line + token_lines[token]}, which is not an integer; {_AVA_RULE}"
+        )
 
 
 def _excluded(file: LabelFile, columns: Any, tags: bytes | None, challenges: bytes | None) -> Any:
@@ -83,11 +157,13 @@ def _excluded(file: LabelFile, columns: Any, tags: bytes | None, challenges: byt
     chosen_challenges = _chosen(file, "challenge", challenges, set(np.unique(columns[:, 2]).tolist()))
     if not chosen_tags and not chosen_challenges:
         return None
-    found = (
-        chosen_tags.get(first) or chosen_tags.get(second) or chosen_challenges.get(challenge)
-        for first, second, challenge in columns.tolist()
-    )
-    return pa.array(found, pa.string())
+    found = [
+        pa.array(chosen.values(), pa.string()).take(
+            pc.index_in(pa.array(columns[:, number]), pa.array(chosen.keys(), pa.int64()))
+        )
+        for number, chosen in enumerate((chosen_tags, chosen_tags, chosen_challenges))
+    ]
+    return pc.coalesce(*found)
 
 
 def _chosen(file: LabelFile, what: str, names_file: bytes | None, used: set[int]) -> dict[int, str]:

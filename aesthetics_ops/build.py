@@ -14,9 +14,12 @@ import hashlib
 import io
 import logging
 import re
+import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
@@ -25,9 +28,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from aesthetics_ops.errors import InputMissingError, LabelError, ObjectMissingError, SettingsError
+from aesthetics_ops.errors import InputMissingError, LabelError, ObjectMissingError, SettingsError, StoreRefusedError
+from aesthetics_ops.inventory import folder_of, read_inventory
 from aesthetics_ops.labels import Labels, read_labels
-from aesthetics_ops.manifest import Manifest, read_latest, read_manifest, shard_key, version_key
+from aesthetics_ops.manifest import Manifest, SourceInventory, read_latest, read_manifest, shard_key, version_key
 from aesthetics_ops.photo import CONVERTER_VERSION
 from aesthetics_ops.planning import ParentPlan, Plan, PlannedShard, balance, plan_photos
 from aesthetics_ops.settings import BuildSettings
@@ -41,6 +45,7 @@ __all__ = [
     "Partition",
     "PartitionResult",
     "build_id_from",
+    "compares_writes",
     "open_build",
     "plan_build",
     "read_parquet",
@@ -49,6 +54,7 @@ __all__ = [
 ]
 
 PLAN_KEY: Final = "plan.json"
+_ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +105,9 @@ class BuildRecord(_Record):
         parent: version that LATEST named, and latest_etag its ETag then; None where nothing was published.
         labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
         label_range: score mapped to 0 and to 1.
+        compares: the dataset's store refuses a write to LATEST that another writer has overtaken.
         listed, listed_bytes: objects under the photos prefix.
+        inventory: the S3 Inventory that they were taken from; None where the prefix was listed.
         shards: in all; `planned` of them have no finished result yet.
         partitions: only as many as the work is worth.
     """
@@ -114,8 +122,10 @@ class BuildRecord(_Record):
     label_rows: int
     unmatched: int
     label_range: tuple[float, float] | None
+    compares: bool
     listed: int
     listed_bytes: int
+    inventory: SourceInventory | None = None
     shards: int
     planned: int
     partitions: tuple[Partition, ...]
@@ -143,6 +153,7 @@ class Build:
         photos: the photos prefix.
         labels: the prefix that the score file lies in.
         dataset: the dataset prefix.
+        inventory: the folder of the inventory's configuration; None where the photos are listed.
     """
 
     id: str
@@ -150,6 +161,7 @@ class Build:
     photos: Store
     labels: Store
     dataset: Store
+    inventory: Store | None = None
 
     def key(self, name: str) -> str:
         """Return the key, in the dataset, of a file that belongs to this build."""
@@ -195,6 +207,7 @@ def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = 
         open_store(settings.photos, s3=s3),
         open_store(folder + "/", s3=s3),
         open_store(settings.dataset, s3=s3),
+        open_store(folder_of(settings.inventory), s3=s3) if settings.inventory is not None else None,
     )
     build.dataset.check()
     return build
@@ -237,46 +250,75 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildR
         PlanError, LabelError: see planning and labels.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
-    settings = build.settings
     build.photos.check()
     build.labels.check()
-    labels, labels_etag = _read_labels(build)
-    listing = build.photos.list()
+    compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
     latest = read_latest(build.dataset)
     manifest = read_manifest(build.dataset, latest[0].version) if latest else None
-    parent = _parent_plan(build.dataset, manifest) if manifest else None
-    plan = plan_photos(listing, labels, settings, converter_version=CONVERTER_VERSION, parent=parent)
-    work = _unfinished(build.dataset, plan.shards)
-    _log_plan(plan, len(work), manifest, settings)
-    parts = _write_partitions(build, plan, work, partitions)
-    content = write_parquet(plan.photos)
-    build.dataset.put(build.key("plan.parquet"), content)
-    build.dataset.put(build.key("unmatched.parquet"), write_parquet(plan.unmatched))
-    identity = hashlib.sha256(content + "".join(part.model_dump_json() for part in parts).encode())
-    record = BuildRecord(
-        build=build.id,
-        plan=identity.hexdigest(),
-        created_at=created_at,
-        settings=settings,
-        parent=manifest.version if manifest else None,
-        latest_etag=latest[1] if latest else None,
-        labels_etag=labels_etag,
-        label_rows=labels.table.num_rows,
-        unmatched=plan.unmatched.num_rows,
-        label_range=plan.label_range,
-        listed=listing.num_rows,
-        listed_bytes=pc.sum(listing["size"]).as_py(),
-        shards=len(plan.shards),
-        planned=len(work),
-        partitions=tuple(parts),
-    )
+    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-plan-") as folder:
+        scratch = Path(folder)
+        plan, source = _plan(build, manifest, scratch)
+        work = _unfinished(build.dataset, plan.shards)
+        _log_plan(plan, len(work), manifest, build.settings)
+        parts = _write_partitions(build, plan, work, partitions, scratch)
+        content = _put_rows(build.dataset, build.key("plan.parquet"), plan.photos, scratch)
+        build.dataset.put(build.key("unmatched.parquet"), write_parquet(plan.unmatched))
+        identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
+        record = BuildRecord(
+            build=build.id,
+            plan=identity.hexdigest(),
+            created_at=created_at,
+            settings=build.settings,
+            parent=manifest.version if manifest else None,
+            latest_etag=latest[1] if latest else None,
+            labels_etag=source.labels_etag,
+            label_rows=source.label_rows,
+            unmatched=plan.unmatched.num_rows,
+            label_range=plan.label_range,
+            compares=compares,
+            listed=plan.photos.num_rows,
+            listed_bytes=pc.sum(plan.photos["size"]).as_py(),
+            inventory=source.inventory,
+            shards=len(plan.shards),
+            planned=len(work),
+            partitions=tuple(parts),
+        )
+    if source.inventory is not None:
+        age = (created_at - source.inventory.created_at).total_seconds() / 3600
+        _log.info("the photos are those of inventory %s, %.1f hours old", source.inventory.manifest, age)
     build.dataset.put(build.key(PLAN_KEY), record.model_dump_json(indent=1).encode())
     return record
 
 
-def read_parquet(store: Store, key: str) -> pa.Table:
-    """Read a Parquet object whole."""
-    return pq.read_table(pa.BufferReader(bytes(store.get(key).data)))
+def compares_writes(dataset: Store, *, single_writer: bool) -> bool:
+    """Find out whether a store refuses a write that another writer has overtaken.
+
+    Args:
+        dataset: the store that LATEST lies in.
+        single_writer: the setting: there is no other writer.
+
+    Raises:
+        StoreRefusedError: it does not, and there may be another writer.
+    """
+    found = dataset.probe(f"probe-{uuid.uuid4().hex}")
+    _log.info(
+        "%s: creates once %s, compares ETags %s, checks uploads %s",
+        dataset.url, found.creates_once, found.compares, "not asked" if found.checks_uploads is None else found.checks_uploads,
+    )  # fmt: skip
+    if not found.are_safe and not single_writer:
+        ignored = " and ".join(
+            name for name, kept in (("If-None-Match", found.creates_once), ("If-Match", found.compares)) if not kept
+        )
+        raise StoreRefusedError(
+            f"the store of {dataset.url} ignores {ignored} on writes, so two builds could each believe that they published; "
+            "use a store that honours them, or set single_writer where nothing else moves this dataset's LATEST.json"
+        )
+    return found.are_safe
+
+
+def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet object: all of it, or some columns."""
+    return pq.read_table(pa.BufferReader(bytes(store.get(key).data)), columns=columns)
 
 
 def write_parquet(table: pa.Table) -> bytes:
@@ -284,6 +326,37 @@ def write_parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanSource:
+    """Facts about what a plan was made from."""
+
+    labels_etag: str
+    label_rows: int
+    inventory: SourceInventory | None
+
+
+def _plan(build: Build, manifest: Manifest | None, scratch: Path) -> tuple[Plan, _PlanSource]:
+    """Read everything and plan; what was read is let go, the plan lies in scratch."""
+    inventory = None
+    labels, labels_etag = _read_labels(build)
+    if build.inventory is not None and (url := build.settings.inventory) is not None:
+        listing: pa.Table | Path = scratch / "listing"
+        inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=scratch / "listing")
+    else:
+        listing = build.photos.list()
+    parent = _parent_plan(build.dataset, manifest, scratch) if manifest else None
+    (scratch / "plan").mkdir()
+    plan = plan_photos(
+        listing,
+        labels,
+        build.settings,
+        converter_version=CONVERTER_VERSION,
+        parent=parent,
+        scratch=scratch / "plan",
+    )
+    return plan, _PlanSource(labels_etag, labels.table.num_rows, inventory)
 
 
 def _read_labels(build: Build) -> tuple[Labels, str]:
@@ -310,9 +383,10 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
         return None
 
 
-def _parent_plan(dataset: Store, manifest: Manifest) -> ParentPlan:
-    photos = read_parquet(dataset, version_key(manifest.version, "plan.parquet"))
-    groups = read_parquet(dataset, version_key(manifest.version, "near_duplicates.parquet"))
+def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPlan:
+    photos = scratch / "parent.parquet"
+    dataset.download(version_key(manifest.version, "plan.parquet"), photos)
+    groups = read_parquet(dataset, version_key(manifest.version, "near_duplicates.parquet"), ["key", "group"])
     return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
 
 
@@ -326,7 +400,20 @@ def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedS
     ]
 
 
-def _write_partitions(build: Build, plan: Plan, work: list[PlannedShard], partitions: int) -> list[Partition]:
+def _put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
+    """Write a table as a Parquet object, some rows at a time; return the object's sha256."""
+    path = scratch / "rows.parquet"
+    pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    store.upload(key, path)
+    path.unlink()
+    return digest
+
+
+def _write_partitions(
+    build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
+) -> list[Partition]:
     by_digest = {shard.digest: shard for shard in work}
     dealt = balance(
         [(shard.digest, shard.source_bytes) for shard in work],
@@ -337,7 +424,7 @@ def _write_partitions(build: Build, plan: Plan, work: list[PlannedShard], partit
     for number, digests in enumerate(dealt):
         shards = [by_digest[digest] for digest in digests]
         rows = pa.concat_tables(plan.photos.slice(shard.first, shard.photos) for shard in shards)
-        build.dataset.put(build.key(f"partitions/{number}.parquet"), write_parquet(rows))
+        _put_rows(build.dataset, build.key(f"partitions/{number}.parquet"), rows, scratch)
         parts.append(
             Partition(
                 shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards)

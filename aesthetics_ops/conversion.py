@@ -7,7 +7,6 @@ equal recipes give equal bytes; memory and scratch space do not grow with the nu
 """
 
 import logging
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.build import Build, BuildRecord, LostPhoto, PartitionResult
 from aesthetics_ops.errors import InputMissingError, ObjectMissingError
-from aesthetics_ops.machine import codec_threads
+from aesthetics_ops.machine import PixelRoom, codec_threads, scratch_for
 from aesthetics_ops.manifest import shard_key
 from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo
 from aesthetics_ops.planning import recipe_digest
@@ -36,6 +36,9 @@ __all__ = ["ConversionSummary", "RecordIndex", "RejectedPhoto", "ShardResult", "
 _DOWNLOADS: Final = 16
 _WINDOW_PHOTOS: Final = 64
 _WINDOW_BYTES: Final = 128 << 20
+_PIXELS_PER_THREAD: Final = 25_000_000  # one camera photo; a decoded pixel takes 3 to 8 bytes while it is worked on
+_SCRATCH_GROWTH: Final = 2  # encoding anew at high quality can make a photo larger than its source
+_SCRATCH_SHARDS: Final = 2  # one being written while the one before is uploaded
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +137,7 @@ def convert_partition(
 
     Raises:
         InputMissingError: the partition is not in the plan.
+        ScratchSpaceError: the disk has no room for two shards.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
     if not 0 <= partition < len(record.partitions):
@@ -146,7 +150,7 @@ def convert_partition(
     rejected: Counter[str] = Counter()
     photos = built = 0
     with (
-        tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch,
+        scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch,
         _Uploader(build.dataset) as uploader,
         _Workers(build) as workers,
         threadpool_limits(1, user_api="blas"),  # a hash's small product must not wake threads of its own
@@ -156,7 +160,7 @@ def convert_partition(
                 made[digest] = digest
                 progress(members.num_rows)
                 continue
-            path = Path(scratch) / f"{digest}.tfrecord"
+            path = scratch / f"{digest}.tfrecord"
             result, gone = _convert_shard(workers, digest, members, path, progress)
             uploader.upload(result, path)
             made[digest] = result.digest if result.photos else ""
@@ -185,6 +189,12 @@ def _by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         first += length
 
 
+def _largest_shard(rows: pa.Table) -> int:
+    """Return the most source bytes that one of the shards has."""
+    sizes = rows.group_by("digest").aggregate([("size", "sum")])["size_sum"]
+    return int(pc.max(sizes).as_py() or 0)
+
+
 def _is_finished(dataset: Store, digest: str) -> bool:
     if dataset.head(shard_key(digest, ".json")) is None:
         return False
@@ -204,7 +214,9 @@ class _Workers:
     def __init__(self, build: Build) -> None:
         self.build = build
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="download")
-        self._codecs = ThreadPoolExecutor(codec_threads(), thread_name_prefix="codec")
+        threads = codec_threads()
+        self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
+        self._room = PixelRoom(threads * _PIXELS_PER_THREAD)
 
     def __enter__(self) -> "_Workers":
         return self
@@ -225,7 +237,7 @@ class _Workers:
                 yield done, outcome.result()
             held += row["size"]
             source = self._downloads.submit(self._download, row["key"], row["etag"], row["size"])
-            window.append((row, self._codecs.submit(_convert, source, pixels)))
+            window.append((row, self._codecs.submit(self._convert, source, pixels)))
         for done, outcome in window:
             yield done, outcome.result()
 
@@ -242,10 +254,12 @@ class _Workers:
             )
         return source.data
 
-
-def _convert(source: Future[bytes | _Lost], pixels: PixelSettings) -> Converted | Rejected | _Lost:
-    data = source.result()
-    return data if isinstance(data, _Lost) else convert_photo(data, pixels)
+    def _convert(self, source: Future[bytes | _Lost], pixels: PixelSettings) -> Converted | Rejected | _Lost:
+        data = source.result()
+        if isinstance(data, _Lost):
+            return data
+        with self._room.seat() as take_room:
+            return convert_photo(data, pixels, take_room=take_room)
 
 
 def _rows(members: pa.Table) -> Iterator[dict[str, Any]]:

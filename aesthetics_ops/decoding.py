@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aesthetics_ops.colour import ProfileVerdict, judge_profile, to_srgb
 from aesthetics_ops.decoder_words import listening
-from aesthetics_ops.formats import Format, Refusal, Transform, refuse_size
+from aesthetics_ops.formats import Format, Refusal, SizeGate, Transform
 from aesthetics_ops.jpeg import exif_orientation, read_jpeg_header
 from aesthetics_ops.rejects import RejectReason
 
@@ -64,13 +64,13 @@ class Decoded:
     transforms: set[Transform] = field(default_factory=set)
 
 
-def decode_image(data: bytes, kind: Format, max_pixels: int) -> Decoded:
+def decode_image(data: bytes, kind: Format, gate: SizeGate) -> Decoded:
     """Decode the first image of a file.
 
     Args:
         data: whole file.
         kind: its format.
-        max_pixels: most pixels it may declare.
+        gate: what its declared size must pass.
 
     Returns:
         `L` or `RGB`, 8 bit, sRGB, over white; not yet turned by `orientation`.
@@ -80,7 +80,7 @@ def decode_image(data: bytes, kind: Format, max_pixels: int) -> Decoded:
     """
     with listening() as words:
         try:
-            decoded = _READERS[kind](data, max_pixels)
+            decoded = _READERS[kind](data, gate)
             decoded.image.load()
             return finish_colours(decoded)
         except (Refusal, MemoryError):
@@ -174,7 +174,7 @@ def _srgb(image: "Image", decoded: Decoded) -> "Image":
     return image.convert("RGB") if image.mode == "CMYK" else image
 
 
-def _read_jpeg(data: bytes, _: int) -> Decoded:
+def _read_jpeg(data: bytes, _: SizeGate) -> Decoded:
     """Decode a JPEG with a sampling that only Pillow knows; its structure and size were checked before."""
     from PIL import JpegImagePlugin
 
@@ -182,7 +182,7 @@ def _read_jpeg(data: bytes, _: int) -> Decoded:
     return Decoded(JpegImagePlugin.JpegImageFile(BytesIO(header.canonical)), header.orientation, header.icc)
 
 
-def _read_png(data: bytes, max_pixels: int) -> Decoded:
+def _read_png(data: bytes, gate: SizeGate) -> Decoded:
     """Check every chunk's CRC, and give Pillow only the chunks that make the default image."""
     from PIL import PngImagePlugin
 
@@ -190,7 +190,7 @@ def _read_png(data: bytes, max_pixels: int) -> Decoded:
     slim = b"".join((data[:8], *(data[start:end] for name, start, end in chunks if name in _PNG_NEEDED)))
     content = {name: data[start + 8 : end - 4] for name, start, end in chunks if name in _PNG_READ - {b"IDAT"}}
     width_px, height_px, bits, colour = struct.unpack_from(">IIBB", content.get(b"IHDR", b"").ljust(10, b"\0"))
-    refuse_size(height_px, width_px, max_pixels)
+    gate.admit(height_px, width_px)
     decoded = Decoded(PngImagePlugin.PngImageFile(BytesIO(slim)), exif_orientation(content.get(b"eXIf", b"")))
     if b"iCCP" in content and b"sRGB" not in content:
         decoded.icc = _png_profile(content[b"iCCP"])
@@ -241,13 +241,13 @@ def _png_profile(chunk: bytes) -> bytes:
     return profile if inflate.eof else b""
 
 
-def _read_webp(data: bytes, max_pixels: int) -> Decoded:
+def _read_webp(data: bytes, gate: SizeGate) -> Decoded:
     from PIL import WebPImagePlugin
 
     declared_bytes = int.from_bytes(data[4:8], "little") + 8
     if declared_bytes > len(data):
         raise Refusal(RejectReason.CORRUPT, f"webp: declares {declared_bytes} bytes and has {len(data)}")
-    refuse_size(*_webp_size(data), max_pixels)  # the decoder takes the canvas's memory when it is made
+    gate.admit(*_webp_size(data))  # the decoder takes the canvas's memory when it is made
     image = WebPImagePlugin.WebPImageFile(BytesIO(data[:declared_bytes]))
     return _with_info(image)
 
@@ -268,13 +268,13 @@ def _webp_size(data: bytes) -> tuple[int, int]:
             return 0, 0
 
 
-def _read_gif(data: bytes, max_pixels: int) -> Decoded:
+def _read_gif(data: bytes, gate: SizeGate) -> Decoded:
     from PIL import GifImagePlugin
 
     width_px, height_px = struct.unpack_from("<HH", data.ljust(10, b"\0"), 6)
-    refuse_size(height_px, width_px, max_pixels)
+    gate.admit(height_px, width_px)
     image = GifImagePlugin.GifImageFile(BytesIO(data))
-    refuse_size(image.height, image.width, max_pixels)  # a frame may reach beyond the screen
+    gate.admit(image.height, image.width)  # a frame may reach beyond the screen
     image.load()
     still = Decoded(image.copy())
     if _another_frame(image):
@@ -289,22 +289,22 @@ def _another_frame(image: Any) -> bool:
         return True  # something follows; that it is damaged does not matter to the first frame
 
 
-def _read_bmp(data: bytes, max_pixels: int) -> Decoded:
+def _read_bmp(data: bytes, gate: SizeGate) -> Decoded:
     from PIL import BmpImagePlugin
 
     image = BmpImagePlugin.BmpImageFile(BytesIO(data))
-    refuse_size(image.height, image.width, max_pixels)
+    gate.admit(image.height, image.width)
     return Decoded(image)
 
 
-def _read_tiff(data: bytes, max_pixels: int) -> Decoded:
+def _read_tiff(data: bytes, gate: SizeGate) -> Decoded:
     from PIL import TiffImagePlugin
 
     image = TiffImagePlugin.TiffImageFile(BytesIO(data))
     tags: Any = image.tag_v2
-    refuse_size(image.height, image.width, max_pixels)
+    gate.admit(image.height, image.width)
     if all(isinstance(tags.get(side), int) for side in _TIFF_TILE_SIDES):  # a tile may be larger than the image
-        refuse_size(tags[_TIFF_TILE_SIDES[1]], tags[_TIFF_TILE_SIDES[0]], max_pixels)
+        gate.admit(tags[_TIFF_TILE_SIDES[1]], tags[_TIFF_TILE_SIDES[0]])
     _refuse_raw(image)
     decoded = Decoded(image, icc=image.info.get("icc_profile"))
     bits = tags.get(_TIFF_BITS, (1,))
@@ -335,11 +335,11 @@ def _refuse_raw(image: "TiffImageFile") -> None:
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, "RAW (TIFF with sensor data) files are not decoded")
 
 
-def _read_avif(data: bytes, max_pixels: int) -> Decoded:
+def _read_avif(data: bytes, gate: SizeGate) -> Decoded:
     from PIL import AvifImagePlugin
 
     image = AvifImagePlugin.AvifImageFile(BytesIO(data))
-    refuse_size(image.height, image.width, max_pixels)
+    gate.admit(image.height, image.width)
     decoded = _with_info(image)
     configuration = data.find(b"av1C")
     if configuration >= 0 and data[configuration + 6 : configuration + 7] >= b"\x40" and data[configuration + 6] & 0x40:
@@ -347,12 +347,12 @@ def _read_avif(data: bytes, max_pixels: int) -> Decoded:
     return decoded
 
 
-def _read_heif(data: bytes, max_pixels: int) -> Decoded:
+def _read_heif(data: bytes, gate: SizeGate) -> Decoded:
     import pillow_heif
 
     container = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=True)
     height_px, width_px = container.size[1], container.size[0]
-    refuse_size(height_px, width_px, max_pixels)
+    gate.admit(height_px, width_px)
     image = container.to_pillow()  # turned as the container asks; its EXIF orientation means nothing then
     decoded = Decoded(image, icc=image.info.get("icc_profile"))
     if image.info.get("original_orientation") not in {None, 1}:
@@ -371,7 +371,7 @@ def _with_info(image: Any) -> Decoded:
     return decoded
 
 
-_READERS: Final[dict[Format, Callable[[bytes, int], Decoded]]] = {
+_READERS: Final[dict[Format, Callable[[bytes, SizeGate], Decoded]]] = {
     Format.JPEG: _read_jpeg,
     Format.PNG: _read_png,
     Format.WEBP: _read_webp,

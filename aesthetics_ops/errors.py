@@ -13,6 +13,7 @@
     │   └── StoreRefusedError       the store answered no: bucket missing, access denied
     │       └── ObjectMissingError  no object has this key
     └── TransientError              the same call may succeed later
+        ├── ScratchSpaceError       the machine's disk is too full for this task now
         ├── StoreUnavailableError   no answer, or "not now"
         └── PublishUnknownError     the reply to the last write was lost
 
@@ -33,6 +34,7 @@ __all__ = [
     "PlanError",
     "PublishConflictError",
     "PublishUnknownError",
+    "ScratchSpaceError",
     "SettingsError",
     "StoreRefusedError",
     "StoreUnavailableError",
@@ -100,6 +102,10 @@ class ObjectMissingError(StoreRefusedError):
     """No object has this key."""
 
     exit_code = 1
+
+
+class ScratchSpaceError(TransientError):
+    """The machine's disk has too little room for what a task writes before it uploads."""
 
 
 class StoreUnavailableError(TransientError):

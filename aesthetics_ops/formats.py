@@ -3,12 +3,14 @@
 By content alone: names and suffixes are never looked at.  Pure; reads at most the first few kilobytes.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from aesthetics_ops.rejects import Rejected, RejectReason
 
-__all__ = ["Format", "Refusal", "Transform", "recognise", "refuse_size"]
+__all__ = ["Format", "Refusal", "SizeGate", "Transform", "recognise"]
 
 
 class Format(StrEnum):
@@ -142,19 +144,33 @@ def recognise(data: bytes) -> Format:
     raise Refusal(RejectReason.NOT_AN_IMAGE, f"no image format starts with {data[:12]!r}")
 
 
-def refuse_size(height_px: int, width_px: int, max_pixels: int) -> None:
-    """Refuse an image that declares no pixels or too many; call before anything is allocated for it.
+@dataclass(frozen=True, slots=True)
+class SizeGate:
+    """What an image must pass before anything is allocated for it.
 
-    Raises:
-        Refusal: `corrupt` without pixels, `too_large` over the limit.
+    Attributes:
+        max_pixels: most it may declare.
+        take_room: called with the number of pixels once they are allowed; may wait until there is memory for them.
     """
-    if height_px < 1 or width_px < 1:
-        raise Refusal(RejectReason.CORRUPT, f"declares {width_px} x {height_px} px")
-    if height_px * width_px > max_pixels:
-        raise Refusal(
-            RejectReason.TOO_LARGE,
-            f"declares {width_px} x {height_px} = {width_px * height_px:,} px, over max_pixels {max_pixels:,}",
-        )
+
+    max_pixels: int
+    take_room: Callable[[int], None] = field(default=lambda pixels: None)
+
+    def admit(self, height_px: int, width_px: int) -> None:
+        """Let an image in that declares this size.
+
+        Raises:
+            Refusal: `corrupt` without pixels, `too_large` over the limit.
+        """
+        if height_px < 1 or width_px < 1:
+            raise Refusal(RejectReason.CORRUPT, f"declares {width_px} x {height_px} px")
+        pixels = width_px * height_px
+        if pixels > self.max_pixels:
+            raise Refusal(
+                RejectReason.TOO_LARGE,
+                f"declares {width_px} x {height_px} = {pixels:,} px, over max_pixels {self.max_pixels:,}",
+            )
+        self.take_room(pixels)
 
 
 def _iso_media(data: bytes) -> Format:

@@ -159,7 +159,8 @@ def _check_settings(file: LabelFile, kind: str) -> None:
 def _label_table(rows: LabelRows, low: float | None, high: float | None) -> Any:
     name = pc.utf8_trim_whitespace(pc.fill_null(rows.name, ""))
     by_key = pc.match_substring_regex(name, _BY_KEY)
-    name = pc.replace_substring_regex(name, r"^(\./|/)+", "")
+    if pc.any(pc.match_substring(name, "/")).as_py():
+        name = pc.replace_substring_regex(name, r"^(\./|/)+", "")
     score, score_problem = _scores(rows.score, low, high)
     nothing = pa.nulls(len(rows.row), pa.string())
     split, split_problem = (nothing, nothing) if rows.split is None else _splits(rows.split)

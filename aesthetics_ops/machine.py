@@ -1,17 +1,24 @@
 """What this process may use of the machine it runs on.
 
-In: the scheduler's mask, the control group's limits, one environment variable.  Out: a number of threads.
+In: the scheduler's mask, the control group's limits, one environment variable.  Out: a number of threads, room for
+decoded pixels, room on the disk.
 A container that may use two of 64 cores has two: `os.cpu_count()` does not know that.
 """
 
+import errno
 import math
 import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.errors import ScratchSpaceError, SettingsError
 
-__all__ = ["THREADS_VARIABLE", "codec_threads", "cpus"]
+__all__ = ["THREADS_VARIABLE", "PixelRoom", "codec_threads", "cpus", "scratch_for"]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
 
@@ -86,3 +93,74 @@ def _words(path: Path) -> list[str]:
         return path.read_text().split()
     except OSError:
         return []
+
+
+class PixelRoom:
+    """Room for the decoded pixels of several photos at once; one that is larger than the room waits to be alone.
+
+    So memory does not depend on which photos happen to be converted side by side.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._size = self._free = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def seat(self) -> Iterator[Callable[[int], None]]:
+        """Give one photo a function that takes room for its pixels, waiting for it; leaving gives it back.
+
+        Called again, the function exchanges the room it has for what is asked now, if that is more: a file may
+        declare several sizes before its pixels are decoded.
+        """
+        taken = 0
+
+        def take(pixels: int) -> None:
+            nonlocal taken
+            wanted = min(pixels, self._size)
+            if wanted <= taken:
+                return
+            with self._changed:
+                self._free += taken  # never hold while waiting, or two could wait for each other
+                taken = 0
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._free >= wanted)
+                self._free -= wanted
+                taken = wanted
+
+        try:
+            yield take
+        finally:
+            with self._changed:
+                self._free += taken
+                self._changed.notify_all()
+
+
+@contextmanager
+def scratch_for(needed_bytes: int) -> Iterator[Path]:
+    """Give a directory of one's own for files that will be uploaded, once it is sure that they fit.
+
+    It lies where `TMPDIR` says, and is deleted afterwards.
+
+    Args:
+        needed_bytes: most that the files take at one time.
+
+    Raises:
+        ScratchSpaceError: the disk has less than that, or was filled by others meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as name:
+        free_bytes = shutil.disk_usage(name).free
+        if free_bytes < needed_bytes:
+            raise _no_room(f"has {free_bytes:,} bytes free, but this task may write {needed_bytes:,}")
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise _no_room("is full") from error
+
+
+def _no_room(what: str) -> ScratchSpaceError:
+    return ScratchSpaceError(
+        f"the scratch directory {tempfile.gettempdir()!r} {what}; free some, point TMPDIR at a larger disk, or set a "
+        "smaller shard_bytes"
+    )

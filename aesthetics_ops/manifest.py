@@ -27,6 +27,7 @@ __all__ = [
     "Reuse",
     "Shard",
     "Source",
+    "SourceInventory",
     "Split",
     "Validation",
     "read_latest",
@@ -44,6 +45,13 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SourceInventory(_Document):
+    """The S3 Inventory that the photos were taken from."""
+
+    manifest: str = Field(description="URL of its manifest.json")
+    created_at: AwareDatetime = Field(description="when S3 began to write it; photos that came later are not in it")
+
+
 class Source(_Document):
     """What the version was made from."""
 
@@ -53,6 +61,9 @@ class Source(_Document):
     labels: str = Field(description="URL of the score file")
     labels_etag: str = Field(description="its ETag when it was read")
     label_rows: int = Field(ge=0, description="rows in it")
+    inventory: SourceInventory | None = Field(
+        None, description="what named the photos; null where the prefix was listed"
+    )
 
 
 class Accounting(_Document):

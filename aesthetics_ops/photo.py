@@ -9,6 +9,7 @@ Everything else is decoded, brought to 8-bit sRGB the right way up, scaled if as
 clean, and where harmless ends and corrupt begins: docs/pixels.md.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import ModuleType
@@ -19,7 +20,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from aesthetics_ops.colour import ProfileVerdict, judge_profile
-from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse_size
+from aesthetics_ops.formats import Format, Refusal, SizeGate, Transform, recognise
 from aesthetics_ops.jpeg import JpegHeader, read_jpeg_header
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import PixelSettings
@@ -72,12 +73,15 @@ class Converted:
     phash: int
 
 
-def convert_photo(source: bytes | memoryview, pixels: PixelSettings) -> Converted | Rejected:
+def convert_photo(
+    source: bytes | memoryview, pixels: PixelSettings, *, take_room: Callable[[int], None] = lambda pixels: None
+) -> Converted | Rejected:
     """Make the canonical JPEG of one photo.
 
     Args:
         source: the whole file; any bytes at all.
         pixels: what is asked for.
+        take_room: called with the number of pixels before memory is taken for them; may wait.
 
     Returns:
         The photo, or the reason why it cannot be one: `empty`, `not_an_image`, `unsupported_format`, `corrupt` or
@@ -89,18 +93,19 @@ def convert_photo(source: bytes | memoryview, pixels: PixelSettings) -> Converte
     data = bytes(source)
     try:
         kind = recognise(data)
-        return _convert_jpeg(data, pixels) if kind is Format.JPEG else _convert_other(data, kind, pixels)
+        gate = SizeGate(pixels.max_pixels, take_room)
+        return _convert_jpeg(data, pixels, gate) if kind is Format.JPEG else _convert_other(data, kind, pixels, gate)
     except Refusal as refusal:
         return refusal.rejected
 
 
-def _convert_jpeg(data: bytes, pixels: PixelSettings) -> Converted:
+def _convert_jpeg(data: bytes, pixels: PixelSettings, gate: SizeGate) -> Converted:
     header = read_jpeg_header(data)
     if header.problem is None:  # from here on only what would be stored: broken metadata must not condemn whole pixels
         data = header.canonical
-    colour = _check_header(data, header, pixels.max_pixels)
+    colour = _check_header(data, header, gate)
     if colour is None:
-        return _convert_other(data, Format.JPEG, pixels)
+        return _convert_other(data, Format.JPEG, pixels, gate)
     profile = _judge(header.icc, colour)
     transforms = set()
     if profile is ProfileVerdict.UNUSABLE:
@@ -116,15 +121,15 @@ def _convert_jpeg(data: bytes, pixels: PixelSettings) -> Converted:
     return _finish(array, sides, header.orientation, transforms, pixels)
 
 
-def _convert_other(data: bytes, kind: Format, pixels: PixelSettings) -> Converted:
+def _convert_other(data: bytes, kind: Format, pixels: PixelSettings, gate: SizeGate) -> Converted:
     from aesthetics_ops.decoding import decode_image
 
-    decoded = decode_image(data, kind, pixels.max_pixels)
+    decoded = decode_image(data, kind, gate)
     array = _array(decoded.image)
     return _finish(array, (array.shape[0], array.shape[1]), decoded.orientation, decoded.transforms, pixels)
 
 
-def _check_header(data: bytes, header: JpegHeader, max_pixels: int) -> str | None:
+def _check_header(data: bytes, header: JpegHeader, gate: SizeGate) -> str | None:
     """Refuse what the header alone gives away, before memory is taken for it.
 
     Returns:
@@ -138,7 +143,7 @@ def _check_header(data: bytes, header: JpegHeader, max_pixels: int) -> str | Non
     answer, words = _ask_decoder(data)
     if not frame.marker:
         raise Refusal(RejectReason.CORRUPT, _reason(words, header))
-    refuse_size(frame.height_px, frame.width_px, max_pixels)
+    gate.admit(frame.height_px, frame.width_px)
     if frame.marker not in _DECODABLE_FRAMES or frame.precision_bits != 8:
         coding = f"frame type 0x{frame.marker:02X} with {frame.precision_bits} bits per sample"
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"jpeg: no decoder for {coding}")

@@ -103,8 +103,8 @@ def score_histograms(
             first, last = now.nonzero()[0][[0, -1]]
             top = int(now.argmax())
             words = (
-                f"Scores from {score_words(edges[first])} to {score_words(edges[last + 1])}; most of them, "
-                f"{now[top]:,}, between {score_words(edges[top])} and {score_words(edges[top + 1])}."
+                f"Scores from {score_words(edges[first])} to {score_words(edges[last + 1])}. The tallest bar: {now[top]:,} "
+                f"between {score_words(edges[top])} and {score_words(edges[top + 1])}."
             )
             svg = _histogram(now, edges, "score", before=None if before is None else then)
             plots.append(Plot(f"{split.capitalize()}, {_photos(now.sum())}", words, svg))
@@ -148,7 +148,7 @@ def image_plots(records: pa.Table) -> tuple[Plot, ...]:
         Plot(
             "Bytes of a JPEG",
             f"From {least} to {most}, median {median}.",
-            _histogram(in_bins, size_edges, "size", ticks=_round_ticks(size_edges[0], size_edges[-1], size_in_words)),
+            _histogram(in_bins, size_edges, "size", ticks=_round_ticks(size_edges[0], size_edges[-1], _round_size)),
         ),
     )
 
@@ -170,12 +170,17 @@ def weight_plot(weights: Sequence[tuple[str, int]]) -> Plot:
 
 
 def size_in_words(count: float) -> str:
-    """Return a number of bytes as people read it: `7.74 MB`; units of 1000."""
+    """Return a number of bytes as people read it, with three digits: `7.50 MB`; units of 1000."""
     power = 0
     while power < len(_UNITS) - 1 and float(f"{count:.3g}") >= 1000:
         count, power = count / 1000, power + 1
-    number = f"{count:.3g}" if count < 1000 else f"{count:,.0f}"
-    return f"{number} {_UNITS[power]}"
+    digits = ",.0f" if count >= 1000 else "#.3g" if power else ".3g"
+    return f"{count:{digits}}".rstrip(".") + f" {_UNITS[power]}"
+
+
+def _round_size(count: int) -> str:
+    """Return a round number of bytes in words, for a scale: `20 kB`."""
+    return re.sub(r"\.?0+ ", " ", words) if "." in (words := size_in_words(count)) else words
 
 
 def _photos(count: int) -> str:

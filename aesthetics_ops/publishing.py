@@ -151,7 +151,7 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     _check_stored(build.dataset, shards)
     tables = {"plan": plan, "records": records, "rejects": rejects, "near_duplicates": near.table}
     _write_version(build, manifest, parent, tables)
-    _swap_latest(build.dataset, manifest, record.latest_etag)
+    _swap_latest(build.dataset, manifest, record)
     return _published(build.dataset, manifest, is_new=True)
 
 
@@ -252,6 +252,7 @@ def _manifest(
                 labels=record.settings.labels,
                 labels_etag=record.labels_etag,
                 label_rows=record.label_rows,
+                inventory=record.inventory,
             ),
             settings=record.settings.model_dump(mode="json"),
             settings_digest=record.settings.digest,
@@ -413,14 +414,15 @@ def _manifest_bytes(manifest: Manifest) -> bytes:
     return manifest.model_dump_json(indent=1).encode() + b"\n"
 
 
-def _swap_latest(dataset: Store, manifest: Manifest, expected_etag: str | None) -> None:
+def _swap_latest(dataset: Store, manifest: Manifest, record: BuildRecord) -> None:
     """Make LATEST name this version, or say which of the other two ends it was."""
     pointer = LatestPointer(
         version=manifest.version,
         manifest=version_key(manifest.version, "manifest.json"),
         sha256=hashlib.sha256(_manifest_bytes(manifest)).hexdigest(),
     )
-    match dataset.swap(LATEST_KEY, pointer.model_dump_json(indent=1).encode() + b"\n", expected_etag):
+    swap = dataset.swap if record.compares else dataset.replace
+    match swap(LATEST_KEY, pointer.model_dump_json(indent=1).encode() + b"\n", record.latest_etag):
         case Swap.DONE:
             _log.info("published version %s: %d records", manifest.version, manifest.records)
         case Swap.REFUSED:

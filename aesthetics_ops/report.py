@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.example import decode_example
-from aesthetics_ops.formats import Format, Refusal, Transform, recognise, refuse_size
+from aesthetics_ops.formats import Format, Refusal, SizeGate, Transform, recognise
 from aesthetics_ops.jpeg import read_jpeg_header
 from aesthetics_ops.manifest import SPLITS, GateResult, Manifest, version_key
 from aesthetics_ops.plots import image_plots, score_histograms, size_in_words, weight_plot
@@ -36,7 +36,7 @@ from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
 from aesthetics_ops.tfrecord import read_framed
 
-__all__ = ["REASONS_IN_WORDS", "TRANSFORMS_IN_WORDS", "render_report"]
+__all__ = ["REASONS_IN_WORDS", "TRANSFORMS_IN_WORDS", "render_report", "setting_in_words", "setting_title"]
 
 REASONS_IN_WORDS: Final[Mapping[str, str]] = {
     RejectReason.NOT_A_PHOTO: "The name ends in a suffix that no image format has, so the file was not read.",
@@ -232,11 +232,11 @@ def _template(score: Callable[[float], str]) -> Any:
         "gate_value": _gate_value,
         "is_passed": _is_passed,
         "score": score,
-        "setting_title": lambda name: _field(name)[2],
+        "setting_title": setting_title,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
         "share": _share_in_words,
         "short": _short,
-        "size": size_in_words,
+        "size": lambda count: size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}"),
         "transform_words": lambda name: TRANSFORMS_IN_WORDS.get(name, ""),
         "words": _name_in_words,
     }
@@ -262,13 +262,20 @@ def _name_in_words(name: str) -> str:
     return re.sub(r"\b(icc|srgb|rgb|cmyk)\b", lambda found: _ABBREVIATIONS[found[0]], words)
 
 
-def _share_in_words(part: float, whole: float = 1.0) -> str:
+def _share_in_words(part: float, whole: float) -> str:
+    """Return a share with two digits; never 0% or 100% of what is only nearly so."""
     share = 100 * part / whole if whole else 0.0
-    return f"{share:.0f}%" if share in (0, 100) or 10 <= share < 99.5 else f"{share:.3g}%"
+    if 0 < share < 0.01:
+        return "under 0.01%"
+    if 99.5 <= share < 100:
+        return f"{min(share, 99.9):.1f}%"
+    if share == 0 or share >= 9.95:
+        return f"{share:,.0f}%"
+    return f"{share:.1f}%" if share >= 1 else f"{share:.2g}%"
 
 
 def _gate_value(gate: GateResult, number: float) -> str:
-    return _share_in_words(number) if gate.name.endswith("_fraction") else f"{number:,.0f}"
+    return f"{100 * number:.3g}%" if gate.name.endswith("_fraction") else f"{number:,.0f}"
 
 
 def _is_passed(gate: GateResult) -> bool:
@@ -399,10 +406,10 @@ def _decode(photo: bytes) -> Any:
     try:
         kind = recognise(photo)
         if kind is not Format.JPEG:
-            image = finish_colours(decode_image(photo, kind, _MOST_PIXELS)).image
+            image = finish_colours(decode_image(photo, kind, SizeGate(_MOST_PIXELS))).image
             return np.asarray(image.convert("RGB"))[:, :, ::-1]
         header = read_jpeg_header(photo)
-        refuse_size(header.frame.height_px, header.frame.width_px, _MOST_PIXELS)
+        SizeGate(_MOST_PIXELS).admit(header.frame.height_px, header.frame.width_px)
     except Refusal:
         return None
     if header.scans > _MOST_SCANS:
@@ -533,7 +540,7 @@ def _settings(manifest: Manifest, parent: Manifest | None) -> tuple[_Setting, ..
     known = [name for name in defaults if name in manifest.settings]
     found = []
     for name in [*known, *(name for name in manifest.settings if name not in defaults)]:
-        value = _value_in_words(manifest.settings[name])
+        value = setting_in_words(manifest.settings, name)
         is_default = name in defaults and value == _value_in_words(defaults[name])
         before = _before(parent.settings, name, manifest.settings[name]) if parent else None
         found.append(_Setting(*_field(name), value, is_default, before))
@@ -541,9 +548,17 @@ def _settings(manifest: Manifest, parent: Manifest | None) -> tuple[_Setting, ..
 
 
 def _before(settings: dict[str, Any], name: str, value: object) -> str | None:
-    if name not in settings:
-        return "not there"
-    return None if settings[name] == value else _value_in_words(settings[name])
+    return None if settings.get(name, ...) == value else setting_in_words(settings, name)
+
+
+def setting_title(name: str) -> str:
+    """Return what a setting is called on a page; an older version may have settings that are no more."""
+    return _field(name)[2]
+
+
+def setting_in_words(settings: Mapping[str, Any], name: str) -> str:
+    """Return the value of a version's setting as a page shows it."""
+    return _value_in_words(settings[name]) if name in settings else "not there"
 
 
 def _value_in_words(value: object) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 _CONTROL_ATTEMPTS = 3
+_WRONG_MD5 = "AAAAAAAAAAAAAAAAAAAAAA=="
 _AWS_HOST = re.compile(r"^https://s3(\.[a-z0-9-]+)?\.amazonaws\.com/?$")
 _CUT_BODY = (boto.ReadTimeoutError, boto.ResponseStreamingError, boto.IncompleteReadError)
 _NO_ANSWER = (*_CUT_BODY, boto.HTTPClientError, boto.ConnectionError)
@@ -166,6 +167,14 @@ class S3Bucket:
         except boto.BotoCoreError as error:
             raise self._explained(key, error) from error
         return True
+
+    def refuses_wrong_md5(self, key: str) -> bool:
+        """Say whether the server compares what it receives with the Content-MD5 that was sent; writes the key if not."""
+        try:
+            self._ask(key, "put_object", Key=key, Body=b"sent", ContentMD5=_WRONG_MD5)
+        except StoreRefusedError:
+            return True
+        return False
 
     def upload(self, key: str, path: Path) -> None:
         """Write a file of at most 5 GB."""

@@ -68,6 +68,15 @@ class BuildSettings(BaseModel):
         pattern=_URL_PATTERN,
     )
 
+    inventory: str | None = Field(
+        None,
+        title="S3 Inventory",
+        description="Where an S3 Inventory of the photos' bucket lies: a manifest.json, or the folder of its configuration, "
+        "whose newest finished one is taken; it is used instead of a listing, which is slow above 10 million photos",
+        pattern=_URL_PATTERN,
+        json_schema_extra={"section": "Photos"},
+    )
+
     label_format: Literal["auto", "ava", "csv", "parquet", "jsonl"] = Field(
         "auto",
         title="Score file format",
@@ -246,6 +255,14 @@ class BuildSettings(BaseModel):
         json_schema_extra={"section": "Gates"},
     )
 
+    single_writer: bool = Field(
+        False,
+        title="Only this DAG writes here",
+        description="For stores that ignore conditions on writes (If-Match): says that no other build, rollback or "
+        "person moves this dataset's LATEST.json at the same time",
+        json_schema_extra={"section": "Store"},
+    )
+
     @field_validator("photos", "dataset")
     @classmethod
     def _prefix_ends_with_a_slash(cls, url: str) -> str:
@@ -274,6 +291,10 @@ class BuildSettings(BaseModel):
         if (self.exclude_tags or self.exclude_challenges) and self.label_format not in ("auto", "ava"):
             raise ValueError(
                 f"exclude_tags and exclude_challenges need AVA scores, but label_format is {self.label_format!r}"
+            )
+        if self.inventory is not None and not self.photos.startswith("s3://"):
+            raise ValueError(
+                f"inventory lists objects of S3, but photos is {self.photos!r}; give an s3:// URL, or leave inventory empty"
             )
         for inner, outer in (("dataset", "photos"), ("photos", "dataset")):
             if getattr(self, inner).startswith(getattr(self, outer)):
@@ -305,7 +326,8 @@ class BuildSettings(BaseModel):
 
 
 _NOT_CONTENT = {
-    "photos", "labels", "dataset", "partition_bytes", "reshuffle", "max_reject_fraction", "max_shrink_fraction", "min_records",
+    "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_shrink_fraction", "min_records",
+    "single_writer",
 }  # fmt: skip
 
 

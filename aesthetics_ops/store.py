@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from aesthetics_ops.errors import StoreRefusedError
-from aesthetics_ops.store_contract import S3Access, Store, StoredObject, Swap
+from aesthetics_ops.store_contract import ConditionalWrites, S3Access, Store, StoredObject, Swap
 from aesthetics_ops.store_directory import DirectoryStore
 from aesthetics_ops.store_obstore import open_native
 
-__all__ = ["S3Access", "Store", "StoredObject", "Swap", "open_store"]
+__all__ = ["ConditionalWrites", "S3Access", "Store", "StoredObject", "Swap", "open_store"]
 
 
 def open_store(url: str, *, s3: S3Access | None = None) -> Store:

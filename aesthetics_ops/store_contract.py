@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import boto3
 
 __all__ = [
+    "ConditionalWrites",
     "S3Access",
     "Store",
     "StoredObject",
@@ -61,6 +62,26 @@ class Swap(Enum):
     DONE = "done"  # the key holds our bytes
     REFUSED = "refused"  # another writer was first; nothing was written
     UNKNOWN = "unknown"  # the reply was lost, and the key could not be read back
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionalWrites:
+    """What a store does with a condition on a write; the answer of `Store.probe`.
+
+    Attributes:
+        creates_once: a second "only if there is none" is refused.
+        compares: a write with the right ETag is taken, and one with a wrong ETag is refused.
+        checks_uploads: bytes that do not match their checksum are refused; None where it was not asked.
+    """
+
+    creates_once: bool
+    compares: bool
+    checks_uploads: bool | None
+
+    @property
+    def are_safe(self) -> bool:
+        """Whether of several writers exactly one wins."""
+        return self.creates_once and self.compares
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +227,49 @@ class Store(ABC):
         if lost is not None:
             raise lost
         return Swap.REFUSED
+
+    def replace(self, key: str, data: bytes, expected_etag: str | None) -> Swap:
+        """Do what `swap` does, for a store that ignores conditions: look first, then write.
+
+        Safe only while nobody else writes this key.
+        """
+        try:
+            before = self.head(key)
+            if (before[1] if before else None) != expected_etag:
+                return Swap.REFUSED
+            self.put(key, data)
+            after = self._read_back(key)
+        except StoreUnavailableError:
+            return Swap.UNKNOWN
+        return Swap.DONE if after is not None and after.data == data else Swap.UNKNOWN
+
+    def probe(self, key: str) -> ConditionalWrites:
+        """Find out what this store does with conditions, by writing a key of its own and deleting it again.
+
+        Args:
+            key: nobody else's; nothing is there yet.
+        """
+        try:
+            created = self._accepts(key, b"created", None)
+            creates_once = created and not self._accepts(key, b"created again", None)
+            if not created:
+                self.put(key, b"created")
+            stale = self._accepts(key, b"stale", "0" * 32)
+            found = self.head(key)
+            compares = not stale and found is not None and self._accepts(key, b"replaced", found[1])
+            return ConditionalWrites(creates_once, compares, self._checks_uploads(key))
+        finally:
+            self.delete([key])
+
+    def _accepts(self, key: str, data: bytes, expected_etag: str | None) -> bool:
+        """Whether a conditional write goes through, in whichever way of asking; a store may not know conditions."""
+        try:
+            return any(self._put_if(key, data, expected_etag, attempt) for attempt in range(2))
+        except StoreRefusedError:
+            return False
+
+    def _checks_uploads(self, key: str) -> bool | None:
+        return None
 
     def _read_back(self, key: str) -> StoredObject | None:
         try:

@@ -91,6 +91,9 @@ class RoutedS3Store(NativeStore):
         # a second try at an unchanged key goes without quotes, which is all that Ceph understands
         return self._bucket.put_if(self._prefix + key, data, expected_etag, quoted=attempt % 2 == 0)
 
+    def _checks_uploads(self, key: str) -> bool | None:
+        return self._bucket.refuses_wrong_md5(self._prefix + key)
+
     def _read_back(self, key: str) -> StoredObject | None:
         try:
             return StoredObject(key, *self._bucket.get(self._prefix + key))

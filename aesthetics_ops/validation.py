@@ -8,7 +8,6 @@ TensorFlow is imported when the first shard is read, and nowhere else but in the
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from aesthetics_ops.build import Build, BuildRecord
 from aesthetics_ops.conversion import ShardResult, read_shard_result
 from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissingError
+from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.manifest import shard_key
 from aesthetics_ops.quiet import quiet_stderr
 from aesthetics_ops.store import Store
@@ -74,6 +74,7 @@ def validate_partition(
     Raises:
         InputMissingError: the partition is not converted.
         IntegrityError: a shard is not what its result says; names the shard, the record and its id.
+        ScratchSpaceError: the disk has no room for a shard.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
     outcome = build.partition_result(record, partition)
@@ -100,8 +101,8 @@ def validate_partition(
 
 def _validate_shard(dataset: Store, result: ShardResult) -> None:
     key = shard_key(result.digest, ".tfrecord")
-    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch:
-        path = Path(scratch) / "shard.tfrecord"
+    with scratch_for(result.bytes) as scratch:
+        path = scratch / "shard.tfrecord"
         try:
             dataset.download(key, path)
             check_shard(path, result, name=dataset.url_of(key))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow.compute as pc
 
-from aesthetics_ops.build import PLAN_KEY, PartitionResult, read_parquet
+from aesthetics_ops.build import PLAN_KEY, PartitionResult, compares_writes, read_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError, PublishConflictError
 from aesthetics_ops.manifest import (
     LATEST_KEY,
@@ -199,6 +199,7 @@ def rollback(dataset: Store, version: str) -> Manifest:
         NoSuchVersionError: there is no such version, or nothing is published.
         IntegrityError: a shard of it is gone.
         PublishConflictError: LATEST moved meanwhile, or the write's end is unknown.
+        StoreRefusedError: the store ignores conditions on writes, and the version's settings do not say `single_writer`.
     """
     latest = read_latest(dataset)
     manifest = read_manifest(dataset, version)
@@ -213,7 +214,9 @@ def rollback(dataset: Store, version: str) -> Manifest:
     pointer = LatestPointer(
         version=version, manifest=version_key(version, "manifest.json"), sha256=hashlib.sha256(data).hexdigest()
     )
-    ending = dataset.swap(LATEST_KEY, pointer.model_dump_json(indent=1).encode() + b"\n", latest[1] if latest else None)
+    single_writer = bool(manifest.settings.get("single_writer"))
+    swap = dataset.swap if compares_writes(dataset, single_writer=single_writer) else dataset.replace
+    ending = swap(LATEST_KEY, pointer.model_dump_json(indent=1).encode() + b"\n", latest[1] if latest else None)
     if ending is not Swap.DONE:
         raise PublishConflictError(
             f"{dataset.url_of(LATEST_KEY)} could not be moved to {version!r} ({ending.name.lower()}): a build may be publishing; "

@@ -15,6 +15,7 @@ from aesthetics_ops.browser.catalog import Catalog, Dataset, NoSuchPageError, Pa
 from aesthetics_ops.browser.pages import REPORT_POLICY, SecureHeaders, explain_errors, page, style_sheet
 from aesthetics_ops.browser.progress import list_builds, read_build
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.report import setting_in_words, setting_title
 from aesthetics_ops.store import Store
 
 __all__ = ["make_browser"]
@@ -120,11 +121,13 @@ def _compare_page(request: Request, data: _Chosen, before: str | None = None, af
     else:
         old, new = data.manifest(before), data.manifest(after)
         names_of_settings = [*new.settings, *(name for name in old.settings if name not in new.settings)]
-        pairs = ((name, old.settings.get(name, "–"), new.settings.get(name, "–")) for name in names_of_settings)
+        values = (
+            (name, *(setting_in_words(version.settings, name) for version in (old, new))) for name in names_of_settings
+        )
         content = {
             "manifests": (old, new),
             "difference": data.difference(before, after),
-            "settings": [pair for pair in pairs if pair[1] != pair[2]],
+            "settings": [(name, setting_title(name), was, now) for name, was, now in values if was != now],
         }
     choices = sorted({*names, *filter(None, (before, after))}, reverse=True)
     return _of_dataset(request, "compare", data, names=choices, before=before, after=after, **content)

@@ -93,7 +93,7 @@ def _environment() -> Environment:
         "harmless": lambda text: _CREDENTIALS.sub("…", text),
         "short": _short,
         "score": _score,
-        "size": size_in_words,
+        "size": _unbroken_size,
         "time": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
         "words": lambda name: str(name).replace("_", " "),
     }
@@ -102,8 +102,8 @@ def _environment() -> Environment:
         "changes": _change,
         "counted": "{:,}".format,
         "scored": _score,
-        "size_changes": lambda size: _signed(size, size_in_words(abs(size))),
-        "sized": size_in_words,
+        "size_changes": lambda size: _signed(size, _unbroken_size(abs(size))),
+        "sized": _unbroken_size,
         "most_photo_bytes": MOST_PHOTO_BYTES,
         "reason_words": REASONS_IN_WORDS,
         "transform_words": TRANSFORMS_IN_WORDS,
@@ -115,6 +115,10 @@ def _environment() -> Environment:
 def _short(text: object) -> str:
     whole = str(text)
     return whole if len(whole) <= _MOST_TEXT else f"{whole[:_MOST_TEXT]}… ({len(whole):,} characters)"
+
+
+def _unbroken_size(count: float) -> str:
+    return size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _score(value: float) -> str:
@@ -171,7 +175,9 @@ def explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(AnyHTTPException)
     async def of_the_protocol(request: Request, error: HTTPException) -> Response:
-        answer = _error_page(request, HTTPStatus(error.status_code), str(error.detail))
+        status = HTTPStatus(error.status_code)
+        is_plain = error.detail == status.phrase == HTTPStatus.NOT_FOUND.phrase
+        answer = _error_page(request, status, "no page has this address" if is_plain else str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -188,5 +194,6 @@ def _error_page(request: Request, status: HTTPStatus, text: str) -> HTMLResponse
         HTTPStatus.NOT_FOUND: "Not here",
         HTTPStatus.SERVICE_UNAVAILABLE: "No answer from the store",
         HTTPStatus.BAD_GATEWAY: "This cannot be shown",
+        HTTPStatus.UNPROCESSABLE_ENTITY: "No such address",
     }.get(status, status.phrase)
     return page(request, "error", status=status, heading=heading, text=text, code=int(status))

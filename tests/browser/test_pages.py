@@ -287,7 +287,9 @@ class TestVersions:
         assert "Photos left out 1 122 +121" in page.words
         assert "Added 1" in page.words
         assert HOSTILE in page.text
-        assert "quality 95 80" in page.words
+        assert "Rows in the score file 29 31 +2 without a photo 0 1 +1" in page.words
+        assert "label without photo" not in page.words
+        assert "JPEG quality quality 95 80" in page.words
 
     def test_one_that_is_not_there_is_not_found(self, client: TestClient) -> None:
         assert "has no version" in html(client, "/datasets/flowers/versions/20200101T000000Z-00000000", 404).words
@@ -411,7 +413,7 @@ class TestSearch:
         words = html(client, f"{here}/search?text=959620").words
         assert "0 records" in words
         assert "959620.jpg corrupt Premature end of JPEG file" in words
-        assert "Nothing was left out with it" in html(client, f"{here}/search?text=nowhere").words
+        assert "no id or key of what was left out" in html(client, f"{here}/search?text=nowhere").words
 
 
 class TestRejects:
@@ -420,7 +422,11 @@ class TestRejects:
         assert "123 photos or rows" in html(client, here).words
         assert len(html(client, here).all("tr")) == 1 + 50
         page = html(client, f"{here}?reason=unlabelled&page=3")
-        assert "120 photos or rows" in page.words
+        assert "120 photos Photo or row" in page.words
+        rows = html(client, f"{here}?reason=label_without_photo")
+        assert "label without photo (1)" in rows.words
+        assert "1 row of the score file Photo or row" in rows.words
+        assert "too large (0)" in html(client, f"{here}?reason=too_large").words
         assert "tagged/119.jpg" in page.words
         page = html(client, f"{here}?reason=corrupt")
         assert "959620.jpg corrupt Premature end of JPEG file 100 bytes" in page.words

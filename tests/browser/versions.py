@@ -185,7 +185,7 @@ def start_build(store: Store, build: str, created_at: datetime, shards: list[lis
     settings = BuildSettings(photos="s3://bucket/photos/", labels="s3://bucket/AVA.txt", dataset=store.url)
     record = {
         "build": build, "plan": "0" * 64, "created_at": created_at.isoformat(), "settings": settings.model_dump(mode="json"),
-        "parent": None, "latest_etag": None, "labels_etag": "e", "label_rows": 10, "unmatched": 0, "label_range": None,
+        "parent": None, "latest_etag": None, "labels_etag": "e", "label_rows": 10, "unmatched": 0, "label_range": None, "compares": True,
         "listed": 100, "listed_bytes": 1_000_000, "shards": 5, "planned": sum(map(len, shards)),
         "partitions": [{"shards": part, "photos": 7, "source_bytes": 70_000} for part in shards],
     }  # fmt: skip

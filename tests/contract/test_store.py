@@ -147,6 +147,22 @@ class StoreContract:
         assert store.swap("k", b"two", store.get("k").etag) is Swap.DONE
         assert store.get("k").data == b"two"
 
+    def test_a_probe_finds_that_conditions_are_kept_and_leaves_nothing(self, store: Store) -> None:
+        store.put("k", b"one")
+        found = store.probe("probe")
+        assert found.creates_once
+        assert found.compares
+        assert found.are_safe
+        assert store.list()["key"].to_pylist() == ["k"]
+
+    def test_a_single_writer_replaces_only_what_it_expects(self, store: Store) -> None:
+        assert store.replace("k", b"one", None) is Swap.DONE
+        assert store.replace("k", b"two", None) is Swap.REFUSED
+        assert store.replace("k", b"two", "stale") is Swap.REFUSED
+        assert store.get("k").data == b"one"
+        assert store.replace("k", b"two", store.get("k").etag) is Swap.DONE
+        assert store.get("k").data == b"two"
+
     def test_a_swap_is_refused_when_somebody_was_first(self, store: Store) -> None:
         assert store.swap("k", b"new", "0123") is Swap.REFUSED
         store.put("k", b"one")

@@ -34,12 +34,15 @@ from aesthetics_ops.errors import (
     ObjectMissingError,
     PublishConflictError,
     PublishUnknownError,
+    StoreRefusedError,
     StoreUnavailableError,
 )
 from aesthetics_ops.manifest import LATEST_KEY, read_latest, read_manifest, shard_key
 from aesthetics_ops.publishing import publish_build
 from aesthetics_ops.store import Store, Swap
+from aesthetics_ops.store_obstore import NativeStore
 from aesthetics_ops.validation import read_verdict, validate_partition
+from aesthetics_ops.versions import rollback
 
 
 def convert(build: Build, record: BuildRecord) -> list[Any]:
@@ -452,3 +455,56 @@ class TestPublishing:
         with pytest.raises(ObjectMissingError):
             build.dataset.get(build.key("converted/0.json"))
         assert finish(build, record).built == record.shards - 2
+
+
+class TestCarelessStores:
+    """A store that takes conditional writes without looking at their conditions."""
+
+    @pytest.fixture
+    def careless(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def put(store: Store, key: str, data: bytes, *_: object) -> bool:
+            store.put(key, data)
+            return True
+
+        monkeypatch.setattr(NativeStore, "_put_if", put)
+
+    @pytest.mark.usefixtures("careless")
+    def test_no_build_is_planned_and_the_way_out_is_named(self, source: Source) -> None:
+        with pytest.raises(StoreRefusedError, match=r"ignores If-None-Match and If-Match.*set single_writer"):
+            start(source.settings())
+        assert not [key for key in source.store.list()["key"].to_pylist() if key.startswith("dataset/")]
+
+    @pytest.mark.usefixtures("careless")
+    def test_a_single_writer_publishes_and_rolls_back(self, source: Source) -> None:
+        settings = source.settings(single_writer=True)
+        first = build_once(settings)
+        source.remove(PHOTOS[0])
+        second = build_once(settings)
+        assert latest_version(second.dataset) == second.manifest.version
+        rollback(second.dataset, first.manifest.version)
+        assert latest_version(second.dataset) == first.manifest.version
+
+    @pytest.mark.usefixtures("careless")
+    def test_a_second_writer_is_noticed_where_it_can_be(self, source: Source) -> None:
+        build_once(source.settings(single_writer=True))
+        source.remove(PHOTOS[0])
+        build, record = start(source.settings(single_writer=True))
+        convert(build, record)
+        validate(build, record)
+        build.dataset.put(LATEST_KEY, build.dataset.get(LATEST_KEY).data + b"\n")
+        with pytest.raises(PublishConflictError):
+            publish_build(build, record)
+
+    def test_a_version_of_several_writers_is_not_rolled_back_to(
+        self, source: Source, request: pytest.FixtureRequest
+    ) -> None:
+        first = build_once(source.settings())
+        source.remove(PHOTOS[0])
+        second = build_once(source.settings())
+        request.getfixturevalue("careless")
+        with pytest.raises(StoreRefusedError, match="single_writer"):
+            rollback(second.dataset, first.manifest.version)
+        assert latest_version(second.dataset) == second.manifest.version
+
+    def test_a_good_store_needs_no_such_setting(self, source: Source) -> None:
+        assert start(source.settings())[1].compares

@@ -27,6 +27,7 @@ ORDER = (
     "store",
     # what a version says of itself
     "manifest",
+    "inventory",
     # the scores
     "label_file",
     "ava",

@@ -1,12 +1,18 @@
-"""How many cores a task takes for its own."""
+"""How many cores a task takes for its own, and how much of memory and disk."""
 
+import errno
 import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.machine import THREADS_VARIABLE, codec_threads, cpus
+from aesthetics_ops.errors import ScratchSpaceError, SettingsError
+from aesthetics_ops.machine import THREADS_VARIABLE, PixelRoom, codec_threads, cpus, scratch_for
 
 
 def test_without_limits_it_is_the_cores_of_the_mask(tmp_path: Path) -> None:
@@ -26,18 +32,14 @@ def test_the_mask_counts(tmp_path: Path) -> None:
     ("limit", "expected"),
     [("max 100000", 64), ("150000 100000", 2), ("50000 100000", 1), ("100000 100000", 1), ("nonsense", 64), ("", 64)],
 )
-def test_a_control_group_limits_it(
-    limit: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_control_group_limits_it(limit: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
     (tmp_path / "cpu.max").write_text(limit)
     assert cpus(tmp_path) == expected
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("200000", 2), ("-1", 64)])
-def test_so_does_one_of_version_1(
-    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_so_does_one_of_version_1(quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
@@ -57,3 +59,84 @@ def test_a_wrong_variable_is_explained(text: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(THREADS_VARIABLE, text)
     with pytest.raises(SettingsError, match=f"{THREADS_VARIABLE} is '{text}'"):
         codec_threads()
+
+
+def test_pixels_in_work_never_exceed_the_room() -> None:
+    room = PixelRoom(100)
+    lock = threading.Lock()
+    held = most = 0
+
+    def work(pixels: int) -> None:
+        nonlocal held, most
+        with room.seat() as take:
+            take(pixels // 2)  # a first, smaller size
+            take(pixels)
+            with lock:
+                held += pixels
+                most = max(most, held)
+            threading.Event().wait(0.001)
+            with lock:
+                held -= pixels
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [30, 60, 90, 100, 10, 50, 20, 80] * 10, timeout=30))
+    assert 0 < most <= 100
+
+
+def test_a_photo_larger_than_the_room_is_alone_in_it() -> None:
+    room = PixelRoom(100)
+    entered = threading.Event()
+
+    def small() -> None:
+        with room.seat() as take:
+            take(1)
+            entered.set()
+
+    with room.seat() as take:
+        take(5000)
+        waiting = threading.Thread(target=small)
+        waiting.start()
+        assert not entered.wait(0.1)
+    assert entered.wait(10)
+    waiting.join()
+
+
+def test_a_photo_that_fails_gives_its_room_back() -> None:
+    room = PixelRoom(100)
+
+    def fail() -> None:
+        with room.seat() as take:
+            take(100)
+            raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        fail()
+    with room.seat() as take:
+        take(100)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_is_a_directory_that_goes_away(temporary: Path) -> None:
+    with scratch_for(1) as scratch:
+        assert scratch.parent == temporary
+        (scratch / "file").write_bytes(b"x")
+
+
+def test_too_little_scratch_is_refused_before_work_begins(temporary: Path) -> None:
+    free = shutil.disk_usage(temporary).free
+    with pytest.raises(ScratchSpaceError, match=r"may write .*TMPDIR.*shard_bytes"), scratch_for(10 * free):
+        raise AssertionError("work began")
+
+
+def test_a_disk_that_others_fill_is_named(temporary: Path) -> None:
+    with pytest.raises(ScratchSpaceError, match=f"{temporary}.* is full"), scratch_for(1):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="denied") as caught, scratch_for(1):
+        raise OSError(errno.EACCES, "denied")
+    assert not isinstance(caught.value, ScratchSpaceError)

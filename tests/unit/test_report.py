@@ -24,7 +24,7 @@ from aesthetics_ops.formats import Transform
 from aesthetics_ops.manifest import SPLITS, Manifest, shard_key, version_key
 from aesthetics_ops.plots import size_in_words
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.report import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, render_report
+from aesthetics_ops.report import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, _share_in_words, render_report
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sidecars import RECORDS_SCHEMA, REJECTS_SCHEMA
 from aesthetics_ops.store import open_store
@@ -444,12 +444,23 @@ def test_few_or_equal_scores_make_a_page_too(tmp_path, scores):
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (999_499, "999 kB"), (999_500, "1 MB"),
-        (7_741_000, "7.74 MB"), (29_000_000_000, "29 GB"), (3e18, "3,000 PB"),
+        (0, "0 bytes"), (999, "999 bytes"), (1000, "1.00 kB"), (999_499, "999 kB"), (999_500, "1.00 MB"),
+        (7_741_000, "7.74 MB"), (7_500_000, "7.50 MB"), (29_000_000_000, "29.0 GB"), (3e18, "3,000 PB"),
     ],
 )  # fmt: skip
 def test_sizes_are_written_as_people_read_them(size, words):
     assert size_in_words(size) == words
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "words"),
+    [
+        (0, 5, "0%"), (5, 5, "100%"), (1, 12, "8.3%"), (13, 144, "9.0%"), (1, 144, "0.69%"), (995, 10_000, "10%"),
+        (9_999, 10_000, "99.9%"), (1, 10**7, "under 0.01%"), (8, 5, "160%"),
+    ],
+)  # fmt: skip
+def test_a_share_is_all_or_nothing_only_where_it_is(part, whole, words):
+    assert _share_in_words(part, whole) == words
 
 
 def test_importing_the_report_imports_no_drawing_library():

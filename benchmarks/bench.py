@@ -1,0 +1,426 @@
+"""`make bench`: builds against the bare codec and against peers, growth, start-up, memory and cores, interleaved.
+
+    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores] [--quick]
+
+Every round runs every job once, backwards in every other round, so that what changes on the machine touches all alike.
+A full run writes `benchmarks/RESULTS.md` and `benchmarks/results.json`; any other writes both to `.bench/`.
+`--render FILE` writes the table of an earlier run anew.  benchmarks/README.md says what each job is.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from fast_s3 import Bucket, FastS3, find_nginx
+from measure import measure
+from peers import PEERS, Peer, ready
+from photos import SETS, make_photos
+from report import last_line, render
+
+HERE: Final = Path(__file__).parent
+CACHE: Final = HERE.parent / ".bench"
+GROUPS: Final = ("limits", "peers", "growth", "startup", "rss", "cores")
+ENCODINGS: Final = ("keep", "reencode", "resize")
+VERSIONS: Final = (
+    "aesthetics-ops", "obstore", "simplejpeg", "opencv-python-headless", "numpy", "pyarrow", "google-crc32c", "boto3",
+    "tensorflow-cpu", "apache-airflow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many photos the jobs work on.
+
+    Attributes:
+        ava: in the large run and in the small one, whose difference has no start-up in it.
+        camera: the same for camera photos.
+        huge: 24-megapixel photos, for memory.
+        copies: how often the long memory run takes each photo.
+        growth: photos of the growing runs.
+    """
+
+    ava: tuple[int, int] = (2400, 300)
+    camera: tuple[int, int] = (48, 8)
+    huge: int = 32
+    copies: int = 10
+    growth: tuple[int, ...] = (1_000, 10_000, 100_000)
+
+
+QUICK: Final = Sizes(ava=(60, 20), camera=(4, 2), huge=3, copies=2, growth=(50, 100, 200))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One command of the benchmark.
+
+    Attributes:
+        name: unique; says who does what with which photos.
+        groups: that it is part of.
+        photos: it works on.
+        command: program and arguments; `OUT` stands for an empty folder.
+        env: added to the environment.
+        prints_costs: whether its wall and CPU are those that it prints, for work inside a process.
+        cpus: cores that it and the S3 server may use; None for all.
+        most_rounds: it takes part in.
+    """
+
+    name: str
+    groups: frozenset[str]
+    photos: int
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    prints_costs: bool = False
+    cpus: frozenset[int] | None = None
+    most_rounds: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one run of a job cost.
+
+    Attributes:
+        job, round, photos: which.
+        wall_seconds, cpu_seconds, peak_bytes, processes: of the job's process tree.
+        server_cpu_seconds: of the S3 server meanwhile.
+        foreign_cores: cores that were busy with something else, on average.
+        output_bytes: that it left behind.
+        printed: the JSON object it printed last, if any.
+        error: what went wrong, or nothing.
+    """
+
+    job: str
+    round: int
+    photos: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    processes: int
+    server_cpu_seconds: float
+    foreign_cores: float
+    output_bytes: int
+    printed: dict[str, Any]
+    error: str
+
+
+class Bench:
+    """The jobs of one benchmark, and what they need: photos, the S3 server, peers."""
+
+    def __init__(self, s3: FastS3, inputs: Path, sizes: Sizes, groups: frozenset[str]) -> None:
+        self.s3, self.inputs, self.sizes, self.groups = s3, inputs, sizes, groups
+        self.absent: dict[str, str] = {}
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs of the wanted groups, each once."""
+        every = [*self._limits(), *self._peers(), *self._growth(), *self._startup(), *self._rss(), *self._cores()]
+        merged: dict[str, Job] = {}
+        for job in every:
+            if job.groups & self.groups:
+                merged.setdefault(job.name, job)
+        return list(merged.values())
+
+    def _bucket(self, name: str, count: int, copies: int = 1) -> Bucket:
+        """Make a bucket, with its score file and its list for peers beside it."""
+        bucket = self.s3.bucket(name, make_photos(CACHE / "photos", SETS[name], count), copies)
+        folder = self.inputs / bucket.name
+        folder.mkdir(parents=True, exist_ok=True)
+        votes = [_votes(photo) for photo in bucket.ids]
+        lines = (f"{n} {photo} {' '.join(map(str, v))} 0 0 0" for n, (photo, v) in enumerate(zip(bucket.ids, votes), 1))  # noqa: B905
+        (folder / "AVA.txt").write_text("\n".join(lines) + "\n")
+        (folder / "ids.txt").write_text("\n".join(bucket.ids) + "\n")
+        with (folder / "photos.csv").open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["path", "url", "label"])
+            for number, (photo, vote) in enumerate(zip(bucket.ids, votes, strict=True)):
+                mean = sum(score * count for score, count in enumerate(vote, 1)) / sum(vote)
+                path = bucket.files[number % len(bucket.files)].resolve()
+                table.writerow([path, f"{bucket.http}{photo}.jpg", f"{mean:.6f}"])
+        self.s3.probe(bucket)
+        return bucket
+
+    @cached_property
+    def _ava(self) -> tuple[Bucket, Bucket]:
+        return self._bucket("ava", self.sizes.ava[0]), self._bucket("ava", self.sizes.ava[1])
+
+    @cached_property
+    def _camera(self) -> tuple[Bucket, Bucket]:
+        return self._bucket("camera", self.sizes.camera[0]), self._bucket("camera", self.sizes.camera[1])
+
+    def _ours(self, bucket: Bucket, encoding: str, *groups: str, whole: bool = False, **more: Any) -> Job:
+        """Plan and convert, or, if whole, the complete build with reading back and publishing."""
+        labels = (self.inputs / bucket.name / "AVA.txt").resolve().as_uri()
+        urls = (bucket.url, labels, "file://OUT/dataset/")
+        command: tuple[str, ...] = (sys.executable, str(HERE / "ours.py"), *urls, encoding)
+        if whole:
+            command = (str(Path(sys.executable).parent / "aesthetics-ops"), "build", "--json")
+            command += tuple(
+                part for pair in zip(("--photos", "--labels", "--dataset"), urls, strict=True) for part in pair
+            )
+            command += ("--encoding", "keep" if encoding == "keep" else "reencode", "--max-reject-fraction", "0")
+            command += ("--max-side-px", "512") if encoding == "resize" else ()
+        name = f"{'build' if whole else 'convert'} {encoding} {bucket.name}"
+        name += f" @{len(more['cpus'])}" if "cpus" in more else ""
+        return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(), **more)
+
+    def _bare(self, bucket: Bucket, *what: str) -> Job:
+        python = (sys.executable, str(HERE / "bare.py"))
+        command: tuple[str, ...]
+        if what == ("get",):
+            command = (*python, "get", self.s3.endpoint, bucket.name, str(self.inputs / bucket.name / "ids.txt"))
+        else:
+            command = (*python, "codec", str(bucket.files[0].parent), str(bucket.photos), *what)
+        name = f"bare {what[0]} {bucket.name}"
+        return Job(name, frozenset({"limits"}), bucket.photos, command, prints_costs=True)
+
+    def _limits(self) -> Iterator[Job]:
+        if "limits" not in self.groups:
+            return
+        for large, small in (self._ava, self._camera):
+            yield self._bare(large, "get")
+            for encoding in ENCODINGS:
+                yield self._bare(large, encoding)
+                if encoding == "reencode":
+                    yield self._bare(large, "reencode-simplejpeg")
+                yield self._ours(large, encoding, "limits")
+                yield self._ours(small, encoding, "limits")
+                yield self._ours(large, encoding, "limits", whole=True)
+
+    def _peers(self) -> Iterator[Job]:
+        if "peers" not in self.groups:
+            return
+        for encoding in ("keep", "reencode"):
+            for bucket in self._ava:
+                yield self._ours(bucket, encoding, "peers")
+                yield self._ours(bucket, encoding, "peers", whole=True)
+                yield from self._peer_jobs(bucket, encoding)
+
+    def _peer_jobs(self, bucket: Bucket, encoding: str) -> Iterator[Job]:
+        for peer in PEERS:
+            if encoding not in peer.encodings:
+                continue
+            if peer.name not in self.absent:
+                self.absent |= {peer.name: why} if (why := ready(peer, CACHE / "venvs")) else {}
+            if peer.name not in self.absent:
+                yield self._peer_job(peer, bucket, encoding)
+
+    def _peer_job(self, peer: Peer, bucket: Bucket, encoding: str) -> Job:
+        python = CACHE / "venvs" / peer.venv / "bin" / "python"
+        rows = self.inputs / bucket.name / "photos.csv"
+        command = (str(python), str(peer.script), str(rows), "OUT/peer", encoding, *peer.arguments)
+        name = f"{peer.name} {encoding} {bucket.name}"
+        return Job(
+            name, frozenset({"peers"}), bucket.photos, command, {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        )
+
+    def _growth(self) -> Iterator[Job]:
+        if "growth" not in self.groups:
+            return
+        for count in self.sizes.growth:
+            bucket = self._bucket("small", count)
+            rounds = 2 if count >= 100_000 else 1000
+            yield self._ours(bucket, "keep", "growth", whole=True, most_rounds=rounds)
+
+    def _startup(self) -> Iterator[Job]:
+        if "startup" not in self.groups:
+            return
+        bucket = self._ava[1]
+        labels = (self.inputs / bucket.name / "AVA.txt").resolve().as_uri()
+        python = (sys.executable, str(HERE / "startup.py"))
+        environment = self.s3.environment() | {"AIRFLOW_HOME": "OUT/airflow", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        for what in ("task", "imports"):
+            command = (*python, what, bucket.url, labels, "file://OUT/dataset/")
+            yield Job(f"startup {what}", frozenset({"startup"}), 1, command, environment, prints_costs=True)
+
+    def _rss(self) -> Iterator[Job]:
+        if "rss" not in self.groups:
+            return
+        once = self._bucket("huge", self.sizes.huge), self._ava[0]
+        more = (
+            self._bucket("huge", self.sizes.huge, self.sizes.copies),
+            self._bucket("ava", self.sizes.ava[0], self.sizes.copies),
+        )
+        for encoding in ("keep", "reencode"):
+            for bucket in once:
+                yield self._ours(bucket, encoding, "rss")
+            for bucket in more:
+                yield self._ours(bucket, encoding, "rss", most_rounds=1)
+
+    def _cores(self) -> Iterator[Job]:
+        if "cores" not in self.groups:
+            return
+        cores = sorted(os.sched_getaffinity(0))
+        for encoding in ENCODINGS:
+            for count in (1, 2):
+                for bucket in self._ava:
+                    yield self._ours(bucket, encoding, "cores", cpus=frozenset(cores[:count]))
+
+
+def _votes(photo: str) -> list[int]:
+    """Return ten vote counts, made up from the id."""
+    rng = random.Random(photo)  # noqa: S311
+    return [rng.randrange(1, 60) for _ in range(10)]
+
+
+def run(job: Job, number: int, s3: FastS3) -> Sample:
+    """Run a job once, in an empty folder that is deleted afterwards."""
+    with _folder(_scratch(), "job") as out:
+        command = [part.replace("OUT", str(out)) for part in job.command]
+        added = {name: value.replace("OUT", str(out)) for name, value in job.env.items()}
+        environment = {**os.environ, **added, "TMPDIR": str(out / "tmp"), "PYTHONHASHSEED": "0"}
+        everything = frozenset(os.sched_getaffinity(0))
+        s3.pin(job.cpus or everything)
+        server, own = s3.cpu_seconds(), time.process_time()
+        usage = measure(command, log=out / "log", env=environment, cpus=job.cpus)
+        server, own = s3.cpu_seconds() - server, time.process_time() - own
+        s3.pin(everything)
+        text = (out / "log").read_text(errors="replace")
+        printed = _last_json(text)
+        shards = [path for name in ("dataset/shards", "peer") for path in (out / name).rglob("*") if path.is_file()]
+        left = sum(path.stat().st_size for path in shards)
+    foreign = (usage.busy_seconds - usage.cpu_seconds - server - own) / usage.wall_seconds
+    error = f"exit {usage.exit_code}: {text[-2000:]}" if usage.exit_code else _miscount(job, printed)
+    costs = printed if job.prints_costs and not error else asdict(usage)
+    return Sample(
+        job.name, number, job.photos, costs["wall_seconds"], costs["cpu_seconds"], usage.peak_bytes, usage.processes,
+        server, max(0.0, foreign), left, printed, error,
+    )  # fmt: skip
+
+
+def _miscount(job: Job, printed: dict[str, Any]) -> str:
+    converted = printed.get("photos", printed.get("records"))
+    return "" if converted in (None, job.photos) else f"{converted} of {job.photos} photos came out"
+
+
+def _last_json(text: str) -> dict[str, Any]:
+    """Return the JSON object that a log ends with; empty when there is none."""
+    for start in (text.rfind("\n{") + 1, text.find("{")):
+        try:
+            found = json.loads(text[start:])
+        except ValueError:
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _scratch() -> Path:
+    """Return where jobs write: memory, where there is room, so that none waits for a disk."""
+    memory = Path("/dev/shm")  # noqa: S108
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 6 << 30 else CACHE
+
+
+@contextmanager
+def _folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder of this process's own, and delete it in the end."""
+    folder = parent / f"aesthetics-bench-{name}-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "tmp").mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def machine() -> dict[str, str]:
+    """Describe where the numbers come from."""
+    info = Path("/proc/cpuinfo")
+    models = [line.partition(": ")[2] for line in info.read_text().splitlines() if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "cpu": f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "memory": f"{memory / 2**30:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def main() -> int:
+    """Run what is asked for, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--quick", action="store_true", help="few photos: tries the benchmark, measures nothing")
+    parser.add_argument("--encoding", choices=ENCODINGS, help="leave jobs of other encodings out")
+    parser.add_argument("--set", dest="photo_set", choices=sorted(SETS), help="leave jobs of other photos out")
+    parser.add_argument("--skip-build", action="store_true", help="leave complete builds out")
+    parser.add_argument("--render", type=Path, metavar="FILE", help="write the table of these results anew")
+    options = parser.parse_args()
+    if options.render:
+        options.render.with_name("RESULTS.md").write_text(render(json.loads(options.render.read_text())))
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server stops and folders go
+    CACHE.mkdir(exist_ok=True)
+    (CACHE / ".gitignore").write_text("*\n")
+    nginx = find_nginx(install=True)
+    if nginx is None:
+        return 2
+    with _folder(CACHE, "run") as place, FastS3(nginx, place / "s3", CACHE / "photos") as s3:
+        bench = Bench(s3, place / "inputs", QUICK if options.quick else Sizes(), frozenset(options.only))
+        jobs = [job for job in bench.jobs() if _wanted(job, options.encoding, options.photo_set)]
+        jobs = [job for job in jobs if not (options.skip_build and job.name.startswith("build "))]
+        samples = list(_interleaved(jobs, options.rounds, s3))
+    document = {
+        "machine": machine(),
+        "versions": {name: version(name) for name in VERSIONS} | {"nginx": _nginx_version(nginx)},
+        "peers": {peer.name: peer.described for peer in PEERS} if "peers" in options.only else {},
+        "absent": bench.absent,
+        "rounds": options.rounds,
+        "sizes": asdict(bench.sizes) | {"cores": len(os.sched_getaffinity(0))},
+        "samples": [asdict(sample) for sample in samples],
+    }
+    complete = not (options.quick or options.encoding or options.photo_set or options.skip_build) and set(
+        options.only
+    ) == set(GROUPS)
+    folder = HERE if complete else CACHE
+    (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    text = render(document)
+    (folder / "RESULTS.md").write_text(text)
+    print(text)
+    print(f"bench: written to {folder / 'RESULTS.md'}", file=sys.stderr)
+    return 1 if any(sample.error for sample in samples) else 0
+
+
+def _wanted(job: Job, encoding: str | None, photo_set: str | None) -> bool:
+    words = job.name.split()
+    if encoding and words[1] != "get" and not words[1].startswith(encoding):
+        return False
+    return photo_set is None or f" {photo_set}-" in job.name
+
+
+def _interleaved(jobs: Sequence[Job], rounds: int, s3: FastS3) -> Iterator[Sample]:
+    started = time.monotonic()
+    for number in range(rounds):
+        turn = [job for job in jobs if number < job.most_rounds]
+        for place, job in enumerate(turn if number % 2 == 0 else turn[::-1], 1):
+            sample = run(job, number, s3)
+            said = (
+                last_line(sample.error)
+                if sample.error
+                else f"{sample.wall_seconds:.2f} s, CPU {sample.cpu_seconds:.2f} s"
+            )
+            head = f"[{time.monotonic() - started:5.0f} s, round {number + 1}/{rounds}, {place}/{len(turn)}]"
+            print(f"{head} {job.name}: {said}, others {sample.foreign_cores:.2f}", file=sys.stderr, flush=True)
+            yield sample
+
+
+def _nginx_version(nginx: str) -> str:
+    return subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr.rpartition("/")[2].strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

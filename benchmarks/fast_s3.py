@@ -1,0 +1,214 @@
+"""A loopback S3 that is fast enough not to be the limit: nginx, with listings made beforehand.
+
+In: folders of photos.  Out: buckets that can be listed (ListObjectsV2) and read, and nothing else; no signature is
+looked at.  A bucket may hold each file up to ten times, under keys and ETags of their own, so that ten times more photos
+take no more disk.  One nginx process serves all, and its CPU can be asked for.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlencode
+
+from measure import cpu_of
+
+__all__ = ["Bucket", "FastS3", "find_nginx"]
+
+_PAGE: Final = 1000
+_ETAG_ZEROS: Final = "0" * 25  # an ETag is as long as a real one: 25 digits and the seven of the key
+
+_CONFIGURATION: Final = """\
+daemon off;
+master_process off;
+pid {home}/nginx.pid;
+error_log {home}/error.log warn;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  etag off;
+  default_type image/jpeg;
+  keepalive_timeout 3600;
+  keepalive_requests 1000000000;
+  open_file_cache max=200000 inactive=3600s;
+  open_file_cache_valid 3600s;
+  client_body_temp_path {home}/tmp;
+  proxy_temp_path {home}/tmp;
+  fastcgi_temp_path {home}/tmp;
+  uwsgi_temp_path {home}/tmp;
+  scgi_temp_path {home}/tmp;
+  map $args $page {{ "~continuation-token=(?<number>[0-9]+)" $number; default 0; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location ~ "^/(?<bucket>[a-z0-9-]+)/?$" {{
+      default_type application/xml;
+      root {home}/listings;
+      try_files /$bucket/$page.xml =404;
+    }}
+    location ~ "^/(?<set>[a-z]+)-[0-9]+x[0-9]+/photos/(?<key>[0-9](?<file>[0-9]{{6}}))\\.jpg$" {{
+      alias {photos}/$set/$file.jpg;
+      add_header ETag '"{zeros}$key"';
+    }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Photos that the server holds.
+
+    Attributes:
+        name: of the bucket.
+        url: s3:// prefix of its photos.
+        ids: of the photos, which are their keys without folder and `.jpg`.
+        files: the photos on disk, copies left out.
+        http: URL that a photo's key is appended to.
+    """
+
+    name: str
+    url: str
+    ids: tuple[str, ...]
+    files: tuple[Path, ...]
+    http: str
+
+    @property
+    def photos(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+
+def find_nginx(*, install: bool) -> str | None:
+    """Return nginx's path; None where it is missing and could not be installed."""
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
+    if found is not None or not install:
+        return found
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(
+            "bench: nginx is missing and cannot be installed from here; install it (apt install nginx)", file=sys.stderr
+        )
+        return None
+    print("bench: installing nginx with apt-get", file=sys.stderr)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (
+        ["apt-get", "update", "-q"],
+        ["apt-get", "install", "-qy", "--no-install-recommends", "nginx-light"],
+    ):
+        subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, check=False)
+    return find_nginx(install=False)
+
+
+class FastS3:
+    """The server; a context manager."""
+
+    def __init__(self, nginx: str, home: Path, photos: Path) -> None:
+        """Prepare a server.
+
+        Args:
+            nginx: path of the program.
+            home: a folder of its own, which does not exist yet.
+            photos: holds one folder of `000000.jpg`, `000001.jpg`, ... per photo set.
+        """
+        self._home, self._photos, self._nginx = home.resolve(), photos.resolve(), nginx
+        (home / "tmp").mkdir(parents=True)
+        (home / "listings").mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        configuration = self._home / "nginx.conf"
+        configuration.write_text(
+            _CONFIGURATION.format(home=self._home, photos=self._photos, port=self._port, zeros=_ETAG_ZEROS)
+        )
+        command = [self._nginx, "-p", str(self._home), "-e", str(self._home / "error.log"), "-c", str(configuration)]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        for _ in range(100):
+            try:
+                with urllib.request.urlopen(self.endpoint + "/", timeout=1):  # noqa: S310
+                    return self
+            except urllib.error.HTTPError:
+                return self
+            except OSError:
+                time.sleep(0.05)
+        self.__exit__()
+        raise SystemExit(f"bench: nginx does not answer; see {self._home / 'error.log'}")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+
+    def bucket(self, photo_set: str, files: Sequence[Path], copies: int = 1) -> Bucket:
+        """Make a bucket of these files of one set, each `copies` times."""
+        name = f"{photo_set}-{len(files)}x{copies}"
+        ids = tuple(f"{copy}{path.stem}" for copy in range(copies) for path in files)
+        sizes = [path.stat().st_size for path in files] * copies
+        pages = self._home / "listings" / name
+        pages.mkdir(exist_ok=True)
+        for first in range(0, len(ids), _PAGE):
+            number, last = first // _PAGE, first + _PAGE >= len(ids)
+            rows = "".join(map(_row, ids[first : first + _PAGE], sizes[first : first + _PAGE]))
+            more = "" if last else f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
+            (pages / f"{number}.xml").write_text(
+                '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+                f"<Name>{name}</Name><Prefix>photos/</Prefix><KeyCount>{min(_PAGE, len(ids) - first)}</KeyCount>"
+                f"<MaxKeys>{_PAGE}</MaxKeys><IsTruncated>{str(not last).lower()}</IsTruncated>{more}{rows}</ListBucketResult>"
+            )
+        return Bucket(name, f"s3://{name}/photos/", ids, tuple(files), f"{self.endpoint}/{name}/photos/")
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU that the server has used so far."""
+        return cpu_of(self._process.pid)
+
+    def pin(self, cpus: frozenset[int]) -> None:
+        """Let the server run on these cores only."""
+        os.sched_setaffinity(self._process.pid, cpus)
+
+    def environment(self) -> dict[str, str]:
+        """Return what a client's environment needs for boto3 to find this server and nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def probe(self, bucket: Bucket) -> None:
+        """Make sure that a listing and its last photo agree with what is served.
+
+        Raises:
+            SystemExit: they do not.
+        """
+        pages = -(-bucket.photos // _PAGE)
+        query = urlencode({"list-type": 2, "prefix": "photos/", "continuation-token": pages - 1})
+        with urllib.request.urlopen(f"{self.endpoint}/{bucket.name}?{query}", timeout=5) as reply:  # noqa: S310
+            page = reply.read().decode()
+        with urllib.request.urlopen(f"{bucket.http}{bucket.ids[-1]}.jpg", timeout=5) as reply:  # noqa: S310
+            row = _row(bucket.ids[-1], len(reply.read()))
+            etag = reply.headers["ETag"].strip('"')
+        if row not in page or etag not in row:
+            raise SystemExit(f"bench: the S3 server's listing and photos differ: {row} with ETag {etag}")
+
+
+def _row(photo_id: str, size: int) -> str:
+    return (
+        f"<Contents><Key>photos/{photo_id}.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{_ETAG_ZEROS}{photo_id}&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+    )

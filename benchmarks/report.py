@@ -1,0 +1,424 @@
+"""The benchmark's numbers as one table in Markdown.
+
+In: what `results.json` holds.  Out: text.
+Pure.  A ratio is taken inside each round, between runs that followed each other, and then its median, smallest and
+largest are shown: `1.20 (1.15..1.31)`.
+"""
+
+import re
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["Spread", "last_line", "render", "table"]
+
+Sample = Mapping[str, Any]
+ENCODINGS: Final = ("keep", "reencode", "resize")
+_LOUD_CORES: Final = 0.3
+_EXCEPTION: Final = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
+_HEAD: Final = (
+    "what", "photos", "wall s", "photos/s", "CPU s per 1,000", "ratio", "photos/s, no start-up", "CPU s per 1,000, no start-up",
+    "ratio, no start-up", "peak MB", "output MB", "S3 CPU s per 1,000", "others' cores",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Some values of one quantity.
+
+    Attributes:
+        median, low, high: of them; low and high are the smallest and the largest.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread | None":
+        """Sum up values; None where there is none."""
+        return cls(statistics.median(values), min(values), max(values)) if values else None
+
+    def __str__(self) -> str:
+        return f"{_short(self.median)} ({_short(self.low)}..{_short(self.high)})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; every column but the first is aligned right."""
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows)) + "\n"
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """Write the whole page."""
+    results = _Results(document)
+    machine, versions = document["machine"], document["versions"]
+    parts = [
+        "# Benchmark results\n",
+        f"`make bench` on {machine['date']}: {machine['cpu']}, {machine['memory']}, {machine['system']}, Python {machine['python']}; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + f". {document['rounds']} rounds; what each row is stands in [README.md](README.md), every run in [results.json](results.json).\n",
+    ]
+    targets = list(_targets(results))
+    if targets:
+        rows = [(target.what, target.wanted, str(target.found), target.verdict) for target in targets]
+        parts += ["## Targets\n", table(("target", "wanted", "median (smallest..largest)", ""), rows)]
+    parts += ["## Measured\n", _LEGEND, table(_HEAD, list(_rows(results)))]
+    if shrinks := [*(target.shrinks for target in targets if target.shrinks), *_peers_win(results)]:
+        parts += ["## Where a peer wins or a claim shrinks\n", "\n".join(f"- {line}" for line in shrinks) + "\n"]
+    parts += _startup(results)
+    if document["peers"]:
+        lines = [f"- {name}: {text}." for name, text in document["peers"].items() if name not in document["absent"]]
+        lines += [f"- {name}: not measured, {why}." for name, why in document["absent"].items()]
+        parts += ["## Peers\n", "\n".join(lines) + "\n"]
+    if failed := [sample for sample in document["samples"] if sample["error"]]:
+        lines = [f"- {sample['job']}, round {sample['round'] + 1}: {last_line(sample['error'])}" for sample in failed]
+        parts += ["## Failed runs\n", "\n".join(lines) + "\n"]
+    return "\n".join(parts)
+
+
+_LEGEND: Final = (
+    "Medians; `(a..b)` are the smallest and the largest.  Ratio: for this project's rows under a bare limit, CPU over "
+    "the limit's (codec plus GET); for a peer's, its wall time over that of `convert`.  \"No start-up\" is the large run less the "
+    "small one.  `convert` plans and converts like a peer and checks each photo's coded data; `build` also reads everything back "
+    "with TensorFlow and publishes.  Rows with ! saw more than 0.3 cores at work on something else.\n"
+)
+
+
+class _Results:
+    """Samples by job and round, without those that failed."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.sizes = document["sizes"]
+        self.peers = [name for name in document["peers"] if name not in document["absent"]]
+        self._samples: dict[str, dict[int, Sample]] = {}
+        for sample in document["samples"]:
+            if not sample["error"]:
+                self._samples.setdefault(sample["job"], {})[sample["round"]] = sample
+
+    def has(self, *jobs: str) -> bool:
+        """Tell whether all these jobs ran."""
+        return all(job in self._samples for job in jobs)
+
+    def spread(self, jobs: Sequence[str], value: Callable[..., float]) -> Spread | None:
+        """Sum up a value that is computed from one sample of each job, all of the same round."""
+        if not jobs or not self.has(*jobs):
+            return None
+        rounds = set.intersection(*(set(self._samples[job]) for job in jobs))
+        return Spread.of([value(*(self._samples[job][number] for job in jobs)) for number in sorted(rounds)])
+
+    def runs(self, job: str) -> list[Sample]:
+        """Return a job's samples."""
+        return list(self._samples.get(job, {}).values())
+
+    def buckets(self, photo_set: str) -> tuple[str, str]:
+        """Return the names of a set's large bucket and its small one."""
+        large, small = self.sizes[photo_set]
+        return f"{photo_set}-{large}x1", f"{photo_set}-{small}x1"
+
+
+def _wall(sample: Sample) -> float:
+    return float(sample["wall_seconds"])
+
+
+def _cpu(sample: Sample) -> float:
+    return 1000 * float(sample["cpu_seconds"]) / float(sample["photos"])
+
+
+def _rate(sample: Sample) -> float:
+    return float(sample["photos"] / sample["wall_seconds"])
+
+
+def _marginal(name: str) -> Callable[[Sample, Sample], float]:
+    """Return a function that gives the cost per photo of what the large run has more than the small one."""
+    return lambda large, small: float(large[name] - small[name]) / float(large["photos"] - small["photos"])
+
+
+_marginal_wall = _marginal("wall_seconds")
+_marginal_cpu = _marginal("cpu_seconds")
+
+
+def _limit_jobs(results: _Results, encoding: str, bucket: str) -> list[str]:
+    """Return the bare GET and the cheaper of the bare codecs for an encoding."""
+    codecs = [job for job in (f"bare {encoding} {bucket}", f"bare {encoding}-simplejpeg {bucket}") if results.has(job)]
+    costs = {job: spread.median for job in codecs if (spread := results.spread([job], _cpu))}
+    return [f"bare get {bucket}", min(costs, key=lambda job: costs[job])] if costs else []
+
+
+def _cpu_ratio(ours: Sample, get: Sample, codec: Sample) -> float:
+    return _cpu(ours) / (_cpu(get) + _cpu(codec))
+
+
+def _cpu_ratio_marginal(ours: Sample, small: Sample, get: Sample, codec: Sample) -> float:
+    return 1000 * _marginal_cpu(ours, small) / (_cpu(get) + _cpu(codec))
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    what: str
+    wanted: str
+    found: Spread
+    is_met: bool | None  # None where nothing was promised
+
+    @property
+    def verdict(self) -> str:
+        return {True: "met", False: "**missed**", None: ""}[self.is_met]
+
+    @property
+    def shrinks(self) -> str:
+        return f"{self.what}: wanted {self.wanted}, found {self.found}." if self.is_met is False else ""
+
+
+def _at_most(what: str, limit: float, found: Spread | None, unit: str = "") -> Iterator[_Target]:
+    if found:
+        yield _Target(what, f"at most {_short(limit)}{unit}", found, found.median <= limit)
+
+
+def _at_least(what: str, limit: float, found: Spread | None) -> Iterator[_Target]:
+    if found:
+        yield _Target(what, f"at least {_short(limit)}", found, found.median >= limit)
+
+
+def _targets(results: _Results) -> Iterator[_Target]:
+    yield from _limit_targets(results)
+    yield from _peer_targets(results)
+    yield from _memory_targets(results)
+    large, small = results.buckets("ava")
+    for encoding in ENCODINGS:
+        one, two = ([f"convert {encoding} {bucket} @{cores}" for bucket in (large, small)] for cores in (1, 2))
+        whole = results.spread([one[0], two[0]], lambda one, two: _wall(one) / _wall(two))
+        if whole:
+            yield _Target(
+                f"{encoding}: speed of 2 cores over 1, whole process, S3 server on the same cores", "", whole, None
+            )
+        found = results.spread([*one, *two], lambda a, b, c, d: _marginal_wall(a, b) / _marginal_wall(c, d))
+        yield from _at_least(f"{encoding}: the same, start-up removed", 1.8, found)
+    yield from _growth_targets(results)
+    found = results.spread(["startup task"], lambda sample: float(sample["cpu_seconds"]))
+    yield from _at_most("partition task, from what any Airflow task needs to the first GET: CPU seconds", 1.0, found)
+
+
+def _limit_targets(results: _Results) -> Iterator[_Target]:
+    for photo_set in ("ava", "camera"):
+        large, small = results.buckets(photo_set)
+        for encoding in ENCODINGS:
+            limit = _limit_jobs(results, encoding, large)
+            ours, less = f"convert {encoding} {large}", f"convert {encoding} {small}"
+            if not limit or not results.has(ours, less, *limit):
+                continue
+            name = f"{encoding}, {photo_set}"
+            most = {"keep": 1.25, "reencode": 1.15}.get(encoding) if photo_set == "ava" else None
+            cpu = results.spread([ours, *limit], _cpu_ratio)
+            free = results.spread([ours, less, *limit], _cpu_ratio_marginal)
+            for what, found in (
+                (f"{name}: CPU over the bare limit, whole process", cpu),
+                (f"{name}: the same, start-up removed", free),
+            ):
+                if found:
+                    wanted = f"at most {most}" if most else ""
+                    yield _Target(what, wanted, found, found.median <= most if most else None)
+            cores = float(results.sizes.get("cores", 2))
+
+            def limit_wall(get: Sample, codec: Sample, cores: float = cores) -> float:
+                return float(codec["wall_seconds"] / codec["photos"] + get["cpu_seconds"] / get["photos"] / cores)
+
+            def own_wall(sample: Sample, cores: float = cores) -> float:
+                return float(sample["wall_seconds"] - sample["server_cpu_seconds"] / cores)
+
+            speed = results.spread(
+                [ours, *limit], lambda run, get, codec: limit_wall(get, codec) * run["photos"] / own_wall(run)
+            )
+            free = results.spread(
+                [ours, less, *limit],
+                lambda run, short, get, codec: (
+                    limit_wall(get, codec) * (run["photos"] - short["photos"]) / (own_wall(run) - own_wall(short))
+                ),
+            )
+            least = 0.85 if photo_set == "ava" else None
+            for what, found in (
+                (f"{name}: speed over the bare limit, whole process", speed),
+                (f"{name}: the same, start-up removed", free),
+            ):
+                if found:
+                    yield _Target(
+                        what, f"at least {least}" if least else "", found, found.median >= least if least else None
+                    )
+
+
+def _peer_targets(results: _Results) -> Iterator[_Target]:
+    large, small = results.buckets("ava")
+    for encoding, least in (("reencode", 4.0), ("keep", 6.0)):
+        free: dict[str, Spread] = {}
+        for peer in results.peers:
+            jobs = [f"{peer} {encoding} {large}", f"convert {encoding} {large}"]
+            found = results.spread(jobs, lambda its, ours: _wall(its) / _wall(ours))
+            yield from _at_least(f"{encoding}: wall of {peer} over ours, whole process", least, found)
+            jobs = [
+                f"{peer} {encoding} {large}",
+                f"{peer} {encoding} {small}",
+                f"convert {encoding} {large}",
+                f"convert {encoding} {small}",
+            ]
+            if found := results.spread(jobs, lambda a, b, c, d: _marginal_wall(a, b) / _marginal_wall(c, d)):
+                free[peer] = found
+        if free:
+            best = min(free, key=lambda peer: free[peer].median)
+            yield from _at_least(
+                f"{encoding}: wall of the best peer ({best}) over ours, start-up removed", 1.5, free[best]
+            )
+
+
+def _growth_targets(results: _Results) -> Iterator[_Target]:
+    counts = results.sizes["growth"]
+    few, some, many = (f"build keep small-{count}x1" for count in counts)
+    name = f"complete build, {counts[2]:,} small photos over {counts[1]:,}"
+    costs: tuple[tuple[str, Callable[[Sample], float], Callable[[Sample, Sample], float]], ...] = (
+        ("CPU", _cpu, _marginal_cpu),
+        ("wall", lambda sample: 1 / _rate(sample), _marginal_wall),
+    )
+    for what, whole, marginal in costs:
+        found = results.spread([many, some], lambda more, less, value=whole: value(more) / value(less))
+        yield from _at_most(f"{name}: {what} per photo", 1.1, found)
+        found = results.spread([many, some, few], lambda a, b, c, value=marginal: value(a, b) / value(b, c))
+        text = (
+            f"{name}: {what} per added photo ({counts[2]:,} less {counts[1]:,}, over {counts[1]:,} less {counts[0]:,})"
+        )
+        yield from _at_most(text, 1.1, found)
+
+
+def _memory_targets(results: _Results) -> Iterator[_Target]:
+    sizes = results.sizes
+    for photo_set, count, limit in (("ava", sizes["ava"][0], 300.0), ("huge", sizes["huge"], 700.0)):
+        once, more = f"{photo_set}-{count}x1", f"{photo_set}-{count}x{sizes['copies']}"
+        for encoding in ("keep", "reencode"):
+            name = f"{encoding}, {'AVA-sized' if photo_set == 'ava' else '24 megapixels'}: peak"
+            found = results.spread([f"convert {encoding} {once}"], lambda run: run["peak_bytes"] / 1e6)
+            yield from _at_most(f"{name} memory, MB", limit, found)
+            jobs = [f"convert {encoding} {more}", f"convert {encoding} {once}"]
+            found = results.spread(jobs, lambda long, short: long["peak_bytes"] / short["peak_bytes"])
+            yield from _at_most(f"{name} with {sizes['copies']} times the photos, over it", 1.1, found)
+
+
+def _rows(results: _Results) -> Iterator[list[str]]:
+    for photo_set in ("ava", "camera"):
+        large, small = results.buckets(photo_set)
+        yield from _row(results, f"bare get {large}")
+        for encoding in ENCODINGS:
+            limit = _limit_jobs(results, encoding, large)
+            yield from _row(results, f"bare {encoding} {large}")
+            yield from _row(results, f"bare {encoding}-simplejpeg {large}")
+            ours = f"convert {encoding} {large}"
+            ratio = results.spread([ours, *limit], _cpu_ratio) if limit else None
+            jobs = [ours, f"convert {encoding} {small}", *limit]
+            yield from _row(results, ours, jobs[1], ratio, results.spread(jobs, _cpu_ratio_marginal) if limit else None)
+            whole = f"build {encoding} {large}"
+            yield from _row(
+                results,
+                whole,
+                f"build {encoding} {small}",
+                results.spread([whole, *limit], _cpu_ratio) if limit else None,
+            )
+            if photo_set == "ava":
+                for peer in results.peers:
+                    yield from _peer_row(results, peer, encoding)
+    less = ""
+    for count in results.sizes["growth"]:
+        yield from _row(results, f"build keep small-{count}x1", less)
+        less = f"build keep small-{count}x1"
+    for photo_set, count in (("ava", results.sizes["ava"][0]), ("huge", results.sizes["huge"])):
+        for encoding in ("keep", "reencode"):
+            copies = [results.sizes["copies"]] if photo_set == "ava" else [1, results.sizes["copies"]]
+            for number in copies:
+                yield from _row(results, f"convert {encoding} {photo_set}-{count}x{number}")
+    large, small = results.buckets("ava")
+    for encoding in ENCODINGS:
+        for cores in (1, 2):
+            yield from _row(results, f"convert {encoding} {large} @{cores}", f"convert {encoding} {small} @{cores}")
+
+
+def _peer_row(results: _Results, peer: str, encoding: str) -> Iterator[list[str]]:
+    large, small = results.buckets("ava")
+    its, ours = ((f"{who} {encoding} {large}", f"{who} {encoding} {small}") for who in (peer, "convert"))
+    ratio = results.spread([its[0], ours[0]], lambda a, b: _wall(a) / _wall(b))
+    free = results.spread([*its, *ours], lambda a, b, c, d: _marginal_wall(a, b) / _marginal_wall(c, d))
+    yield from _row(results, its[0], its[1], ratio, free)
+
+
+def _row(
+    results: _Results, job: str, small: str = "", ratio: Spread | None = None, free: Spread | None = None
+) -> Iterator[list[str]]:
+    """Give one line of the table, unless the job did not run."""
+    runs = results.runs(job)
+    if not runs:
+        return
+
+    def median(value: Callable[[Sample], float]) -> str:
+        return _short(statistics.median(map(value, runs)))
+
+    pair = [job, small] if small else []
+    rate = results.spread(pair, lambda a, b: 1 / _marginal_wall(a, b))
+    cpu = results.spread(pair, lambda a, b: 1000 * _marginal_cpu(a, b))
+    foreign = statistics.median(run["foreign_cores"] for run in runs)
+    inside = job.startswith("bare")
+    server = statistics.median(1000 * run["server_cpu_seconds"] / run["photos"] for run in runs)
+    output = statistics.median(run["output_bytes"] for run in runs) / 1e6
+    yield [
+        job, f"{runs[0]['photos']:,}", str(results.spread([job], _wall)), median(_rate), median(_cpu),
+        str(ratio) if ratio else "", _short(rate.median) if rate else "", _short(cpu.median) if cpu else "",
+        str(free) if free else "", "" if inside else median(lambda run: run["peak_bytes"] / 1e6),
+        _short(output) if output else "", _short(server) if server >= 0.001 else "",
+        f"{foreign:.2f}{' !' if foreign > _LOUD_CORES else ''}",
+    ]  # fmt: skip
+
+
+def _peers_win(results: _Results) -> Iterator[str]:
+    """Say where any peer needs less of anything than this project, checked or not."""
+    large, small = results.buckets("ava")
+    measures: list[tuple[str, Callable[..., float], bool]] = [
+        ("wall seconds", _wall, False),
+        ("CPU seconds per 1,000", _cpu, False),
+        ("peak MB", lambda run: run["peak_bytes"] / 1e6, False),
+        ("MB of output", lambda run: run["output_bytes"] / 1e6, False),
+        ("wall seconds per 1,000 without start-up", lambda a, b: 1000 * _marginal_wall(a, b), True),
+        ("CPU seconds per 1,000 without start-up", lambda a, b: 1000 * _marginal_cpu(a, b), True),
+    ]
+    for ours in ("convert", "build"):
+        for encoding in ENCODINGS:
+            for peer in results.peers:
+                for what, value, both in measures:
+                    buckets = (large, small) if both else (large,)
+                    its, own = (
+                        results.spread([f"{who} {encoding} {bucket}" for bucket in buckets], value)
+                        for who in (peer, ours)
+                    )
+                    if its and own and its.median < own.median:
+                        yield f"{peer}, {encoding}: {_short(its.median)} {what}; `{ours}` takes {_short(own.median)}."
+
+
+def _startup(results: _Results) -> list[str]:
+    runs = results.runs("startup imports")
+    if not runs:
+        return []
+    printed = runs[-1]["printed"]
+    rows = [[row["module"], str(row["modules"]), _short(row["milliseconds"])] for row in printed["imports"]]
+    return [
+        "## What a partition task imports\n",
+        f"Beyond what Airflow needs to run any task of any DAG, which took {_short(printed['airflow_cpu_seconds'])} CPU seconds. Wall time "
+        "inside each package's own modules, by `-X importtime`, which makes imports slower.\n",
+        table(("package", "modules", "ms"), rows),
+    ]
+
+
+def last_line(text: str) -> str:
+    """Return the line of a log that says what went wrong: an exception's, or else the last with words in it."""
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalpha, line))] or ["no message"]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    return (exceptions or lines)[-1][:300].replace("|", "\\|")
+
+
+def _short(number: float) -> str:
+    """Return a number with three digits that matter."""
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"

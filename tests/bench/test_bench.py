@@ -1,0 +1,131 @@
+"""The benchmark's own parts: what it counts, what it makes, what it writes.  No peer, no photo from a server."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def test_cpu_memory_and_wall_of_a_whole_tree_are_counted_also_of_workers_nobody_waited_for(tmp_path):
+    from measure import measure
+
+    burn = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n"
+    worker = f"block = b'x' * {64 * MIB}\n{burn}\ntime.sleep(0.8)"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"for _ in range(2): subprocess.Popen([sys.executable, '-S', '-c', {worker!r}])\n"
+        "time.sleep(2.5)\nprint('done')\n"
+    )
+    usage = measure([sys.executable, "-S", "-c", parent], log=tmp_path / "log")
+    assert usage.exit_code == 0
+    assert (tmp_path / "log").read_text() == "done\n"
+    assert 0.8 <= usage.cpu_seconds < 1.6
+    assert usage.wall_seconds >= 2.5
+    assert usage.processes == 3
+    assert 128 * MIB <= usage.peak_bytes < 240 * MIB
+    assert usage.busy_seconds >= 0.7
+
+
+def test_the_cpu_of_a_worker_that_outlives_its_parent_is_counted(tmp_path):
+    from measure import measure
+
+    worker = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
+    parent = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-S', '-c', {worker!r}])\n"
+    assert measure([sys.executable, "-S", "-c", parent], log=tmp_path / "log").cpu_seconds >= 0.5
+
+
+def test_a_failing_command_and_one_that_takes_too_long_show_in_the_exit_code(tmp_path):
+    from measure import measure
+
+    assert measure([sys.executable, "-S", "-c", "raise SystemExit(3)"], log=tmp_path / "log").exit_code == 3
+    endless = [sys.executable, "-S", "-c", "import time\ntime.sleep(60)"]
+    assert measure(endless, log=tmp_path / "log", timeout_seconds=0.3).exit_code == -9
+
+
+@pytest.mark.parametrize("name", ["ava", "small"])
+def test_photos_depend_on_their_set_and_number_alone(tmp_path, name):
+    from photos import SETS, make_photos
+
+    three = make_photos(tmp_path / "three", SETS[name], 3)
+    one_by_one = [make_photos(tmp_path / "more", SETS[name], count, workers=1)[-1] for count in (1, 2, 3)]
+    assert [path.read_bytes() for path in three] == [path.read_bytes() for path in one_by_one]
+    assert len({path.read_bytes() for path in three}) == 3
+
+
+def test_every_bare_codec_takes_a_photo_of_the_benchmark(tmp_path):
+    from bare import codec, run_codec
+    from photos import SETS, make_photos
+
+    photos = [path.read_bytes() for path in make_photos(tmp_path, SETS["ava"], 4)]
+    for what in ("keep", "reencode", "reencode-simplejpeg", "resize"):
+        assert run_codec(photos, codec(what), 2)["cpu_seconds"] > 0
+
+
+def sample(job: str, photos: int, wall: float, cpu: float, number: int = 0, **more: object) -> dict[str, object]:
+    values = {"peak_bytes": 2e8, "processes": 1, "server_cpu_seconds": 0.1, "foreign_cores": 0.0, "output_bytes": 1e6}
+    values |= {"job": job, "round": number, "photos": photos, "wall_seconds": wall, "cpu_seconds": cpu}
+    return values | {"printed": {}, "error": ""} | more
+
+
+def document(samples: list[dict[str, object]]) -> dict[str, object]:
+    machine = {"date": "2026-11-22", "cpu": "a CPU", "memory": "8 GB", "system": "Linux", "python": "3.11"}
+    sizes = {
+        "ava": (2400, 300),
+        "camera": (48, 8),
+        "huge": 32,
+        "copies": 10,
+        "growth": (1000, 10_000, 100_000),
+        "cores": 2,
+    }
+    peers = {"slow": "does it slowly", "gone": "does it"}
+    return {
+        "machine": machine, "versions": {"numpy": "2"}, "peers": peers, "absent": {"gone": "cannot be installed: no wheel"},
+        "rounds": 2, "sizes": sizes, "samples": samples,
+    }  # fmt: skip
+
+
+def test_the_page_has_targets_ratios_by_round_and_the_peers_that_are_missing():
+    from report import render
+
+    runs = []
+    for number, factor in enumerate((1.0, 1.2)):  # a machine that gets slower leaves ratios as they are
+        runs += [
+            sample("bare get ava-2400x1", 2400, 1.0 * factor, 0.5 * factor, number),
+            sample("bare keep ava-2400x1", 2400, 1.0 * factor, 1.9 * factor, number),
+            sample("convert keep ava-2400x1", 2400, 2.0 * factor, 3.6 * factor, number, foreign_cores=0.5),
+            sample("convert keep ava-300x1", 300, 1.0 * factor, 1.5 * factor, number),
+            sample("slow keep ava-2400x1", 2400, 20.0 * factor, 30.0 * factor, number, peak_bytes=1e8),
+            sample("slow keep ava-300x1", 300, 17.9 * factor, 20.0 * factor, number),
+        ]
+    page = render(document(runs))
+    rows = {
+        line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:] for line in page.splitlines() if line[:1] == "|"
+    }
+    assert rows["keep, ava: CPU over the bare limit, whole process"][:2] == ["at most 1.25", "1.50 (1.50..1.50)"]
+    assert "**missed**" in rows["keep, ava: CPU over the bare limit, whole process"][2]
+    assert rows["keep: wall of slow over ours, whole process"][:2] == ["at least 6.00", "10.0 (10.0..10.0)"]
+    assert rows["keep: wall of the best peer (slow) over ours, start-up removed"][1] == "2.10 (2.10..2.10)"
+    assert rows["convert keep ava-2400x1"][1] == "2.20 (2.00..2.40)"
+    assert rows["convert keep ava-2400x1"][-1].startswith("0.50 !")
+    assert "- keep, ava: CPU over the bare limit, whole process: wanted at most 1.25, found 1.50" in page
+    assert "- slow, keep: 100 peak MB; `convert` takes 200." in page
+    assert "- gone: not measured, cannot be installed: no wheel." in page
+
+
+def test_a_failed_run_is_named_and_counts_nowhere():
+    from report import render
+
+    failed = sample(
+        "convert keep ava-2400x1", 2400, 2.0, 3.6, error="Traceback\n  somewhere\nOSError: disk full\n   ^^^\n"
+    )
+    page = render(document([failed]))
+    assert "- convert keep ava-2400x1, round 1: OSError: disk full" in page
+    assert "| convert keep" not in page

@@ -1,0 +1,71 @@
+"""Reads docker-compose.yml and .env.example as Docker Compose does, as far as these two files go."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TEXT: Final = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: Final = yaml.safe_load(TEXT)
+SERVICES: Final = COMPOSE["services"]
+AIRFLOW: Final = {name: service for name, service in SERVICES.items() if "build" in service}
+EXAMPLE: Final = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+
+# ${NAME}, ${NAME:-value}, ${NAME:?message}; $$ stands for one dollar
+_VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z0-9_]+)(?::(?P<kind>[-?])(?P<word>[^{}$]*))?\})")
+
+
+class MissingVariableError(Exception):
+    """What Compose says when a `${NAME:?message}` has no value."""
+
+
+def variables() -> dict[str, set[tuple[str, str]]]:
+    """Return every variable that the file asks for, with what follows its name each time."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for match in _VARIABLE.finditer(TEXT):
+        if match["name"]:
+            found.setdefault(match["name"], set()).add((match["kind"] or "", match["word"] or ""))
+    return found
+
+
+def interpolate(value: Any, environment: dict[str, str]) -> Any:
+    """Return a part of the file with its variables replaced."""
+    if isinstance(value, dict):
+        return {key: interpolate(part, environment) for key, part in value.items()}
+    if isinstance(value, list):
+        return [interpolate(part, environment) for part in value]
+    return _VARIABLE.sub(lambda match: _replaced(match, environment), value) if isinstance(value, str) else value
+
+
+def _replaced(match: re.Match[str], environment: dict[str, str]) -> str:
+    if match["escaped"]:
+        return "$"
+    known = environment.get(match["name"], "")
+    if known or not match["kind"]:
+        return known
+    if match["kind"] == "?":
+        raise MissingVariableError(f"{match['name']}: {match['word']}")
+    return match["word"]
+
+
+def strings(value: Any) -> list[str]:
+    """Return every text in a part of the file."""
+    if isinstance(value, dict):
+        return [text for part in value.values() for text in strings(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in strings(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def schema() -> Any:
+    """Return the Compose Specification's JSON Schema."""
+    return json.loads(Path(__file__).with_name("compose-spec.json").read_text())
+
+
+def size_bytes(text: str) -> int:
+    """Return the bytes of 512m, 6g, 1Gi and so on."""
+    number, unit = re.fullmatch(r"([0-9]+)([kmg]?)(?:i|b)?", text.lower()).groups()
+    return int(number) << {"": 0, "k": 10, "m": 20, "g": 30}[unit]

@@ -1,0 +1,249 @@
+"""The deployment's small programs: secrets, health checks, the sample's bucket, old logs."""
+
+import base64
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+
+import pytest
+from botocore.exceptions import ClientError
+from compose import EXAMPLE, ROOT
+from cryptography.fernet import Fernet
+
+DEPLOY = ROOT / "deploy"
+SAMPLES = ROOT / "samples"
+
+
+def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, DEPLOY / script, *map(str, arguments)],
+        env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+# --- make_secrets.py ---
+
+
+def test_secrets_are_random_and_fill_every_empty_line_and_no_other(secrets, tmp_path):
+    assert {*secrets} == {*EXAMPLE}
+    empty = {name for name, value in EXAMPLE.items() if not value}
+    assert {name for name in EXAMPLE if secrets[name] != EXAMPLE[name]} == empty
+    assert all(re.fullmatch(r"[A-Za-z0-9_=-]{20,}", secrets[name]) for name in empty)
+    # what stands in URLs and JSON needs no quoting there
+    assert all(secrets[name].isalnum() for name in empty - {"AIRFLOW_FERNET_KEY"})
+    assert len(base64.urlsafe_b64decode(secrets["AIRFLOW_FERNET_KEY"])) == 32
+    Fernet(secrets["AIRFLOW_FERNET_KEY"])
+    assert len(secrets["AIRFLOW_JWT_SECRET"]) >= 64
+    run("make_secrets.py", tmp_path / "env")
+    again = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (tmp_path / "env").read_text(), flags=re.MULTILINE))
+    assert {name for name in empty if again[name] == secrets[name]} == set()
+
+
+def test_secrets_are_for_their_owner_alone_and_are_said_with_the_next_step(tmp_path):
+    path = tmp_path / "env"
+    before = os.umask(0)
+    try:
+        done = run("make_secrets.py", path)
+    finally:
+        os.umask(before)
+    assert done.returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "docker compose up --build" in done.stdout
+    password = re.search(r"^AIRFLOW_ADMIN_PASSWORD=(.+)$", path.read_text(), flags=re.MULTILINE)[1]
+    assert f"user admin   password {password}" in done.stdout
+
+
+def test_secrets_that_are_there_are_kept(tmp_path):
+    path = tmp_path / "env"
+    path.write_text("AIRFLOW_FERNET_KEY=precious\n")
+    done = run("make_secrets.py", path)
+    assert done.returncode == 1
+    assert "is kept" in done.stderr
+    assert path.read_text() == "AIRFLOW_FERNET_KEY=precious\n"
+
+
+# --- healthcheck.py ---
+
+
+@pytest.fixture
+def replies() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """A server that answers each path with the body that a test sets, and 503 where it sets none."""
+    bodies: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in bodies else 503)
+            self.end_headers()
+            self.wfile.write(bodies.get(self.path, b""))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield str(server.server_port), bodies
+        server.shutdown()
+
+
+def ask(service: str, port: str) -> subprocess.CompletedProcess[str]:
+    return run(
+        "healthcheck.py", service,
+        AIRFLOW__API__PORT=port, AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT=port,
+        AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
+        http_proxy="http://127.0.0.1:9",
+    )  # fmt: skip
+
+
+REPORT = "/api/v2/monitor/health"
+
+
+def report(**statuses: str | None) -> bytes:
+    """What an API server says of all parts: they are well, but for those given."""
+    parts = dict.fromkeys(("metadatabase", "scheduler", "dag_processor", "triggerer"), "healthy") | statuses
+    return json.dumps({part: {"status": status} for part, status in parts.items()}).encode()
+
+
+@pytest.mark.parametrize(
+    ("service", "part"),
+    [("api-server", "metadatabase"), ("dag-processor", "dag_processor"), ("triggerer", "triggerer")],
+)
+def test_health_is_that_of_the_service_that_is_asked_for(replies, service, part):
+    port, bodies = replies
+    assert ask(service, port).returncode == 1
+    bodies[REPORT] = report()
+    assert ask(service, port).returncode == 0
+    bodies[REPORT] = report(**{part: "unhealthy"})
+    sick = ask(service, port)
+    assert (sick.returncode, sick.stdout) == (1, f"{part} is unhealthy\n")
+    bodies[REPORT] = report(**{part: None})
+    assert ask(service, port).stdout == f"{part} is unheard of\n"
+    bodies[REPORT] = report(scheduler="unhealthy")
+    assert ask(service, port).returncode == 0
+
+
+def test_a_scheduler_says_by_its_status_how_it_is(replies):
+    port, bodies = replies
+    assert ask("scheduler", port).returncode == 1
+    bodies["/health"] = b""  # as airflow.utils.scheduler_health answers
+    assert ask("scheduler", port).returncode == 0
+
+
+def test_a_worker_whose_broker_is_gone_is_not_well():
+    done = run("healthcheck.py", "worker", AIRFLOW__CELERY__BROKER_URL="redis://:x@127.0.0.1:9/0")
+    assert done.returncode == 1
+    assert "OperationalError" in done.stdout
+
+
+def test_a_service_that_does_not_exist_is_not_well():
+    assert run("healthcheck.py", "webserver").returncode == 1
+
+
+# --- fill_bucket.py ---
+
+
+def load(name: str) -> ModuleType:
+    module = ModuleType(name)
+    exec(compile((DEPLOY / f"{name}.py").read_text(), f"{name}.py", "exec"), vars(module))  # noqa: S102
+    return module
+
+
+@pytest.fixture
+def filler(s3_bucket, monkeypatch) -> ModuleType:
+    """The program, for a bucket that is not there yet, on a server that turns away who has no key."""
+    module = load("fill_bucket")
+    s3_bucket.client.delete_bucket(Bucket=s3_bucket.name)
+    connection = {
+        "login": "testing", "password": "testing",
+        "extra": {"endpoint_url": s3_bucket.endpoint_url, "region_name": "us-east-1"},
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+
+    class Closed:
+        def list_objects_v2(self, **_: str) -> None:
+            raise ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "ListObjectsV2")
+
+    connect = module.connect
+    monkeypatch.setattr(module, "connect", lambda *, signed: connect(signed=True) if signed else Closed())
+    return module
+
+
+def test_the_bucket_gets_every_photo_and_what_the_sample_configuration_names(filler, s3_bucket):
+    assert re.match(r"[0-9]+ objects put into", filler.prepare(s3_bucket.name, SAMPLES))
+    keys = {item["Key"] for item in s3_bucket.client.list_objects_v2(Bucket=s3_bucket.name)["Contents"]}
+    photos = {f"photos/{path.name}" for path in (SAMPLES / "photos").iterdir()}
+    assert keys == photos | {"AVA.txt", "tags.txt", "challenges.txt"}
+    assert 'photos = "s3://aesthetics/photos/"' in (SAMPLES / "datasets.toml").read_text()
+    assert (ROOT / "docker-compose.yml").read_text().count("fill_bucket.py, aesthetics, /opt/aesthetics/samples]") == 1
+
+
+def test_what_was_deleted_stays_deleted_and_what_was_cut_short_is_completed(filler, s3_bucket):
+    filler.prepare(s3_bucket.name, SAMPLES)
+    gone = f"photos/{min(path.name for path in (SAMPLES / 'photos').iterdir())}"
+    s3_bucket.client.delete_object(Bucket=s3_bucket.name, Key=gone)
+    assert "left as it is" in filler.prepare(s3_bucket.name, SAMPLES)
+    s3_bucket.client.delete_object(Bucket=s3_bucket.name, Key="AVA.txt")
+    s3_bucket.client.delete_object(Bucket=s3_bucket.name, Key="tags.txt")
+    s3_bucket.client.delete_object(Bucket=s3_bucket.name, Key="challenges.txt")
+    assert "objects put into" in filler.prepare(s3_bucket.name, SAMPLES)
+    s3_bucket.client.head_object(Bucket=s3_bucket.name, Key=gone)
+
+
+def test_a_server_that_lets_everyone_in_is_refused(s3_bucket, monkeypatch):
+    # the embedded one does
+    connection = {
+        "login": "testing", "password": "testing",
+        "extra": {"endpoint_url": s3_bucket.endpoint_url, "region_name": "us-east-1"},
+    }  # fmt: skip
+    done = run("fill_bucket.py", s3_bucket.name, SAMPLES, AIRFLOW_CONN_AWS_DEFAULT=json.dumps(connection))
+    assert done.returncode == 1
+    assert "it lets in who has no key" in done.stderr
+    assert "Contents" not in s3_bucket.client.list_objects_v2(Bucket=s3_bucket.name)
+
+
+def test_a_server_that_ignores_conditions_is_refused(filler, s3_bucket, monkeypatch):
+    connect = filler.connect
+
+    def careless(*, signed: bool) -> object:
+        client = connect(signed=signed)
+        if signed:
+            put = client.put_object
+            client.put_object = lambda IfNoneMatch=None, IfMatch=None, **given: put(**given)  # noqa: N803
+        return client
+
+    monkeypatch.setattr(filler, "connect", careless)
+    with pytest.raises(SystemExit, match="ignores the condition"):
+        filler.prepare(s3_bucket.name, SAMPLES)
+    assert "Contents" not in s3_bucket.client.list_objects_v2(Bucket=s3_bucket.name)
+
+
+# --- groom_logs.py ---
+
+
+def test_old_logs_go_with_their_folders_and_young_ones_stay(tmp_path):
+    old, young = tmp_path / "dag_id=a" / "run" / "1.log", tmp_path / "dag_id=b" / "1.log"
+    for path in (old, young):
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+    long_ago = time.time() - 31 * 86400
+    os.utime(old, (long_ago, long_ago))
+    done = run("groom_logs.py", "--days", "30", "--directory", tmp_path, "--once")
+    assert (done.returncode, done.stdout) == (0, f"1 logs older than 30 days deleted from {tmp_path}\n")
+    assert not old.exists()
+    assert young.exists()
+    for folder in (old.parent, old.parent.parent):
+        if folder.exists():  # touched just now by the deletion; it goes when it has been empty for as long
+            os.utime(folder, (long_ago, long_ago))
+    run("groom_logs.py", "--days", "30", "--directory", tmp_path, "--once")
+    assert sorted(path.name for path in tmp_path.iterdir()) in (["dag_id=a", "dag_id=b"], ["dag_id=b"])
+
+
+def test_a_groomer_that_would_delete_everything_does_not_start(tmp_path):
+    assert run("groom_logs.py", "--days", "0", "--directory", tmp_path, "--once").returncode == 2

@@ -1,0 +1,49 @@
+"""What the tests of the whole deployment share.  They run only where they are asked for: `pytest tests/stack`.
+
+They need services that `make test` does without, so a plain `pytest` does not collect them.  Nothing here is skipped:
+asked for without the services, they fail and name what to install.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "contract"))  # the promises that every store must keep
+pytest.register_assert_rewrite("test_store")
+
+from ceph import Ceph, start_ceph  # noqa: E402
+from deployment import secrets_of_env  # noqa: E402
+from services import Machine  # noqa: E402
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave this directory out unless the command line names it, or something in it."""
+    start = config.invocation_params.dir
+    asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
+    return None if any(path.is_relative_to(HERE) for path in asked) else True
+
+
+@pytest.fixture(scope="session")
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Where the services run; told to stop, it stops them, as on Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Machine() as machine:
+        yield machine
+        if request.session.testsfailed:
+            machine.keep = True
+            print(f"\n{machine.logs()}\n\nthe whole logs are in {machine.directory}", file=sys.stderr)  # noqa: T201
+
+
+@pytest.fixture(scope="session")
+def variables() -> dict[str, str]:
+    """What .env holds."""
+    return secrets_of_env()
+
+
+@pytest.fixture(scope="session")
+def ceph(machine: Machine, variables: dict[str, str]) -> Ceph:
+    return start_ceph(machine, key=variables["S3_ACCESS_KEY"], secret=variables["S3_SECRET_KEY"])

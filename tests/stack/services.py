@@ -1,0 +1,208 @@
+"""The services of a deployment, as plain processes on loopback: started, waited for with a deadline, and always stopped.
+
+In: what `apt.sh` installs, and this project's `.venv`.  Out: a `Machine` that runs them, and a `Service` for each.
+Promised: every process started here is in a process group that is stopped by its id, after a failure or Ctrl-C too; ports
+are free ones; files lie in one temporary directory; whoever waits fails with the end of the log of what it waited for.
+"""
+
+import contextlib
+import logging
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TypeVar
+
+__all__ = ["Machine", "Service", "ServiceError", "free_port", "tail", "wait_for"]
+
+_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # where Debian keeps it, not in PATH
+PATHS: Final = os.pathsep.join(
+    [str(Path(sys.executable).parent), *map(str, _POSTGRES), os.environ["PATH"], "/usr/sbin", "/sbin"]
+)
+NEEDED: Final = ("postgres", "initdb", "redis-server", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 10.0
+_Found = TypeVar("_Found")
+_log = logging.getLogger("stack")
+
+
+class ServiceError(AssertionError):
+    """A service is missing, died, or did not do in time what was waited for; has the end of its log."""
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tail(log: Path, lines: int = 40) -> str:
+    """Return the end of a log, under its name."""
+    text = log.read_text(errors="replace") if log.exists() else "(no log)"
+    return f"--- {log.name}: its last lines\n" + "\n".join(text.splitlines()[-lines:])
+
+
+def wait_for(
+    what: str, ask: Callable[[], _Found | None], *, within_seconds: float, of: "tuple[Service, ...]" = ()
+) -> _Found:
+    """Ask until the answer is true, and return it.
+
+    Args:
+        what: is waited for, for the message.
+        ask: returns something true when it is there; may raise OSError while it is not.
+        within_seconds: then the wait fails.
+        of: services without which it would be in vain: the wait ends at once when one of them dies.
+
+    Raises:
+        ServiceError: not in time, or one of the services ended.
+    """
+    started = time.monotonic()
+    while True:
+        error = None
+        try:
+            if found := ask():
+                _log.info("%5.1f s  waited for %s", time.monotonic() - started, what)
+                return found
+        except OSError as caught:
+            error = caught
+        dead = [service for service in of if not service.is_running]
+        if dead or time.monotonic() > started + within_seconds:
+            why = f"{dead[0].name} ended" if dead else f"not within {within_seconds:g} s"
+            raise ServiceError(
+                "\n".join([f"waiting for {what}: {why} ({error})", *(tail(service.log) for service in dead or of)])
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+@dataclass
+class Service:
+    """One running service: a process and what it starts, in a process group of their own.
+
+    Attributes:
+        name: of the service and its log.
+        process: leads the group.
+        log: its output.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Take the whole group away at once, as the loss of its machine does."""
+        self.send(signal.SIGKILL)
+        self.process.wait(_GRACE_SECONDS)
+
+    def stop(self) -> None:
+        """Ask the group to end, then make it."""
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_GRACE_SECONDS)
+        self.kill()
+
+
+@dataclass
+class Machine:
+    """Runs services in one temporary directory, which is removed unless something failed.
+
+    Attributes:
+        directory: holds logs and data.
+        services: all that were started, in order.
+        keep: leave the directory there, to look at.
+    """
+
+    directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="aesthetics-stack-")))
+    services: list[Service] = field(default_factory=list)
+    keep: bool = False
+
+    def __enter__(self) -> "Machine":
+        missing = [name for name in NEEDED if shutil.which(name, path=PATHS) is None]
+        if missing:
+            raise ServiceError(f"{', '.join(missing)}: not installed; run tests/stack/apt.sh as root first")
+        self.directory.chmod(0o755)  # PostgreSQL has an account of its own
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for service in reversed(self.services):
+            service.stop()
+        if error is None and not self.keep:
+            shutil.rmtree(self.directory)
+
+    def start(
+        self, name: str, *command: str, env: Mapping[str, str] | None = None, account: str | None = None
+    ) -> Service:
+        """Start a service, its output to a log of its name.
+
+        Args:
+            name: of the service.
+            command: the program and its arguments; it must stay in the foreground.
+            env: its environment; this process's own if None.
+            account: to run it under, where this process may choose.
+        """
+        log = self.directory / f"{name}.log"
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                command, env=_environment(env), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True, **_identity(account),
+            )  # fmt: skip
+        service = Service(name, process, log)
+        self.services.append(service)
+        return service
+
+    def run(
+        self, name: str, *command: str, env: Mapping[str, str] | None = None, account: str | None = None,
+        within_seconds: float = 120,
+    ) -> str:  # fmt: skip
+        """Run a command to its end; return its output.
+
+        Raises:
+            ServiceError: it failed, or took too long.
+        """
+        started = time.monotonic()
+        service = self.start(name, *command, env=env, account=account)
+        try:
+            status = service.process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            raise ServiceError(f"{name} did not end within {within_seconds:g} s\n{tail(service.log)}") from None
+        finally:
+            service.kill()
+            self.services.remove(service)
+        if status != 0:
+            raise ServiceError(f"{name} ended with status {status}\n{tail(service.log)}")
+        _log.info("%5.1f s  %s", time.monotonic() - started, name)
+        return service.log.read_text(errors="replace")
+
+    def logs(self) -> str:
+        """Return the end of every service's log."""
+        return "\n\n".join(tail(service.log) for service in self.services)
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    return {**(os.environ if env is None else env), "PATH": PATHS}
+
+
+def _identity(account: str | None) -> dict[str, object]:
+    """What `Popen` needs to run under another account; nothing where only root may do that."""
+    if account is None or os.getuid() != 0:
+        return {}
+    entry = pwd.getpwnam(account)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
