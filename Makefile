@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test test-stack check shell airflow fuzz lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 install: $(VENV)/.installed  ## set up .venv with the locked dependencies
 
@@ -14,8 +14,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 to 3.13 is needed: make PYTHON=python3.12 install"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip check --quiet --disable-pip-version-check
 	@touch $@
 
 demo: install  ## two nights of the DAG on the bundled sample, through Airflow and an embedded S3
@@ -42,12 +43,12 @@ airflow: install  ## Airflow's web UI with the DAGs and the samples
 fuzz: install  ## 20,000 damaged photos through the converter, in a bounded child process
 	$(BIN)/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
 
-COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 DEPLOYED := --extra airflow --extra cluster --extra tensorflow-cpu
 
 lock:  ## resolve pyproject.toml anew: requirements.lock, and what an image needs of it (needs uv)
 	$(COMPILE) $(DEPLOYED) --extra demo --extra dev --upgrade -o requirements.lock
 	$(COMPILE) $(DEPLOYED) --constraint requirements.lock -o requirements-image.lock
 
-clean:  ## delete the environment and every sandbox
-	rm -rf $(VENV) .sandbox
+clean:  ## delete the environment, every sandbox and what benchmarks made
+	rm -rf $(VENV) .sandbox .bench

@@ -174,7 +174,8 @@ class Bench:
             command += ("--encoding", "keep" if encoding == "keep" else "reencode", "--max-reject-fraction", "0")
             command += ("--max-side-px", "512") if encoding == "resize" else ()
         name = f"{'build' if whole else 'convert'} {encoding} {bucket.name}"
-        name += f" @{len(more['cpus'])}" if "cpus" in more else ""
+        if (cpus := more.get("cpus")) and len(cpus) < len(os.sched_getaffinity(0)):
+            name += f" @{len(cpus)}"
         return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(), **more)
 
     def _bare(self, bucket: Bucket, *what: str) -> Job:
@@ -198,7 +199,8 @@ class Bench:
                     yield self._bare(large, "reencode-simplejpeg")
                 yield self._ours(large, encoding, "limits")
                 yield self._ours(small, encoding, "limits")
-                yield self._ours(large, encoding, "limits", whole=True)
+                rounds = 2 if large is self._ava[0] and encoding != "resize" else 1
+                yield self._ours(large, encoding, "limits", whole=True, most_rounds=rounds)
 
     def _peers(self) -> Iterator[Job]:
         if "peers" not in self.groups:
@@ -206,7 +208,7 @@ class Bench:
         for encoding in ("keep", "reencode"):
             for bucket in self._ava:
                 yield self._ours(bucket, encoding, "peers")
-                yield self._ours(bucket, encoding, "peers", whole=True)
+                yield self._ours(bucket, encoding, "peers", whole=True, most_rounds=2)
                 yield from self._peer_jobs(bucket, encoding)
 
     def _peer_jobs(self, bucket: Bucket, encoding: str) -> Iterator[Job]:
@@ -223,9 +225,8 @@ class Bench:
         rows = self.inputs / bucket.name / "photos.csv"
         command = (str(python), str(peer.script), str(rows), "OUT/peer", encoding, *peer.arguments)
         name = f"{peer.name} {encoding} {bucket.name}"
-        return Job(
-            name, frozenset({"peers"}), bucket.photos, command, {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        )
+        environment = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        return Job(name, frozenset({"peers"}), bucket.photos, command, environment, most_rounds=2)
 
     def _growth(self) -> Iterator[Job]:
         if "growth" not in self.groups:

@@ -24,6 +24,7 @@ __all__ = ["Usage", "cpu_of", "measure"]
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _INTERVAL_SECONDS = 0.25
 _SHARED_INTERVAL_SECONDS = 0.5  # telling shared pages apart walks page tables, so it is done less often
+_ORPHANS_SECONDS = 10  # that what outlives the command gets to end by itself
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -166,7 +167,7 @@ def _run(command: Sequence[str], timeout_seconds: float) -> Usage:
     busy = _busy() - busy_before - (time.process_time() - own_before)
     exit_code = child.wait()
     alone = watch.processes <= 1
-    orphans_until = time.monotonic() + 5
+    orphans_until = time.monotonic() + _ORPHANS_SECONDS
     while _reap():
         watch.look()
         if time.monotonic() > orphans_until:

@@ -203,7 +203,7 @@ class TestValidation:
         ("changes", "said"),
         [
             ({"image": b"\xff\xd8\xff but not a JPEG"}, "cannot be read"),
-            ({"image": b""}, "cannot be read"),
+            ({"image": b""}, "is not a JPEG of the stated size"),
             ({"image": png(), "width_px": 8, "height_px": 8}, "is not a JPEG of the stated size"),
             ({"width_px": 7}, "is not a JPEG of the stated size"),
             ({"height_px": 7}, "is not a JPEG of the stated size"),

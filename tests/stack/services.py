@@ -1,7 +1,7 @@
 """The services of a deployment, as plain processes on loopback: started, waited for with a deadline, and always stopped.
 
 In: what `apt.sh` installs, and this project's `.venv`.  Out: a `Machine` that runs them, and a `Service` for each.
-Promised: every process started here is in a process group that is stopped by its id, after a failure or Ctrl-C too; ports
+Promised: every process started here is in a session that is stopped by its id, after a failure or Ctrl-C too; ports
 are free ones; files lie in one temporary directory; whoever waits fails with the end of the log of what it waited for.
 """
 
@@ -28,7 +28,9 @@ _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # w
 PATHS: Final = os.pathsep.join(
     [str(Path(sys.executable).parent), *map(str, _POSTGRES), os.environ["PATH"], "/usr/sbin", "/sbin"]
 )
-NEEDED: Final = ("postgres", "initdb", "redis-server", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")
+NEEDED: Final = (
+    "postgres", "initdb", "redis-server", "ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin",
+)  # fmt: skip
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
 _Found = TypeVar("_Found")
@@ -71,7 +73,8 @@ def wait_for(
         error = None
         try:
             if found := ask():
-                _log.info("%5.1f s  waited for %s", time.monotonic() - started, what)
+                if (seconds := time.monotonic() - started) >= 1:
+                    _log.info("%5.1f s  waited for %s", seconds, what)
                 return found
         except OSError as caught:
             error = caught
@@ -86,38 +89,56 @@ def wait_for(
 
 @dataclass
 class Service:
-    """One running service: a process and what it starts, in a process group of their own.
+    """One running service: a process and what it starts, in a session of their own.
 
     Attributes:
         name: of the service and its log.
-        process: leads the group.
+        process: leads the session.
         log: its output.
     """
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    _is_gone: bool = False
 
     @property
     def is_running(self) -> bool:
         return self.process.poll() is None
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the whole group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-
     def kill(self) -> None:
-        """Take the whole group away at once, as the loss of its machine does."""
-        self.send(signal.SIGKILL)
+        """Take all its processes away at once, as the loss of its machine does."""
+        if self._is_gone:
+            return
+        wait_for(f"{self.name} to be gone", self._killed, within_seconds=_GRACE_SECONDS)
         self.process.wait(_GRACE_SECONDS)
+        self._is_gone = True  # and its id may be another's from here on
 
     def stop(self) -> None:
-        """Ask the group to end, then make it."""
-        self.send(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_GRACE_SECONDS)
+        """Ask it to end, then make it and whatever it left behind."""
+        if self.is_running:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_SECONDS)
         self.kill()
+
+    def _killed(self) -> bool:
+        members = _members_of_session(self.process.pid)
+        for member in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+        return not members
+
+
+def _members_of_session(session: int) -> list[int]:
+    """Return the living processes of a session: a Celery worker's tasks have process groups of their own."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, _, _, its_session = path.read_text().rpartition(") ")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append(int(path.parent.name))
+    return found
 
 
 @dataclass
@@ -137,6 +158,7 @@ class Machine:
     def __enter__(self) -> "Machine":
         missing = [name for name in NEEDED if shutil.which(name, path=PATHS) is None]
         if missing:
+            self.directory.rmdir()
             raise ServiceError(f"{', '.join(missing)}: not installed; run tests/stack/apt.sh as root first")
         self.directory.chmod(0o755)  # PostgreSQL has an account of its own
         return self

@@ -25,7 +25,7 @@ _log = logging.getLogger("stack")
 
 BUCKET = "stack"
 PARTITIONS = 4
-SMALL, LARGE = 8, 80
+SMALL, LARGE = 12, 160
 # The retry's delay is one minute and up to another, which a hash of the date decides: this one's is short.
 FIRST, SECOND = "2026-01-10", "2026-01-11"
 NAMES = ("917058", "926426", "936054")
@@ -37,6 +37,7 @@ labels = "s3://{BUCKET}/{name}/scores.csv"
 dataset = "s3://{BUCKET}/datasets/{name}/"
 encoding = "reencode"         # all that a photo can cost
 quality = 70
+max_side_px = 2200            # small to read back
 shard_bytes = {shard_bytes}
 partition_bytes = 1           # every partition is used
 near_duplicate_distance = ""  # all photos are alike
@@ -54,15 +55,14 @@ class Evening:
     Attributes:
         small: run of the small dataset.
         large: run during which a worker was lost; next_large: triggered while it ran.
-        lost: that worker, and the partition it was at.
+        lost: that worker; partition: that it was at.
         finished: objects of finished shards right after the loss, with ETag and time.
         finished_there: how many shards of that partition were finished.
         half: files that the lost worker left in its scratch directory.
         waited_as: states of the next run while the first was running.
-        version: of the large dataset before and after the next run.
-        away: run of the small dataset during which the scheduler was away; away_seconds: for how long.
+        versions: of the large dataset before and after the next run.
+        away: run of the small dataset during which the scheduler was away.
         done_away: partitions that were done meanwhile.
-        wall: seconds that each part took.
     """
 
     small: str = ""
