@@ -40,8 +40,6 @@ def read_ava(file: LabelFile, tags: bytes | None, challenges: bytes | None) -> L
             if excludes:
                 kept.append(block[2][:, 12:])
         line += file.data.count(b"\n", start, end)
-    if not blocks:
-        return LabelRows(*(pa.array([], kind) for kind in (pa.int64(), pa.string(), pa.float64())))
     columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
     excluded = _excluded(file, np.concatenate(kept), tags, challenges) if excludes else None
     return LabelRows(**columns, excluded=excluded)

@@ -48,6 +48,7 @@ __all__ = [
     "compares_writes",
     "open_build",
     "plan_build",
+    "put_rows",
     "read_parquet",
     "resume_build",
     "write_parquet",
@@ -261,7 +262,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildR
         work = _unfinished(build.dataset, plan.shards)
         _log_plan(plan, len(work), manifest, build.settings)
         parts = _write_partitions(build, plan, work, partitions, scratch)
-        content = _put_rows(build.dataset, build.key("plan.parquet"), plan.photos, scratch)
+        content = put_rows(build.dataset, build.key("plan.parquet"), plan.photos, scratch)
         build.dataset.put(build.key("unmatched.parquet"), write_parquet(plan.unmatched))
         identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
         record = BuildRecord(
@@ -359,6 +360,24 @@ def _plan(build: Build, manifest: Manifest | None, scratch: Path) -> tuple[Plan,
     return plan, _PlanSource(labels_etag, labels.table.num_rows, inventory)
 
 
+def put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
+    """Write a table as a Parquet object, some rows at a time; return the object's sha256.
+
+    Args:
+        store: to write to.
+        key: of the object.
+        rows: the table; equal tables give equal bytes.
+        scratch: a folder for the file on its way.
+    """
+    path = scratch / "rows.parquet"
+    pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    store.upload(key, path)
+    path.unlink()
+    return digest
+
+
 def _read_labels(build: Build) -> tuple[Labels, str]:
     name = build.settings.labels.rpartition("/")[2]
     if build.settings.labels.startswith("file:"):
@@ -400,17 +419,6 @@ def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedS
     ]
 
 
-def _put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
-    """Write a table as a Parquet object, some rows at a time; return the object's sha256."""
-    path = scratch / "rows.parquet"
-    pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    store.upload(key, path)
-    path.unlink()
-    return digest
-
-
 def _write_partitions(
     build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
 ) -> list[Partition]:
@@ -424,7 +432,7 @@ def _write_partitions(
     for number, digests in enumerate(dealt):
         shards = [by_digest[digest] for digest in digests]
         rows = pa.concat_tables(plan.photos.slice(shard.first, shard.photos) for shard in shards)
-        _put_rows(build.dataset, build.key(f"partitions/{number}.parquet"), rows, scratch)
+        put_rows(build.dataset, build.key(f"partitions/{number}.parquet"), rows, scratch)
         parts.append(
             Partition(
                 shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards)

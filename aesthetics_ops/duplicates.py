@@ -18,7 +18,7 @@ when the photo that gave it is gone.  So a photo moves when it gets a twin, and 
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import comb
 from typing import Final
@@ -26,6 +26,7 @@ from typing import Final
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aesthetics_ops.manifest import NearDuplicates
 
@@ -209,18 +210,18 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
     """
     if max_distance is None:
         return NearDuplicateGroups(none := NEAR_DUPLICATES_SCHEMA.empty_table(), _summary(none, None))
-    phash = np.frombuffer(bytes.fromhex("".join(records["phash"].to_pylist())), ">u8").astype(np.uint64)
-    names = _earlier_names(records, before)
-    numbers = {name: number for number, name in enumerate(sorted({name for name in names if name is not None}))}
-    together = np.array([-1 if name is None else numbers[name] for name in names], np.int64)
-    found = find_groups(phash, max_distance=max_distance, together=together)
+    phash = _numbers(records["phash"])
+    earlier = _earlier_names(records, before)
+    found = find_groups(phash, max_distance=max_distance, together=_codes(earlier))
+    alone = np.flatnonzero((found.labels < 0) & np.asarray(pc.is_valid(earlier)) & (phash != 0))
+    named = np.union1d(np.flatnonzero(found.labels >= 0), alone)
     members: dict[int, list[int]] = defaultdict(list)
-    for row, label in enumerate(found.labels.tolist()):
-        if label >= 0:
-            members[label].append(row)
-        elif names[row] is not None and phash[row]:
-            members[row].append(row)
-    ids = records["id"].to_pylist()
+    for row, label in zip(named.tolist(), found.labels[named].tolist(), strict=True):
+        members[label if label >= 0 else row].append(row)
+    ids, names = (
+        dict(zip(named.tolist(), column.take(pa.array(named)).to_pylist(), strict=True))
+        for column in (records["id"], earlier)
+    )
     called = [(name, row) for name, rows in _names(list(members.values()), names, ids) for row in rows]
     called.sort(key=lambda pair: (pair[0], ids[pair[1]]))
     columns = records.select(["id", "key", "etag", "split", "shard"]).take(
@@ -231,19 +232,40 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
     return NearDuplicateGroups(table, _summary(table, found.max_distance))
 
 
-def _earlier_names(records: pa.Table, before: pa.Table | None) -> list[str | None]:
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return hashes of 16 hex digits as numbers, uint64."""
+    blocks = (
+        block for chunk in column.chunks for block in (chunk[at : at + 65536] for at in range(0, len(chunk), 65536))
+    )
+    found = [np.frombuffer(bytes.fromhex("".join(block.to_pylist())), ">u8").astype(np.uint64) for block in blocks]
+    return np.concatenate([np.empty(0, np.uint64), *found])
+
+
+def _earlier_names(records: pa.Table, before: pa.Table | None) -> pa.ChunkedArray:
     """Return the group that each record's photo was in, if it still has the same bytes."""
     if before is None:
-        return [None] * records.num_rows
+        return pa.chunked_array([pa.nulls(records.num_rows, pa.string())])
     with duckdb.connect() as db:
-        db.register("record", records.select(["key", "etag"]).append_column("place", pa.array(range(records.num_rows))))
+        db.register(
+            "record", records.select(["key", "etag"]).append_column("place", pa.array(np.arange(records.num_rows)))
+        )
         db.register("before", before)
         names = db.sql('SELECT "group" FROM record LEFT JOIN before USING (key, etag) ORDER BY place').to_arrow_table()
-    found: list[str | None] = names["group"].to_pylist()
-    return found
+    return names["group"]
 
 
-def _names(groups: list[list[int]], earlier: list[str | None], ids: list[str]) -> Iterator[tuple[str, list[int]]]:
+def _codes(names: pa.ChunkedArray) -> np.ndarray:
+    """Return a number for each name, in order of the names, and -1 for null; int64."""
+    encoded = names.combine_chunks().dictionary_encode()
+    encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.combine_chunks()
+    order = np.argsort(pc.sort_indices(encoded.dictionary).to_numpy())
+    codes = encoded.indices.fill_null(-1).to_numpy()
+    return np.where(codes < 0, -1, np.r_[order, -1][codes]).astype(np.int64)
+
+
+def _names(
+    groups: list[list[int]], earlier: Mapping[int, str | None], ids: Mapping[int, str]
+) -> Iterator[tuple[str, list[int]]]:
     """Name each group: as most of its photos were called before, else after its first id."""
     counts = [Counter(name for row in rows if (name := earlier[row]) is not None) for rows in groups]
     claims = [min(((-count, name) for name, count in counted.items()), default=None) for counted in counts]

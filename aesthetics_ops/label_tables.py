@@ -7,8 +7,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from aesthetics_ops.label_file import LabelFile, LabelRows, skip_blank
 
 __all__ = ["read_csv", "read_jsonl", "read_parquet"]
 
+_BLOCK_BYTES: Final = 16 << 20
+_ROWS_AT_ONCE: Final = 1 << 16
 _ID_COLUMNS = ("key", "path", "filename", "id", "image_id")
 _SCORE_COLUMNS = ("score", "label", "mean", "mos")
 
@@ -152,25 +155,38 @@ def _text(file: LabelFile, name: str, column: Any) -> Any:
 
 def read_jsonl(file: LabelFile) -> LabelRows:
     """Read JSON lines: one object per line; row numbers are its lines."""
-    lines, objects = [], []
-    first_line = file.data.count(b"\n", 0, file.start) + 1
-    for number, line in enumerate(file.data[file.start :].splitlines(), first_line):
-        if not line.strip():
-            continue
-        try:
-            parsed = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
-        if not isinstance(parsed, dict):
-            raise file.error(
-                f"has {line[:80].decode(errors='replace')!r} in line {number}; every line must be an object"
-            )
-        lines.append(number)
-        objects.append(parsed)
-    columns = list(dict.fromkeys(name for parsed in objects for name in parsed))
-    found = [columns[place] for place in _columns(file, columns)]
-    texts = [pa.array([_json_text(parsed.get(name)) for parsed in objects], pa.string()) for name in found]
-    return LabelRows(pa.array(lines, pa.int64()), *texts)
+    # twice, since objects take many times the memory of what is wanted of them
+    columns: dict[str, None] = {}
+    for _, parsed in _objects(file):
+        columns |= dict.fromkeys(parsed)
+    names = list(columns)
+    found = [names[place] for place in _columns(file, names)]
+    objects, blocks = _objects(file), []
+    while block := list(islice(objects, _ROWS_AT_ONCE)):
+        texts = {name: pa.array([_json_text(parsed.get(name)) for _, parsed in block], pa.string()) for name in found}
+        blocks.append((pa.array([line for line, _ in block], pa.int64()), *(texts[name] for name in found)))
+    return LabelRows(*(pa.chunked_array(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _objects(file: LabelFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each line's number and object."""
+    number, start = file.data.count(b"\n", 0, file.start), file.start
+    while start < len(file.data):
+        end = file.data.find(b"\n", start + _BLOCK_BYTES) + 1 or len(file.data)
+        for line in file.data[start:end].splitlines():
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                parsed = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
+            if not isinstance(parsed, dict):
+                raise file.error(
+                    f"has {line[:80].decode(errors='replace')!r} in line {number}; every line must be an object"
+                )
+            yield number, parsed
+        start = end
 
 
 def _json_text(found: Any) -> str | None:

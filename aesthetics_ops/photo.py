@@ -50,7 +50,7 @@ _HASH_GRID: Final = 32
 _HASH_NEEDS_PX: Final = 24  # enough to see the highest of these frequencies
 _COSINE_UNIT: Final = 128
 _HASH_BITS: Final = 64
-_FLAT: Final = 2  # levels of 255: a photo whose strongest wave is weaker has no structure
+_WEAK: Final = 4  # levels of 255: where half the waves are weaker, a smooth sky looks like the next one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Converted:
         height_px: of `jpeg`, 1 to 65,500.
         width_px: of `jpeg`, 1 to 65,500.
         transforms: values of `Transform`, sorted; empty when `jpeg` is the source, byte for byte.
-        phash: perceptual hash, 64 bits; near copies differ in few of them.  0 when the photo has no structure:
+        phash: perceptual hash, 64 bits; near copies differ in few of them.  0 when the photo has little structure:
             it is then like no other.
     """
 
@@ -368,9 +368,9 @@ def _perceptual_hash(gray: Pixels) -> int:
     """
     height, width = gray.shape
     waves = _waves(height) @ gray.astype(np.float64) @ _waves(width).T
-    flat = _FLAT * _COSINE_UNIT**2 * _HASH_GRID**2 * height * width / _HASH_GRID
+    weak = _WEAK * _COSINE_UNIT**2 * _HASH_GRID**2 * height * width / _HASH_GRID
     strengths = waves[_frequencies()]
-    if np.abs(strengths).max() < flat:
+    if np.sort(np.abs(strengths))[_HASH_BITS // 2 - 1] < weak:
         return 0
     bits = np.packbits(strengths > np.sort(strengths)[_HASH_BITS // 2 - 1])
     return int.from_bytes(bits.tobytes(), "big")

@@ -8,20 +8,23 @@ back).  Running it again is safe in all three: the version's name depends on the
 import hashlib
 import logging
 import platform
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from aesthetics_ops.build import Build, BuildRecord, LostPhoto, read_parquet, write_parquet
+from aesthetics_ops.build import Build, BuildRecord, LostPhoto, put_rows, read_parquet
 from aesthetics_ops.card import render_card, render_croissant
-from aesthetics_ops.conversion import ShardResult, read_shard_result
+from aesthetics_ops.conversion import read_shard_result
 from aesthetics_ops.duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.errors import (
     GateError,
@@ -52,7 +55,7 @@ from aesthetics_ops.manifest import (
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report import render_report
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sidecars import make_sidecars
+from aesthetics_ops.sidecars import ShardRows, make_sidecars, rows_of
 from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.tfrecord import FEATURES
 from aesthetics_ops.validation import read_verdict
@@ -72,6 +75,8 @@ _SOFTWARE: Final = (
     "aesthetics-ops", "numpy", "obstore", "opencv-python-headless", "pillow", "pillow-heif", "pyarrow", "simplejpeg",
 )  # fmt: skip
 _READS: Final = 16
+# of the plan: the rest, distributions above all, is not looked at here
+_PLAN_COLUMNS: Final = ("key", "etag", "size", "id", "split", "digest", "label", "reason", "detail")
 _log = logging.getLogger(__name__)
 
 
@@ -131,9 +136,15 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
         PublishUnknownError: the reply was lost, and LATEST could not be read back.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
+    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-publish-") as scratch:
+        return _publish(build, record, Path(scratch))
+
+
+def _publish(build: Build, record: BuildRecord, scratch: Path) -> Published:
     parent = read_manifest(build.dataset, record.parent) if record.parent else None
     made, lost = _partition_results(build, record)
-    plan = read_parquet(build.dataset, build.key("plan.parquet"))
+    build.dataset.download(build.key("plan.parquet"), scratch / "plan.parquet")
+    plan = pq.read_table(scratch / "plan.parquet", columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
     shards, results = _shards(build, plan, made, parent)
     fingerprint = hashlib.sha256("".join(f"{shard.split}:{shard.digest}\n" for shard in shards).encode()).hexdigest()
     if parent is not None and parent.fingerprint == fingerprint and _is_searched(parent, record.settings):
@@ -149,8 +160,10 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
     if (latest[1] if latest else None) != record.latest_etag:
         raise _conflict(build.dataset, manifest)
     _check_stored(build.dataset, shards)
-    tables = {"plan": plan, "records": records, "rejects": rejects, "near_duplicates": near.table}
-    _write_version(build, manifest, parent, tables)
+    del plan, results
+    _write_version(
+        build, manifest, parent, {"records": records, "rejects": rejects, "near_duplicates": near.table}, scratch
+    )
     _swap_latest(build.dataset, manifest, record)
     return _published(build.dataset, manifest, is_new=True)
 
@@ -178,34 +191,31 @@ def _partition_results(build: Build, record: BuildRecord) -> tuple[dict[str, str
 
 def _shards(
     build: Build, plan: pa.Table, made: dict[str, str], parent: Manifest | None
-) -> tuple[list[_Shard], dict[str, ShardResult]]:
-    """Return the version's shards in order, and the results of those that the parent does not have."""
+) -> tuple[list[_Shard], dict[str, ShardRows]]:
+    """Return the version's shards in order, and the rows of those that the parent does not have."""
     inherited = {shard.digest: shard for split in parent.splits.values() for shard in split.shards} if parent else {}
-    placed = plan.filter(pc.is_valid(plan["digest"]))
-    pairs = (
-        pa.table([placed["split"], placed["digest"]], names=["split", "digest"])
-        .group_by(["split", "digest"], use_threads=False)
-        .aggregate([])
-    )
-    order = [(row["split"], made.get(row["digest"], row["digest"])) for row in pairs.to_pylist()]
+    order = [(split, made.get(digest, digest)) for split, digest in _planned(plan)]
     order = [(split, digest) for split, digest in order if digest]
     with ThreadPoolExecutor(_READS) as pool:
         new = [digest for _, digest in order if digest not in inherited]
         results = dict(zip(new, pool.map(lambda digest: _checked_result(build, digest), new), strict=True))
-    shards = []
-    for split, digest in order:
-        facts = inherited.get(digest)
-        if facts is None and results[digest].records:
-            result = results[digest]
-            path = shard_key(digest, ".tfrecord")
-            facts = Shard(
-                path=path, records=result.records, bytes=result.bytes, sha256=result.sha256, crc32c=result.crc32c
-            )
-        shards.append(_Shard(split, digest, facts))
-    return shards, results
+    shards = [
+        _Shard(split, digest, inherited[digest] if digest in inherited else results[digest][0])
+        for split, digest in order
+    ]
+    return shards, {digest: rows for digest, (_, rows) in results.items()}
 
 
-def _checked_result(build: Build, digest: str) -> ShardResult:
+def _planned(plan: pa.Table) -> list[tuple[str, str]]:
+    """Return split and digest of the planned shards, whose rows stand together, in order."""
+    digests = plan["digest"].combine_chunks()
+    codes = digests.indices.fill_null(-1).to_numpy()
+    first = np.flatnonzero(np.diff(codes, prepend=-1) * (codes >= 0))
+    rows = plan.select(["split", "digest"]).take(pa.array(first)).to_pylist()
+    return [(row["split"], row["digest"]) for row in rows]
+
+
+def _checked_result(build: Build, digest: str) -> tuple[Shard | None, ShardRows]:
     result = read_shard_result(build.dataset, digest)
     if result is None:
         raise InputMissingError(f"shard {digest} of build {build.id!r} has no result; run download_and_convert first")
@@ -218,7 +228,13 @@ def _checked_result(build: Build, digest: str) -> ShardResult:
         raise IntegrityError(
             f"shard {digest} holds {result.records} records, but {verdict.records} were read back and {verdict.decoded} decoded"
         )
-    return result
+    path = shard_key(digest, ".tfrecord")
+    facts = (
+        Shard(path=path, records=result.records, bytes=result.bytes, sha256=result.sha256, crc32c=result.crc32c)
+        if result.records
+        else None
+    )
+    return facts, rows_of(result)
 
 
 def _manifest(
@@ -396,16 +412,23 @@ def _check_stored(dataset: Store, shards: list[_Shard]) -> None:
             )
 
 
-def _write_version(build: Build, manifest: Manifest, parent: Manifest | None, tables: dict[str, pa.Table]) -> None:
-    """Write the version's own files, the manifest last; each table becomes `<name>.parquet`."""
+def _write_version(
+    build: Build, manifest: Manifest, parent: Manifest | None, tables: dict[str, pa.Table], scratch: Path
+) -> None:
+    """Write the version's own files, the manifest last; each table becomes `<name>.parquet`, the plan is the build's."""
     dataset = build.dataset
     report = render_report(manifest, parent, tables["records"], tables["rejects"], dataset=dataset, photos=build.photos)
-    files = {f"{name}.parquet": write_parquet(table) for name, table in tables.items()}
-    records_sha256 = hashlib.sha256(files["records.parquet"]).hexdigest()
-    files["report.html"] = report.encode()
-    files["README.md"] = render_card(manifest).encode()
-    files["croissant.json"] = render_croissant(manifest, records_sha256=records_sha256).encode()
-    files["manifest.json"] = _manifest_bytes(manifest)
+    dataset.upload(version_key(manifest.version, "plan.parquet"), scratch / "plan.parquet")
+    sha256 = {
+        name: put_rows(dataset, version_key(manifest.version, f"{name}.parquet"), table, scratch)
+        for name, table in tables.items()
+    }
+    files = {
+        "report.html": report.encode(),
+        "README.md": render_card(manifest).encode(),
+        "croissant.json": render_croissant(manifest, records_sha256=sha256["records"]).encode(),
+        "manifest.json": _manifest_bytes(manifest),
+    }
     for name, content in files.items():
         dataset.put(version_key(manifest.version, name), content)
 

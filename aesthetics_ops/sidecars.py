@@ -4,7 +4,8 @@ In: the plan, and what became of its shards.  Rows of shards that the parent ver
 that a night costs what changed and not what is there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -15,7 +16,7 @@ from aesthetics_ops.conversion import RecordIndex, ShardResult
 from aesthetics_ops.manifest import Manifest, shard_key, version_key
 from aesthetics_ops.rejects import RejectReason
 
-__all__ = ["RECORDS_SCHEMA", "REJECTS_SCHEMA", "make_sidecars"]
+__all__ = ["RECORDS_SCHEMA", "REJECTS_SCHEMA", "ShardRows", "make_sidecars", "rows_of"]
 
 RECORDS_SCHEMA = pa.schema(
     [
@@ -48,24 +49,52 @@ REJECTS_SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """What a new shard adds to the tables, in a tenth of the memory that its result takes.
+
+    Attributes:
+        records: RecordIndex without ids, and the key of the file.
+        rejects: key, shard, reason, detail.
+    """
+
+    records: pa.Table
+    rejects: pa.Table
+
+
+_INDEX_SCHEMA = pa.schema(
+    [*(RECORDS_SCHEMA.field(name) for name in RecordIndex.model_fields if name != "id"), ("shard", pa.string())]
+)
+_LEFT_OUT_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "shard", "reason", "detail")])
+
+
+def rows_of(result: ShardResult) -> ShardRows:
+    """Return what a shard's result adds to the tables."""
+    path = shard_key(result.digest, ".tfrecord")
+    index = {name: getattr(result.index, name) for name in _INDEX_SCHEMA.names if name != "shard"}
+    records = pa.table({**index, "shard": pa.repeat(path, result.records)}, schema=_INDEX_SCHEMA)
+    return ShardRows(records, _left_out((photo.key, path, photo.reason, photo.detail) for photo in result.rejected))
+
+
 def make_sidecars(
     build: Build,
     plan: pa.Table,
     made: dict[str, str],
     lost: list[LostPhoto],
-    results: dict[str, ShardResult],
+    results: Mapping[str, ShardRows],
     parent: Manifest | None,
 ) -> tuple[pa.Table, pa.Table]:
     """Return the records and the rejects of the version: the parent's rows for its shards, the results' for new ones."""
     inherited = {shard.path for split in parent.splits.values() for shard in split.shards} if parent else set()
     with duckdb.connect() as db:
-        planned = plan["digest"].unique().drop_null()
+        planned = plan["digest"].unique().cast(pa.string()).drop_null()
         actual = [made.get(digest, digest) for digest in planned.to_pylist()]
         paths = [shard_key(digest, ".tfrecord") if digest else None for digest in actual]
         db.register("plan", plan.append_column("position", pa.array(np.arange(plan.num_rows))))
         db.register("shard", pa.table({"digest": planned, "shard": pa.array(paths, pa.string())}))
-        db.register("new_records", _index_table(results))
-        db.register("new_rejects", _rejected_table(results, lost, made))
+        new, gone = list(results.values()), _lost_rows(lost, made)
+        db.register("new_records", pa.concat_tables([_INDEX_SCHEMA.empty_table(), *(rows.records for rows in new)]))
+        db.register("new_rejects", pa.concat_tables([gone, *(rows.rejects for rows in new)]))
         db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
         db.register("unmatched", read_parquet(build.dataset, build.key("unmatched.parquet")))
         for name, schema in (("records", RECORDS_SCHEMA), ("rejects", REJECTS_SCHEMA)):
@@ -112,25 +141,11 @@ _REJECTS = f"""
 """  # noqa: S608
 
 
-def _index_table(results: dict[str, ShardResult]) -> pa.Table:
-    schema = pa.schema([RECORDS_SCHEMA.field(name) for name in RecordIndex.model_fields if name != "id"])
-    tables = [
-        pa.table(result.index.model_dump(exclude={"id"}), schema=schema).append_column(
-            "shard", pa.array([shard_key(digest, ".tfrecord")] * result.records, pa.string())
-        )
-        for digest, result in results.items()
-    ]
-    return pa.concat_tables([schema.empty_table().append_column("shard", pa.array([], pa.string())), *tables])
+def _lost_rows(lost: Iterable[LostPhoto], made: Mapping[str, str]) -> pa.Table:
+    paths = {digest: shard_key(now, ".tfrecord") if now else None for digest, now in made.items()}
+    return _left_out((photo.key, paths[photo.digest], photo.reason, photo.detail) for photo in lost)
 
 
-def _rejected_table(results: dict[str, ShardResult], lost: Iterable[LostPhoto], made: dict[str, str]) -> pa.Table:
-    rows: list[tuple[str, str | None, str, str]] = [
-        (photo.key, shard_key(digest, ".tfrecord"), photo.reason, photo.detail)
-        for digest, result in results.items()
-        for photo in result.rejected
-    ]
-    for photo in lost:
-        digest = made[photo.digest]
-        rows.append((photo.key, shard_key(digest, ".tfrecord") if digest else None, photo.reason, photo.detail))
-    names = ("key", "shard", "reason", "detail")
-    return pa.table({name: pa.array((row[n] for row in rows), pa.string()) for n, name in enumerate(names)})
+def _left_out(rows: Iterable[tuple[str, str | None, str, str]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(_LEFT_OUT_SCHEMA)
+    return pa.table(dict(zip(_LEFT_OUT_SCHEMA.names, columns, strict=True)), schema=_LEFT_OUT_SCHEMA)

@@ -16,6 +16,7 @@ __all__ = ["Spread", "last_line", "render", "table"]
 Sample = Mapping[str, Any]
 ENCODINGS: Final = ("keep", "reencode", "resize")
 _LOUD_CORES: Final = 0.3
+_CLEARLY: Final = 0.99
 _EXCEPTION: Final = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
 _HEAD: Final = (
     "what", "photos", "wall s", "photos/s", "CPU s per 1,000", "ratio", "photos/s, no start-up", "CPU s per 1,000, no start-up",
@@ -410,7 +411,7 @@ def _peers_win(results: _Results) -> Iterator[str]:
                         results.spread([f"{who} {encoding} {bucket}" for bucket in buckets], value)
                         for who in (peer, ours)
                     )
-                    if its and own and its.median < own.median:
+                    if its and own and its.median < _CLEARLY * own.median:
                         yield f"{peer}, {encoding}: {_short(its.median)} {what}; `{ours}` takes {_short(own.median)}."
 
 

@@ -11,6 +11,8 @@ Cases: `labels` reads the score file.  `plan` is plan_photos alone.  `stage` is 
 stage, `publish-parent` that of the second night.
 """
 
+# ruff: noqa: S608 - what is put into the queries are numbers and paths of this file's own
+
 import argparse
 import contextlib
 import hashlib
@@ -69,15 +71,19 @@ class World:
 
     @property
     def labels(self) -> Path:
+        """The score file."""
         return self.folder / ("AVA.txt" if self.scores == "ava" else "scores.csv")
 
     def listing(self, night: int) -> Path:
+        """What a listing gives."""
         return self.folder / f"listing{night}.parquet"
 
     def inventory(self, night: int) -> Path:
+        """The manifest of an inventory of the same photos."""
         return self.folder / "inventory" / "photos" / "nightly" / f"{NIGHTS[night]:%Y-%m-%dT%H-%MZ}" / "manifest.json"
 
     def settings(self, night: int, *, from_inventory: bool = False) -> BuildSettings:
+        """The settings of a night's build."""
         values: dict[str, Any] = {
             "photos": "s3://photos/photos/",
             "labels": self.labels.as_uri(),
@@ -89,6 +95,7 @@ class World:
         return parse_settings(values, where="benchmark")
 
     def build(self, night: int, *, from_inventory: bool = False) -> Build:
+        """A night's build, with its stores open."""
         dataset = open_store((self.folder / "dataset").as_uri())
         settings = self.settings(night, from_inventory=from_inventory)
         photos = Listed(self.listing(night))
@@ -104,9 +111,10 @@ class Listed(Store):
         self._path = path
 
     def check(self) -> None:
-        pass
+        """Nothing to look at."""
 
     def list(self, prefix: str = "") -> pa.Table:
+        """Return the file's rows."""
         return pq.read_table(self._path, memory_map=False)
 
     def _nothing(self, *_: Any) -> Any:
@@ -209,9 +217,10 @@ def _forge_shard(world: World, digest: str, rows: pa.Table) -> None:
 def forge_version(world: World) -> None:
     """Publish the first night's plan as if all of it had been converted, in seconds: what a parent gives to a plan."""
     build, record = resume_build(world.settings(0).dataset, "night-0")
-    plan = pq.read_table(world.folder / "dataset" / build.key("plan.parquet"), columns=["digest", "split", "size"])
-    shards = duckdb.sql("""
-        SELECT split, digest, count(*) AS records, sum(size)::BIGINT AS bytes FROM plan WHERE digest IS NOT NULL GROUP BY ALL""")
+    path = world.folder / "dataset" / build.key("plan.parquet")
+    shards = duckdb.sql(
+        f"SELECT split, digest, count(*), sum(size)::BIGINT FROM '{path}' WHERE digest IS NOT NULL GROUP BY ALL"
+    )
     splits: dict[str, list[Shard]] = {"train": [], "validation": [], "test": []}
     for split, digest, records, size in shards.fetchall():
         path = shard_key(digest, ".tfrecord")
@@ -333,8 +342,6 @@ def peak_of_anonymous_memory() -> Iterator[list[int]]:
 
 def child(case: str, world: World) -> None:
     """Measure one case in this process."""
-    with contextlib.suppress(OSError):
-        os.posix_fadvise(0, 0, 0, os.POSIX_FADV_NORMAL)
     started = time.monotonic()
     with peak_of_anonymous_memory() as anonymous:
         said = run_case(case, world)

@@ -44,7 +44,7 @@ class Peer:
 
 
 _BOTH: Final = ("keep", "reencode")
-_I2D: Final = "photos by HTTP from the same server, 2 processes of 16 threads, 600 a shard; "
+_I2D: Final = "photos by HTTP from the same server, 2 processes of 16 threads, at most 600 a shard; "
 PEERS: Final = (
     Peer(
         "img2dataset-tfrecord", "img2dataset", _BOTH,

@@ -10,6 +10,7 @@ from img2dataset import download
 def main() -> None:
     """Download and convert every row's URL."""
     rows, out, encoding, output_format = sys.argv[1:]
+    photos = len(Path(rows).read_text().splitlines()) - 1
     download(
         url_list=rows,
         input_format="csv",
@@ -19,7 +20,7 @@ def main() -> None:
         output_format=output_format,
         processes_count=2,
         thread_count=16,
-        number_sample_per_shard=600,
+        number_sample_per_shard=min(600, -(-photos // 2)),  # work for both processes,
         resize_mode="no",
         disable_all_reencoding=encoding == "keep",
         encode_quality=95,

@@ -114,10 +114,15 @@ class Service:
         self.process.wait(_GRACE_SECONDS)
         self._is_gone = True  # and its id may be another's from here on
 
+    def ask_to_end(self) -> None:
+        """Ask it to end in good order."""
+        if self.is_running:
+            os.killpg(self.process.pid, signal.SIGTERM)
+
     def stop(self) -> None:
         """Ask it to end, then make it and whatever it left behind."""
         if self.is_running:
-            os.killpg(self.process.pid, signal.SIGTERM)
+            self.ask_to_end()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE_SECONDS)
         self.kill()
@@ -164,6 +169,8 @@ class Machine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for service in reversed(self.services):
+            service.ask_to_end()
         for service in reversed(self.services):
             service.stop()
         if error is None and not self.keep:
