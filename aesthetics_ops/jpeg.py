@@ -7,7 +7,7 @@ header whose `problem` says so.  Nothing is allocated that the bytes declare, so
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +82,7 @@ class JpegHeader:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(NamedTuple):
     """One marker segment: `data[start:end]`, of which `data[body:end]` is the content, or a scan's coded data."""
 
     marker: int

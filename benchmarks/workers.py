@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests" / "stack"))
 
 from ceph import start_ceph  # noqa: E402
 from deployment import Deployment, deploy, secrets_of_env  # noqa: E402
-from photos import SAMPLES, fill  # noqa: E402
+from inputs import SAMPLES, fill  # noqa: E402
 from services import Machine  # noqa: E402
 
 DAG, BUCKET, PARTITIONS = "workers", "workers", 8

@@ -4,6 +4,7 @@ They need services that `make test` does without, so a plain `pytest` does not c
 asked for without the services, they fail and name what to install.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """Where the services run; told to stop, it stops them, as on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # a line per client otherwise
     with Machine() as machine:
         yield machine
         if request.session.testsfailed:

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from ceph import Ceph
 from deployment import Deployment, Worker, deploy
-from photos import enlarged, fill
+from inputs import enlarged, fill
 from services import Machine, wait_for
 
 from aesthetics_ops.build import BuildRecord, resume_build
