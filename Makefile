@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-stack check shell airflow fuzz lock clean
+.PHONY: help install demo test test-stack check shell airflow fuzz bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -42,6 +42,9 @@ airflow: install  ## Airflow's web UI with the DAGs and the samples
 
 fuzz: install  ## 20,000 damaged photos through the converter, in a bounded child process
 	$(BIN)/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
+
+bench: install  ## builds against the bare codec limit and against peers: benchmarks/RESULTS.md
+	@$(BIN)/python benchmarks/bench.py
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 DEPLOYED := --extra airflow --extra cluster --extra tensorflow-cpu

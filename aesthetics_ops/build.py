@@ -17,6 +17,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -261,8 +262,10 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildR
         plan, source = _plan(build, manifest, scratch)
         work = _unfinished(build.dataset, plan.shards)
         _log_plan(plan, len(work), manifest, build.settings)
-        parts = _write_partitions(build, plan, work, partitions, scratch)
-        content = put_rows(build.dataset, build.key("plan.parquet"), plan.photos, scratch)
+        with ThreadPoolExecutor(1) as pool:  # both take a core, for a minute where there are 10 million photos
+            written = pool.submit(put_rows, build.dataset, build.key("plan.parquet"), plan.photos, scratch)
+            parts = _write_partitions(build, plan, work, partitions, scratch)
+            content = written.result()
         build.dataset.put(build.key("unmatched.parquet"), write_parquet(plan.unmatched))
         identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
         record = BuildRecord(
@@ -369,7 +372,7 @@ def put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
         rows: the table; equal tables give equal bytes.
         scratch: a folder for the file on its way.
     """
-    path = scratch / "rows.parquet"
+    path = scratch / f"rows-{key.replace('/', '-')}"
     pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """What this process may use of the machine it runs on.
 
-In: the scheduler's mask, the control group's limits, one environment variable.  Out: a number of threads, room for
+In: the scheduler's mask, the control group's limits, two environment variables.  Out: a number of threads, room for
 decoded pixels, room on the disk.
 A container that may use two of 64 cores has two: `os.cpu_count()` does not know that.
 """
@@ -18,9 +18,10 @@ from typing import Final
 
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
 
-__all__ = ["THREADS_VARIABLE", "PixelRoom", "codec_threads", "cpus", "scratch_for"]
+__all__ = ["TASKS_VARIABLE", "THREADS_VARIABLE", "PixelRoom", "codec_threads", "cpus", "scratch_for"]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
+TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -28,20 +29,22 @@ _GROUPS: Final = Path("/sys/fs/cgroup")
 def codec_threads() -> int:
     """Return how many photos one task decodes at once.
 
-    That is `AESTHETICS_THREADS` where it is set: a worker that runs several tasks side by side sets it to its cores
-    divided by their number.  Else it is the cores that this process may use.
+    That is `AESTHETICS_THREADS` where it is set.  Else it is the cores that this process may use, divided by
+    `AESTHETICS_TASKS` where that is set: the tasks that this worker runs side by side.
 
     Raises:
-        SettingsError: the variable holds no whole number above 0.
+        SettingsError: a variable holds no whole number above 0.
     """
-    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    tasks = _number(TASKS_VARIABLE, "the tasks that this worker runs side by side") or 1
+    return _number(THREADS_VARIABLE, "the photos that one task decodes at once") or math.ceil(cpus() / tasks)
+
+
+def _number(variable: str, meaning: str) -> int | None:
+    text = os.environ.get(variable, "").strip()
     if not text:
-        return cpus()
+        return None
     if not text.isdecimal() or int(text) < 1:
-        raise SettingsError(
-            f"{THREADS_VARIABLE} is {text!r}, but must be a whole number above 0: the photos that one task decodes "
-            "at once; unset it to use every core"
-        )
+        raise SettingsError(f"{variable} is {text!r}, but must be a whole number above 0: {meaning}; or unset it")
     return int(text)
 
 

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import resource
 import shutil
@@ -342,6 +343,7 @@ def peak_of_anonymous_memory() -> Iterator[list[int]]:
 
 def child(case: str, world: World) -> None:
     """Measure one case in this process."""
+    logging.disable(logging.WARNING)  # the report misses the photos
     started = time.monotonic()
     with peak_of_anonymous_memory() as anonymous:
         said = run_case(case, world)

@@ -3,7 +3,6 @@
 python groom_logs.py --days 30 [--directory /opt/airflow/logs] [--once]
 """
 
-# ruff: noqa: T201 - it talks to whoever runs it
 
 import argparse
 import os

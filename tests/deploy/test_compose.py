@@ -22,6 +22,7 @@ from compose import (
 )
 from conftest import option_of
 
+from aesthetics_ops.machine import TASKS_VARIABLE
 from aesthetics_ops.settings import BuildSettings
 
 SECRETS = {name for name, value in EXAMPLE.items() if not value}
@@ -233,6 +234,7 @@ def test_work_is_handed_out_once_and_to_whoever_is_free(airflow, secrets):
     assert celery["task_acks_late"] is True
     assert celery["worker_prefetch_multiplier"] == 1
     assert celery["worker_concurrency"] == int(secrets["WORKER_CONCURRENCY"])
+    assert COMMON[TASKS_VARIABLE] == COMMON["AIRFLOW__CELERY__WORKER_CONCURRENCY"]  # they share its cores
     # partitions wait in Celery's queue for a slot
     assert float(COMMON["AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT"]) >= 3600
     assert int(COMMON["AIRFLOW__CORE__PARALLELISM"]) >= int(COMMON["AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG"]) >= 64

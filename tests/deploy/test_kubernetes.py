@@ -7,6 +7,7 @@ import yaml
 from compose import COMPOSE, ROOT, size_bytes
 from conftest import KUBERNETES, option_of
 
+from aesthetics_ops.machine import TASKS_VARIABLE
 from aesthetics_ops.settings import BuildSettings
 
 VALUES = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
@@ -85,6 +86,11 @@ def test_scratch_holds_what_tasks_put_there(slots, resources, volumes, log_bytes
 )
 def test_tasks_write_to_the_scratch_volume(env, mounts):
     assert environment(env)["TMPDIR"] in {mount["mountPath"] for mount in mounts if mount["name"] == "scratch"}
+
+
+def test_tasks_of_a_worker_share_its_cores():
+    assert environment(WORKER["env"])[TASKS_VARIABLE] == VALUES["config"]["celery"]["worker_concurrency"]
+    assert TASKS_VARIABLE not in environment(TASK["env"])  # a pod runs one task
 
 
 def test_the_pod_sees_what_a_worker_sees():

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from aesthetics_ops import machine
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
-from aesthetics_ops.machine import THREADS_VARIABLE, PixelRoom, codec_threads, cpus, scratch_for
+from aesthetics_ops.machine import TASKS_VARIABLE, THREADS_VARIABLE, PixelRoom, codec_threads, cpus, scratch_for
 
 
 def test_without_limits_it_is_the_cores_of_the_mask(tmp_path: Path) -> None:
@@ -54,10 +55,20 @@ def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codec_threads() == cpus()
 
 
+@pytest.mark.parametrize(("tasks", "threads"), [("1", 6), ("2", 3), ("4", 2), ("16", 1)])
+def test_tasks_side_by_side_share_the_cores(tasks: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpus", lambda: 6)
+    monkeypatch.setenv(TASKS_VARIABLE, tasks)
+    assert codec_threads() == threads
+    monkeypatch.setenv(THREADS_VARIABLE, "5")
+    assert codec_threads() == 5
+
+
+@pytest.mark.parametrize("variable", [THREADS_VARIABLE, TASKS_VARIABLE])
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
-def test_a_wrong_variable_is_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(THREADS_VARIABLE, text)
-    with pytest.raises(SettingsError, match=f"{THREADS_VARIABLE} is '{text}'"):
+def test_a_wrong_variable_is_explained(text: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(SettingsError, match=f"{variable} is '{text}'"):
         codec_threads()
 
 
