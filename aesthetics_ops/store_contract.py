@@ -250,14 +250,15 @@ class Store(ABC):
             key: nobody else's; nothing is there yet.
         """
         try:
-            created = self._accepts(key, b"created", None)
-            creates_once = created and not self._accepts(key, b"created again", None)
-            if not created:
-                self.put(key, b"created")
+            self.put(key, b"there")  # without conditions: a denial is to be called a denial
+            overwritten = self._accepts(key, b"created again", None)
             stale = self._accepts(key, b"stale", "0" * 32)
             found = self.head(key)
             compares = not stale and found is not None and self._accepts(key, b"replaced", found[1])
-            return ConditionalWrites(creates_once, compares, self._checks_uploads(key))
+            checks_uploads = self._checks_uploads(key)
+            self.delete([key])
+            creates_once = not overwritten and self._accepts(key, b"created", None)
+            return ConditionalWrites(creates_once, compares, checks_uploads)
         finally:
             self.delete([key])
 

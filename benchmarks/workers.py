@@ -14,6 +14,7 @@ Needs what `make test-stack` installs, and at least two cores.
 import argparse
 import logging
 import os
+import signal
 import statistics
 import sys
 from datetime import date, datetime
@@ -59,6 +60,7 @@ def main() -> int:
     if len(cores) < 2:
         print("two workers need two cores", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it stops the services, as on Ctrl-C
     logging.basicConfig(format="%(message)s")
     logging.getLogger("stack").setLevel(logging.INFO)
     files = [path.read_bytes() for path in sorted(SAMPLES.glob("*.jpg")) if path.stat().st_size >= SMALLEST_BYTES]
