@@ -249,8 +249,8 @@ class Store(ABC):
         Args:
             key: nobody else's; nothing is there yet.
         """
+        self.put(key, b"there")  # without conditions: a denial is to be called a denial
         try:
-            self.put(key, b"there")  # without conditions: a denial is to be called a denial
             overwritten = self._accepts(key, b"created again", None)
             stale = self._accepts(key, b"stale", "0" * 32)
             found = self.head(key)
