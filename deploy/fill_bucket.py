@@ -7,7 +7,6 @@ is, so what was deleted from it stays deleted.  Fails when the server lets someo
 conditions of a write.
 """
 
-
 import json
 import os
 import sys

@@ -3,7 +3,6 @@
 python groom_logs.py --days 30 [--directory /opt/airflow/logs] [--once]
 """
 
-
 import argparse
 import os
 import signal

@@ -6,7 +6,6 @@ Starts no Airflow, which would cost five seconds of CPU each time.  The DAG proc
 port, so the API server is asked when it last heard of them.
 """
 
-
 import json
 import os
 import socket

@@ -5,7 +5,6 @@
 Needs only Python's own library.  A file that is there is never written over: its secrets open the data.
 """
 
-
 import base64
 import os
 import re
