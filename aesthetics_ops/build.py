@@ -14,7 +14,6 @@ import hashlib
 import io
 import logging
 import re
-import tempfile
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from aesthetics_ops.errors import InputMissingError, LabelError, ObjectMissingError, SettingsError, StoreRefusedError
 from aesthetics_ops.inventory import folder_of, read_inventory
 from aesthetics_ops.labels import Labels, read_labels
+from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.manifest import Manifest, SourceInventory, read_latest, read_manifest, shard_key, version_key
 from aesthetics_ops.photo import CONVERTER_VERSION
 from aesthetics_ops.planning import ParentPlan, Plan, PlannedShard, balance, plan_photos
@@ -250,6 +250,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildR
 
     Raises:
         PlanError, LabelError: see planning and labels.
+        ScratchSpaceError: the disk is full.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
     build.photos.check()
@@ -257,8 +258,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildR
     compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
     latest = read_latest(build.dataset)
     manifest = read_manifest(build.dataset, latest[0].version) if latest else None
-    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-plan-") as folder:
-        scratch = Path(folder)
+    with scratch_for() as scratch:
         plan, source = _plan(build, manifest, scratch)
         work = _unfinished(build.dataset, plan.shards)
         _log_plan(plan, len(work), manifest, build.settings)

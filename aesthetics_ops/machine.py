@@ -139,13 +139,13 @@ class PixelRoom:
 
 
 @contextmanager
-def scratch_for(needed_bytes: int) -> Iterator[Path]:
+def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
     """Give a directory of one's own for files that will be uploaded, once it is sure that they fit.
 
     It lies where `TMPDIR` says, and is deleted afterwards.
 
     Args:
-        needed_bytes: most that the files take at one time.
+        needed_bytes: most that the files take at one time; 0 where that is not known beforehand.
 
     Raises:
         ScratchSpaceError: the disk has less than that, or was filled by others meanwhile.

@@ -8,7 +8,6 @@ back).  Running it again is safe in all three: the version's name depends on the
 import hashlib
 import logging
 import platform
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC
@@ -33,6 +32,7 @@ from aesthetics_ops.errors import (
     PublishConflictError,
     PublishUnknownError,
 )
+from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.manifest import (
     LATEST_KEY,
     SPLITS,
@@ -134,10 +134,11 @@ def publish_build(build: Build, record: BuildRecord) -> Published:
         GateError: a gate says no; names each with the measured value, the limit and examples.
         PublishConflictError: another build published since this one was planned.
         PublishUnknownError: the reply was lost, and LATEST could not be read back.
+        ScratchSpaceError: the disk is full.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
-    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-publish-") as scratch:
-        return _publish(build, record, Path(scratch))
+    with scratch_for() as scratch:
+        return _publish(build, record, scratch)
 
 
 def _publish(build: Build, record: BuildRecord, scratch: Path) -> Published:

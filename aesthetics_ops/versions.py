@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.build import PLAN_KEY, PartitionResult, compares_writes, read_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError, PublishConflictError
+from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.manifest import (
     LATEST_KEY,
     LatestPointer,
@@ -110,11 +110,11 @@ def verify_version(dataset: Store, version: str | None = None) -> Manifest:
             f"version {manifest.version!r} lists {records.num_rows} records, {rejects.num_rows} rejects and {planned} photos, "
             f"its manifest {manifest.records}, {left_out} and {manifest.source.listed}"
         )
-    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as scratch:
+    with scratch_for() as scratch:
         for split in manifest.splits.values():
             for shard in split.shards:
                 expected = records.filter(pc.equal(records["shard"], shard.path))["id"].to_pylist()
-                _verify_shard(dataset, shard, expected, Path(scratch) / "shard.tfrecord")
+                _verify_shard(dataset, shard, expected, scratch / "shard.tfrecord")
     return manifest
 
 

@@ -208,22 +208,6 @@ def test_a_server_that_lets_everyone_in_is_refused(s3_bucket, monkeypatch):
     assert "Contents" not in s3_bucket.client.list_objects_v2(Bucket=s3_bucket.name)
 
 
-def test_a_server_that_ignores_conditions_is_refused(filler, s3_bucket, monkeypatch):
-    connect = filler.connect
-
-    def careless(*, signed: bool) -> object:
-        client = connect(signed=signed)
-        if signed:
-            put = client.put_object
-            client.put_object = lambda IfNoneMatch=None, IfMatch=None, **given: put(**given)  # noqa: N803
-        return client
-
-    monkeypatch.setattr(filler, "connect", careless)
-    with pytest.raises(SystemExit, match="ignores the condition"):
-        filler.prepare(s3_bucket.name, SAMPLES)
-    assert "Contents" not in s3_bucket.client.list_objects_v2(Bucket=s3_bucket.name)
-
-
 # --- groom_logs.py ---
 
 
