@@ -8,7 +8,7 @@ equal recipes give equal bytes; memory and scratch space do not grow with the nu
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,25 +21,26 @@ from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.build import Build, BuildRecord, LostPhoto, PartitionResult
 from aesthetics_ops.errors import InputMissingError, ObjectMissingError
-from aesthetics_ops.machine import PixelRoom, codec_threads, scratch_for
+from aesthetics_ops.machine import PixelRoom, codec_threads, long_slices, scratch_for
 from aesthetics_ops.manifest import shard_key
 from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo
 from aesthetics_ops.planning import recipe_digest
 from aesthetics_ops.rejects import Rejected, RejectReason
-from aesthetics_ops.settings import PixelSettings
 from aesthetics_ops.store import Store
-from aesthetics_ops.tfrecord import Example, ShardWriter
+from aesthetics_ops.tfrecord import Example, FramedRecord, ShardWriter, frame_example
 
 __all__ = ["ConversionSummary", "RecordIndex", "RejectedPhoto", "ShardResult", "convert_partition", "read_shard_result"]
 
-# 16 requests in flight feed two codec cores through 20 ms of latency; the byte limit bounds memory on large photos.
-_DOWNLOADS: Final = 16
-_WINDOW_PHOTOS: Final = 64
+_DOWNLOADS: Final = 16  # requests in flight: they feed two codec cores through 20 ms of latency
+_GROUP_PHOTOS: Final = 8  # go from thread to thread at once, unless they have more bytes than this
+_GROUP_BYTES: Final = 1 << 20
+_WINDOW_PHOTOS: Final = (_DOWNLOADS + 8) * _GROUP_PHOTOS  # held in memory, unless they have more bytes than this
 _WINDOW_BYTES: Final = 128 << 20
 _PIXELS_PER_THREAD: Final = 25_000_000  # one camera photo; a decoded pixel takes 3 to 8 bytes while it is worked on
 _SCRATCH_GROWTH: Final = 2  # encoding anew at high quality can make a photo larger than its source
 _SCRATCH_SHARDS: Final = 2  # one being written while the one before is uploaded
 
+_Row = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 
@@ -115,6 +116,15 @@ class _Lost:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    photo: Converted
+    record: FramedRecord
+
+
+_Outcome = _Made | Rejected | _Lost
+
+
 def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
     """Read a shard's result; None while the shard is not finished."""
     try:
@@ -150,6 +160,7 @@ def convert_partition(
     rejected: Counter[str] = Counter()
     photos = built = 0
     with (
+        long_slices(),
         scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch,
         _Uploader(build.dataset) as uploader,
         _Workers(build) as workers,
@@ -208,7 +219,8 @@ def _is_finished(dataset: Store, digest: str) -> bool:
 class _Workers:
     """Threads that download ahead, and one codec thread per core that converts in the plan's order.
 
-    Two pools, because a thread that allocates pixels should be one of few: its memory is then warm and reused.
+    Two pools, because a thread that allocates pixels should be one of few: its memory is then warm and reused.  Photos
+    go from thread to thread in groups: handing over each alone cost a quarter of a codec's time.
     """
 
     def __init__(self, build: Build) -> None:
@@ -225,23 +237,28 @@ class _Workers:
         self._downloads.shutdown(cancel_futures=True)
         self._codecs.shutdown(cancel_futures=True)
 
-    def photos(self, members: pa.Table) -> Iterator[tuple[dict[str, Any], Converted | Rejected | _Lost]]:
-        """Yield every row with its outcome, in row order, holding a bounded window of photos."""
-        pixels = self.build.settings.pixels
-        window: deque[tuple[dict[str, Any], Future[Converted | Rejected | _Lost]]] = deque()
-        held = 0
-        for row in _rows(members):
-            while window and (len(window) >= _WINDOW_PHOTOS or held + row["size"] > _WINDOW_BYTES):
-                held -= window[0][0]["size"]
-                done, outcome = window.popleft()
-                yield done, outcome.result()
-            held += row["size"]
-            source = self._downloads.submit(self._download, row["key"], row["etag"], row["size"])
-            window.append((row, self._codecs.submit(self._convert, source, pixels)))
-        for done, outcome in window:
-            yield done, outcome.result()
+    def photos(self, rows: Iterable[_Row]) -> Iterator[tuple[_Row, _Outcome]]:
+        """Yield every row with its outcome, in the rows' order, holding a bounded window of photos."""
+        window: deque[tuple[list[_Row], Future[list[_Outcome]]]] = deque()
+        photos = held_bytes = 0
+        for group in _groups(rows):
+            group_bytes = _bytes_of(group)
+            while window and (photos + len(group) > _WINDOW_PHOTOS or held_bytes + group_bytes > _WINDOW_BYTES):
+                done, outcomes = window.popleft()
+                yield from zip(done, outcomes.result(), strict=True)
+                photos -= len(done)
+                held_bytes -= _bytes_of(done)
+            photos += len(group)
+            held_bytes += group_bytes
+            sources = self._downloads.submit(self._download, group)
+            window.append((group, self._codecs.submit(self._convert, group, sources)))
+        for done, outcomes in window:
+            yield from zip(done, outcomes.result(), strict=True)
 
-    def _download(self, key: str, etag: str, size: int) -> bytes | _Lost:
+    def _download(self, group: list[_Row]) -> list[bytes | _Lost]:
+        return [self._source(row["key"], row["etag"], row["size"]) for row in group]
+
+    def _source(self, key: str, etag: str, size: int) -> bytes | _Lost:
         try:
             source = self.build.photos.get(key)
         except ObjectMissingError:
@@ -254,15 +271,48 @@ class _Workers:
             )
         return source.data
 
-    def _convert(self, source: Future[bytes | _Lost], pixels: PixelSettings) -> Converted | Rejected | _Lost:
-        data = source.result()
-        if isinstance(data, _Lost):
-            return data
+    def _convert(self, group: list[_Row], sources: Future[list[bytes | _Lost]]) -> list[_Outcome]:
+        outcomes: list[_Outcome] = []
+        waiting = sources.result()
+        waiting.reverse()
+        for row in group:
+            source = waiting.pop()  # and let go of it as soon as it is converted
+            outcomes.append(source if isinstance(source, _Lost) else self._make(row, source))
+        return outcomes
+
+    def _make(self, row: _Row, source: bytes) -> _Made | Rejected:
         with self._room.seat() as take_room:
-            return convert_photo(data, pixels, take_room=take_room)
+            photo = convert_photo(source, self.build.settings.pixels, take_room=take_room)
+        if isinstance(photo, Rejected):
+            return photo
+        example = Example(
+            image=photo.jpeg,
+            label=row["label"],
+            id=row["id"],
+            height_px=photo.height_px,
+            width_px=photo.width_px,
+            distribution=row["distribution"],
+        )
+        return _Made(photo, frame_example(example))
 
 
-def _rows(members: pa.Table) -> Iterator[dict[str, Any]]:
+def _groups(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Cut rows into what one thread handles at a time: a few small photos or a single large one."""
+    group: list[_Row] = []
+    for row in rows:
+        if len(group) == _GROUP_PHOTOS or (group and _bytes_of(group) + row["size"] > _GROUP_BYTES):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _bytes_of(group: list[_Row]) -> int:
+    return sum(row["size"] for row in group)
+
+
+def _rows(members: pa.Table) -> Iterator[_Row]:
     for batch in members.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
 
@@ -275,9 +325,9 @@ def _convert_shard(
     rejected: list[RejectedPhoto] = []
     lost: dict[str, _Lost] = {}
     with ShardWriter(path) as shard:
-        for row, outcome in workers.photos(members):
+        for row, outcome in workers.photos(_rows(members)):
             match outcome:
-                case Converted():
+                case _Made():
                     _add(shard, index, row, outcome)
                 case Rejected(reason, detail):
                     rejected.append(RejectedPhoto(key=row["key"], reason=reason, detail=detail))
@@ -305,17 +355,9 @@ def _convert_shard(
     return result, lost
 
 
-def _add(shard: ShardWriter, index: RecordIndex, row: dict[str, Any], photo: Converted) -> None:
-    span = shard.write(
-        Example(
-            image=photo.jpeg,
-            label=row["label"],
-            id=row["id"],
-            height_px=photo.height_px,
-            width_px=photo.width_px,
-            distribution=row["distribution"],
-        )
-    )
+def _add(shard: ShardWriter, index: RecordIndex, row: _Row, made: _Made) -> None:
+    span = shard.append(made.record)
+    photo = made.photo
     index.key.append(row["key"])
     index.id.append(row["id"])
     index.offset.append(span.offset)

@@ -5,7 +5,6 @@ header whose `problem` says so.  Nothing is allocated that the bytes declare, so
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -28,6 +27,7 @@ _APP14: Final = 0xEE
 _APP15: Final = 0xEF
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC} | {0xF7}  # F7: JPEG-LS
 _ALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
+_WITH_METADATA: Final = frozenset(range(_APP0, _APP15 + 1)) | {_COM}
 _ICC: Final = b"ICC_PROFILE\0"
 _EXIF: Final = b"Exif\0\0"
 _JFIF: Final = b"JFIF\0"
@@ -91,36 +91,32 @@ class _Segment(NamedTuple):
     end: int
 
 
-class _BrokenError(Exception):
-    """The bytes leave the format."""
-
-
 def read_jpeg_header(data: bytes) -> JpegHeader:
     """Walk the marker segments of a JPEG.
 
     Args:
         data: whole file; starts with FFD8.
     """
-    segments: list[_Segment] = []
-    problem = None
-    try:
-        for segment in _segments(data):
-            segments.append(segment)  # one by one: what stands before a break counts
-            if len(segments) > _MOST_SEGMENTS:
-                raise _BrokenError(f"more than {_MOST_SEGMENTS} segments")
-    except _BrokenError as error:
-        problem = str(error)
-    frames = [_frame(data, segment) for segment in segments if segment.marker in _FRAMES]
+    segments, problem = _segments(data)
+    frames: list[JpegScan] = []
+    before_scan: list[_Segment] = []  # what can hold a profile or an orientation
+    scans = 0
+    for segment in segments:
+        if segment.marker == _SOS:
+            scans += 1
+        elif segment.marker in _FRAMES:
+            frames.append(_frame(data, segment))
+        elif not scans and segment.marker in _WITH_METADATA:
+            before_scan.append(segment)
     if problem is None and len(frames) != 1:
         problem = f"{len(frames)} frame headers, where a photo has one"
-    if problem is None and all(segment.marker != _SOS for segment in segments):
+    if problem is None and not scans:
         problem = "no scan"
     end = segments[-1].end if segments else len(data)
     canonical, metadata_bytes = _without_metadata(data, segments, end)
-    before_scan = _until_scan(segments)
     return JpegHeader(
         frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0),
-        scans=sum(segment.marker == _SOS for segment in segments),
+        scans=scans,
         orientation=_orientation(data, before_scan),
         icc=_icc(data, before_scan),
         canonical=canonical,
@@ -160,40 +156,38 @@ def exif_orientation(exif: bytes | memoryview) -> int:
     return 1
 
 
-def _segments(data: bytes) -> Iterator[_Segment]:
-    """Yield every segment up to and with the end marker.
-
-    Raises:
-        _BrokenError: the bytes leave the format.
-    """
+def _segments(data: bytes) -> tuple[list[_Segment], str | None]:
+    """Return every segment up to and with the end marker; or those before the first break, and the break in words."""
+    segments: list[_Segment] = []
     markers: _Markers | None = None
+    last = len(data) - 1
     at = 0
-    while True:
-        if at >= len(data) - 1:
-            raise _BrokenError("the file ends before its end marker")
+    while len(segments) <= _MOST_SEGMENTS:
+        if at >= last:
+            return segments, "the file ends before its end marker"
         if data[at] != 0xFF:
-            raise _BrokenError(f"byte {at} is no marker")
+            return segments, f"byte {at} is no marker"
         code = at + 1
-        while code < len(data) - 1 and data[code] == 0xFF:  # fill bytes
+        while (marker := data[code]) == 0xFF and code < last:  # fill bytes
             code += 1
-        marker = data[code]
         if marker == _SOI or marker in _ALONE:
             if marker == _SOI and at:
-                raise _BrokenError(f"a second start marker at byte {at}")
-            yield _Segment(marker, at, code + 1, code + 1)
+                return segments, f"a second start marker at byte {at}"
+            segments.append(_Segment(marker, at, code + 1, code + 1))
             at = code + 1
             continue
         if marker == _EOI:
-            yield _Segment(marker, at, code + 1, code + 1)
-            return
+            segments.append(_Segment(marker, at, code + 1, code + 1))
+            return segments, None
         end = code + 1 + int.from_bytes(data[code + 1 : code + 3], "big")
         if end < code + 3 or end > len(data):
-            raise _BrokenError(f"the segment at byte {at} is longer than the file")
+            return segments, f"the segment at byte {at} is longer than the file"
         if marker == _SOS:
             markers = markers or _Markers(data)
             end = markers.first_from(end)
-        yield _Segment(marker, at, code + 3, end)
+        segments.append(_Segment(marker, at, code + 3, end))
         at = end
+    return segments, f"more than {_MOST_SEGMENTS} segments"
 
 
 class _Markers:
@@ -237,11 +231,6 @@ def _frame(data: bytes, segment: _Segment) -> JpegScan:
     return JpegScan(segment.marker, precision_bits, height_px, width_px, components)
 
 
-def _until_scan(segments: list[_Segment]) -> list[_Segment]:
-    scans = (index for index, segment in enumerate(segments) if segment.marker == _SOS)
-    return segments[: next(scans, len(segments))]
-
-
 def _orientation(data: bytes, segments: list[_Segment]) -> int:
     for segment in segments:
         if segment.marker == _APP1 and data.startswith(_EXIF, segment.body):
@@ -269,8 +258,7 @@ def _without_metadata(data: bytes, segments: list[_Segment], end: int) -> tuple[
     dropped_bytes = 0
     copied_to = 0
     for segment in segments:
-        keep_to = _keep_to(data, segment)
-        if keep_to < segment.end:
+        if segment.marker in _WITH_METADATA and (keep_to := _keep_to(data, segment)) < segment.end:
             kept.append(data[copied_to:keep_to])
             if keep_to > segment.start:  # a thumbnail inside JFIF: keep the fields, say there is none
                 kept[-1] = (
@@ -284,7 +272,7 @@ def _without_metadata(data: bytes, segments: list[_Segment], end: int) -> tuple[
 
 
 def _keep_to(data: bytes, segment: _Segment) -> int:
-    """Return where the part of the segment ends that decoders need: its start when they need nothing of it."""
+    """Return where the part of an application segment or comment ends that decoders need: its start if nothing of it."""
     if (
         segment.marker == _APP0
         and data.startswith(_JFIF, segment.body)
@@ -293,4 +281,4 @@ def _keep_to(data: bytes, segment: _Segment) -> int:
         return segment.body - 2 + _JFIF_BYTES
     if segment.marker == _APP14 and data.startswith(b"Adobe", segment.body):
         return segment.end
-    return segment.start if _APP0 <= segment.marker <= _APP15 or segment.marker == _COM else segment.end
+    return segment.start

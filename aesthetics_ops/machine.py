@@ -12,13 +12,13 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
 
-__all__ = ["TASKS_VARIABLE", "THREADS_VARIABLE", "PixelRoom", "codec_threads", "cpus", "scratch_for"]
+__all__ = ["TASKS_VARIABLE", "THREADS_VARIABLE", "PixelRoom", "codec_threads", "cpus", "long_slices", "scratch_for"]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
 TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
@@ -136,6 +136,28 @@ class PixelRoom:
             with self._changed:
                 self._free += taken
                 self._changed.notify_all()
+
+
+@contextmanager
+def long_slices() -> Iterator[None]:
+    """Ask the scheduler for throughput: this thread, and those that it starts meanwhile, push no other off its core.
+
+    A thread that waits for photos otherwise interrupts a codec for each of them.  Where the system has no such
+    class of threads, or this thread has another one already, nothing changes.
+
+    Source:
+        Linux, sched(7), SCHED_BATCH.
+    """
+    asked = False
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            asked = True
+    try:
+        yield
+    finally:
+        if asked:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager

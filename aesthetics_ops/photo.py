@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONVERTER_VERSION", "Converted", "Transform", "convert_photo"]
 
-CONVERTER_VERSION: Final = 2
+CONVERTER_VERSION: Final = 3
 """Part of every shard's recipe; raise it when any output byte can change."""
 
 Pixels = NDArray[np.uint8]
@@ -343,15 +343,18 @@ def _turned(array: Pixels, orientation: int) -> Pixels:
 
 
 def _small_gray(array: Pixels) -> Pixels:
-    """Make of decoded pixels what the strict check of a kept JPEG decodes: gray, at up to 1/8 of the size.
+    """Make of decoded pixels about what the strict check of a kept JPEG decodes: gray, at up to 1/8 of the size.
 
-    By halves, for which OpenCV has a fast path, after filling up the last blocks as a JPEG encoder does.
+    Every second row is enough for that, and by halves OpenCV has a fast path.
     """
     cv2 = _opencv()
+    factor = _hash_reduction((array.shape[0], array.shape[1]))
+    if factor > 1:
+        array, factor = array[::2], factor // 2
     gray: Pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2GRAY)
-    height, width = gray.shape
-    factor = _hash_reduction((height, width))
-    gray = cv2.copyMakeBorder(gray, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
+    below, right = -gray.shape[0] % factor, -gray.shape[1] % factor
+    if below or right:  # fill up the last blocks as a JPEG encoder does
+        gray = cv2.copyMakeBorder(gray, 0, below, 0, right, cv2.BORDER_REPLICATE)
     while factor > 1:
         gray = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
         factor //= 2

@@ -161,7 +161,10 @@ class Store(ABC):
 
     @abstractmethod
     def upload(self, key: str, path: Path) -> None:
-        """Write an object from a local file, a large one in parallel parts."""
+        """Write an object from a local file, a large one in parallel parts.
+
+        The file may be deleted afterwards, but not changed: a store of files may have kept it instead of a copy.
+        """
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ files and locks have names that start with `.aesthetics-ops-`, and are no object
 
 import fcntl
 import os
+import shutil
 import stat
 import time
 import uuid
@@ -83,14 +84,13 @@ class DirectoryStore(Store):
         return found.st_size, _file_etag(found)
 
     def put(self, key: str, data: bytes | memoryview) -> None:
-        with self._explained(key), self._written(key, [data]) as new:
+        with self._explained(key), self._written(key, data) as new:
             new.replace(self._path(key))
 
     def upload(self, key: str, path: Path) -> None:
-        with path.open("rb") as file:
-            blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
-            with self._explained(key), self._written(key, blocks) as new:
-                new.replace(self._path(key))
+        path = path.resolve(strict=True)  # a missing local file is the caller's error, not the store's
+        with self._explained(key), self._written(key, path) as new:
+            new.replace(self._path(key))
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -99,7 +99,7 @@ class DirectoryStore(Store):
 
     def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
         path = self._path(key)
-        with self._explained(key), self._written(key, [data]) as new:
+        with self._explained(key), self._written(key, data) as new:
             if expected_etag is None:
                 try:
                     path.hardlink_to(new)
@@ -111,7 +111,7 @@ class DirectoryStore(Store):
                     if not found or found[1] != expected_etag:
                         return False
                     new.replace(path)
-            _sync_directory(path.parent)
+            _sync(path.parent)
         return True
 
     def _path(self, key: str) -> Path:
@@ -148,17 +148,17 @@ class DirectoryStore(Store):
                     yield from self._files(directory / entry.name, key + "/", above)
 
     @contextmanager
-    def _written(self, key: str, blocks: Iterable[bytes | memoryview]) -> Iterator[Path]:
+    def _written(self, key: str, content: bytes | memoryview | Path) -> Iterator[Path]:
         """Give a complete temporary file beside the key's own, and remove it unless it was moved there."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.parent / f"{_OWN_FILES}{uuid.uuid4().hex}"
         try:
-            with new.open("xb") as file:
-                for block in blocks:
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
+            if isinstance(content, Path):
+                _link_or_copy(content, new)
+            else:
+                new.write_bytes(content)
+            _sync(new)
             # the file system's own clock ticks too slowly to tell two quick writes apart
             os.utime(new, ns=(now := time.time_ns(), now))
             yield new
@@ -189,8 +189,17 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def _link_or_copy(source: Path, new: Path) -> None:
+    """Give a file a second name; where that cannot be, on another file system for example, copy it."""
+    try:
+        new.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, new)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a directory's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -22,10 +22,12 @@ from aesthetics_ops.example import FEATURES, Example, decode_example, encode_exa
 __all__ = [
     "FEATURES",
     "Example",
+    "FramedRecord",
     "RecordSpan",
     "ShardWriter",
     "decode_example",
     "encode_example",
+    "frame_example",
     "read_framed",
     "read_records",
 ]
@@ -43,6 +45,18 @@ class RecordSpan(NamedTuple):
     length: int
 
 
+class FramedRecord(NamedTuple):
+    """One record as it stands in a file, in parts, so that the image is not copied.
+
+    Attributes:
+        parts: their concatenation is the framed record.
+        length: of all, bytes.
+    """
+
+    parts: tuple[bytes, bytes | memoryview, bytes]
+    length: int
+
+
 _LENGTH = Struct("<Q")
 _CRC = Struct("<I")
 _LENGTH_AND_CRC = Struct("<QI")
@@ -55,6 +69,22 @@ _PIECE_BYTES = 16 << 20  # most bytes asked of a file at once: a false length co
 def _masked(crc: int) -> int:
     """A CRC as TFRecord stores it, so that the CRC of data that holds CRCs stays useful."""
     return ((crc >> 15 | crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame_example(example: Example) -> FramedRecord:
+    """Encode an example and put its length and checksums around it.
+
+    Raises:
+        ValueError, OverflowError: as `encode_example`.
+    """
+    head, image, tail = encode_example(example)
+    # the checksum's C code refuses a memoryview, but takes an array over the same bytes
+    image_buffer = image if isinstance(image, bytes) else np.frombuffer(image, np.uint8)
+    data_bytes = len(head) + len(image) + len(tail)
+    length = _LENGTH.pack(data_bytes)
+    crc = extend(extend(value(head), image_buffer), tail)
+    before = length + _CRC.pack(_masked(value(length))) + head
+    return FramedRecord((before, image, tail + _CRC.pack(_masked(crc))), data_bytes + _FRAME_BYTES)
 
 
 class ShardWriter:
@@ -96,19 +126,17 @@ class ShardWriter:
             ValueError, OverflowError: as `encode_example`; ValueError also once the file is closed.
             OSError: the file cannot grow.
         """
+        return self.append(frame_example(example))
+
+    def append(self, record: FramedRecord) -> RecordSpan:
+        """Append one record that is framed already; as `write`."""
         if self._file.closed:
             raise ValueError(f"shard {str(self._path)!r} is closed; write inside its with block")
-        head, image, tail = encode_example(example)
-        # the checksum's C code refuses a memoryview, but takes an array over the same bytes
-        image_buffer = image if isinstance(image, bytes) else np.frombuffer(image, np.uint8)
-        data_bytes = len(head) + len(image) + len(tail)
-        length = _LENGTH.pack(data_bytes)
-        crc = extend(extend(value(head), image_buffer), tail)
-        self._pending += (length + _CRC.pack(_masked(value(length))) + head, image, tail + _CRC.pack(_masked(crc)))
-        span = RecordSpan(self.bytes_written, data_bytes + _FRAME_BYTES)
+        self._pending += record.parts
+        span = RecordSpan(self.bytes_written, record.length)
         self.records += 1
-        self.bytes_written += span.length
-        self._pending_bytes += span.length
+        self.bytes_written += record.length
+        self._pending_bytes += record.length
         if self._pending_bytes >= _WRITE_BYTES:
             self._flush()
         return span

@@ -126,6 +126,19 @@ def test_a_photo_that_fails_gives_its_room_back() -> None:
         take(100)
 
 
+def _policy() -> int:
+    return os.sched_getscheduler(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux only")
+def test_long_slices_reach_the_threads_started_meanwhile_and_end() -> None:
+    before = _policy()
+    with long_slices(), ThreadPoolExecutor(1) as pool:
+        assert (_policy(), pool.submit(_policy).result()) == (os.SCHED_BATCH, os.SCHED_BATCH)
+    with ThreadPoolExecutor(1) as pool:
+        assert (_policy(), pool.submit(_policy).result()) == (before, before)
+
+
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
