@@ -13,7 +13,15 @@ import pytest
 
 from aesthetics_ops import machine
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
-from aesthetics_ops.machine import TASKS_VARIABLE, THREADS_VARIABLE, PixelRoom, codec_threads, cpus, scratch_for
+from aesthetics_ops.machine import (
+    TASKS_VARIABLE,
+    THREADS_VARIABLE,
+    PixelRoom,
+    codec_threads,
+    cpus,
+    long_slices,
+    scratch_for,
+)
 
 
 def test_without_limits_it_is_the_cores_of_the_mask(tmp_path: Path) -> None:
