@@ -48,7 +48,11 @@ http {{
   fastcgi_temp_path {home}/tmp;
   uwsgi_temp_path {home}/tmp;
   scgi_temp_path {home}/tmp;
-  map $args $page {{ "~continuation-token=(?<number>[0-9]+)" $number; default 0; }}
+  map $args $page {{
+    "~(^|&)max-keys=1(&|$)" first;
+    "~continuation-token=(?<number>[0-9]+)" $number;
+    default 0;
+  }}
   server {{
     listen 127.0.0.1:{port};
     location ~ "^/(?<bucket>[a-z0-9-]+)/?$" {{
@@ -157,15 +161,12 @@ class FastS3:
         sizes = [path.stat().st_size for path in files] * copies
         pages = self._home / "listings" / name
         pages.mkdir(exist_ok=True)
-        for first in range(0, len(ids), _PAGE):
-            number, last = first // _PAGE, first + _PAGE >= len(ids)
-            rows = "".join(map(_row, ids[first : first + _PAGE], sizes[first : first + _PAGE]))
-            more = "" if last else f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
-            (pages / f"{number}.xml").write_text(
-                '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-                f"<Name>{name}</Name><Prefix>photos/</Prefix><KeyCount>{min(_PAGE, len(ids) - first)}</KeyCount>"
-                f"<MaxKeys>{_PAGE}</MaxKeys><IsTruncated>{str(not last).lower()}</IsTruncated>{more}{rows}</ListBucketResult>"
-            )
+        rows = list(map(_row, ids, sizes))
+        (pages / "first.xml").write_text(_listing(name, rows[:1], 1, 1 if len(rows) > 1 else None))
+        for first in range(0, len(rows), _PAGE):
+            number, last = first // _PAGE, first + _PAGE >= len(rows)
+            page = _listing(name, rows[first : first + _PAGE], _PAGE, None if last else number + 1)
+            (pages / f"{number}.xml").write_text(page)
         return Bucket(name, f"s3://{name}/photos/", ids, tuple(files), f"{self.endpoint}/{name}/photos/")
 
     def cpu_seconds(self) -> float:
@@ -205,6 +206,16 @@ class FastS3:
             etag = reply.headers["ETag"].strip('"')
         if row not in page or etag not in row:
             raise SystemExit(f"bench: the S3 server's listing and photos differ: {row} with ETag {etag}")
+
+
+def _listing(bucket: str, rows: Sequence[str], most: int, following: int | None) -> str:
+    """Return a page of a listing; `following` is the number of the next one."""
+    more = "" if following is None else f"<NextContinuationToken>{following}</NextContinuationToken>"
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Name>{bucket}</Name><Prefix>photos/</Prefix><KeyCount>{len(rows)}</KeyCount><MaxKeys>{most}</MaxKeys>"
+        f"<IsTruncated>{'false' if following is None else 'true'}</IsTruncated>{more}{''.join(rows)}</ListBucketResult>"
+    )
 
 
 def _row(photo_id: str, size: int) -> str:

@@ -1,6 +1,7 @@
 """The benchmark's own parts: what it counts, what it makes, what it writes.  No peer, no photo from a server."""
 
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,9 @@ def test_the_fast_s3_lists_and_serves_what_it_was_given_under_keys_and_etags_of_
         listed = store.list()
         assert listed["key"].to_pylist() == [f"{photo}.jpg" for photo in bucket.ids]  # two pages
         assert len(set(listed["etag"].to_pylist())) == 1400
+        question = f"{s3.endpoint}/{bucket.name}?list-type=2&prefix=photos%2F&max-keys=1&encoding-type=url"
+        with urllib.request.urlopen(question, timeout=5) as reply:  # noqa: S310
+            assert reply.read().count(b"<Key>") == 1  # a page of a thousand costs boto3 a tenth of a second
         for place, file in ((0, files[0]), (1399, files[699])):
             found = store.get(listed["key"][place].as_py())
             assert bytes(found.data) == file.read_bytes()

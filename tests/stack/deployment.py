@@ -224,12 +224,14 @@ def deploy(
         _start_postgres(deployment, ports["postgres"])
         redis.result()
         machine.run("migrate", AIRFLOW, *compose.SERVICES["migrate"]["command"][1:], env=deployment.environment)
-        for name in ("api-server", "scheduler", "dag-processor"):
+        for name in ("scheduler", "dag-processor"):
             deployment.start(name)
         for name in workers:
             deployment.start_worker(name)
+        # before the API server: both write the roles' permissions into a new database, and one of two at once fails
         admin = compose.interpolate(compose.SERVICES["admin"]["command"], variables)
         machine.run("admin", AIRFLOW, *admin[1:], env=deployment.environment)
+        deployment.start("api-server")
     _wait_until_ready(deployment)
     return deployment
 
