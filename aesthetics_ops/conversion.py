@@ -220,7 +220,7 @@ class _Workers:
     """Threads that download ahead, and one codec thread per core that converts in the plan's order.
 
     Two pools, because a thread that allocates pixels should be one of few: its memory is then warm and reused.  Photos
-    go from thread to thread in groups: handing over each alone cost a quarter of a codec's time.
+    go from thread to thread in groups: handing over each small one alone cost about a tenth of its codec's time.
     """
 
     def __init__(self, build: Build) -> None:

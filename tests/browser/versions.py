@@ -128,6 +128,7 @@ def _write_shard(
                 }
             )  # fmt: skip
     store.upload(key, path)
+    path.unlink()
     for mark in (".json", ".validated.json"):
         store.put(shard_key(digest, mark), b"{}")
     return {

@@ -127,6 +127,7 @@ class StoreContract:
         data = os.urandom(1 << 20) * 40
         (tmp_path / "up").write_bytes(data)
         store.upload("deep/er/k", tmp_path / "up")
+        (tmp_path / "up").unlink()
         store.download("deep/er/k", tmp_path / "down")
         assert (tmp_path / "down").read_bytes() == data
         assert store.list()["size"].to_pylist() == [len(data)]

@@ -155,5 +155,6 @@ def forge(dataset: Store, digest: str, number: int, scratch: Path, **changes: ob
             shard.write(replace(example, **changes) if place == number else example)
     forged = result.model_copy(update={"bytes": shard.bytes_written, "sha256": shard.sha256, "crc32c": shard.crc32c})
     dataset.upload(shard_key(digest, ".tfrecord"), path)
+    path.unlink()
     dataset.put(shard_key(digest, ".json"), forged.model_dump_json().encode())
     return forged

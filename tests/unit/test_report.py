@@ -87,6 +87,7 @@ class Version:
                     }
                 )  # fmt: skip
         self.dataset.upload(key, path)
+        path.unlink()
         facts = {
             "path": key,
             "records": shard.records,
