@@ -11,6 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +25,7 @@ from aesthetics_ops.build import Build, BuildRecord, LostPhoto, PartitionResult
 from aesthetics_ops.errors import InputMissingError, ObjectMissingError
 from aesthetics_ops.machine import PixelRoom, codec_threads, long_slices, scratch_for
 from aesthetics_ops.manifest import shard_key
-from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo
+from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photos
 from aesthetics_ops.planning import recipe_digest
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.store import Store
@@ -155,6 +157,7 @@ def convert_partition(
             f"build {build.id!r} has {len(record.partitions)} partitions, so none has number {partition}"
         )
     rows = build.partition_photos(partition)
+    shards = list(_by_shard(rows))
     made: dict[str, str] = {}
     lost: list[LostPhoto] = []
     rejected: Counter[str] = Counter()
@@ -166,13 +169,18 @@ def convert_partition(
         _Workers(build) as workers,
         threadpool_limits(1, user_api="blas"),  # a hash's small product must not wake threads of its own
     ):
-        for digest, members in _by_shard(rows):
-            if _is_finished(build.dataset, digest):
+        unfinished: list[tuple[str, pa.Table]] = []
+        for (digest, members), is_finished in zip(shards, workers.finished(shards), strict=True):
+            if is_finished:
                 made[digest] = digest
                 progress(members.num_rows)
-                continue
+            else:
+                unfinished.append((digest, members))
+        # one stream over all shards: cores go on with the next one's photos while the last of a shard are written
+        outcomes = workers.photos(row for _, members in unfinished for row in _rows(members))
+        for digest, members in unfinished:
             path = scratch / f"{digest}.tfrecord"
-            result, gone = _convert_shard(workers, digest, members, path, progress)
+            result, gone = _convert_shard(build, digest, members, path, islice(outcomes, members.num_rows), progress)
             uploader.upload(result, path)
             made[digest] = result.digest if result.photos else ""
             lost += [
@@ -224,7 +232,7 @@ class _Workers:
     """
 
     def __init__(self, build: Build) -> None:
-        self.build = build
+        self._build = build
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="download")
         threads = codec_threads()
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
@@ -236,6 +244,10 @@ class _Workers:
     def __exit__(self, *_: object) -> None:
         self._downloads.shutdown(cancel_futures=True)
         self._codecs.shutdown(cancel_futures=True)
+
+    def finished(self, shards: Iterable[tuple[str, pa.Table]]) -> Iterator[bool]:
+        """Tell of each shard, in order, whether there is nothing left to do."""
+        return self._downloads.map(partial(_is_finished, self._build.dataset), (digest for digest, _ in shards))
 
     def photos(self, rows: Iterable[_Row]) -> Iterator[tuple[_Row, _Outcome]]:
         """Yield every row with its outcome, in the rows' order, holding a bounded window of photos."""
@@ -260,7 +272,7 @@ class _Workers:
 
     def _source(self, key: str, etag: str, size: int) -> bytes | _Lost:
         try:
-            source = self.build.photos.get(key)
+            source = self._build.photos.get(key)
         except ObjectMissingError:
             return _Lost(RejectReason.SOURCE_MISSING, "listed, but gone when it was read")
         found = len(source.data)
@@ -272,28 +284,32 @@ class _Workers:
         return source.data
 
     def _convert(self, group: list[_Row], sources: Future[list[bytes | _Lost]]) -> list[_Outcome]:
-        outcomes: list[_Outcome] = []
-        waiting = sources.result()
-        waiting.reverse()
-        for row in group:
-            source = waiting.pop()  # and let go of it as soon as it is converted
-            outcomes.append(source if isinstance(source, _Lost) else self._make(row, source))
-        return outcomes
-
-    def _make(self, row: _Row, source: bytes) -> _Made | Rejected:
-        with self._room.seat() as take_room:
-            photo = convert_photo(source, self.build.settings.pixels, take_room=take_room)
-        if isinstance(photo, Rejected):
-            return photo
-        example = Example(
-            image=photo.jpeg,
-            label=row["label"],
-            id=row["id"],
-            height_px=photo.height_px,
-            width_px=photo.width_px,
-            distribution=row["distribution"],
+        read = sources.result()
+        photos = iter(
+            convert_photos(
+                [source for source in read if not isinstance(source, _Lost)],
+                self._build.settings.pixels,
+                seat=self._room.seat,
+            )
         )
-        return _Made(photo, frame_example(example))
+        return [
+            source if isinstance(source, _Lost) else _framed(row, next(photos))
+            for row, source in zip(group, read, strict=True)
+        ]
+
+
+def _framed(row: _Row, photo: Converted | Rejected) -> _Made | Rejected:
+    if isinstance(photo, Rejected):
+        return photo
+    example = Example(
+        image=photo.jpeg,
+        label=row["label"],
+        id=row["id"],
+        height_px=photo.height_px,
+        width_px=photo.width_px,
+        distribution=row["distribution"],
+    )
+    return _Made(photo, frame_example(example))
 
 
 def _groups(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
@@ -318,14 +334,19 @@ def _rows(members: pa.Table) -> Iterator[_Row]:
 
 
 def _convert_shard(
-    workers: _Workers, digest: str, members: pa.Table, path: Path, progress: Callable[[int], None]
+    build: Build,
+    digest: str,
+    members: pa.Table,
+    path: Path,
+    outcomes: Iterable[tuple[_Row, _Outcome]],
+    progress: Callable[[int], None],
 ) -> tuple[ShardResult, dict[str, _Lost]]:
     """Write one shard's file; return its result and the photos that were lost since the plan."""
     index = RecordIndex()
     rejected: list[RejectedPhoto] = []
     lost: dict[str, _Lost] = {}
     with ShardWriter(path) as shard:
-        for row, outcome in workers.photos(_rows(members)):
+        for row, outcome in outcomes:
             match outcome:
                 case _Made():
                     _add(shard, index, row, outcome)
@@ -338,9 +359,7 @@ def _convert_shard(
         # The file is what a plan without these photos would make, so it gets that plan's name: a recipe's digest
         # never stands for a file that depends on anything but the recipe.
         kept = members.filter(pa.array(key not in lost for key in members["key"].to_pylist()))
-        digest = (
-            recipe_digest(kept, workers.build.settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
-        )
+        digest = recipe_digest(kept, build.settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
     result = ShardResult(
         digest=digest,
         photos=members.num_rows - len(lost),

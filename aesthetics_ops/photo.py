@@ -9,11 +9,12 @@ Everything else is decoded, brought to 8-bit sRGB the right way up, scaled if as
 clean, and where harmless ends and corrupt begins: docs/pixels.md.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -28,9 +29,9 @@ from aesthetics_ops.settings import PixelSettings
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["CONVERTER_VERSION", "Converted", "Transform", "convert_photo"]
+__all__ = ["CONVERTER_VERSION", "Converted", "Transform", "convert_photo", "convert_photos"]
 
-CONVERTER_VERSION: Final = 3
+CONVERTER_VERSION: Final = 4
 """Part of every shard's recipe; raise it when any output byte can change."""
 
 Pixels = NDArray[np.uint8]
@@ -73,15 +74,48 @@ class Converted:
     phash: int
 
 
-def convert_photo(
-    source: bytes | memoryview, pixels: PixelSettings, *, take_room: Callable[[int], None] = lambda pixels: None
-) -> Converted | Rejected:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A file whose bytes may be decoded.
+
+    Attributes:
+        data: its bytes, of a whole JPEG those that would be stored.
+        kind: its format.
+        header: of a JPEG that the strict decoder knows; None for everything else.
+        colour: the decoder's name for the JPEG's colour space.
+        profile: what its colour profile asks for.
+        transforms: what was done, or left out, so far.
+    """
+
+    data: bytes
+    kind: Format
+    header: JpegHeader | None = None
+    colour: str = ""
+    profile: ProfileVerdict = ProfileVerdict.SRGB
+    transforms: set[Transform] = field(default_factory=set)
+
+
+class _Coded(NamedTuple):
+    """A canonical JPEG, with what its hash is made of.
+
+    Attributes:
+        jpeg, height_px, width_px, transforms: as in `Converted`.
+        gray: the picture in gray, up to 1/8 of the size; (height, width), uint8.
+    """
+
+    jpeg: bytes
+    height_px: int
+    width_px: int
+    transforms: set[Transform]
+    gray: Pixels
+
+
+def convert_photo(source: bytes | memoryview, pixels: PixelSettings) -> Converted | Rejected:
     """Make the canonical JPEG of one photo.
 
     Args:
         source: the whole file; any bytes at all.
         pixels: what is asked for.
-        take_room: called with the number of pixels before memory is taken for them; may wait.
 
     Returns:
         The photo, or the reason why it cannot be one: `empty`, `not_an_image`, `unsupported_format`, `corrupt` or
@@ -90,43 +124,101 @@ def convert_photo(
     Raises:
         MemoryError: the machine has less memory than a photo of `max_pixels` needs.
     """
+    return convert_photos((source,), pixels)[0]
+
+
+def convert_photos(
+    sources: Sequence[bytes | memoryview],
+    pixels: PixelSettings,
+    *,
+    seat: Callable[[], AbstractContextManager[Callable[[int], None]]] = lambda: nullcontext(lambda pixels: None),
+) -> list[Converted | Rejected]:
+    """Convert some small photos, each as if it were alone: a step for all of them, then the next step for all.
+
+    Between two decodes a core forgets the code around them; so most of it runs for one photo right after the other.
+
+    Args:
+        sources: as for `convert_photo`.
+        pixels: what is asked for.
+        seat: entered while one photo is decoded; gives a function that is called with the number of its pixels before
+            memory is taken for them, and may wait.
+
+    Returns:
+        As `convert_photo`, in order.
+
+    Raises:
+        MemoryError: as `convert_photo`.
+    """
+    checked = [_check(source, pixels) for source in sources]
+    coded: list[_Coded | Rejected] = []
+    for photo in checked:
+        if isinstance(photo, Rejected):
+            coded.append(photo)
+            continue
+        with seat() as take_room:
+            coded.append(_code(photo, pixels, take_room))
+    return [photo if isinstance(photo, Rejected) else _converted(photo) for photo in coded]
+
+
+def _check(source: bytes | memoryview, pixels: PixelSettings) -> _Checked | Rejected:
+    """Look at everything that can be known without decoding."""
     data = bytes(source)
     try:
         kind = recognise(data)
-        gate = SizeGate(pixels.max_pixels, take_room)
-        return _convert_jpeg(data, pixels, gate) if kind is Format.JPEG else _convert_other(data, kind, pixels, gate)
+        return _check_jpeg(data, pixels) if kind is Format.JPEG else _Checked(data, kind)
     except Refusal as refusal:
         return refusal.rejected
 
 
-def _convert_jpeg(data: bytes, pixels: PixelSettings, gate: SizeGate) -> Converted:
+def _check_jpeg(data: bytes, pixels: PixelSettings) -> _Checked:
     header = read_jpeg_header(data)
     if header.problem is None:  # from here on only what would be stored: broken metadata must not condemn whole pixels
         data = header.canonical
-    colour = _check_header(data, header, gate)
+    colour = _check_header(data, header, SizeGate(pixels.max_pixels))
     if colour is None:
-        return _convert_other(data, Format.JPEG, pixels, gate)
+        return _Checked(data, Format.JPEG)
     profile = _judge(header.icc, colour)
     transforms = set()
     if profile is ProfileVerdict.UNUSABLE:
         transforms.add(Transform.ICC_IGNORED)
     if bytes(header.trailing[:_LOOK_BEHIND_BYTES]).lstrip(b"\0").startswith(b"\xff\xd8"):
         transforms.add(Transform.FIRST_FRAME)
-    if _may_keep(header, colour, profile, pixels):
-        return _keep(data, header, transforms)
+    return _Checked(data, Format.JPEG, header, colour, profile, transforms)
+
+
+def _code(photo: _Checked, pixels: PixelSettings, take_room: Callable[[int], None]) -> _Coded | Rejected:
+    """Do what the codecs are needed for."""
+    try:
+        if photo.header is None:
+            return _code_other(photo, pixels, SizeGate(pixels.max_pixels, take_room))
+        return _code_jpeg(photo, photo.header, pixels, take_room)
+    except Refusal as refusal:
+        return refusal.rejected
+
+
+def _code_jpeg(photo: _Checked, header: JpegHeader, pixels: PixelSettings, take_room: Callable[[int], None]) -> _Coded:
     sides = (header.frame.height_px, header.frame.width_px)
-    array = _decode_strictly(data, header, _DECODER_COLOURS.get(colour, "BGR"), _reduction(sides, pixels.max_side_px))
-    if profile is ProfileVerdict.FOREIGN or colour in _CMYK_COLOURS:
-        array = _in_srgb(array, header.icc, transforms)
-    return _finish(array, sides, header.orientation, transforms, pixels)
+    take_room(sides[0] * sides[1])
+    if _may_keep(header, photo.colour, photo.profile, pixels):
+        return _keep(photo.data, header, photo.transforms)
+    colours, factor = _DECODER_COLOURS.get(photo.colour, "BGR"), _reduction(sides, pixels.max_side_px)
+    array = _decode_strictly(photo.data, header, colours, factor)
+    if photo.profile is ProfileVerdict.FOREIGN or photo.colour in _CMYK_COLOURS:
+        array = _in_srgb(array, header.icc, photo.transforms)
+    return _encode(array, sides, header.orientation, photo.transforms, pixels)
 
 
-def _convert_other(data: bytes, kind: Format, pixels: PixelSettings, gate: SizeGate) -> Converted:
+def _code_other(photo: _Checked, pixels: PixelSettings, gate: SizeGate) -> _Coded:
     from aesthetics_ops.decoding import decode_image
 
-    decoded = decode_image(data, kind, gate)
+    decoded = decode_image(photo.data, photo.kind, gate)
     array = _array(decoded.image)
-    return _finish(array, (array.shape[0], array.shape[1]), decoded.orientation, decoded.transforms, pixels)
+    return _encode(array, (array.shape[0], array.shape[1]), decoded.orientation, decoded.transforms, pixels)
+
+
+def _converted(photo: _Coded) -> Converted:
+    names = tuple(sorted(transform.value for transform in photo.transforms))
+    return Converted(photo.jpeg, photo.height_px, photo.width_px, names, _perceptual_hash(photo.gray))
 
 
 def _check_header(data: bytes, header: JpegHeader, gate: SizeGate) -> str | None:
@@ -191,7 +283,7 @@ def _may_keep(header: JpegHeader, colour: str, profile: ProfileVerdict, pixels: 
     )
 
 
-def _keep(data: bytes, header: JpegHeader, transforms: set[Transform]) -> Converted:
+def _keep(data: bytes, header: JpegHeader, transforms: set[Transform]) -> _Coded:
     """Store the coded data as it is, once a strict decode of the small gray picture finds no fault in it."""
     sides = (header.frame.height_px, header.frame.width_px)
     gray = _decode_strictly(data, header, "GRAY", _hash_reduction(sides))
@@ -199,7 +291,7 @@ def _keep(data: bytes, header: JpegHeader, transforms: set[Transform]) -> Conver
         transforms.add(Transform.METADATA_DROPPED)
     if header.trailing:
         transforms.add(Transform.TRAILING_DROPPED)
-    return Converted(data, *sides, _names(transforms), _perceptual_hash(gray))
+    return _Coded(data, *sides, transforms, gray)
 
 
 def _decode_strictly(data: bytes, header: JpegHeader, colours: str, factor: int) -> Pixels:
@@ -268,9 +360,9 @@ def _array(image: "Image") -> Pixels:
     return array if array.ndim == 2 else _opencv().cvtColor(array, _opencv().COLOR_RGB2BGR)
 
 
-def _finish(
+def _encode(
     array: Pixels, sides: tuple[int, int], orientation: int, transforms: set[Transform], pixels: PixelSettings
-) -> Converted:
+) -> _Coded:
     """Scale, turn and encode.
 
     Args:
@@ -302,12 +394,7 @@ def _finish(
     options = (cv2.IMWRITE_JPEG_QUALITY, pixels.quality)
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
     _, encoded = cv2.imencode(".jpg", array, (*options, *sampling))
-    names = _names(transforms)
-    return Converted(encoded.tobytes(), array.shape[0], array.shape[1], names, _perceptual_hash(_small_gray(array)))
-
-
-def _names(transforms: set[Transform]) -> tuple[str, ...]:
-    return tuple(sorted(transform.value for transform in transforms))
+    return _Coded(encoded.tobytes(), array.shape[0], array.shape[1], transforms, _small_gray(array))
 
 
 def _fitting(sides: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
@@ -345,19 +432,21 @@ def _turned(array: Pixels, orientation: int) -> Pixels:
 def _small_gray(array: Pixels) -> Pixels:
     """Make of decoded pixels about what the strict check of a kept JPEG decodes: gray, at up to 1/8 of the size.
 
-    Every second row is enough for that, and by halves OpenCV has a fast path.
+    Every second row is enough for that.
     """
     cv2 = _opencv()
-    factor = _hash_reduction((array.shape[0], array.shape[1]))
-    if factor > 1:
-        array, factor = array[::2], factor // 2
+    rows = columns = _hash_reduction((array.shape[0], array.shape[1]))
+    if rows > 1:
+        array, rows = array[::2], rows // 2
     gray: Pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2GRAY)
-    below, right = -gray.shape[0] % factor, -gray.shape[1] % factor
+    below, right = -gray.shape[0] % rows, -gray.shape[1] % columns
     if below or right:  # fill up the last blocks as a JPEG encoder does
         gray = cv2.copyMakeBorder(gray, 0, below, 0, right, cv2.BORDER_REPLICATE)
-    while factor > 1:
+    height, width = gray.shape[0] // rows, gray.shape[1] // columns
+    if rows > 1:  # halves have a fast path
         gray = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        factor //= 2
+    if gray.shape != (height, width):
+        gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
     return gray
 
 
