@@ -161,19 +161,21 @@ class Bench:
     def _camera(self) -> tuple[Bucket, Bucket]:
         return self._bucket("camera", self.sizes.camera[0]), self._bucket("camera", self.sizes.camera[1])
 
-    def _ours(self, bucket: Bucket, encoding: str, *groups: str, whole: bool = False, **more: Any) -> Job:
-        """Plan and convert, or, if whole, the complete build with reading back and publishing."""
+    def _ours(self, bucket: Bucket, encoding: str, *groups: str, what: str = "convert", **more: Any) -> Job:
+        """Plan and `convert`, or convert one `partition` after another process has planned, or do the whole `build`."""
         labels = (self.inputs / bucket.name / "AVA.txt").resolve().as_uri()
         urls = (bucket.url, labels, "file://OUT/dataset/")
         command: tuple[str, ...] = (sys.executable, str(HERE / "ours.py"), *urls, encoding)
-        if whole:
+        if what == "partition":
+            command += (what,)
+        if what == "build":
             command = (str(Path(sys.executable).parent / "aesthetics-ops"), "build", "--json")
             command += tuple(
                 part for pair in zip(("--photos", "--labels", "--dataset"), urls, strict=True) for part in pair
             )
             command += ("--encoding", "keep" if encoding == "keep" else "reencode", "--max-reject-fraction", "0")
             command += ("--max-side-px", "512") if encoding == "resize" else ()
-        name = f"{'build' if whole else 'convert'} {encoding} {bucket.name}"
+        name = f"{what} {encoding} {bucket.name}"
         if (cpus := more.get("cpus")) and len(cpus) < len(os.sched_getaffinity(0)):
             name += f" @{len(cpus)}"
         return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(), **more)
@@ -200,7 +202,7 @@ class Bench:
                 yield self._ours(large, encoding, "limits")
                 yield self._ours(small, encoding, "limits")
                 rounds = 2 if large is self._ava[0] and encoding != "resize" else 1
-                yield self._ours(large, encoding, "limits", whole=True, most_rounds=rounds)
+                yield self._ours(large, encoding, "limits", what="build", most_rounds=rounds)
 
     def _peers(self) -> Iterator[Job]:
         if "peers" not in self.groups:
@@ -208,7 +210,7 @@ class Bench:
         for encoding in ("keep", "reencode"):
             for bucket in self._ava:
                 yield self._ours(bucket, encoding, "peers")
-                yield self._ours(bucket, encoding, "peers", whole=True, most_rounds=2)
+                yield self._ours(bucket, encoding, "peers", what="build", most_rounds=2)
                 yield from self._peer_jobs(bucket, encoding)
 
     def _peer_jobs(self, bucket: Bucket, encoding: str) -> Iterator[Job]:
@@ -234,7 +236,7 @@ class Bench:
         for count in self.sizes.growth:
             bucket = self._bucket("small", count)
             rounds = 2 if count >= 100_000 else 1000
-            yield self._ours(bucket, "keep", "growth", whole=True, most_rounds=rounds)
+            yield self._ours(bucket, "keep", "growth", what="build", most_rounds=rounds)
 
     def _startup(self) -> Iterator[Job]:
         if "startup" not in self.groups:
@@ -257,9 +259,9 @@ class Bench:
         )
         for encoding in ("keep", "reencode"):
             for bucket in once:
-                yield self._ours(bucket, encoding, "rss")
+                yield self._ours(bucket, encoding, "rss", what="partition")
             for bucket in more:
-                yield self._ours(bucket, encoding, "rss", most_rounds=1)
+                yield self._ours(bucket, encoding, "rss", what="partition", most_rounds=1)
 
     def _cores(self) -> Iterator[Job]:
         if "cores" not in self.groups:
@@ -296,8 +298,9 @@ def run(job: Job, number: int, s3: FastS3) -> Sample:
     foreign = (usage.busy_seconds - usage.cpu_seconds - server - own) / usage.wall_seconds
     error = f"exit {usage.exit_code}: {text[-2000:]}" if usage.exit_code else _miscount(job, printed)
     costs = printed if job.prints_costs and not error else asdict(usage)
+    peak_bytes = printed["peak_bytes"] if job.name.startswith("partition ") and not error else usage.peak_bytes
     return Sample(
-        job.name, number, job.photos, costs["wall_seconds"], costs["cpu_seconds"], usage.peak_bytes, usage.processes,
+        job.name, number, job.photos, costs["wall_seconds"], costs["cpu_seconds"], peak_bytes, usage.processes,
         server, max(0.0, foreign), left, printed, error,
     )  # fmt: skip
 

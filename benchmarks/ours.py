@@ -1,22 +1,32 @@
-"""One whole process of this project's own stages, for the benchmark: planning and converting, without validation.
+"""This project's own stages for the benchmark: planning and converting, without validation.
 
-    .venv/bin/python benchmarks/ours.py PHOTOS LABELS DATASET {keep,reencode,resize}
+    .venv/bin/python benchmarks/ours.py PHOTOS LABELS DATASET {keep,reencode,resize} [partition]
 
-What `aesthetics-ops build` does up to and without reading back.  Prints one JSON object; fails unless every photo that was
-listed became a record.
+What `aesthetics-ops build` does up to and without reading back, in one process; or, with `partition`, what one partition's
+task of the DAG does, after a process of its own has planned.  Prints one JSON object; fails unless every photo that was listed
+became a record.
 """
 
 import json
+import os
+import resource
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from bare import RESIZED_PX
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line and the DAG have it
 
-def main() -> int:
-    """Plan, convert every partition, and say how long each took."""
-    photos, labels, dataset, encoding = sys.argv[1:]
+if TYPE_CHECKING:
+    from aesthetics_ops.build import Build, BuildRecord
+
+
+def plan(photos: str, labels: str, dataset: str, encoding: str) -> "tuple[Build, BuildRecord]":
+    """Plan a build with one partition."""
+    from aesthetics_ops.build import open_build, plan_build
     from aesthetics_ops.settings import BuildSettings
 
     settings = BuildSettings(
@@ -26,12 +36,23 @@ def main() -> int:
         encoding="keep" if encoding == "keep" else "reencode",
         max_side_px=RESIZED_PX if encoding == "resize" else None,
     )
-    from aesthetics_ops.build import open_build, plan_build
+    build = open_build(settings, "bench")
+    return build, plan_build(build, created_at=datetime.now(UTC), partitions=1)
+
+
+def main() -> int:
+    """Plan, convert every partition, and say how long each took."""
+    photos, labels, dataset, encoding, *part = sys.argv[1:]
+    if part == ["plan"]:
+        plan(photos, labels, dataset, encoding)
+        return 0
+    if part:
+        subprocess.run([sys.executable, *sys.argv[:5], "plan"], check=True)
+    from aesthetics_ops.build import resume_build
     from aesthetics_ops.conversion import convert_partition
 
     imported = time.process_time()
-    build = open_build(settings, "bench")
-    record = plan_build(build, created_at=datetime.now(UTC), partitions=1)
+    build, record = resume_build(dataset, "bench") if part else plan(photos, labels, dataset, encoding)
     planned, planned_at = time.process_time(), time.perf_counter()
     done = [convert_partition(build, record, number) for number in range(len(record.partitions))]
     times = {
@@ -39,6 +60,7 @@ def main() -> int:
         "plan_cpu_seconds": planned - imported,
         "convert_cpu_seconds": time.process_time() - planned,
         "convert_wall_seconds": time.perf_counter() - planned_at,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
     }
     converted = sum(summary.photos - sum(summary.rejected.values()) for summary in done)
     print(json.dumps(times | {"photos": converted}))

@@ -36,6 +36,7 @@ from aesthetics_ops.settings import DatasetConfig, form_fields, load_datasets
 
 CONFIG = Path(os.environ.get("AESTHETICS_CONFIG") or Path(__file__).parents[1] / "samples" / "datasets.toml")
 PARTITIONS = int(os.environ.get("AESTHETICS_PARTITIONS") or 8)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each task imports numpy, whose threads would spin on every core
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """The command line: every command on files and on S3, and what bad input gets."""
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -394,3 +397,20 @@ def test_an_interrupted_build_says_that_the_same_command_goes_on(files: Desk, mo
     status, out, err = files.run(*files.build_flags())
     assert (status, out) == (130, "")
     assert "the same command goes on where this one stopped" in err
+
+
+def test_the_command_has_numpy_start_no_threads():
+    code = """
+import sys
+from aesthetics_ops.__main__ import main
+sys.argv[1:] = ["versions", "--dataset", sys.argv[1], "--json"]
+main()
+from threadpoolctl import threadpool_info
+import numpy
+print({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "memory://nothing/here/"], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == "{1}", done.stderr

@@ -67,6 +67,7 @@ ORDER = (
     "browser.app",
     "browser",
     "cli",
+    "__main__",
 )
 KNOW_TENSORFLOW = {"validation", "reader"}
 KNOW_BOTO3 = {"s3", "store_s3"}

@@ -1,0 +1,19 @@
+"""`aesthetics-ops`, also as `python -m aesthetics_ops`: starts the command line."""
+
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run one command; return the exit status."""
+    # before numpy is imported: photos are worked on side by side, so threads that BLAS starts only spin and then sleep
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from aesthetics_ops.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
