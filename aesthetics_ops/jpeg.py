@@ -5,7 +5,6 @@ header whose `problem` says so.  Nothing is allocated that the bytes declare, so
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +16,8 @@ _SOI: Final = 0xD8
 _EOI: Final = 0xD9
 _SOS: Final = 0xDA
 _DHT: Final = 0xC4
+_DQT: Final = 0xDB
+_DRI: Final = 0xDD
 _JPG: Final = 0xC8
 _DAC: Final = 0xCC
 _COM: Final = 0xFE
@@ -28,6 +29,8 @@ _APP15: Final = 0xEF
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC} | {0xF7}  # F7: JPEG-LS
 _ALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 _WITH_METADATA: Final = frozenset(range(_APP0, _APP15 + 1)) | {_COM}
+_TABLES: Final = frozenset(0xFF00 | marker for marker in (_DHT, _DQT, _DRI))
+_MARKER_AND_LENGTH: Final = struct.Struct(">HH")
 _ICC: Final = b"ICC_PROFILE\0"
 _EXIF: Final = b"Exif\0\0"
 _JFIF: Final = b"JFIF\0"
@@ -37,8 +40,7 @@ _ORIENTATION_TAG: Final = 0x0112
 _TIFF_SIZES: Final = {1: "B", 3: "H", 4: "I"}  # the integer types an orientation is found in
 
 
-@dataclass(frozen=True, slots=True)
-class JpegScan:
+class JpegScan(NamedTuple):
     """The frame header of a JPEG, as it declares itself.
 
     Attributes:
@@ -56,8 +58,7 @@ class JpegScan:
     components: int
 
 
-@dataclass(frozen=True, slots=True)
-class JpegHeader:
+class JpegHeader(NamedTuple):
     """What the segments of a JPEG say.
 
     Attributes:
@@ -97,7 +98,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     Args:
         data: whole file; starts with FFD8.
     """
-    segments, problem = _segments(data)
+    segments, end, problem = _segments(data)
     frames: list[JpegScan] = []
     before_scan: list[_Segment] = []  # what can hold a profile or an orientation
     scans = 0
@@ -112,7 +113,6 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         problem = f"{len(frames)} frame headers, where a photo has one"
     if problem is None and not scans:
         problem = "no scan"
-    end = segments[-1].end if segments else len(data)
     canonical, metadata_bytes = _without_metadata(data, segments, end)
     return JpegHeader(
         frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0),
@@ -156,38 +156,46 @@ def exif_orientation(exif: bytes | memoryview) -> int:
     return 1
 
 
-def _segments(data: bytes) -> tuple[list[_Segment], str | None]:
-    """Return every segment up to and with the end marker; or those before the first break, and the break in words."""
+def _segments(data: bytes) -> tuple[list[_Segment], int, str | None]:
+    """Walk up to and with the end marker, or to the first break.
+
+    Returns:
+        Every segment on the way but tables, which say nothing that is wanted here; the end of the last one; the break in
+        words, or None.
+    """
     segments: list[_Segment] = []
     markers: _Markers | None = None
     last = len(data) - 1
     at = 0
-    while len(segments) <= _MOST_SEGMENTS:
+    for _ in range(_MOST_SEGMENTS + 1):
+        if at + 2 < last:
+            word, length = _MARKER_AND_LENGTH.unpack_from(data, at)
+            if word in _TABLES and 2 <= length <= last - at - 1:  # most of a header
+                at += 2 + length
+                continue
         if at >= last:
-            return segments, "the file ends before its end marker"
+            return segments, at or len(data), "the file ends before its end marker"
         if data[at] != 0xFF:
-            return segments, f"byte {at} is no marker"
+            return segments, at or len(data), f"byte {at} is no marker"
         code = at + 1
         while (marker := data[code]) == 0xFF and code < last:  # fill bytes
             code += 1
         if marker == _SOI or marker in _ALONE:
             if marker == _SOI and at:
-                return segments, f"a second start marker at byte {at}"
-            segments.append(_Segment(marker, at, code + 1, code + 1))
+                return segments, at, f"a second start marker at byte {at}"
             at = code + 1
             continue
         if marker == _EOI:
-            segments.append(_Segment(marker, at, code + 1, code + 1))
-            return segments, None
+            return segments, code + 1, None
         end = code + 1 + int.from_bytes(data[code + 1 : code + 3], "big")
         if end < code + 3 or end > len(data):
-            return segments, f"the segment at byte {at} is longer than the file"
+            return segments, at or len(data), f"the segment at byte {at} is longer than the file"
         if marker == _SOS:
             markers = markers or _Markers(data)
             end = markers.first_from(end)
         segments.append(_Segment(marker, at, code + 3, end))
         at = end
-    return segments, f"more than {_MOST_SEGMENTS} segments"
+    return segments, at, f"more than {_MOST_SEGMENTS} segments"
 
 
 class _Markers:
