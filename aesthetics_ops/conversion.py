@@ -267,10 +267,10 @@ class _Workers:
         for done, outcomes in window:
             yield from zip(done, outcomes.result(), strict=True)
 
-    def _download(self, group: list[_Row]) -> list[bytes | _Lost]:
+    def _download(self, group: list[_Row]) -> list[bytes | memoryview | _Lost]:
         return [self._source(row["key"], row["etag"], row["size"]) for row in group]
 
-    def _source(self, key: str, etag: str, size: int) -> bytes | _Lost:
+    def _source(self, key: str, etag: str, size: int) -> bytes | memoryview | _Lost:
         try:
             source = self._build.photos.get(key)
         except ObjectMissingError:
@@ -283,7 +283,7 @@ class _Workers:
             )
         return source.data
 
-    def _convert(self, group: list[_Row], sources: Future[list[bytes | _Lost]]) -> list[_Outcome]:
+    def _convert(self, group: list[_Row], sources: Future[list[bytes | memoryview | _Lost]]) -> list[_Outcome]:
         read = sources.result()
         photos = iter(
             convert_photos(

@@ -116,16 +116,17 @@ _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _LOOK_BYTES: Final = 2048  # how far a text may keep its <svg waiting
 
 
-def recognise(data: bytes) -> Format:
+def recognise(source: bytes | memoryview) -> Format:
     """Name the format of a file.
 
     Raises:
         Refusal: `empty`, `unsupported_format` with the format's name, or `not_an_image` with the first bytes.
     """
-    if not data:
+    if not source:
         raise Refusal(RejectReason.EMPTY, "the object holds no bytes")
-    if data.startswith(b"\xff\xd8"):  # nearly always
+    if source[:2] == b"\xff\xd8":  # nearly always
         return Format.JPEG
+    data = bytes(source)
     for offset, magic, name in _UNSUPPORTED:  # first: Canon's CR2 also starts like a TIFF
         if data.startswith(magic, offset):
             raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not decoded")

@@ -132,8 +132,8 @@ def _newest(folder: Store, url: str) -> str:
 
 def _read_manifest(folder: Store, time: str, source: str) -> _Manifest:
     try:
-        data = folder.get(f"{time}/{_MANIFEST}").data
-        checksum = folder.get(f"{time}/{_CHECKSUM}").data
+        data = bytes(folder.get(f"{time}/{_MANIFEST}").data)
+        checksum = bytes(folder.get(f"{time}/{_CHECKSUM}").data)
     except ObjectMissingError as error:
         raise PlanError(
             f"inventory {source!r} is not finished or not there: {error}; S3 writes {_CHECKSUM} last: name a finished one, "

@@ -66,8 +66,8 @@ class JpegHeader(NamedTuple):
         scans: number of scans; 1 in a plain baseline file.
         orientation: from EXIF, 1 to 8; 1 when there is none that can be read.
         icc: the colour profile; None when there is none, empty when its parts do not fit together.
-        canonical: the same coded data without metadata and without what follows the end marker; the source itself
-            when there is nothing to drop.
+        canonical: the same coded data without metadata and without what follows the end marker; the source itself, or
+            a view of it, when there is no metadata to drop.
         metadata_bytes: bytes of segments that `canonical` leaves out.
         trailing: what follows the end marker.
         problem: the first break of the format in words; None when there is none.
@@ -77,7 +77,7 @@ class JpegHeader(NamedTuple):
     scans: int
     orientation: int
     icc: bytes | None
-    canonical: bytes
+    canonical: bytes | memoryview
     metadata_bytes: int
     trailing: memoryview
     problem: str | None
@@ -92,7 +92,7 @@ class _Segment(NamedTuple):
     end: int
 
 
-def read_jpeg_header(data: bytes) -> JpegHeader:
+def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
     """Walk the marker segments of a JPEG.
 
     Args:
@@ -156,7 +156,7 @@ def exif_orientation(exif: bytes | memoryview) -> int:
     return 1
 
 
-def _segments(data: bytes) -> tuple[list[_Segment], int, str | None]:
+def _segments(data: bytes | memoryview) -> tuple[list[_Segment], int, str | None]:
     """Walk up to and with the end marker, or to the first break.
 
     Returns:
@@ -204,7 +204,7 @@ class _Markers:
     Found for the whole file at once: a byte-by-byte search would cost as much as decoding.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self._codes = np.frombuffer(data, np.uint8)
         self._places: NDArray[np.bool_] = self._codes[:-1] == 0xFF
@@ -231,7 +231,11 @@ class _Markers:
         return code == 0xFF or code & 0xF8 == 0xD0
 
 
-def _frame(data: bytes, segment: _Segment) -> JpegScan:
+def _starts(data: bytes | memoryview, segment: _Segment, name: bytes) -> bool:
+    return data[segment.body : segment.body + len(name)] == name
+
+
+def _frame(data: bytes | memoryview, segment: _Segment) -> JpegScan:
     content = data[segment.body : segment.end]
     if len(content) < 6:
         return JpegScan(segment.marker, 0, 0, 0, 0)
@@ -239,19 +243,19 @@ def _frame(data: bytes, segment: _Segment) -> JpegScan:
     return JpegScan(segment.marker, precision_bits, height_px, width_px, components)
 
 
-def _orientation(data: bytes, segments: list[_Segment]) -> int:
+def _orientation(data: bytes | memoryview, segments: list[_Segment]) -> int:
     for segment in segments:
-        if segment.marker == _APP1 and data.startswith(_EXIF, segment.body):
+        if segment.marker == _APP1 and _starts(data, segment, _EXIF):
             return exif_orientation(data[segment.body : segment.end])
     return 1
 
 
-def _icc(data: bytes, segments: list[_Segment]) -> bytes | None:
+def _icc(data: bytes | memoryview, segments: list[_Segment]) -> bytes | None:
     """Join the parts of the colour profile; empty when one is missing, doubled or misnumbered."""
     parts = [
-        data[segment.body + len(_ICC) : segment.end]
+        bytes(data[segment.body + len(_ICC) : segment.end])
         for segment in segments
-        if segment.marker == _APP2 and data.startswith(_ICC, segment.body)
+        if segment.marker == _APP2 and _starts(data, segment, _ICC)
     ]
     if not parts:
         return None
@@ -260,14 +264,14 @@ def _icc(data: bytes, segments: list[_Segment]) -> bytes | None:
     return b"".join(part[2:] for part in parts) if fits else b""
 
 
-def _without_metadata(data: bytes, segments: list[_Segment], end: int) -> tuple[bytes, int]:
+def _without_metadata(data: bytes | memoryview, segments: list[_Segment], end: int) -> tuple[bytes | memoryview, int]:
     """Copy the file up to its end marker without what decoders do not need; the coded data stays as it is."""
     kept: list[bytes] = []
     dropped_bytes = 0
     copied_to = 0
     for segment in segments:
         if segment.marker in _WITH_METADATA and (keep_to := _keep_to(data, segment)) < segment.end:
-            kept.append(data[copied_to:keep_to])
+            kept.append(bytes(data[copied_to:keep_to]))
             if keep_to > segment.start:  # a thumbnail inside JFIF: keep the fields, say there is none
                 kept[-1] = (
                     kept[-1][:-_JFIF_BYTES] + struct.pack(">H", _JFIF_BYTES) + kept[-1][2 - _JFIF_BYTES : -2] + b"\0\0"
@@ -279,14 +283,10 @@ def _without_metadata(data: bytes, segments: list[_Segment], end: int) -> tuple[
     return b"".join((*kept, data[copied_to:end])), dropped_bytes
 
 
-def _keep_to(data: bytes, segment: _Segment) -> int:
+def _keep_to(data: bytes | memoryview, segment: _Segment) -> int:
     """Return where the part of an application segment or comment ends that decoders need: its start if nothing of it."""
-    if (
-        segment.marker == _APP0
-        and data.startswith(_JFIF, segment.body)
-        and segment.end - segment.body >= _JFIF_BYTES - 2
-    ):
+    if segment.marker == _APP0 and _starts(data, segment, _JFIF) and segment.end - segment.body >= _JFIF_BYTES - 2:
         return segment.body - 2 + _JFIF_BYTES
-    if segment.marker == _APP14 and data.startswith(b"Adobe", segment.body):
+    if segment.marker == _APP14 and _starts(data, segment, b"Adobe"):
         return segment.end
     return segment.start

@@ -59,7 +59,7 @@ class Converted:
     """A photo that becomes a record.
 
     Attributes:
-        jpeg: 8-bit gray or YCbCr JPEG in sRGB, with no orientation to obey.
+        jpeg: 8-bit gray or YCbCr JPEG in sRGB, with no orientation to obey; may be a view of the source.
         height_px: of `jpeg`, 1 to 65,500.
         width_px: of `jpeg`, 1 to 65,500.
         transforms: values of `Transform`, sorted; empty when `jpeg` is the source, byte for byte.
@@ -67,7 +67,7 @@ class Converted:
             it is then like no other.
     """
 
-    jpeg: bytes
+    jpeg: bytes | memoryview
     height_px: int
     width_px: int
     transforms: tuple[str, ...]
@@ -87,7 +87,7 @@ class _Checked:
         transforms: what was done, or left out, so far.
     """
 
-    data: bytes
+    data: bytes | memoryview
     kind: Format
     header: JpegHeader | None = None
     colour: str = ""
@@ -103,7 +103,7 @@ class _Coded(NamedTuple):
         gray: the picture in gray, up to 1/8 of the size; (height, width), uint8.
     """
 
-    jpeg: bytes
+    jpeg: bytes | memoryview
     height_px: int
     width_px: int
     transforms: set[Transform]
@@ -162,7 +162,7 @@ def convert_photos(
 
 def _check(source: bytes | memoryview, pixels: PixelSettings) -> _Checked | Rejected:
     """Look at everything that can be known without decoding."""
-    data = bytes(source)
+    data = source if isinstance(source, bytes) or source.readonly else bytes(source)
     try:
         kind = recognise(data)
         return _check_jpeg(data, pixels) if kind is Format.JPEG else _Checked(data, kind)
@@ -170,7 +170,7 @@ def _check(source: bytes | memoryview, pixels: PixelSettings) -> _Checked | Reje
         return refusal.rejected
 
 
-def _check_jpeg(data: bytes, pixels: PixelSettings) -> _Checked:
+def _check_jpeg(data: bytes | memoryview, pixels: PixelSettings) -> _Checked:
     header = read_jpeg_header(data)
     if header.problem is None:  # from here on only what would be stored: broken metadata must not condemn whole pixels
         data = header.canonical
@@ -211,7 +211,7 @@ def _code_jpeg(photo: _Checked, header: JpegHeader, pixels: PixelSettings, take_
 def _code_other(photo: _Checked, pixels: PixelSettings, gate: SizeGate) -> _Coded:
     from aesthetics_ops.decoding import decode_image
 
-    decoded = decode_image(photo.data, photo.kind, gate)
+    decoded = decode_image(bytes(photo.data), photo.kind, gate)
     array = _array(decoded.image)
     return _encode(array, (array.shape[0], array.shape[1]), decoded.orientation, decoded.transforms, pixels)
 
@@ -221,7 +221,7 @@ def _converted(photo: _Coded) -> Converted:
     return Converted(photo.jpeg, photo.height_px, photo.width_px, names, _perceptual_hash(photo.gray))
 
 
-def _check_header(data: bytes, header: JpegHeader, gate: SizeGate) -> str | None:
+def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) -> str | None:
     """Refuse what the header alone gives away, before memory is taken for it.
 
     Returns:
@@ -255,7 +255,7 @@ def _check_header(data: bytes, header: JpegHeader, gate: SizeGate) -> str | None
     return str(colour)
 
 
-def _ask_decoder(data: bytes) -> tuple[tuple[int, int, str, str] | None, str]:
+def _ask_decoder(data: bytes | memoryview) -> tuple[tuple[int, int, str, str] | None, str]:
     """Return the decoder's height, width, colours and sampling, or else its words; takes no memory for pixels."""
     try:
         return simplejpeg.decode_jpeg_header(data), ""
@@ -283,7 +283,7 @@ def _may_keep(header: JpegHeader, colour: str, profile: ProfileVerdict, pixels: 
     )
 
 
-def _keep(data: bytes, header: JpegHeader, transforms: set[Transform]) -> _Coded:
+def _keep(data: bytes | memoryview, header: JpegHeader, transforms: set[Transform]) -> _Coded:
     """Store the coded data as it is, once a strict decode of the small gray picture finds no fault in it."""
     sides = (header.frame.height_px, header.frame.width_px)
     gray = _decode_strictly(data, header, "GRAY", _hash_reduction(sides))
@@ -294,7 +294,7 @@ def _keep(data: bytes, header: JpegHeader, transforms: set[Transform]) -> _Coded
     return _Coded(data, *sides, transforms, gray)
 
 
-def _decode_strictly(data: bytes, header: JpegHeader, colours: str, factor: int) -> Pixels:
+def _decode_strictly(data: bytes | memoryview, header: JpegHeader, colours: str, factor: int) -> Pixels:
     """Decode at 1/factor of the size; any warning of libjpeg's is a refusal.
 
     Returns:

@@ -90,12 +90,12 @@ class StoredObject:
 
     Attributes:
         key: its name, relative to the store's prefix.
-        data: its bytes.
+        data: its bytes, read-only; a view where a copy would cost what reading them costs.
         etag: what the store calls this content, without quotes.
     """
 
     key: str
-    data: bytes
+    data: bytes | memoryview
     etag: str
 
 

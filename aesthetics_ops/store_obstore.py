@@ -145,7 +145,7 @@ class NativeStore(Store):
     def get(self, key: str) -> StoredObject:
         with self._explained(key):
             result = obstore.get(self._store(), self._path(key))
-            data = result.bytes().to_bytes()
+            data = memoryview(result.bytes())
             meta = result.meta
         self._require_whole(key, len(data), meta["size"])
         return StoredObject(key, data, _bare(meta["e_tag"]))

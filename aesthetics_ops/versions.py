@@ -279,7 +279,7 @@ def _digests_in(dataset: Store, key: str) -> set[str]:
 
 def _is_young(dataset: Store, build: str, now: datetime) -> bool:
     try:
-        plan = json.loads(dataset.get(f"builds/{build}/{PLAN_KEY}").data)
+        plan = json.loads(bytes(dataset.get(f"builds/{build}/{PLAN_KEY}").data))
     except ObjectMissingError:
         return True  # being planned right now
     # only this field is read, since an older release may have written the others

@@ -226,7 +226,7 @@ class Dataset:
         def load() -> Headline:
             key = version_key(version, "manifest.json")
             try:
-                return Headline.model_validate_json(self.store.get(key).data)
+                return Headline.model_validate_json(bytes(self.store.get(key).data))
             except ObjectMissingError as error:
                 raise NoSuchVersionError(f"dataset {self.name!r} has no version {version!r}") from error
             except ValidationError as error:

@@ -152,7 +152,7 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
 def _read_plan(dataset: Dataset, build: str) -> _Plan | None:
     key = f"builds/{build}/{PLAN_KEY}"
     try:
-        return _Plan.model_validate_json(dataset.store.get(key).data)
+        return _Plan.model_validate_json(bytes(dataset.store.get(key).data))
     except ObjectMissingError:
         return None
     except ValidationError as error:
@@ -176,7 +176,7 @@ def _made(dataset: Dataset, build: str, plan: _Plan, number: int) -> dict[str, s
     """Return the names that a finished partition's shards got: another than planned where a photo was lost."""
     try:
         stored = dataset.store.get(f"builds/{build}/converted/{number}.json")
-        result = PartitionResult.model_validate_json(stored.data)
+        result = PartitionResult.model_validate_json(bytes(stored.data))
     except (ObjectMissingError, ValidationError):
         return {}
     return result.shards if result.plan == plan.plan else {}

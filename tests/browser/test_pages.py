@@ -238,7 +238,7 @@ class TestDatasets:
     def test_versions_are_listed_newest_first_and_only_those_shown_are_read(self, tmp_path: Path) -> None:
         store = new_store()
         made = publish(store, tmp_path, sample_photos(3), [])
-        template = store.get(version_key(made.version, "manifest.json")).data.decode()
+        template = bytes(store.get(version_key(made.version, "manifest.json")).data).decode()
         for number in range(200):
             name = f"20260101T{number:06}Z-00000000"
             store.put(version_key(name, "manifest.json"), template.replace(made.version, name).encode())

@@ -96,7 +96,7 @@ class StoreContract:
         for key in AWKWARD_KEYS:
             store.put(key, key.encode())
         assert store.list()["key"].to_pylist() == sorted(AWKWARD_KEYS)
-        assert [store.get(key).data.decode() for key in AWKWARD_KEYS] == AWKWARD_KEYS
+        assert [bytes(store.get(key).data).decode() for key in AWKWARD_KEYS] == AWKWARD_KEYS
         assert store.get_range(AWKWARD_KEYS[0], 2, 3) == b"b.j"
         store.delete(AWKWARD_KEYS)
         assert store.list().num_rows == 0
@@ -180,12 +180,12 @@ class StoreContract:
             for number in range(6):
                 while True:
                     before = store.get("n")
-                    if store.swap("n", before.data + b"%d.%d\n" % (writer, number), before.etag) is Swap.DONE:
+                    if store.swap("n", bytes(before.data) + b"%d.%d\n" % (writer, number), before.etag) is Swap.DONE:
                         break
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(add_lines, range(8)))
-        assert sorted(store.get("n").data.split()) == sorted(b"%d.%d" % (w, n) for w in range(8) for n in range(6))
+        assert sorted(bytes(store.get("n").data).split()) == sorted(b"%d.%d" % (w, n) for w in range(8) for n in range(6))
 
     def test_deleting_twice_is_fine(self, store: Store) -> None:
         for key in ["a", "b/c", "d"]:

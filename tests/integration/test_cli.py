@@ -116,7 +116,7 @@ def test_a_dataset_in_a_bucket_is_built_left_alone_verified_and_pulled(s3: Desk,
     summary = s3.build()
     assert (summary["published"], summary["records"]) == (True, 8)
     assert summary["manifest"].startswith(f"{s3.dataset}versions/{summary['version']}/")
-    assert s3.store.get(f"dataset/versions/{summary['version']}/report.html").data.startswith(b"<!")
+    assert bytes(s3.store.get(f"dataset/versions/{summary['version']}/report.html").data).startswith(b"<!")
     again = s3.build()
     assert (again["published"], again["version"]) == (False, summary["version"])
     assert s3.ask("verify", s3.dataset)["records"] == 8
@@ -135,7 +135,7 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
     shown = desk.ask("show", desk.dataset)
     assert shown["version"] == first["version"]
     assert shown["accounting"]["converted"] == 8
-    assert desk.store.get(f"dataset/versions/{first['version']}/report.html").data.startswith(b"<!")
+    assert bytes(desk.store.get(f"dataset/versions/{first['version']}/report.html").data).startswith(b"<!")
 
     unchanged = desk.build()
     assert (unchanged["published"], unchanged["version"]) == (False, first["version"])

@@ -371,7 +371,7 @@ class TestPublishing:
         build, record = self.ready(source)
 
         def swap(key: str, data: bytes, expected_etag: str | None) -> Swap:
-            build.dataset.put(key, build.dataset.get(key).data + b"\n")
+            build.dataset.put(key, bytes(build.dataset.get(key).data) + b"\n")
             return build.dataset.swap(key, data, expected_etag)
 
         with pytest.raises(PublishConflictError):
@@ -491,7 +491,7 @@ class TestCarelessStores:
         build, record = start(source.settings(single_writer=True))
         convert(build, record)
         validate(build, record)
-        build.dataset.put(LATEST_KEY, build.dataset.get(LATEST_KEY).data + b"\n")
+        build.dataset.put(LATEST_KEY, bytes(build.dataset.get(LATEST_KEY).data) + b"\n")
         with pytest.raises(PublishConflictError):
             publish_build(build, record)
 

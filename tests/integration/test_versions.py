@@ -152,7 +152,7 @@ class TestVerify:
 
     def test_a_manifest_that_latest_does_not_promise_is_refused(self, night: Night) -> None:
         key = version_key(night.manifest.version, "manifest.json")
-        night.dataset.put(key, night.dataset.get(key).data.replace(b'"records": 14', b'"records": 15'))
+        night.dataset.put(key, bytes(night.dataset.get(key).data).replace(b'"records": 14', b'"records": 15'))
         with pytest.raises(IntegrityError, match=r"is not the manifest whose sha256 stands in LATEST.json"):
             verify_version(night.dataset)
 

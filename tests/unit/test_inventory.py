@@ -134,7 +134,7 @@ def test_plain_csv_is_read_too(folder: Store, tmp_path: Path) -> None:
     write(folder, [ROWS])
     data = gzip.decompress(folder.get("data/2026-01-01T01-00Z-0").data)
     folder.put("data/2026-01-01T01-00Z-0", data)
-    manifest = json.loads(folder.get("2026-01-01T01-00Z/manifest.json").data)
+    manifest = json.loads(bytes(folder.get("2026-01-01T01-00Z/manifest.json").data))
     manifest["files"][0] |= {"size": len(data), "MD5checksum": md5(data)}
     text = json.dumps(manifest).encode()
     folder.put("2026-01-01T01-00Z/manifest.json", text)
@@ -234,7 +234,7 @@ class TestWhatIsWrongIsSaid:
         if damage is None:
             folder.delete([name])
         else:
-            data = folder.get(name).data
+            data = bytes(folder.get(name).data)
             folder.put(name, data[:-1] + damage)
         words = "is in the manifest but not in the store" if damage is None else "but the manifest says"
         with pytest.raises(IntegrityError, match=words):

@@ -122,7 +122,7 @@ class TestPull:
         self, manifests: tuple[Manifest, Manifest], dataset: Store, tmp_path: Path
     ) -> None:
         path = manifests[1].splits["train"].shards[1].path
-        good = dataset.get(path).data
+        good = bytes(dataset.get(path).data)
         dataset.put(path, good[:-1] + b"x")
         try:
             with pytest.raises(IntegrityError, match=f"{path} has not the sha256 that its manifest states"):
