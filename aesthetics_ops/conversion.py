@@ -34,8 +34,8 @@ from aesthetics_ops.tfrecord import Example, FramedRecord, ShardWriter, frame_ex
 __all__ = ["ConversionSummary", "RecordIndex", "RejectedPhoto", "ShardResult", "convert_partition", "read_shard_result"]
 
 _DOWNLOADS: Final = 16  # requests in flight: they feed two codec cores through 20 ms of latency
-_GROUP_PHOTOS: Final = 8  # go from thread to thread at once, unless they have more bytes than this
-_GROUP_BYTES: Final = 1 << 20
+_GROUP_PHOTOS: Final = 16  # go from thread to thread at once, unless they have more bytes than this
+_GROUP_BYTES: Final = 2 << 20
 _WINDOW_PHOTOS: Final = (_DOWNLOADS + 8) * _GROUP_PHOTOS  # held in memory, unless they have more bytes than this
 _WINDOW_BYTES: Final = 128 << 20
 _PIXELS_PER_THREAD: Final = 25_000_000  # one camera photo; a decoded pixel takes 3 to 8 bytes while it is worked on
