@@ -185,7 +185,9 @@ class StoreContract:
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(add_lines, range(8)))
-        assert sorted(bytes(store.get("n").data).split()) == sorted(b"%d.%d" % (w, n) for w in range(8) for n in range(6))
+        assert sorted(bytes(store.get("n").data).split()) == sorted(
+            b"%d.%d" % (w, n) for w in range(8) for n in range(6)
+        )
 
     def test_deleting_twice_is_fine(self, store: Store) -> None:
         for key in ["a", "b/c", "d"]:
