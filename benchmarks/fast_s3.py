@@ -6,6 +6,7 @@ take no more disk.  One nginx process serves all, and its CPU can be asked for.
 """
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ from measure import cpu_of
 __all__ = ["Bucket", "FastS3", "find_nginx"]
 
 _PAGE: Final = 1000
+_OPEN_FILES: Final = 4000  # kept open; a growing run reads more files than that, each once
+_CONNECTIONS: Final = 600  # and other descriptors
 _ETAG_ZEROS: Final = "0" * 25  # an ETag is as long as a real one: 25 digits and the seven of the key
 
 _CONFIGURATION: Final = """\
@@ -41,7 +44,7 @@ http {{
   default_type image/jpeg;
   keepalive_timeout 3600;
   keepalive_requests 1000000000;
-  open_file_cache max=200000 inactive=3600s;
+  open_file_cache max={open_files} inactive=3600s;
   open_file_cache_valid 3600s;
   client_body_temp_path {home}/tmp;
   proxy_temp_path {home}/tmp;
@@ -133,12 +136,20 @@ class FastS3:
         self.endpoint = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
+        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         configuration = self._home / "nginx.conf"
         configuration.write_text(
-            _CONFIGURATION.format(home=self._home, photos=self._photos, port=self._port, zeros=_ETAG_ZEROS)
+            _CONFIGURATION.format(
+                home=self._home,
+                photos=self._photos,
+                port=self._port,
+                zeros=_ETAG_ZEROS,
+                open_files=min(_OPEN_FILES, most_files - _CONNECTIONS),
+            )
         )
         command = [self._nginx, "-p", str(self._home), "-e", str(self._home / "error.log"), "-c", str(configuration)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most_files, most_files))
         for _ in range(100):
             try:
                 with urllib.request.urlopen(self.endpoint + "/", timeout=1):  # noqa: S310
