@@ -36,8 +36,8 @@ __all__ = ["ConversionSummary", "RecordIndex", "RejectedPhoto", "ShardResult", "
 _DOWNLOADS: Final = 16  # requests in flight: they feed two codec cores through 20 ms of latency
 _GROUP_PHOTOS: Final = 16  # go from thread to thread at once, unless they have more bytes than this
 _GROUP_BYTES: Final = 2 << 20
-_WINDOW_PHOTOS: Final = (_DOWNLOADS + 8) * _GROUP_PHOTOS  # held in memory, unless they have more bytes than this
-_WINDOW_BYTES: Final = 128 << 20
+_WINDOW_PHOTOS: Final = _DOWNLOADS * _GROUP_PHOTOS  # held in memory, unless they have more bytes than this
+_WINDOW_BYTES_PER_THREAD: Final = 32 << 20
 _PIXELS_PER_THREAD: Final = 25_000_000  # one camera photo; a decoded pixel takes 3 to 8 bytes while it is worked on
 _SCRATCH_GROWTH: Final = 2  # encoding anew at high quality can make a photo larger than its source
 _SCRATCH_SHARDS: Final = 2  # one being written while the one before is uploaded
@@ -237,6 +237,7 @@ class _Workers:
         threads = codec_threads()
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
         self._room = PixelRoom(threads * _PIXELS_PER_THREAD)
+        self._window_bytes = threads * _WINDOW_BYTES_PER_THREAD
 
     def __enter__(self) -> "_Workers":
         return self
@@ -255,7 +256,7 @@ class _Workers:
         photos = held_bytes = 0
         for group in _groups(rows):
             group_bytes = _bytes_of(group)
-            while window and (photos + len(group) > _WINDOW_PHOTOS or held_bytes + group_bytes > _WINDOW_BYTES):
+            while window and (photos + len(group) > _WINDOW_PHOTOS or held_bytes + group_bytes > self._window_bytes):
                 done, outcomes = window.popleft()
                 yield from zip(done, outcomes.result(), strict=True)
                 photos -= len(done)
