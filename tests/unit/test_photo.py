@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import cv2
@@ -38,7 +40,7 @@ from photo_cases import (
 )
 from PIL import Image
 
-from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo
+from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import PixelSettings
 
@@ -436,6 +438,35 @@ def test_a_photo_without_structure_hashes_to_zero():
 
 
 # manners
+
+
+def test_photos_converted_together_come_out_as_alone_and_one_at_a_time_takes_room():
+    files = [
+        jpeg(),
+        b"",
+        encoded(Image.fromarray(picture()), "PNG"),
+        jpeg()[:-40],
+        jpeg(exif=exif(6)),
+        b"text",
+        jpeg(picture()[:, :, 0]),
+    ]
+    asked: list[list[int]] = []
+    seated = 0
+
+    @contextmanager
+    def seat() -> Iterator[Callable[[int], None]]:
+        nonlocal seated
+        seated += 1
+        assert seated == 1
+        asked.append([])
+        yield asked[-1].append
+        seated -= 1
+
+    for pixels in (KEEP, REENCODE):
+        asked.clear()
+        assert convert_photos(files, pixels, seat=seat) == [convert_photo(data, pixels) for data in files]
+        height, width, *_ = picture().shape
+        assert asked == [[height * width]] * 5  # the empty file and the text need no decoder
 
 
 def test_many_threads_get_what_one_gets():
