@@ -86,8 +86,7 @@ def render(document: Mapping[str, Any]) -> str:
 _TARGET_HEAD: Final = ("target", "wanted", "median (smallest..largest)", "", "at the bare limit")
 _LIMIT_LEGEND: Final = (
     '"At the bare limit": what a process without any start-up would reach that spends both cores on nothing but the '
-    "codec and the GETs.  Where that is below what is wanted, the target is out of reach on this machine for anything that "
-    "checks or encodes photos.\n"
+    "codec and the GETs.  Where that is below what is wanted, the target is out of reach on this machine with these codecs.\n"
 )
 _LEGEND: Final = (
     "Medians; `(a..b)` are the smallest and the largest.  Ratio: for this project's rows under a bare limit, CPU over "
