@@ -36,8 +36,7 @@ __all__ = ["ConversionSummary", "RecordIndex", "RejectedPhoto", "ShardResult", "
 _DOWNLOADS: Final = 16  # requests in flight: they feed two codec cores through 20 ms of latency
 _GROUP_PHOTOS: Final = 16  # go from thread to thread at once, unless they have more bytes than this
 _GROUP_BYTES: Final = 2 << 20
-_WINDOW_PHOTOS: Final = _DOWNLOADS * _GROUP_PHOTOS  # held in memory, unless they have more bytes than this
-_WINDOW_BYTES_PER_THREAD: Final = 32 << 20
+_WINDOW_BYTES_PER_CODEC: Final = 32 << 20  # of sources, held in memory
 _PIXELS_PER_THREAD: Final = 25_000_000  # one camera photo; a decoded pixel takes 3 to 8 bytes while it is worked on
 _SCRATCH_GROWTH: Final = 2  # encoding anew at high quality can make a photo larger than its source
 _SCRATCH_SHARDS: Final = 2  # one being written while the one before is uploaded
@@ -228,7 +227,8 @@ class _Workers:
     """Threads that download ahead, and one codec thread per core that converts in the plan's order.
 
     Two pools, because a thread that allocates pixels should be one of few: its memory is then warm and reused.  Photos
-    go from thread to thread in groups: handing over each small one alone cost about a tenth of its codec's time.
+    go from thread to thread in groups: handing over each small one alone cost about a tenth of its codec's time.  Every
+    thread may have a group of small photos; of large ones so many are held as fit into 32 MiB for each codec thread.
     """
 
     def __init__(self, build: Build) -> None:
@@ -237,7 +237,8 @@ class _Workers:
         threads = codec_threads()
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
         self._room = PixelRoom(threads * _PIXELS_PER_THREAD)
-        self._window_bytes = threads * _WINDOW_BYTES_PER_THREAD
+        self._window_photos = (_DOWNLOADS + threads) * _GROUP_PHOTOS
+        self._window_bytes = threads * _WINDOW_BYTES_PER_CODEC
 
     def __enter__(self) -> "_Workers":
         return self
@@ -256,7 +257,9 @@ class _Workers:
         photos = held_bytes = 0
         for group in _groups(rows):
             group_bytes = _bytes_of(group)
-            while window and (photos + len(group) > _WINDOW_PHOTOS or held_bytes + group_bytes > self._window_bytes):
+            while window and (
+                photos + len(group) > self._window_photos or held_bytes + group_bytes > self._window_bytes
+            ):
                 done, outcomes = window.popleft()
                 yield from zip(done, outcomes.result(), strict=True)
                 photos -= len(done)
