@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from aesthetics_ops import __version__
+from aesthetics_ops.dataset.manifest import SPLITS, Manifest, read_manifest
 from aesthetics_ops.errors import AestheticsOpsError, SettingsError
-from aesthetics_ops.manifest import SPLITS, Manifest, read_manifest
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import open_store
@@ -146,9 +146,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _build(options: argparse.Namespace) -> tuple[Any, str]:
     values = {name: getattr(options, name) for name in BuildSettings.model_fields}
     settings = parse_settings({name: value for name, value in values.items() if value is not None}, where="flags")
-    from aesthetics_ops.build import open_build, plan_build
-    from aesthetics_ops.conversion import convert_partition
-    from aesthetics_ops.publishing import publish_build
+    from aesthetics_ops.builds import open_build
+    from aesthetics_ops.conversion.partition import convert_partition
+    from aesthetics_ops.planning.stage import plan_build
+    from aesthetics_ops.publishing.publish import publish_build
 
     started = datetime.now(UTC)
     build = open_build(settings, f"cli-{started:%Y%m%dT%H%M%S.%fZ}")
@@ -156,7 +157,7 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
     for partition, part in enumerate(record.partitions):
         with _bar("convert", part.photos, "photo") as progress:
             convert_partition(build, record, partition, progress=progress)
-        from aesthetics_ops.validation import validate_partition
+        from aesthetics_ops.validation.partition import validate_partition
 
         with _bar("validate", part.photos, "photo") as progress:
             validate_partition(build, record, partition, progress=progress)
@@ -174,7 +175,7 @@ def _show(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _verify(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.versions import verify_version
+    from aesthetics_ops.versions.verify import verify_version
 
     manifest = verify_version(open_store(options.dataset), options.of_version)
     shards = sum(len(split.shards) for split in manifest.splits.values())
@@ -186,7 +187,7 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _pull(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.reader import pull
+    from aesthetics_ops.readers.pull import pull
 
     dataset = open_store(options.dataset)
     splits = options.split or SPLITS
@@ -202,7 +203,7 @@ def _pull(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _rejects(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.quarantine import Outcome, list_rejects, save_rejects
+    from aesthetics_ops.versions.rejects import Outcome, list_rejects, save_rejects
 
     reasons = [RejectReason(reason) for reason in options.reason or ()]
     manifest, rejects = list_rejects(open_store(options.dataset), version=options.of_version, reasons=reasons)
@@ -227,7 +228,7 @@ def _one_line(text: str) -> str:
 
 
 def _versions(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.versions import list_versions
+    from aesthetics_ops.versions.listing import list_versions
 
     versions = list_versions(open_store(options.dataset))
     lines = [
@@ -238,7 +239,7 @@ def _versions(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _diff(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.versions import diff_versions
+    from aesthetics_ops.versions.diff import diff_versions
 
     document = diff_versions(open_store(options.dataset), options.before, options.after)
     lines = [f"{document['before']} -> {document['after']}", "records     {:,} -> {:,}".format(*document["records"])]
@@ -250,14 +251,14 @@ def _diff(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _rollback(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.versions import rollback
+    from aesthetics_ops.versions.rollback import rollback
 
     manifest = rollback(open_store(options.dataset), options.of_version)
     return {"version": manifest.version}, f"LATEST names {manifest.version} now"
 
 
 def _expire(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.versions import expire_versions
+    from aesthetics_ops.versions.expire import expire_versions
 
     expired = expire_versions(open_store(options.dataset), keep=options.keep, now=datetime.now(UTC))
     text = f"deleted {len(expired.versions)} versions and {len(expired.builds)} builds: {expired.objects:,} objects, {expired.bytes:,} bytes"

@@ -10,8 +10,11 @@
     │   ├── GateError               the build is complete, and a gate says no
     │   ├── PublishConflictError    another build published first
     │   ├── NoSuchVersionError      a dataset or version that was never published
+    │   ├── NoSuchSplitError        a split that the version does not have
+    │   ├── NoSuchPageError         an address of the browser that leads to nothing
     │   └── StoreRefusedError       the store answered no: bucket missing, access denied
-    │       └── ObjectMissingError  no object has this key
+    │       ├── ObjectMissingError  no object has this key
+    │       └── OddKeyError         a listing met a key that the native client cannot express
     └── TransientError              the same call may succeed later
         ├── ScratchSpaceError       the machine's disk is too full for this task now
         ├── StoreUnavailableError   no answer, or "not now"
@@ -30,6 +33,7 @@ __all__ = [
     "LabelError",
     "NoSuchVersionError",
     "ObjectMissingError",
+    "OddKeyError",
     "PermanentError",
     "PlanError",
     "PublishConflictError",
@@ -102,6 +106,10 @@ class ObjectMissingError(StoreRefusedError):
     """No object has this key."""
 
     exit_code = 1
+
+
+class OddKeyError(StoreRefusedError):
+    """A listing met a key that obstore cannot express."""
 
 
 class ScratchSpaceError(TransientError):

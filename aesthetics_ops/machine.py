@@ -18,11 +18,19 @@ from typing import Final
 
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
 
-__all__ = ["TASKS_VARIABLE", "THREADS_VARIABLE", "PixelRoom", "codec_threads", "cpus", "long_slices", "scratch_for"]
+__all__ = [
+    "TASKS_VARIABLE",
+    "THREADS_VARIABLE",
+    "PixelRoom",
+    "batch_scheduling",
+    "codec_threads",
+    "cpus",
+    "quiet_stderr",
+    "scratch_for",
+]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
 TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
-
 _GROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -139,7 +147,7 @@ class PixelRoom:
 
 
 @contextmanager
-def long_slices() -> Iterator[None]:
+def batch_scheduling() -> Iterator[None]:
     """Ask the scheduler for throughput: this thread, and those that it starts meanwhile, push no other off its core.
 
     A thread that waits for photos otherwise interrupts a codec for each of them.  Where the system has no such
@@ -189,3 +197,20 @@ def _no_room(what: str) -> ScratchSpaceError:
         f"the scratch directory {tempfile.gettempdir()!r} {what}; free some, point TMPDIR at a larger disk, or set a "
         "smaller shard_bytes"
     )
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send what C++ code writes to file descriptor 2 nowhere.  Exceptions still tell what went wrong.
+
+    TensorFlow reports missing GPU drivers there while it is imported, before its own log level counts.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["RejectReason", "Rejected"]
+__all__ = ["Refusal", "RejectReason", "Rejected"]
 
 
 class RejectReason(StrEnum):
@@ -41,3 +41,11 @@ class Rejected:
 
     reason: RejectReason
     detail: str
+
+
+class Refusal(Exception):  # noqa: N818 -- not an error of the program: it carries the photo's verdict to `convert_photo`
+    """The photo does not become a record."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(detail)
+        self.rejected = Rejected(reason, detail)

@@ -1,32 +1,23 @@
 """What a build is told: one definition for the trigger form, the command line's flags, the manifest and the digest.
 
-Every default of the project stands here.  A TOML file (`AESTHETICS_CONFIG`) with one table per dataset gives
-scheduled runs their values; `load_datasets` reads it.
+Every default of the project stands here.  `config.py` reads the TOML file that gives scheduled runs their values.
 """
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = [
-    "AirflowSettings",
-    "BuildSettings",
-    "DatasetConfig",
-    "PixelSettings",
-    "form_fields",
-    "load_datasets",
-    "parse_settings",
-]
+__all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
 _URL_PATTERN = r"^(s3|gs|az|file|memory)://\S+$"
+
 Model = TypeVar("Model", bound=BaseModel)
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -331,30 +322,6 @@ _NOT_CONTENT = {
 }  # fmt: skip
 
 
-class AirflowSettings(BaseModel):
-    """How Airflow runs a dataset's DAG: the `airflow` table inside the dataset's table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schedule: str | None = Field("0 2 * * *", description="cron expression; an empty text runs on request only")
-    aws_conn_id: str = Field("aws_default", min_length=1, description="Airflow connection for s3:// URLs")
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetConfig:
-    """One table of the configuration file.
-
-    Attributes:
-        name: the table's name; also the DAG's id.
-        build: the settings of its scheduled builds.
-        airflow: how Airflow runs it.
-    """
-
-    name: str
-    build: BuildSettings
-    airflow: AirflowSettings
-
-
 def parse_settings(values: dict[str, Any], *, where: str) -> BuildSettings:
     """Make settings from plain values, or say in one message everything that is wrong with them.
 
@@ -365,7 +332,7 @@ def parse_settings(values: dict[str, Any], *, where: str) -> BuildSettings:
     Raises:
         SettingsError: a name is unknown, a value is out of range, or settings contradict each other.
     """
-    return _parse(BuildSettings, values, where)
+    return parse_model(BuildSettings, values, where)
 
 
 def form_fields(settings: BuildSettings) -> dict[str, tuple[Any, dict[str, Any]]]:
@@ -384,35 +351,8 @@ def _flat(schema: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def load_datasets(path: Path) -> tuple[DatasetConfig, ...]:
-    """Read the configuration file: TOML, one table per dataset.
-
-    Raises:
-        SettingsError: the file is missing, is not TOML, has no table, or a table is not valid.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            f"configuration file {str(path)!r} cannot be read: {error.strerror}; set AESTHETICS_CONFIG"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"configuration file {str(path)!r} is not TOML: {error}") from error
-    if not tables:
-        raise SettingsError(f"configuration file {str(path)!r} has no table; add one per dataset, such as [my_dataset]")
-    return tuple(_dataset(path, name, table) for name, table in tables.items())
-
-
-def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
-    where = f"table [{name}] of {str(path)!r}"
-    if not isinstance(table, dict):
-        raise SettingsError(f"{name!r} in configuration file {str(path)!r} is not a table; write [{name}]")
-    values = dict(table)
-    airflow = _parse(AirflowSettings, values.pop("airflow", {}), f"{where}, airflow")
-    return DatasetConfig(name, parse_settings(values, where=where), airflow)
-
-
-def _parse(model: type[Model], values: dict[str, Any], where: str) -> Model:
+def parse_model(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """Make a model from plain values; `where` names their origin in the one message about all that is wrong."""
     optional = {name for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
     unset = {name for name, value in values.items() if value == "" and name in optional}
     try:

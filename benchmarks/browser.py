@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from fastapi import FastAPI
 
 from aesthetics_ops.browser import make_browser
-from aesthetics_ops.manifest import LATEST_KEY, shard_key, version_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, open_store
 

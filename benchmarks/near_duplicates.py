@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from aesthetics_ops.photo import Converted, convert_photo
+from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.settings import PixelSettings
 
 PIXELS = PixelSettings("keep", quality=95, max_side_px=None, max_pixels=100_000_000)

@@ -21,12 +21,13 @@ from bare import RESIZED_PX
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line and the DAG have it
 
 if TYPE_CHECKING:
-    from aesthetics_ops.build import Build, BuildRecord
+    from aesthetics_ops.builds import Build, BuildPlan
 
 
-def plan(photos: str, labels: str, dataset: str, encoding: str) -> "tuple[Build, BuildRecord]":
+def plan(photos: str, labels: str, dataset: str, encoding: str) -> "tuple[Build, BuildPlan]":
     """Plan a build with one partition."""
-    from aesthetics_ops.build import open_build, plan_build
+    from aesthetics_ops.builds import open_build
+    from aesthetics_ops.planning.stage import plan_build
     from aesthetics_ops.settings import BuildSettings
 
     settings = BuildSettings(
@@ -48,8 +49,8 @@ def main() -> int:
         return 0
     if part:
         subprocess.run([sys.executable, *sys.argv[:5], "plan"], check=True)
-    from aesthetics_ops.build import resume_build
-    from aesthetics_ops.conversion import convert_partition
+    from aesthetics_ops.builds import resume_build
+    from aesthetics_ops.conversion.partition import convert_partition
 
     imported = time.process_time()
     build, record = resume_build(dataset, "bench") if part else plan(photos, labels, dataset, encoding)

@@ -36,17 +36,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aesthetics_ops.build import Build, BuildRecord, PartitionResult, plan_build, read_parquet, resume_build
-from aesthetics_ops.conversion import RecordIndex, ShardResult
-from aesthetics_ops.duplicates import NEAR_DUPLICATES_SCHEMA
-from aesthetics_ops.inventory import folder_of
-from aesthetics_ops.labels import read_labels
-from aesthetics_ops.manifest import LATEST_KEY, LatestPointer, Manifest, Shard, Split, shard_key, version_key
-from aesthetics_ops.planning import ParentPlan, plan_photos
-from aesthetics_ops.publishing import publish_build
+from aesthetics_ops.builds import Build, BuildPlan, PartitionResult, resume_build
+from aesthetics_ops.dataset.latest import LatestPointer
+from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
+from aesthetics_ops.dataset.manifest import Manifest, Shard, Split
+from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA, read_parquet
+from aesthetics_ops.planning.model import ParentPlan
+from aesthetics_ops.planning.plan import plan_photos
+from aesthetics_ops.planning.stage import plan_build
+from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.settings import BuildSettings, parse_settings
+from aesthetics_ops.sources.inventory import folder_of
+from aesthetics_ops.sources.labels import read_labels
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.validation import ShardVerdict
 
 NIGHTS = (datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, 2, tzinfo=UTC))
 PARTITIONS = 256
@@ -250,7 +253,7 @@ def forge_version(world: World) -> None:
     dataset.put(LATEST_KEY, pointer.model_dump_json().encode())
 
 
-def _manifest(world: World, record: BuildRecord, splits: dict[str, list[Shard]], converted: int) -> Manifest:
+def _manifest(world: World, record: BuildPlan, splits: dict[str, list[Shard]], converted: int) -> Manifest:
     left_out = record.listed - converted
     values: dict[str, Any] = {
         "dataset": world.settings(0).dataset,

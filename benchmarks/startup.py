@@ -42,7 +42,8 @@ any_dag()
 
 def plan(photos: str, labels: str, dataset: str) -> None:
     """Plan the build whose first partition the task would make."""
-    from aesthetics_ops.build import open_build, plan_build
+    from aesthetics_ops.builds import open_build
+    from aesthetics_ops.planning.stage import plan_build
     from aesthetics_ops.settings import BuildSettings
 
     settings = BuildSettings(photos=photos, labels=labels, dataset=dataset)
@@ -63,10 +64,10 @@ def task(dataset: str) -> None:
     marks["our DAG file"] = time.process_time()
     import boto3
 
-    from aesthetics_ops.build import resume_build
-    from aesthetics_ops.conversion import convert_partition
+    from aesthetics_ops.builds import resume_build
+    from aesthetics_ops.conversion.partition import convert_partition
     from aesthetics_ops.store import S3Access, Store
-    from aesthetics_ops.store_s3 import RoutedS3Store
+    from aesthetics_ops.store.s3 import RoutedS3Store
 
     marks["imports"] = time.process_time()
 

@@ -31,8 +31,9 @@ import pendulum
 from airflow.sdk import Asset, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from aesthetics_ops.config import DatasetConfig, load_datasets
 from aesthetics_ops.errors import PermanentError
-from aesthetics_ops.settings import DatasetConfig, form_fields, load_datasets
+from aesthetics_ops.settings import form_fields
 
 CONFIG = Path(os.environ.get("AESTHETICS_CONFIG") or Path(__file__).parents[1] / "samples" / "datasets.toml")
 PARTITIONS = int(os.environ.get("AESTHETICS_PARTITIONS") or 8)
@@ -44,7 +45,7 @@ def stage(config: DatasetConfig) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Give a task its settings' values, its build's id and its S3 access; fail at once where no retry can help."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    from aesthetics_ops.build import build_id_from
+    from aesthetics_ops.dataset.layout import build_id_from
     from aesthetics_ops.store import S3Access
 
     context = get_current_context()
@@ -64,7 +65,8 @@ def make_dag(config: DatasetConfig) -> None:
 
     @task
     def plan() -> dict[str, Any]:
-        from aesthetics_ops.build import open_build, plan_build
+        from aesthetics_ops.builds import open_build
+        from aesthetics_ops.planning.stage import plan_build
         from aesthetics_ops.settings import parse_settings
 
         with stage(config) as (values, build_id, s3):
@@ -73,22 +75,22 @@ def make_dag(config: DatasetConfig) -> None:
 
     @task(map_index_template="{{ holds }}")
     def download_and_convert(partition: int) -> dict[str, Any]:
-        from aesthetics_ops.conversion import convert_partition
+        from aesthetics_ops.conversion.partition import convert_partition
 
         with partition_of(config, partition) as (build, record):
             return asdict(convert_partition(build, record, partition))
 
     @task(map_index_template="{{ holds }}", trigger_rule="none_failed")
     def validate(partition: int) -> dict[str, int]:
-        from aesthetics_ops.validation import validate_partition
+        from aesthetics_ops.validation.partition import validate_partition
 
         with partition_of(config, partition) as (build, record):
             return validate_partition(build, record, partition)
 
     @task(trigger_rule="none_failed", outlets=[asset])
     def publish(*, outlet_events: Any = None) -> dict[str, Any]:
-        from aesthetics_ops.build import resume_build
-        from aesthetics_ops.publishing import publish_build
+        from aesthetics_ops.builds import resume_build
+        from aesthetics_ops.publishing.publish import publish_build
 
         with stage(config) as (values, build_id, s3):
             published = publish_build(*resume_build(values["dataset"], build_id, s3=s3))
@@ -118,7 +120,7 @@ def make_dag(config: DatasetConfig) -> None:
 @contextmanager
 def partition_of(config: DatasetConfig, partition: int) -> Iterator[tuple[Any, Any]]:
     """Give a mapped task its build; skip it when the plan has less work than partitions."""
-    from aesthetics_ops.build import resume_build
+    from aesthetics_ops.builds import resume_build
 
     with stage(config) as (values, build_id, s3):
         build, record = resume_build(values["dataset"], build_id, s3=s3)

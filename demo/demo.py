@@ -57,7 +57,7 @@ def night(sandbox: Sandbox, number: int, what: str) -> None:
 
 def describe() -> Any:
     """Print what LATEST holds; return its manifest."""
-    from aesthetics_ops.manifest import read_manifest
+    from aesthetics_ops.dataset.manifest import read_manifest
     from aesthetics_ops.store import open_store
 
     manifest = read_manifest(open_store(DATASET))
@@ -83,8 +83,9 @@ def describe() -> Any:
 
 def read_batch() -> None:
     """Pull the train split and read one batch as a training job would."""
-    from aesthetics_ops.quiet import quiet_stderr
-    from aesthetics_ops.reader import pull, tf_dataset
+    from aesthetics_ops.machine import quiet_stderr
+    from aesthetics_ops.readers.pull import pull
+    from aesthetics_ops.readers.tensorflow import tf_dataset
     from aesthetics_ops.store import open_store
 
     with quiet_stderr():

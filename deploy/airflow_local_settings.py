@@ -17,9 +17,9 @@ MODULES = (
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.standard.decorators.python",
     "airflow.sdk.execution_time.task_runner",
-    "aesthetics_ops.conversion",
-    "aesthetics_ops.publishing",
-    "aesthetics_ops.validation",
+    "aesthetics_ops.conversion.partition",
+    "aesthetics_ops.publishing.publish",
+    "aesthetics_ops.validation.partition",
     "tensorflow",
 )
 

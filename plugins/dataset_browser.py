@@ -24,7 +24,7 @@ BASE = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
 @cache
 def configured() -> dict[str, Any]:
     """Return the datasets by name."""
-    from aesthetics_ops.settings import load_datasets
+    from aesthetics_ops.config import load_datasets
 
     return {config.name: config for config in load_datasets(CONFIG)}
 

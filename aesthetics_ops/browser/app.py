@@ -15,7 +15,7 @@ from aesthetics_ops.browser.catalog import Catalog, Dataset, NoSuchPageError, Pa
 from aesthetics_ops.browser.pages import REPORT_POLICY, SecureHeaders, explain_errors, page, style_sheet
 from aesthetics_ops.browser.progress import list_builds, read_build
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.report import setting_in_words, setting_title
+from aesthetics_ops.report.words import setting_in_words, setting_title
 from aesthetics_ops.store import Store
 
 __all__ = ["make_browser"]

@@ -20,6 +20,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from aesthetics_ops.browser.cache import Cache
 from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows
+from aesthetics_ops.dataset.example import decode_example
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.manifest import Accounting, Manifest, Reuse, Shard, read_manifest
+from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import (
     AestheticsOpsError,
     IntegrityError,
@@ -27,11 +32,8 @@ from aesthetics_ops.errors import (
     ObjectMissingError,
     PermanentError,
 )
-from aesthetics_ops.example import decode_example
-from aesthetics_ops.manifest import Accounting, Manifest, Reuse, Shard, read_latest, read_manifest, version_key
 from aesthetics_ops.store import Store
-from aesthetics_ops.tfrecord import read_framed
-from aesthetics_ops.versions import diff_versions
+from aesthetics_ops.versions.diff import diff_versions
 
 __all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "Headline", "NoSuchPageError", "Overview", "Page", "is_name"]
 

@@ -21,14 +21,8 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aesthetics_ops.browser.catalog import MOST_PHOTO_BYTES, NoSuchPageError
-from aesthetics_ops.errors import (
-    AestheticsOpsError,
-    NoSuchVersionError,
-    ObjectMissingError,
-    TransientError,
-)
-from aesthetics_ops.plots import size_in_words
-from aesthetics_ops.report import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS
+from aesthetics_ops.errors import AestheticsOpsError, NoSuchVersionError, ObjectMissingError, TransientError
+from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, size_in_words
 
 __all__ = ["REPORT_POLICY", "SecureHeaders", "explain_errors", "page", "style_sheet"]
 

@@ -12,9 +12,9 @@ from typing import Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from aesthetics_ops.browser.catalog import Dataset, NoSuchPageError, Page, is_name
-from aesthetics_ops.build import PLAN_KEY, Partition, PartitionResult
+from aesthetics_ops.builds import Partition, PartitionResult
+from aesthetics_ops.dataset.layout import PLAN_KEY, shard_key
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
-from aesthetics_ops.manifest import shard_key
 
 __all__ = ["BuildProgress", "PartitionProgress", "ShardProgress", "list_builds", "read_build"]
 

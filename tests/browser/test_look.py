@@ -13,10 +13,10 @@ from fastapi import Request
 from versions import HOSTILE, START, Photo, new_store, publish, sample_photos, sample_rejects, start_build
 
 from aesthetics_ops.browser import make_browser
+from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA
 from aesthetics_ops.errors import StoreUnavailableError
-from aesthetics_ops.manifest import shard_key, version_key
-from aesthetics_ops.report import render_report
-from aesthetics_ops.sidecars import RECORDS_SCHEMA, REJECTS_SCHEMA
+from aesthetics_ops.report.page import render_report
 from aesthetics_ops.store import Store, open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

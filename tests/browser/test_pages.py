@@ -14,8 +14,8 @@ from versions import HOSTILE, START, Published, new_store, publish, sample_photo
 from web import Html, TestClient
 
 from aesthetics_ops.browser import make_browser
+from aesthetics_ops.dataset.layout import shard_key, version_key
 from aesthetics_ops.errors import StoreUnavailableError
-from aesthetics_ops.manifest import shard_key, version_key
 from aesthetics_ops.store import Store
 
 

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from aesthetics_ops.build import write_parquet
-from aesthetics_ops.example import FEATURES, Example
-from aesthetics_ops.manifest import LATEST_KEY, SPLITS, Manifest, shard_key, version_key
+from aesthetics_ops.dataset.example import FEATURES, Example
+from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
+from aesthetics_ops.dataset.manifest import SPLITS, Manifest
+from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA, write_parquet
+from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sidecars import RECORDS_SCHEMA, REJECTS_SCHEMA
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.tfrecord import ShardWriter
 
 PHOTOS = Path(__file__).resolve().parents[2] / "samples" / "photos"
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>/../../x.jpg'

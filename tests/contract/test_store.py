@@ -32,8 +32,8 @@ from cryptography.x509.oid import NameOID
 from moto import mock_aws
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
-from aesthetics_ops.s3 import S3Bucket
 from aesthetics_ops.store import S3Access, Store, Swap, open_store
+from aesthetics_ops.store.boto import S3Bucket
 
 AWKWARD_KEYS = [
     "a b.jpg",

@@ -59,7 +59,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert set(parsed["stages"]) == {"aesthetics_ops.errors", "aesthetics_ops.settings"}
+    assert set(parsed["stages"]) == {"aesthetics_ops.config", "aesthetics_ops.errors", "aesthetics_ops.settings"}
     assert parsed["loaded"] == []
 
 
@@ -85,7 +85,8 @@ def test_it_runs_nightly_once_at_a_time_and_never_catches_up(parsed: dict[str, A
 
 
 def test_every_setting_is_a_titled_and_explained_form_field_with_the_tables_value(parsed: dict[str, Any]) -> None:
-    from aesthetics_ops.settings import BuildSettings, load_datasets
+    from aesthetics_ops.config import load_datasets
+    from aesthetics_ops.settings import BuildSettings
 
     (config,) = load_datasets(ROOT / "samples" / "datasets.toml")
     params = parsed["dags"]["photo_dataset"]["params"]

@@ -125,7 +125,7 @@ import json, os, sys, threading
 sys.argv = ["/opt/venv/bin/airflow", *sys.argv[1:]]
 source = open(SETTINGS).read()
 exec(compile(source, "airflow_local_settings.py", "exec"), {})
-loaded = sorted({"tensorflow", "obstore", "aesthetics_ops.conversion"} & {*sys.modules})
+loaded = sorted({"tensorflow", "obstore", "aesthetics_ops.conversion.partition"} & {*sys.modules})
 names = [open(f"/proc/self/task/{number}/comm").read().strip() for number in os.listdir("/proc/self/task")]
 own = open("/proc/self/comm").read().strip()  # what a thread is called that nobody named
 threads = ["" if name == own else name for name in names]
@@ -164,7 +164,7 @@ def loaded(said: str) -> dict[str, object]:
 def test_a_worker_imports_before_it_forks_and_its_children_can_use_all_of_it(tmp_path):
     said = run_settings(tmp_path, "celery", "worker")
     found = loaded(said)
-    assert found["modules"] == ["aesthetics_ops.conversion", "obstore", "tensorflow"]
+    assert found["modules"] == ["aesthetics_ops.conversion.partition", "obstore", "tensorflow"]
     # a thread that runs before a fork does not run after it.  OpenBLAS and jemalloc, whose threads these are, take care
     # of that; obstore's runtime (tokio…) and TensorFlow's pools (tf_…) do not, and must not have been started.
     assert found["python"] == 1

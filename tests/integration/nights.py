@@ -9,14 +9,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from aesthetics_ops.build import Build, BuildRecord, open_build, plan_build, read_parquet
-from aesthetics_ops.conversion import ConversionSummary, ShardResult, convert_partition, read_shard_result
-from aesthetics_ops.manifest import Manifest, read_latest, shard_key, version_key
-from aesthetics_ops.publishing import Published, publish_build
+from aesthetics_ops.builds import Build, BuildPlan, open_build
+from aesthetics_ops.conversion.partition import ConversionSummary, convert_partition
+from aesthetics_ops.dataset.example import decode_example
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.results import ShardResult, read_shard_result
+from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.dataset.tfrecord import ShardWriter, read_records
+from aesthetics_ops.planning.stage import plan_build
+from aesthetics_ops.publishing.publish import Published, publish_build
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.tfrecord import ShardWriter, decode_example, read_records
-from aesthetics_ops.validation import validate_partition
+from aesthetics_ops.validation.partition import validate_partition
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "photos"
 # The smallest whole JPEGs, 15 to 31 kB; 909299 is gray.
@@ -81,7 +87,7 @@ class Night:
     """A build that went through all its stages."""
 
     build: Build
-    record: BuildRecord
+    record: BuildPlan
     conversions: list[ConversionSummary]
     validations: list[dict[str, int]]
     published: Published
@@ -106,14 +112,14 @@ class Night:
         return sidecar(self.dataset, self.manifest, name).to_pylist()
 
 
-def start(settings: BuildSettings, *, partitions: int = 3) -> tuple[Build, BuildRecord]:
+def start(settings: BuildSettings, *, partitions: int = 3) -> tuple[Build, BuildPlan]:
     """Plan a build, some minutes after the one before."""
     created_at = START + timedelta(minutes=next(_nights))
     build = open_build(settings, f"night-{created_at:%Y%m%dT%H%M}")
     return build, plan_build(build, created_at=created_at, partitions=partitions)
 
 
-def finish(build: Build, record: BuildRecord) -> Night:
+def finish(build: Build, record: BuildPlan) -> Night:
     """Convert, validate and publish a planned build."""
     numbers = range(len(record.partitions))
     conversions = [convert_partition(build, record, number) for number in numbers]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aesthetics_ops.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import open_store
 
 ROOT = Path(__file__).parents[2]

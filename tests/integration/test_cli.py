@@ -88,7 +88,7 @@ class Desk:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No report, which takes half a second to plot and has tests of its own."""
-    monkeypatch.setattr("aesthetics_ops.publishing.render_report", lambda *_, **__: "<title>report</title>")
+    monkeypatch.setattr("aesthetics_ops.publishing.publish.render_report", lambda *_, **__: "<title>report</title>")
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ def test_an_interrupted_build_says_that_the_same_command_goes_on(files: Desk, mo
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aesthetics_ops.conversion.convert_partition", interrupt)
+    monkeypatch.setattr("aesthetics_ops.conversion.partition.convert_partition", interrupt)
     status, out, err = files.run(*files.build_flags())
     assert (status, out) == (130, "")
     assert "the same command goes on where this one stopped" in err

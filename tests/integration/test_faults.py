@@ -25,8 +25,13 @@ from nights import (
     version_files,
 )
 
-from aesthetics_ops.build import Build, BuildRecord, read_parquet, resume_build
-from aesthetics_ops.conversion import convert_partition, read_shard_result
+from aesthetics_ops.builds import Build, BuildPlan, resume_build
+from aesthetics_ops.conversion.partition import convert_partition
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key
+from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.results import read_shard_result, read_verdict
+from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import (
     GateError,
     InputMissingError,
@@ -37,19 +42,18 @@ from aesthetics_ops.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from aesthetics_ops.manifest import LATEST_KEY, read_latest, read_manifest, shard_key
-from aesthetics_ops.publishing import publish_build
+from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Store, Swap
-from aesthetics_ops.store_obstore import NativeStore
-from aesthetics_ops.validation import read_verdict, validate_partition
-from aesthetics_ops.versions import rollback
+from aesthetics_ops.store.native import NativeStore
+from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.versions.rollback import rollback
 
 
-def convert(build: Build, record: BuildRecord) -> list[Any]:
+def convert(build: Build, record: BuildPlan) -> list[Any]:
     return [convert_partition(build, record, number) for number in range(len(record.partitions))]
 
 
-def validate(build: Build, record: BuildRecord) -> list[dict[str, int]]:
+def validate(build: Build, record: BuildPlan) -> list[dict[str, int]]:
     return [validate_partition(build, record, number) for number in range(len(record.partitions))]
 
 
@@ -275,7 +279,7 @@ class TestOrder:
         assert finish(again, found).published.is_new
 
     def test_results_of_an_earlier_plan_are_not_taken(self, source: Source) -> None:
-        from aesthetics_ops.build import plan_build
+        from aesthetics_ops.planning.stage import plan_build
 
         build, record = start(source.settings(), partitions=1)
         convert(build, record)
@@ -344,7 +348,7 @@ class Wrapped:
 class TestPublishing:
     """Publishing is done, refused or unknown, and running it again is safe after each."""
 
-    def ready(self, source: Source) -> tuple[Build, BuildRecord]:
+    def ready(self, source: Source) -> tuple[Build, BuildPlan]:
         build, record = start(source.settings())
         convert(build, record)
         validate(build, record)

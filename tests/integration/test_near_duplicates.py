@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, sidecar
 
-from aesthetics_ops.duplicates import NEAR_DUPLICATES_SCHEMA
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA
 
 ORIGINAL = PHOTOS[0]
 TWIN = "twin-2"  # an id that the hash puts into another split than the original's

@@ -14,7 +14,8 @@ import pytest
 from nights import ARRIVING, PHOTOS, Night, Source, build_once, finish, photo, shard_hashes, start
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.manifest import read_latest, read_manifest
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, StoredObject, open_store
 

@@ -12,10 +12,10 @@ from nights import PHOTOS, Night, Source, build_once, finish, photo, start
 from test_rebuilds import CountingStore
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.quarantine import Outcome, list_rejects, safe_path, save_rejects
+from aesthetics_ops.dataset.tables import REJECTS_SCHEMA
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sidecars import REJECTS_SCHEMA
+from aesthetics_ops.versions.rejects import Outcome, list_rejects, safe_path, save_rejects
 
 CUT = photo(PHOTOS[3])[:9000]
 WORDS = b"these are words and not a photo"

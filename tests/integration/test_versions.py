@@ -17,13 +17,18 @@ from nights import (
     start,
 )
 
-from aesthetics_ops.conversion import convert_partition
+from aesthetics_ops.conversion.partition import convert_partition
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
-from aesthetics_ops.manifest import LATEST_KEY, read_latest, shard_key, version_key
-from aesthetics_ops.publishing import publish_build
+from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.validation import validate_partition
-from aesthetics_ops.versions import diff_versions, expire_versions, list_versions, rollback, verify_version
+from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.versions.diff import diff_versions
+from aesthetics_ops.versions.expire import expire_versions
+from aesthetics_ops.versions.listing import list_versions
+from aesthetics_ops.versions.rollback import rollback
+from aesthetics_ops.versions.verify import verify_version
 
 LATER = START + timedelta(days=30)
 

@@ -17,8 +17,9 @@ from deployment import Deployment, Worker, deploy
 from inputs import enlarged, fill
 from services import Machine, wait_for
 
-from aesthetics_ops.build import BuildRecord, resume_build
-from aesthetics_ops.manifest import Manifest, read_manifest, shard_key
+from aesthetics_ops.builds import BuildPlan, resume_build
+from aesthetics_ops.dataset.layout import shard_key
+from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import S3Access, Store, open_store
 
 _log = logging.getLogger("stack")
@@ -92,7 +93,7 @@ class Bucket:
     def manifest(self, name: str) -> Manifest:
         return read_manifest(self.dataset(name))
 
-    def plan(self, name: str, date: str) -> BuildRecord:
+    def plan(self, name: str, date: str) -> BuildPlan:
         return resume_build(f"s3://{BUCKET}/datasets/{name}/", f"{date}T000000", s3=self.access)[1]
 
     def shards(self, name: str) -> dict[str, tuple[str, Any]]:

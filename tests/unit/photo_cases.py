@@ -15,7 +15,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from aesthetics_ops.photo import Converted, Transform, convert_photo
+from aesthetics_ops.pixels.photo import Converted, convert_photo
+from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import PixelSettings
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 from test_report import Version, sample_photos, sample_rejects
 
-from aesthetics_ops.card import render_card, render_croissant
-from aesthetics_ops.formats import Transform
-from aesthetics_ops.manifest import version_key
-from aesthetics_ops.sidecars import RECORDS_SCHEMA
+from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.tables import RECORDS_SCHEMA
+from aesthetics_ops.pixels.transforms import Transform
+from aesthetics_ops.report.card import render_card
+from aesthetics_ops.report.croissant import render_croissant
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from aesthetics_ops import duplicates
-from aesthetics_ops.duplicates import NEAR_DUPLICATES_SCHEMA, find_groups, group_records
-from aesthetics_ops.photo import Converted, convert_photo
+from aesthetics_ops.publishing import near_duplicates as duplicates
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA
+from aesthetics_ops.pixels.photo import Converted, convert_photo
+from aesthetics_ops.publishing.near_duplicates import find_groups, group_records
 from aesthetics_ops.settings import BuildSettings, PixelSettings
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "photos"

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.labels import read_labels
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels import read_labels
 
 URL = "s3://bucket/scores"
 AVA = (

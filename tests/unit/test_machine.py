@@ -17,9 +17,9 @@ from aesthetics_ops.machine import (
     TASKS_VARIABLE,
     THREADS_VARIABLE,
     PixelRoom,
+    batch_scheduling,
     codec_threads,
     cpus,
-    long_slices,
     scratch_for,
 )
 
@@ -141,7 +141,7 @@ def _policy() -> int:
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux only")
 def test_long_slices_reach_the_threads_started_meanwhile_and_end() -> None:
     before = _policy()
-    with long_slices(), ThreadPoolExecutor(1) as pool:
+    with batch_scheduling(), ThreadPoolExecutor(1) as pool:
         assert (_policy(), pool.submit(_policy).result()) == (os.SCHED_BATCH, os.SCHED_BATCH)
     with ThreadPoolExecutor(1) as pool:
         assert (_policy(), pool.submit(_policy).result()) == (before, before)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from aesthetics_ops.manifest import Accounting, Manifest
+from aesthetics_ops.dataset.manifest import Accounting, Manifest
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 

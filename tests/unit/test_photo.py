@@ -40,7 +40,8 @@ from photo_cases import (
 )
 from PIL import Image
 
-from aesthetics_ops.photo import CONVERTER_VERSION, Converted, convert_photo, convert_photos
+from aesthetics_ops.dataset.recipe import CONVERTER_VERSION
+from aesthetics_ops.pixels.photo import Converted, convert_photo, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import PixelSettings
 

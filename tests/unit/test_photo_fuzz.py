@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photo_cases import KEEP, REENCODE, fuzz_corpus, mutated
 
-from aesthetics_ops.photo import Converted, convert_photo
+from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected
 
 CORPUS = fuzz_corpus()

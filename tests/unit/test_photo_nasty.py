@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from photo_cases import KEEP, NASTY, REENCODE, ROOT, NastyFile, nasty_files
 
-from aesthetics_ops.photo import Converted, convert_photo
+from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import PixelSettings
 

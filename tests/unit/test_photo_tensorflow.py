@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from photo_cases import KEEP, REENCODE, NastyFile, nasty_files, real_photos, reference
 
-from aesthetics_ops.photo import Converted, convert_photo
+from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.settings import PixelSettings
 
 Levels = NDArray[np.uint8]

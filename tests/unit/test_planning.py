@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from aesthetics_ops.dataset.recipe import recipe_digest
 from aesthetics_ops.errors import PlanError
-from aesthetics_ops.labels import Labels, read_labels
-from aesthetics_ops.planning import ParentPlan, Plan, balance, plan_photos, recipe_digest
+from aesthetics_ops.planning.model import ParentPlan, Plan
+from aesthetics_ops.planning.partitions import balance
+from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels import Labels, read_labels
 
 
 def settings(**changes: object) -> BuildSettings:

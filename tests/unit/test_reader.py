@@ -7,15 +7,20 @@ import cv2
 import numpy as np
 import pytest
 
-from aesthetics_ops.build import open_build, plan_build, read_parquet
-from aesthetics_ops.conversion import convert_partition
+from aesthetics_ops.builds import open_build
+from aesthetics_ops.conversion.partition import convert_partition
+from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
-from aesthetics_ops.manifest import Manifest, read_manifest, version_key
-from aesthetics_ops.publishing import publish_build
-from aesthetics_ops.reader import Pulled, examples, pull, tf_dataset
+from aesthetics_ops.planning.stage import plan_build
+from aesthetics_ops.publishing.publish import publish_build
+from aesthetics_ops.readers.pull import Pulled, pull
+from aesthetics_ops.readers.records import examples
+from aesthetics_ops.readers.tensorflow import tf_dataset
 from aesthetics_ops.settings import parse_settings
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.validation import validate_partition
+from aesthetics_ops.validation.partition import validate_partition
 
 GRAY = "00"
 
@@ -46,7 +51,7 @@ def publish(url: str, count: int, **changes: object) -> Manifest:
 @pytest.fixture(scope="module")
 def manifests() -> tuple[Manifest, Manifest]:
     with pytest.MonkeyPatch.context() as patch:  # plotting a report takes half a second and has tests of its own
-        patch.setattr("aesthetics_ops.publishing.render_report", lambda *_, **__: "<title>report</title>")
+        patch.setattr("aesthetics_ops.publishing.publish.render_report", lambda *_, **__: "<title>report</title>")
         return publish("memory://reader/", 20), publish("memory://reader/", 21)
 
 

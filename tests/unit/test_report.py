@@ -18,17 +18,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aesthetics_ops.dataset.example import FEATURES, Example
+from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.manifest import SPLITS, Manifest
+from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA
+from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import StoreUnavailableError
-from aesthetics_ops.example import FEATURES, Example
-from aesthetics_ops.formats import Transform
-from aesthetics_ops.manifest import SPLITS, Manifest, shard_key, version_key
-from aesthetics_ops.plots import size_in_words
+from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.report import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, _share_in_words, render_report
+from aesthetics_ops.report.page import render_report
+from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, share_in_words, size_in_words
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sidecars import RECORDS_SCHEMA, REJECTS_SCHEMA
 from aesthetics_ops.store import open_store
-from aesthetics_ops.tfrecord import ShardWriter
 
 PHOTOS = Path(__file__).resolve().parents[2] / "samples" / "photos"
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>/../../x.jpg'
@@ -461,10 +462,10 @@ def test_sizes_are_written_as_people_read_them(size, words):
     ],
 )  # fmt: skip
 def test_a_share_is_all_or_nothing_only_where_it_is(part, whole, words):
-    assert _share_in_words(part, whole) == words
+    assert share_in_words(part, whole) == words
 
 
 def test_importing_the_report_imports_no_drawing_library():
-    code = "import sys, aesthetics_ops.report; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys, aesthetics_ops.report.page; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"matplotlib", "cv2", "jinja2", "PIL"} & set(loaded)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aesthetics_ops.settings import load_datasets
+from aesthetics_ops.config import load_datasets
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LICENCE_TEXTS = {

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from aesthetics_ops.config import load_datasets
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.settings import BuildSettings, form_fields, load_datasets, parse_settings
+from aesthetics_ops.settings import BuildSettings, form_fields, parse_settings
 
 URLS = {"photos": "s3://b/photos", "labels": "s3://b/AVA.txt", "dataset": "s3://b/out"}
 

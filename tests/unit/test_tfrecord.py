@@ -13,16 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aesthetics_ops.dataset.example import FEATURES, Example, decode_example, encode_example
+from aesthetics_ops.dataset.tfrecord import ShardWriter, read_framed, read_records
 from aesthetics_ops.errors import IntegrityError
-from aesthetics_ops.tfrecord import (
-    FEATURES,
-    Example,
-    ShardWriter,
-    decode_example,
-    encode_example,
-    read_framed,
-    read_records,
-)
 
 DISTRIBUTION = (0.0, 0.0, 0.0, 0.25, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0)
 PLAIN = Example(b"\xff\xd8\xff\xd9", 5.5, "a", 2, 300, None)
@@ -245,5 +238,5 @@ def test_a_changed_message_is_read_or_refused_but_never_crashes(data):
 
 
 def test_the_module_does_not_import_tensorflow():
-    code = "import sys, aesthetics_ops.tfrecord; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, aesthetics_ops.dataset.tfrecord; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aesthetics_ops.tfrecord import Example, ShardWriter, decode_example, encode_example, read_framed, read_records
+from aesthetics_ops.dataset.example import Example, decode_example, encode_example
+from aesthetics_ops.dataset.tfrecord import ShardWriter, read_framed, read_records
 
 int64s = st.integers(-(1 << 63), (1 << 63) - 1)
 float32s = st.floats(width=32)

@@ -1,0 +1,191 @@
+"""One attempt to make a version: where its state lies, and what the stages leave there for each other.
+
+Every stage finds what it needs in the dataset's store under `builds/<build>/`, so that each can run alone, in another
+process, on another machine, or again:
+
+    plan.parquet              every listed photo's place (tables.PLAN_SCHEMA)
+    unmatched.parquet         label rows that name no photo
+    partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check
+    plan.json                 the rest, `BuildPlan`; written last, so it is the plan's done-marker
+    converted/<n>.json        partition n's done-marker, `PartitionResult`
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pydantic import AwareDatetime
+
+from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.layout import PLAN_KEY
+from aesthetics_ops.dataset.manifest import SourceInventory
+from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.errors import InputMissingError, ObjectMissingError
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.inventory import folder_of
+from aesthetics_ops.store import S3Access, Store, open_store
+
+__all__ = ["Build", "BuildPlan", "LostPhoto", "Partition", "PartitionResult", "open_build", "resume_build"]
+
+
+class Partition(Document):
+    """The shards that one parallel task makes and checks."""
+
+    shards: tuple[str, ...]
+    photos: int
+    source_bytes: int
+
+
+class LostPhoto(Document):
+    """A photo that was listed, and was gone or changed when it was read."""
+
+    key: str
+    digest: str
+    reason: str
+    detail: str
+
+
+class PartitionResult(Document):
+    """What became of a partition's shards.
+
+    Attributes:
+        plan: `BuildPlan.plan` that it belongs to.
+        shards: planned digest to the digest that was made; they differ where a photo was lost, and an empty text
+            stands for a shard that lost all its photos.
+        lost: those photos.
+    """
+
+    plan: str
+    shards: dict[str, str]
+    lost: tuple[LostPhoto, ...]
+
+
+class BuildPlan(Document):
+    """What the plan found and decided, but for the photos themselves.
+
+    Attributes:
+        build: the build's id.
+        plan: digest of the plan's content; results that name another are stale.
+        created_at: when it was planned.
+        settings: of the whole build; later stages take theirs from here.
+        parent: version that LATEST named, and latest_etag its ETag then; None where nothing was published.
+        labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
+        label_range: score mapped to 0 and to 1.
+        compares: the dataset's store refuses a write to LATEST that another writer has overtaken.
+        listed, listed_bytes: objects under the photos prefix.
+        inventory: the S3 Inventory that they were taken from; None where the prefix was listed.
+        shards: in all; `planned` of them have no finished result yet.
+        partitions: only as many as the work is worth.
+    """
+
+    build: str
+    plan: str
+    created_at: AwareDatetime
+    settings: BuildSettings
+    parent: str | None
+    latest_etag: str | None
+    labels_etag: str
+    label_rows: int
+    unmatched: int
+    label_range: tuple[float, float] | None
+    compares: bool
+    listed: int
+    listed_bytes: int
+    inventory: SourceInventory | None = None
+    shards: int
+    planned: int
+    partitions: tuple[Partition, ...]
+
+    @property
+    def summary(self) -> dict[str, int | str | None]:
+        """A few numbers for people, small enough to pass between tasks."""
+        return {
+            "build": self.build,
+            "parent": self.parent,
+            "listed": self.listed,
+            "shards": self.shards,
+            "shards_to_build": self.planned,
+            "partitions": len(self.partitions),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build's settings and the open stores it works on.
+
+    Attributes:
+        id: names `builds/<id>/` in the dataset.
+        settings: of the build.
+        photos: the photos prefix.
+        labels: the prefix that the score file lies in.
+        dataset: the dataset prefix.
+        inventory: the folder of the inventory's configuration; None where the photos are listed.
+    """
+
+    id: str
+    settings: BuildSettings
+    photos: Store
+    labels: Store
+    dataset: Store
+    inventory: Store | None = None
+
+    def key(self, name: str) -> str:
+        """Return the key, in the dataset, of a file that belongs to this build."""
+        return f"builds/{self.id}/{name}"
+
+    def partition_photos(self, partition: int) -> pa.Table:
+        """Read the plan's rows for one partition, shard by shard, in record order."""
+        return read_parquet(self.dataset, self.key(f"partitions/{partition}.parquet"))
+
+    def partition_result(self, record: BuildPlan, partition: int) -> PartitionResult | None:
+        """Read what became of a partition; None while it is not converted under this plan."""
+        try:
+            stored = self.dataset.get(self.key(f"converted/{partition}.json"))
+        except ObjectMissingError:
+            return None
+        result = PartitionResult.model_validate_json(bytes(stored.data))
+        return result if result.plan == record.plan else None
+
+
+def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = None) -> Build:
+    """Open the stores of a build; nothing is read yet.
+
+    Raises:
+        SettingsError: a URL cannot be opened.
+        StoreRefusedError, StoreUnavailableError: the dataset's store says no, or nothing.
+    """
+    folder, _, _ = settings.labels.rpartition("/")
+    build = Build(
+        build_id,
+        settings,
+        open_store(settings.photos, s3=s3),
+        open_store(folder + "/", s3=s3),
+        open_store(settings.dataset, s3=s3),
+        open_store(folder_of(settings.inventory), s3=s3) if settings.inventory is not None else None,
+    )
+    build.dataset.check()
+    return build
+
+
+def resume_build(dataset: str, build_id: str, *, s3: S3Access | None = None) -> tuple[Build, BuildPlan]:
+    """Open a build that is planned already, under the settings of its plan.
+
+    Args:
+        dataset: URL of the dataset prefix that the build lies in.
+        build_id: of the build.
+        s3: how to reach s3:// URLs.
+
+    Raises:
+        InputMissingError: this build was never planned.
+        SettingsError, StoreRefusedError, StoreUnavailableError: as `open_build`.
+    """
+    store = open_store(dataset, s3=s3)
+    store.check()
+    key = f"builds/{build_id}/{PLAN_KEY}"
+    try:
+        stored = store.get(key)
+    except ObjectMissingError as error:
+        raise InputMissingError(
+            f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first"
+        ) from error
+    record = BuildPlan.model_validate_json(bytes(stored.data))
+    return open_build(record.settings, build_id, s3=s3), record

@@ -1,0 +1,44 @@
+"""Upload one finished shard while the next is made."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from aesthetics_ops.dataset.layout import shard_key
+from aesthetics_ops.dataset.results import ShardResult
+from aesthetics_ops.store import Store
+
+__all__ = ["Uploader"]
+
+
+class Uploader:
+    """Uploads one finished shard while the next is made; never more than one waits."""
+
+    def __init__(self, dataset: Store) -> None:
+        self._dataset = dataset
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="upload")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> "Uploader":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        try:
+            if failure[0] is None:
+                self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def upload(self, result: ShardResult, path: Path) -> None:
+        """Take over a finished file: upload it, then its result, then delete it."""
+        self._wait()
+        self._pending = self._pool.submit(self._upload, result, path)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+    def _upload(self, result: ShardResult, path: Path) -> None:
+        if result.photos:
+            self._dataset.upload(shard_key(result.digest, ".tfrecord"), path)
+            self._dataset.put(shard_key(result.digest, ".json"), result.model_dump_json().encode())
+        path.unlink()

@@ -1,0 +1,263 @@
+"""One record's content: the protobuf message `tf.train.Example`, written and read without TensorFlow.
+
+In: examples.  Out: messages that TensorFlow cannot tell from its own, and the way back.  The features stand in order
+of their names, as `SerializeToString(deterministic=True)` writes them.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from struct import Struct, unpack
+from typing import Any, Final
+
+from aesthetics_ops.errors import IntegrityError
+
+__all__ = ["FEATURES", "Example", "decode_example", "encode_example"]
+
+FEATURES: Final[dict[str, dict[str, Any]]] = {
+    "image/image": {"dtype": "bytes", "shape": [1]},
+    "image/label": {"dtype": "float32", "shape": [1]},
+    "image/id": {"dtype": "bytes", "shape": [1]},
+    "image/height": {"dtype": "int64", "shape": [1]},
+    "image/width": {"dtype": "int64", "shape": [1]},
+    "image/distribution": {"dtype": "float32", "shape": [10]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One photo with its score, as training reads it.
+
+    Attributes:
+        image: the JPEG; when read from a record, a view into that record.
+        label: the score after scaling; stored as float32.
+        id: what names the photo; any text that UTF-8 can hold.
+        height_px: height of the JPEG.
+        width_px: width of the JPEG.
+        distribution: shares of the votes for ratings 1 to 10, stored as float32; None where there are no vote counts.
+    """
+
+    image: bytes | memoryview
+    label: float
+    id: str
+    height_px: int
+    width_px: int
+    distribution: Sequence[float] | None
+
+
+_FLOAT = Struct("<f")
+_SHARES = Struct("<10f")
+
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # field numbers in the message Feature
+
+
+def _varint(number: int) -> bytes:
+    """Protobuf's variable-length integer; `number` >= 0."""
+    if number < 0x80:
+        return bytes((number,))
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    groups = bytearray()
+    while number >= 0x80:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+def _delimited(field_number: int, content: bytes) -> bytes:
+    return bytes((field_number << 3 | 2,)) + _varint(len(content)) + content
+
+
+def _packed_head(name: str, kind: int, content_bytes: int) -> bytes:
+    """Everything of a feature with short numeric content that stands before that content."""
+    content = bytes(content_bytes)
+    feature = _delimited(kind, _delimited(1, content))
+    entry = _delimited(1, _delimited(1, name.encode()) + _delimited(2, feature))
+    return entry[: len(entry) - content_bytes]
+
+
+_LABEL_HEAD = _packed_head("image/label", _FLOAT_LIST, _FLOAT.size)
+_DISTRIBUTION_HEAD = _packed_head("image/distribution", _FLOAT_LIST, _SHARES.size)
+
+# indexed by the bytes of the varint that follows
+_HEIGHT_HEADS = tuple(_packed_head("image/height", _INT64_LIST, count) for count in range(11))
+_WIDTH_HEADS = tuple(_packed_head("image/width", _INT64_LIST, count) for count in range(11))
+_ID_KEY = _delimited(1, b"image/id") + b"\x12"
+_IMAGE_KEY = _delimited(1, b"image/image") + b"\x12"
+
+
+def _int64_feature(heads: tuple[bytes, ...], number: int) -> bytes:
+    digits = _varint(number & 0xFFFFFFFFFFFFFFFF)
+    return heads[len(digits)] + digits
+
+
+def _bytes_head(key: bytes, content_bytes: int) -> bytes:
+    """Everything of a feature with one bytes value that stands before that value."""
+    head = b"\x0a" + _varint(content_bytes)
+    head = b"\x0a" + _varint(len(head) + content_bytes) + head
+    head = key + _varint(len(head) + content_bytes) + head
+    return b"\x0a" + _varint(len(head) + content_bytes) + head
+
+
+def encode_example(example: Example) -> tuple[bytes, bytes | memoryview, bytes]:
+    """Serialise one example.
+
+    Returns:
+        Three parts whose concatenation equals `tf.train.Example.SerializeToString(deterministic=True)`.  The second
+        is the image itself, not a copy.
+
+    Raises:
+        ValueError: the distribution does not have 10 shares.
+        OverflowError: the label, or a share, is finite and does not fit a float32.
+    """
+    image = example.image if isinstance(example.image, bytes) else memoryview(example.image).cast("B")
+    image_id = example.id.encode()
+    head = _int64_feature(_HEIGHT_HEADS, example.height_px) + _bytes_head(_ID_KEY, len(image_id)) + image_id
+    head += _bytes_head(_IMAGE_KEY, len(image))
+    if example.distribution is not None:
+        if len(example.distribution) != 10:
+            raise ValueError(
+                f"distribution has {len(example.distribution)} shares; it needs one for each rating, 1 to 10"
+            )
+        head = _DISTRIBUTION_HEAD + _SHARES.pack(*example.distribution) + head
+    tail = _LABEL_HEAD + _FLOAT.pack(example.label) + _int64_feature(_WIDTH_HEADS, example.width_px)
+    return b"\x0a" + _varint(len(head) + len(image) + len(tail)) + head, image, tail
+
+
+def decode_example(record: bytes) -> Example:
+    """Read one serialised example, whoever wrote it: features in any order, numbers packed or not, others ignored.
+
+    Returns:
+        The example; its image is a view into `record`.
+
+    Raises:
+        IntegrityError: not a `tf.train.Example`, or a feature of `FEATURES` is missing (only `image/distribution`
+            may be), or is not of its type and shape.
+    """
+    found: dict[bytes, tuple[int, list[Any]]] = {}
+    try:
+        for features in _submessages(record, 0, len(record), 1):
+            for entry in _submessages(record, *features, 1):
+                key, feature = _map_entry(record, *entry)
+                found[key] = feature
+        image_start, image_end = _feature(found, b"image/image", _BYTES_LIST)[0]
+        id_start, id_end = _feature(found, b"image/id", _BYTES_LIST)[0]
+        distribution = None
+        if b"image/distribution" in found:
+            distribution = tuple(_feature(found, b"image/distribution", _FLOAT_LIST, 10))
+        return Example(
+            image=memoryview(record)[image_start:image_end],
+            label=_feature(found, b"image/label", _FLOAT_LIST)[0],
+            id=record[id_start:id_end].decode(),
+            height_px=_feature(found, b"image/height", _INT64_LIST)[0],
+            width_px=_feature(found, b"image/width", _INT64_LIST)[0],
+            distribution=distribution,
+        )
+    except UnicodeDecodeError as error:
+        raise _not_an_example("its image/id is not UTF-8") from error
+    except (IndexError, struct.error) as error:
+        raise _not_an_example("it ends inside a number") from error
+
+
+def _not_an_example(what: str) -> IntegrityError:
+    return IntegrityError(
+        f"record is not an example of this format: {what}; read a shard that aesthetics_ops or TensorFlow wrote"
+    )
+
+
+def _feature(found: dict[bytes, tuple[int, list[Any]]], key: bytes, kind: int, count: int = 1) -> list[Any]:
+    if key not in found:
+        raise _not_an_example(f"feature {key.decode()!r} is missing")
+    found_kind, values = found[key]
+    if found_kind != kind or len(values) != count:
+        raise _not_an_example(
+            f"feature {key.decode()!r} has {len(values)} values; it must have {FEATURES[key.decode()]['shape'][0]} "
+            f"of type {FEATURES[key.decode()]['dtype']}"
+        )
+    return values
+
+
+def _map_entry(data: bytes, start: int, end: int) -> tuple[bytes, tuple[int, list[Any]]]:
+    """Read one entry of the feature map: its name, and (kind of list, values); bytes values as (start, end)."""
+    key = b""
+    kind = 0
+    values: list[Any] = []
+    for number, wire, first, last in _fields(data, start, end):
+        if (number, wire) == (1, 2):
+            key = data[first:last]
+        elif (number, wire) == (2, 2):
+            for list_kind, list_wire, list_start, list_end in _fields(data, first, last):
+                if list_wire != 2 or list_kind not in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):
+                    continue
+                if list_kind != kind:  # of a protobuf oneof the last kind counts
+                    kind, values = list_kind, []
+                values += _list_values(data, list_start, list_end, kind)
+    return key, (kind, values)
+
+
+def _list_values(data: bytes, start: int, end: int, kind: int) -> list[Any]:
+    values: list[Any] = []
+    for number, wire, first, last in _fields(data, start, end):
+        match (kind, wire) if number == 1 else (0, 0):
+            case (1, 2):
+                values.append((first, last))
+            case (2, 2):
+                values += unpack(f"<{(last - first) // _FLOAT.size}f", data[first:last])
+            case (2, 5):
+                values += unpack("<f", data[first:last])
+            case (3, 2):
+                while first < last:
+                    bits, first = _read_varint(data, first)
+                    values.append(_signed(bits))
+                if first > last:
+                    raise _not_an_example(f"packed numbers end at byte {first}, outside their list")
+            case (3, 0):
+                values.append(_signed(first))
+    return values
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >= 1 << 63 else bits
+
+
+def _submessages(data: bytes, start: int, end: int, number: int) -> Iterator[tuple[int, int]]:
+    return ((first, last) for found, wire, first, last in _fields(data, start, end) if found == number and wire == 2)
+
+
+def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Walk through a protobuf message.
+
+    Yields:
+        Field number, wire type, and where the value lies (start, end); of a varint its value, and where it ends.
+    """
+    while start < end:
+        tag, start = _read_varint(data, start)
+        wire = tag & 7
+        if wire == 2:
+            length, first = _read_varint(data, start)
+            last = first + length
+        elif wire == 0:
+            first, last = _read_varint(data, start)
+        elif wire in (1, 5):
+            first, last = start, start + (8 if wire == 1 else 4)
+        else:
+            raise _not_an_example(f"wire type {wire} at byte {start} is not in use")
+        if last > end or tag < 8:
+            raise _not_an_example(f"the field at byte {start} is not a field, or ends outside its message")
+        yield tag >> 3, wire, first, last
+        start = last
+
+
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """Read an unsigned 64-bit varint: its value, and where it ends."""
+    byte = data[start]
+    if byte < 0x80:
+        return byte, start + 1
+    number = byte & 0x7F
+    for count in range(1, 10):
+        byte = data[start + count]
+        number |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return number & 0xFFFFFFFFFFFFFFFF, start + count + 1
+    raise _not_an_example(f"the number at byte {start} has more than 10 bytes")

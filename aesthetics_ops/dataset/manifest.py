@@ -1,0 +1,253 @@
+"""What a published version says of itself: the manifest.
+
+It is a contract with readers of a dataset.  `docs/manifest.schema.json` is made from `Manifest`; a change that an older
+reader would misread raises SCHEMA_VERSION.
+"""
+
+import hashlib
+from typing import Any, Final, Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import LATEST_KEY, version_key
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.store import Store
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "SPLITS",
+    "Accounting",
+    "GateResult",
+    "Images",
+    "Labels",
+    "Manifest",
+    "NearDuplicates",
+    "Reuse",
+    "Shard",
+    "Source",
+    "SourceInventory",
+    "Split",
+    "Validation",
+    "read_manifest",
+]
+
+SCHEMA_VERSION: Final = 1
+SPLITS: Final = ("train", "validation", "test")
+
+
+class SourceInventory(Document):
+    """The S3 Inventory that the photos were taken from."""
+
+    manifest: str = Field(description="URL of its manifest.json")
+    created_at: AwareDatetime = Field(description="when S3 began to write it; photos that came later are not in it")
+
+
+class Source(Document):
+    """What the version was made from."""
+
+    photos: str = Field(description="URL of the photos' prefix")
+    listed: int = Field(ge=0, description="objects listed under it")
+    bytes: int = Field(ge=0, description="their size, bytes")
+    labels: str = Field(description="URL of the score file")
+    labels_etag: str = Field(description="its ETag when it was read")
+    label_rows: int = Field(ge=0, description="rows in it")
+    inventory: SourceInventory | None = Field(
+        None, description="what named the photos; null where the prefix was listed"
+    )
+
+
+class Accounting(Document):
+    """Where every photo and every label row went."""
+
+    listed: int = Field(ge=0)
+    converted: int = Field(ge=0, description="photos that are records now")
+    rejected: int = Field(ge=0, description="photos left out, each with a reason")
+    label_rows: int = Field(ge=0)
+    matched: int = Field(ge=0, description="label rows that name a listed photo")
+    unmatched: int = Field(ge=0, description="label rows that name none")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.listed != self.converted + self.rejected:
+            raise ValueError(f"listed {self.listed} is not converted {self.converted} + rejected {self.rejected}")
+        if self.label_rows != self.matched + self.unmatched:
+            raise ValueError(f"label_rows {self.label_rows} is not matched {self.matched} + unmatched {self.unmatched}")
+        return self
+
+
+class Shard(Document):
+    """One TFRecord file."""
+
+    path: str = Field(description="key relative to the dataset")
+    records: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    crc32c: str = Field(pattern="^[0-9a-f]{8}$", description="of the whole file, big-endian hex")
+
+    @property
+    def digest(self) -> str:
+        """The recipe's digest, which names the file."""
+        return self.path.rsplit("/", 1)[-1].removesuffix(".tfrecord")
+
+
+class Split(Document):
+    """The shards of one split, in reading order."""
+
+    records: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    shards: tuple[Shard, ...]
+
+
+class Labels(Document):
+    """Distribution of the stored labels, after scaling."""
+
+    min: float
+    max: float
+    mean: float
+    std: float = Field(ge=0, description="population standard deviation")
+    histogram: dict[Literal["edges", "counts"], tuple[float, ...]]
+    scale: str = Field(description="the label_scale setting")
+    source_min: float | None = Field(description="score that became 0; null when scores are stored as they are")
+    source_max: float | None = Field(description="score that became 1; null when scores are stored as they are")
+
+
+class Images(Document):
+    """Quantiles (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1) over the stored images."""
+
+    quantiles: tuple[float, ...]
+    width: tuple[float, ...] = Field(description="px")
+    height: tuple[float, ...] = Field(description="px")
+    bytes: tuple[float, ...] = Field(description="of the JPEG")
+    total_pixels: int = Field(ge=0, description="sum of width x height; x 3 is what uint8 tensors would take, bytes")
+
+
+class Reuse(Document):
+    """How much of the version was there before."""
+
+    shards_total: int = Field(ge=0)
+    shards_built: int = Field(ge=0)
+    shards_reused: int = Field(ge=0)
+
+
+class Validation(Document):
+    """What reading the shards back found."""
+
+    records: int = Field(ge=0)
+    decoded: int = Field(ge=0)
+    failures: Literal[0] = 0
+
+
+class NearDuplicates(Document):
+    """Records that look alike, in groups; `near_duplicates.parquet` lists them all.
+
+    A group that spans splits is moved into one by the next build, unless the score file names the splits.
+    """
+
+    max_distance: int | None = Field(
+        ge=0,
+        description="bits of 64 in which the perceptual hashes of alike photos may differ; less than the setting where "
+        "that would have found too much; null where no search was asked for",
+    )
+    groups: int = Field(ge=0, description="of two records or more")
+    records: int = Field(ge=0, description="in them")
+    spanning_splits: int = Field(ge=0, description="groups with records in more than one split")
+    examples: tuple[tuple[str, ...], ...] = Field(
+        max_length=5, description="ids of a few groups, those that span splits first; at most 10 of each"
+    )
+
+
+class GateResult(Document):
+    """One gate that the version passed."""
+
+    name: str
+    measured: float
+    limit: float
+
+
+class Manifest(Document):
+    """A published version: its content, how it was made, and how it was checked."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    dataset: str = Field(description="URL that it was published under")
+    version: str
+    parent: str | None = Field(description="the version before it")
+    created_at: AwareDatetime = Field(description="when its build was planned")
+    source: Source
+    settings: dict[str, Any]
+    settings_digest: str
+    software: dict[str, str]
+    features: dict[str, dict[str, Any]]
+    accounting: Accounting
+    rejects: dict[RejectReason, int] = Field(description="photos and label rows left out, by reason")
+    transforms: dict[str, int] = Field(description="records whose pixels or bytes were changed, by transform")
+    splits: dict[str, Split]
+    labels: Labels
+    images: Images
+    reuse: Reuse
+    near_duplicates: NearDuplicates
+    gates: tuple[GateResult, ...]
+    validation: Validation
+    fingerprint: str = Field(
+        pattern="^[0-9a-f]{64}$", description="sha256 over the recipes, in order: equal content, equal fingerprint"
+    )
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        records = sum(split.records for split in self.splits.values())
+        left_out = self.accounting.rejected + self.accounting.unmatched
+        if sum(self.rejects.values()) != left_out:
+            raise ValueError(f"rejects by reason add up to {sum(self.rejects.values())}, not {left_out}")
+        for name, count in (
+            ("validated", self.validation.records),
+            ("decoded", self.validation.decoded),
+            ("in splits", records),
+        ):
+            if count != self.accounting.converted:
+                raise ValueError(f"{count} records {name}, but {self.accounting.converted} photos converted")
+        return self
+
+    @property
+    def records(self) -> int:
+        """Records in all splits."""
+        return self.accounting.converted
+
+    @property
+    def bytes(self) -> int:
+        """Size of all shards, bytes."""
+        return sum(split.bytes for split in self.splits.values())
+
+
+def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
+    """Return the manifest of a version, by default the one that LATEST names.
+
+    Raises:
+        NoSuchVersionError: nothing is published there, or not this version.
+        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
+    """
+    latest = read_latest(dataset)
+    if version is None:
+        if latest is None:
+            raise NoSuchVersionError(
+                f"nothing is published under {dataset.url}; run a build, or check the dataset's URL"
+            )
+        version = latest[0].version
+    key = version_key(version, "manifest.json")
+    try:
+        data = bytes(dataset.get(key).data)
+    except ObjectMissingError as error:
+        raise NoSuchVersionError(
+            f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
+        ) from error
+    if latest is not None and latest[0].version == version and hashlib.sha256(data).hexdigest() != latest[0].sha256:
+        raise IntegrityError(
+            f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it"
+        )
+    try:
+        return Manifest.model_validate_json(data)
+    except ValueError as error:
+        raise IntegrityError(
+            f"{dataset.url_of(key)} is not a manifest of schema version {SCHEMA_VERSION}: {error}"
+        ) from error

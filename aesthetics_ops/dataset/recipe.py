@@ -1,0 +1,76 @@
+"""The recipe of a shard: what its bytes depend on, and the digest that names it.
+
+In: the photos of a shard in order, and the settings that touch bytes.  Out: the digest.  docs/format.md says what is
+hashed.  Pure: equal recipes, equal digests.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from aesthetics_ops.settings import BuildSettings
+
+__all__ = ["CONVERTER_VERSION", "recipe_digest", "recipe_digests"]
+
+CONVERTER_VERSION: Final = 4
+"""Part of every shard's recipe; raise it when any output byte can change."""
+
+
+def recipe_digest(photos: pa.Table, settings: BuildSettings, *, converter_version: int) -> str:
+    """Return the digest of the recipe of a shard that holds exactly these photos, in this order.
+
+    Args:
+        photos: key, etag, size, id, label, distribution, as in PLAN_SCHEMA; at least one row.
+        settings: of the build.
+        converter_version: of the code that makes records from photos.
+
+    Returns:
+        Sha256, 64 hex digits.  docs/format.md says what is hashed.
+    """
+    (digest,) = recipe_digests(photos, np.array([0]), np.array([photos.num_rows]), settings, converter_version)
+    return digest
+
+
+def recipe_digests(
+    photos: pa.Table, starts: np.ndarray, ends: np.ndarray, settings: BuildSettings, converter_version: int
+) -> Iterator[str]:
+    """Yield the digest of each shard: of the photos from each of `starts` to before the same one of `ends`."""
+    header = json.dumps({"recipe": 1, "converter": converter_version, **settings.recipe}, sort_keys=True).encode()
+    texts = [_text_buffers(photos[name]) for name in ("key", "etag", "id")]
+    sizes = photos["size"].to_numpy().astype("<i8")
+    labels = photos["label"].to_numpy().astype("<f4")
+    lengths, shares = _list_buffers(photos["distribution"])
+    for first, end in zip(starts, ends, strict=True):
+        digest = hashlib.sha256(b"%d %s" % (end - first, header))
+        for offsets, data in texts:
+            digest.update(np.diff(offsets[first : end + 1]).astype("<i8").data)
+            digest.update(data[offsets[first] : offsets[end]])
+        digest.update(sizes[first:end].data)
+        digest.update(labels[first:end].data)
+        digest.update(np.diff(lengths[first : end + 1]).astype("<i8").data)
+        digest.update(shares[lengths[first] : lengths[end]].data)
+        yield digest.hexdigest()
+
+
+def _text_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, memoryview]:
+    """Return the column's offsets, int64, shape (rows + 1,), and its UTF-8 bytes."""
+    array = pa.concat_arrays(column.cast(pa.large_string()).chunks or [pa.array([], pa.large_string())])
+    _, offsets, data = array.buffers()
+    if offsets is None:
+        return np.zeros(1, np.int64), memoryview(b"")
+    first = array.offset
+    return np.frombuffer(offsets, np.int64)[first : first + len(array) + 1], memoryview(data or b"")
+
+
+def _list_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return offsets, int64, shape (rows + 1,), and values, float32; a null counts as an empty list."""
+    array = pa.concat_arrays(
+        column.cast(pa.large_list(pa.float32())).chunks or [pa.array([], pa.large_list(pa.float32()))]
+    )
+    values = array.flatten().to_numpy(zero_copy_only=False).astype("<f4")
+    lengths = np.asarray(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+    return np.r_[0, np.cumsum(lengths)], values

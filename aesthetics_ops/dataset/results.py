@@ -1,0 +1,94 @@
+"""What the stages say of a shard beside its file: its result, and the verdict of reading it back."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.layout import shard_key
+from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.store import Store
+
+__all__ = ["RecordIndex", "RejectedPhoto", "ShardResult", "ShardVerdict", "read_shard_result", "read_verdict"]
+
+
+class RecordIndex(Document):
+    """One entry per record of a shard, column by column, in file order."""
+
+    key: list[str] = Field(default_factory=list, description="of the source photo, relative to the photos prefix")
+    id: list[str] = Field(default_factory=list)
+    offset: list[int] = Field(default_factory=list, description="of the framed record in the file, bytes")
+    length: list[int] = Field(default_factory=list, description="of the framed record, bytes")
+    bytes: list[int] = Field(default_factory=list, description="of the JPEG")
+    width: list[int] = Field(default_factory=list, description="px")
+    height: list[int] = Field(default_factory=list, description="px")
+    transforms: list[list[str]] = Field(default_factory=list)
+    phash: list[str] = Field(default_factory=list, description="perceptual hash, 16 hex digits")
+
+
+class RejectedPhoto(Document):
+    """A photo of a shard's recipe that is not in its file."""
+
+    key: str
+    reason: RejectReason
+    detail: str
+
+
+class ShardResult(Document):
+    """What a finished shard holds; a pure function of its recipe.
+
+    Attributes:
+        digest: of the recipe.
+        photos: in the recipe; = records + rejected.
+        records, bytes, sha256, crc32c: of the TFRecord file.
+        index: where each record is.
+        rejected: photos left out.
+        converter_version: of the code that made it.
+    """
+
+    digest: str
+    photos: int
+    records: int
+    bytes: int
+    sha256: str
+    crc32c: str
+    converter_version: int
+    index: RecordIndex
+    rejected: tuple[RejectedPhoto, ...]
+
+
+def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
+    """Read a shard's result; None while the shard is not finished."""
+    try:
+        stored = dataset.get(shard_key(digest, ".json"))
+    except ObjectMissingError:
+        return None
+    return ShardResult.model_validate_json(bytes(stored.data))
+
+
+class ShardVerdict(BaseModel):
+    """A shard was read back and is what its result says.
+
+    Attributes:
+        digest: of its recipe.
+        sha256: of the file that was read.
+        records: parsed; each had a finite label and its index entry's id.
+        decoded: images that state the size that their features do, and decoded; equals records.
+        tensorflow: version that read them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    sha256: str
+    records: int
+    decoded: int
+    tensorflow: str
+
+
+def read_verdict(dataset: Store, digest: str) -> ShardVerdict | None:
+    """Read a shard's verdict; None while it was not checked."""
+    try:
+        stored = dataset.get(shard_key(digest, ".validated.json"))
+    except ObjectMissingError:
+        return None
+    return ShardVerdict.model_validate_json(bytes(stored.data))

@@ -1,0 +1,23 @@
+"""AVIF: the first image."""
+
+from io import BytesIO
+
+from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.info import with_info
+from aesthetics_ops.pixels.gate import SizeGate
+from aesthetics_ops.pixels.transforms import Transform
+
+__all__ = ["read_avif"]
+
+
+def read_avif(data: bytes, gate: SizeGate) -> Decoded:
+    """Open the first image of an AVIF."""
+    from PIL import AvifImagePlugin
+
+    image = AvifImagePlugin.AvifImageFile(BytesIO(data))
+    gate.admit(image.height, image.width)
+    decoded = with_info(image)
+    configuration = data.find(b"av1C")
+    if configuration >= 0 and data[configuration + 6 : configuration + 7] >= b"\x40" and data[configuration + 6] & 0x40:
+        decoded.transforms.add(Transform.DEPTH_TO_8BIT)
+    return decoded

@@ -1,0 +1,79 @@
+"""PNG: every chunk's CRC is checked, and only the default image is decoded."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Final
+
+from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.gate import SizeGate
+from aesthetics_ops.pixels.jpeg_header import exif_orientation
+from aesthetics_ops.pixels.transforms import Transform
+from aesthetics_ops.rejects import Refusal, RejectReason
+
+__all__ = ["read_png"]
+
+_MOST_PROFILE_BYTES: Final = 16 << 20  # inflated; the largest real ones have 2 MB
+_PNG_NEEDED: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_READ: Final = _PNG_NEEDED | {b"iCCP", b"eXIf", b"acTL", b"sRGB"}
+_PNG_MOST_CHUNKS: Final = 1_000_000
+
+
+def read_png(data: bytes, gate: SizeGate) -> Decoded:
+    """Check every chunk's CRC, and give Pillow only the chunks that make the default image."""
+    from PIL import PngImagePlugin
+
+    chunks = list(_png_chunks(data))
+    slim = b"".join((data[:8], *(data[start:end] for name, start, end in chunks if name in _PNG_NEEDED)))
+    content = {name: data[start + 8 : end - 4] for name, start, end in chunks if name in _PNG_READ - {b"IDAT"}}
+    width_px, height_px, bits, colour = struct.unpack_from(">IIBB", content.get(b"IHDR", b"").ljust(10, b"\0"))
+    gate.admit(height_px, width_px)
+    decoded = Decoded(PngImagePlugin.PngImageFile(BytesIO(slim)), exif_orientation(content.get(b"eXIf", b"")))
+    if b"iCCP" in content and b"sRGB" not in content:
+        decoded.icc = _png_profile(content[b"iCCP"])
+    if b"acTL" in content:
+        decoded.transforms.add(Transform.FIRST_FRAME)
+    if bits == 16:
+        decoded.transforms.add(Transform.DEPTH_TO_8BIT)
+        clear = decoded.image.info.get("transparency")
+        if colour == 2 and isinstance(clear, tuple):
+            decoded.image.info["transparency"] = tuple(level >> 8 for level in clear)
+    return decoded
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of each chunk up to IEND; what follows it is nobody's.
+
+    Raises:
+        Refusal: a chunk that is cut off, fails its CRC, or must be understood and is not.
+    """
+    at = 8
+    for _ in range(_PNG_MOST_CHUNKS):
+        name = data[at + 4 : at + 8]
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if len(name) < 4 or end > len(data):
+            raise Refusal(RejectReason.CORRUPT, f"png: the file ends inside the chunk at byte {at}")
+        critical = not name[0] & 0x20
+        if critical and name not in _PNG_NEEDED:
+            raise Refusal(RejectReason.CORRUPT, f"png: unknown critical chunk {name!r} at byte {at}")
+        if name in _PNG_READ:
+            fits = zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+            if critical and not fits:
+                raise Refusal(RejectReason.CORRUPT, f"png: CRC error in chunk {name.decode()} at byte {at}")
+            if fits:
+                yield name, at, end
+        if name == b"IEND":
+            return
+        at = end
+    raise Refusal(RejectReason.CORRUPT, f"png: more than {_PNG_MOST_CHUNKS} chunks")
+
+
+def _png_profile(chunk: bytes) -> bytes:
+    """Inflate an iCCP chunk; empty when it is damaged or a bomb."""
+    inflate = zlib.decompressobj()
+    try:
+        profile = inflate.decompress(chunk.partition(b"\0")[2][1:], _MOST_PROFILE_BYTES)
+    except zlib.error:
+        return b""
+    return profile if inflate.eof else b""

@@ -1,0 +1,64 @@
+"""What a plan is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+__all__ = ["ParentPlan", "Plan", "PlannedShard"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParentPlan:
+    """What the parent version decided, as far as this plan keeps to it.
+
+    Attributes:
+        photos: rows of PLAN_SCHEMA, of which key, split and slot are looked at; or a Parquet file of them.
+        groups: key and group (strings) of photos that it found to be near-duplicates; a key stands in one group only.
+        seed: its shuffle seed.
+        shard_bytes: its shard size, bytes.
+    """
+
+    photos: pa.Table | Path
+    groups: pa.Table
+    seed: int
+    shard_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """One shard to be.
+
+    Attributes:
+        split: one of SPLITS.
+        slot: its number inside the split.
+        digest: of its recipe.
+        first: its first row in the plan's photos.
+        photos: its number of rows there.
+        source_bytes: their size.
+    """
+
+    split: str
+    slot: int
+    digest: str
+    first: int
+    photos: int
+    source_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every listed photo's place.
+
+    Attributes:
+        photos: rows of PLAN_SCHEMA; the shards' photos first, shard by shard in reading order, then the rejected ones.
+            With a scratch folder they lie there, mapped and not loaded.
+        shards: in reading order: by split, then by slot.
+        unmatched: label rows that name no photo: row (1-based), name.
+        label_range: (lowest, highest) score that scaling mapped to 0 and 1; None when scores are stored as they are.
+    """
+
+    photos: pa.Table
+    shards: tuple[PlannedShard, ...]
+    unmatched: pa.Table
+    label_range: tuple[float, float] | None

@@ -1,0 +1,115 @@
+"""Decide which photo goes into which shard, before any pixel is read.
+
+In: the listing, the labels, and what the parent version planned.  Out: one row per listed photo, either in a shard or
+with a reason why not, and the digest of each shard's recipe.
+Pure: no clock, no network, no randomness.  Equal input gives an equal plan.  Columnar: DuckDB joins and sorts, numpy
+cuts; nothing loops over photos.  With a scratch folder, memory is bounded by what comes in and 2 GiB beside it.
+"""
+
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from aesthetics_ops.dataset.tables import PLAN_SCHEMA
+from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.joining import UNMATCHED, find_label_range, join_labels, reject_duplicates, require_usable
+from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
+from aesthetics_ops.planning.shards import ORDERED, planned_rows
+from aesthetics_ops.planning.slots import choose_slots, choose_splits
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels import Labels
+
+__all__ = ["plan_photos"]
+
+_MEMORY_LIMIT: Final = "2GiB"  # of DuckDB's own; what is more goes to scratch
+_ROWS_AT_ONCE: Final = 1 << 17
+_NO_GROUPS = pa.schema([("key", pa.string()), ("group", pa.string())]).empty_table()
+
+
+def plan_photos(
+    listing: pa.Table | Path,
+    labels: Labels,
+    settings: BuildSettings,
+    *,
+    converter_version: int,
+    parent: ParentPlan | None,
+    scratch: Path | None = None,
+) -> Plan:
+    """Place every listed photo.
+
+    Args:
+        listing: key (string, unique), size (int64, bytes), etag (string); or a Parquet file of them, or a folder of such.
+        labels: the score file.
+        settings: of this build.
+        converter_version: part of every recipe.
+        parent: the version to stay close to; where a setting asks for a plan from scratch, only its near-duplicates count.
+        scratch: an empty folder for what does not fit into memory, about 600 bytes per photo; it has to stay as long as
+            the plan.  None keeps everything in memory.
+
+    Raises:
+        PlanError: nothing is listed, no photo has a usable label, or scores cannot be scaled.
+    """
+    groups = parent.groups if parent is not None and settings.near_duplicate_distance is not None else _NO_GROUPS
+    if parent is not None and (
+        settings.reshuffle or parent.seed != settings.seed or parent.shard_bytes != settings.shard_bytes
+    ):
+        parent = None
+    with closing(_database(scratch)) as db:
+        _attach(db, "listing", listing)
+        _attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
+        _attach(db, "near", groups)
+        _attach(db, "parent", parent.photos if parent is not None else PLAN_SCHEMA.empty_table())
+        _require_listed(db, settings)
+        join_labels(db, settings)
+        reject_duplicates(db)
+        require_usable(db, settings)
+        label_range = find_label_range(db, labels, settings)
+        choose_splits(db, settings)
+        choose_slots(db, settings)
+        low, high = label_range or (0.0, 1.0)
+        ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(_ROWS_AT_ONCE)
+        shards: list[PlannedShard] = []
+        photos = _gathered(planned_rows(ordered, shards, labels, settings, converter_version), scratch)
+        unmatched = db.sql(UNMATCHED).to_arrow_table()
+    return Plan(photos, tuple(shards), unmatched, label_range)
+
+
+def _database(scratch: Path | None) -> duckdb.DuckDBPyConnection:
+    """Open a database in scratch, where tables are compressed and need not stay in memory; or one in memory."""
+    if scratch is None:
+        return duckdb.connect()
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY_LIMIT,
+        "temp_directory": str(scratch / "spill"),
+        "preserve_insertion_order": False,
+    }
+    return duckdb.connect(scratch / "plan.duckdb", config=limits)
+
+
+def _attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> None:
+    if isinstance(rows, Path):
+        quoted = str(rows / "*.parquet" if rows.is_dir() else rows).replace("'", "''")
+        db.execute(f"CREATE TEMP VIEW {name} AS FROM read_parquet('{quoted}')")
+    else:
+        db.register(name, rows)
+
+
+def _require_listed(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
+    if not db.sql("SELECT 1 FROM listing LIMIT 1").fetchall():
+        raise PlanError(f"no objects under {settings.photos!r}; check the photos prefix, or upload photos first")
+
+
+def _gathered(tables: Iterable[pa.Table], scratch: Path | None) -> pa.Table:
+    """Return the tables as one: in memory, or in a file in scratch that is mapped."""
+    if scratch is None:
+        return pa.concat_tables([PLAN_SCHEMA.empty_table(), *tables])
+    path = scratch / "plan.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, PLAN_SCHEMA) as writer:
+        for table in tables:
+            writer.write_table(table.combine_chunks())
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -1,0 +1,89 @@
+"""Choose each photo's split, and its slot there: the shard's number, kept from version to version."""
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from aesthetics_ops.dataset.manifest import SPLITS
+from aesthetics_ops.settings import BuildSettings
+
+__all__ = ["choose_slots", "choose_splits"]
+
+
+def choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
+    """Make table `chosen`, one row per usable photo: its row in `photo`, its split and the parent's slot there.
+
+    The split is the label file's, or goes by a hash of the id alone, so that a photo never changes it.  Near-duplicates
+    go by a hash of their group's name, so that they come together.
+    """
+    test, validation = settings.test_fraction, settings.test_fraction + settings.validation_fraction
+    by_hash = """CASE WHEN share < ? THEN 'test' WHEN share < ? THEN 'validation' ELSE 'train' END"""
+    share = """md5_number_upper(? || ':' || coalesce(near."group", p.id)) / 18446744073709551616.0"""
+    is_named = settings.split_column is not None
+    db.execute(
+        f"""
+        CREATE TABLE chosen AS
+        SELECT n, rank, id, size, split, slot
+        FROM (SELECT *, {"named_split" if is_named else by_hash} AS split
+            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, p.named_split, {"NULL" if is_named else share} AS share
+                FROM photo p LEFT JOIN near USING (key) WHERE p.reason IS NULL))
+        LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""",  # noqa: S608
+        [] if is_named else [test, validation, settings.split_salt],
+    )
+
+
+def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
+    """Make table `placed`: the shard of each usable photo, as a number that grows in reading order.
+
+    A photo takes the parent's slot where there is one, else room in open shards, else new shards.  Open are a split's
+    last shard and those under half full.  New photos fill them in order of hash, so a night's arrivals touch few shards.
+    """
+    db.execute("CREATE TABLE placed (n BIGINT, shard BIGINT)")
+    for number, split in enumerate(SPLITS):
+        base = number << 32
+        db.execute(
+            "INSERT INTO placed SELECT n, ? + slot FROM chosen WHERE split = ? AND slot IS NOT NULL", [base, split]
+        )
+        arrived = db.execute(
+            "SELECT n, size FROM chosen WHERE split = ? AND slot IS NULL ORDER BY rank, id", [split]
+        ).fetchnumpy()
+        if not len(arrived["n"]):
+            continue
+        filled = db.execute(
+            """SELECT slot, coalesce(bytes, 0)::BIGINT AS bytes
+            FROM (SELECT DISTINCT slot FROM parent WHERE split = $split AND slot IS NOT NULL)
+            LEFT JOIN (SELECT slot, sum(size) AS bytes FROM chosen WHERE split = $split GROUP BY slot) USING (slot)
+            ORDER BY slot""",
+            {"split": split},
+        ).fetchnumpy()
+        slots = _cut(arrived["size"], filled["slot"], filled["bytes"], settings.shard_bytes)
+        db.register("arrived", pa.table({"n": arrived["n"], "shard": slots.astype(np.int64) + base}))
+        db.execute("INSERT INTO placed SELECT n, shard FROM arrived")
+        db.unregister("arrived")
+
+
+def _cut(sizes: np.ndarray, slots: np.ndarray, filled: np.ndarray, shard_bytes: int) -> np.ndarray:
+    """Give each new photo a slot.
+
+    Args:
+        sizes: of the new photos in their order, bytes, shape (n,).
+        slots: numbers in use, ascending, shape (m,).
+        filled: bytes already in each, shape (m,).
+        shard_bytes: bytes that fill a shard.
+
+    Returns:
+        Slot numbers, int64, shape (n,).  A shard takes photos until it is full, so it ends at most one photo over.
+    """
+    is_last = np.arange(len(slots)) == len(slots) - 1
+    is_open = (filled < shard_bytes // 2) | (is_last & (filled < shard_bytes))
+    order = np.argsort(~is_last[is_open], kind="stable")  # the last shard first
+    open_slots, room = slots[is_open][order], shard_bytes - filled[is_open][order]
+    starts = np.cumsum(sizes) - sizes  # bytes of new photos before each
+    ends = np.cumsum(room)
+    total_room = int(ends[-1]) if len(ends) else 0
+    first_new = int(slots[-1]) + 1 if len(slots) else 0
+    fresh = first_new + (starts - total_room) // shard_bytes
+    if not len(open_slots):
+        return np.asarray(fresh)
+    reused = open_slots[np.minimum(np.searchsorted(ends, starts, side="right"), len(open_slots) - 1)]
+    return np.asarray(np.where(starts < total_room, reused, fresh))

@@ -1,0 +1,287 @@
+"""Find photos that look alike, so that none of them trains a model which another of them tests.
+
+In: the records of a version with their perceptual hashes, and the groups of the version before.  Out: the records that
+have a near-duplicate, each with the name of its group; the next plan puts a group into one split.
+Pure: equal input gives equal groups, whatever the order of the records.
+
+Alike are hashes that differ in at most `max_distance` of 64 bits, and what is alike to the same is alike: groups are
+connected components.  Two bounds keep hashes that say little from joining strangers without end:
+
+- A group holds at most 100 photos.  The closest pairs join first, and a pair that would make a larger group is passed
+  over.  Equal hashes always join; a hash of 0, a photo without structure, joins nothing.
+- Where there are more pairs than 5 million, or finding them takes too long, a smaller distance is searched instead; the
+  result says which.
+
+Groups are sticky: photos that were together stay together while their bytes stay the same, and the name stays too, also
+when the photo that gave it is gone.  So a photo moves when it gets a twin, and not again on the next night.
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import comb
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aesthetics_ops.dataset.manifest import NearDuplicates
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA
+
+__all__ = ["Groups", "NearDuplicateGroups", "find_groups", "group_records"]
+
+_BITS: Final = 64
+_MOST_IN_GROUP: Final = 100
+_MOST_PAIRS: Final = 5_000_000  # kept in memory, 17 bytes each
+_MOST_COMPARISONS: Final = 2_000_000_000  # under a minute
+_SORTING: Final = 4  # comparisons of two hashes that take as long as sorting one
+_EXAMPLES: Final = 5
+_IDS_OF_EXAMPLE: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What is alike.
+
+    Attributes:
+        labels: for each hash the position of the first one in its group, or -1 where it is alike to none; int64, shape (n,).
+        max_distance: most differing bits that were taken for alike; below the one asked for where that was too much.
+    """
+
+    labels: np.ndarray
+    max_distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicateGroups:
+    """The near-duplicates of a version.
+
+    Attributes:
+        table: rows of NEAR_DUPLICATES_SCHEMA, by group and id.  A photo whose twins are all gone is still there, alone in
+            its group, so that it stays in the split that it is in.
+        summary: what the manifest says of the groups, those with more than one photo.
+    """
+
+    table: pa.Table
+    summary: NearDuplicates
+
+
+def find_groups(phash: np.ndarray, *, max_distance: int, together: np.ndarray | None = None) -> Groups:
+    """Group hashes that differ in few bits.
+
+    Time and memory: 250,000 photos' hashes take seconds, and the work is bounded for any input (docs/pixels.md).
+
+    Args:
+        phash: perceptual hashes, uint64, shape (n,); 0 is never grouped.
+        max_distance: most differing bits, 0 to 64.
+        together: hashes of the same number stay in one group whatever they are, those of -1 are free; int64, shape (n,).
+    """
+    labels = np.full(len(phash), -1, np.int64)
+    rows = np.flatnonzero(phash)
+    hashes, place, copies = np.unique(phash[rows], return_inverse=True, return_counts=True)
+    forest = _Forest(copies)
+    if together is not None:
+        for one, other in _neighbours(together[rows], place):
+            forest.join(one, other)
+    searched, pairs = _closest_pairs(hashes, max_distance)
+    for some in np.array_split(pairs, len(pairs) // 100_000 + 1):
+        for one, other in some.tolist():
+            forest.join(one, other, most=_MOST_IN_GROUP)
+    roots = np.array([forest.root(number) for number in range(len(hashes))], np.int64)[place]
+    _, first, member, sizes = np.unique(roots, return_index=True, return_inverse=True, return_counts=True)
+    labels[rows] = np.where(sizes[member] > 1, rows[first[member]], -1)
+    return Groups(labels, searched)
+
+
+class _Forest:
+    """Which hashes are joined, and how many photos each group has."""
+
+    def __init__(self, sizes: np.ndarray) -> None:
+        self._parents = list(range(len(sizes)))
+        self._sizes = sizes.tolist()
+
+    def root(self, number: int) -> int:
+        while (parent := self._parents[number]) != number:
+            self._parents[number] = self._parents[parent]
+            number = parent
+        return number
+
+    def join(self, one: int, other: int, *, most: int | None = None) -> None:
+        one, other = self.root(one), self.root(other)
+        if one == other or (most is not None and self._sizes[one] + self._sizes[other] > most):
+            return
+        if self._sizes[one] < self._sizes[other]:
+            one, other = other, one
+        self._parents[other] = one
+        self._sizes[one] += self._sizes[other]
+
+
+def _neighbours(together: np.ndarray, place: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield places that have the same number, each with the next."""
+    order = np.argsort(together, kind="stable")
+    order = order[together[order] >= 0]
+    same = together[order[1:]] == together[order[:-1]]
+    yield from zip(place[order[:-1][same]].tolist(), place[order[1:][same]].tolist(), strict=True)
+
+
+def _closest_pairs(hashes: np.ndarray, max_distance: int) -> tuple[int, np.ndarray]:
+    """Return the distance searched, and pairs of positions at most that far apart, the closest first.
+
+    Args:
+        hashes: ascending, distinct.
+        max_distance: to try first.
+    """
+    # hashes with as many ones as zeros, as this project's are, differ in an even number of bits
+    for distance in range(max_distance, 0, -2):
+        found = _pairs_within(hashes, distance)
+        if found is not None:
+            bits = np.bitwise_count(hashes[found[:, 0]] ^ hashes[found[:, 1]])
+            return distance, found[np.lexsort((found[:, 1], found[:, 0], bits))]
+    return 0, np.empty((0, 2), np.int64)
+
+
+def _pairs_within(hashes: np.ndarray, distance: int) -> np.ndarray | None:
+    """Return every pair of positions at most this far apart, int64, shape (n, 2), or None where that is too much.
+
+    Of `distance + k` blocks of bits, two such hashes share k at least.  So for every choice of k blocks the hashes are
+    sorted by them, and those that agree are compared; the first choice that brings two together reports them.
+    """
+    found: list[np.ndarray] = []
+    compared = pairs = 0
+    masks = _masks(distance, len(hashes))
+    for number, mask in enumerate(masks):
+        keys = hashes & mask
+        order = np.argsort(keys)
+        keys, values = keys[order], hashes[order]
+        lengths = np.diff(np.flatnonzero(np.r_[True, keys[1:] != keys[:-1], True]))
+        ends = np.repeat(np.cumsum(lengths), lengths)
+        at, step = np.arange(len(keys)), 1
+        while (at := at[at + step < ends[at]]).size:
+            compared += at.size
+            differing = values[at] ^ values[at + step]
+            near = np.flatnonzero(np.bitwise_count(differing) <= distance)
+            for earlier in masks[:number] if near.size else ():
+                near = near[differing[near] & earlier != 0]
+            if near.size:
+                ones = at[near]
+                found.append(np.sort(np.stack((order[ones], order[ones + step]), axis=1), axis=1))
+                pairs += len(near)
+            if compared > _MOST_COMPARISONS or pairs > _MOST_PAIRS:
+                return None
+            step += 1
+    return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+
+def _masks(distance: int, count: int) -> list[np.uint64]:
+    """Return the bits that must agree, for every choice of blocks; as many blocks as make the search shortest."""
+
+    def work(shared: int) -> float:
+        agreeing = count / 2 ** (_BITS * shared / (distance + shared))
+        return comb(distance + shared, shared) * count * (_SORTING + agreeing / 2)
+
+    shared = min(range(min(6, _BITS - distance + 1)), key=work)
+    blocks = [0] * (distance + shared)
+    for bit in range(_BITS):
+        blocks[bit % len(blocks)] |= 1 << bit
+    return [np.uint64(sum(chosen)) for chosen in itertools.combinations(blocks, shared)]
+
+
+def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Table | None) -> NearDuplicateGroups:
+    """Find the near-duplicates among the records of a version, and name their groups.
+
+    Args:
+        records: id, key, etag, split, shard, phash, as in sidecars.RECORDS_SCHEMA; keys are unique.
+        max_distance: most differing bits, 0 to 64; None looks for none.
+        before: the groups of the version before, rows of NEAR_DUPLICATES_SCHEMA; None where there are none, or they
+            were found with a larger distance.
+    """
+    if max_distance is None:
+        return NearDuplicateGroups(none := NEAR_DUPLICATES_SCHEMA.empty_table(), _summary(none, None))
+    phash = _numbers(records["phash"])
+    earlier = _earlier_names(records, before)
+    found = find_groups(phash, max_distance=max_distance, together=_codes(earlier))
+    alone = np.flatnonzero((found.labels < 0) & np.asarray(pc.is_valid(earlier)) & (phash != 0))
+    named = np.union1d(np.flatnonzero(found.labels >= 0), alone)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, label in zip(named.tolist(), found.labels[named].tolist(), strict=True):
+        members[label if label >= 0 else row].append(row)
+    ids, names = (
+        dict(zip(named.tolist(), column.take(pa.array(named)).to_pylist(), strict=True))
+        for column in (records["id"], earlier)
+    )
+    called = [(name, row) for name, rows in _names(list(members.values()), names, ids) for row in rows]
+    called.sort(key=lambda pair: (pair[0], ids[pair[1]]))
+    columns = records.select(["id", "key", "etag", "split", "shard"]).take(
+        pa.array([row for _, row in called], pa.int64())
+    )
+    table = columns.add_column(0, "group", pa.array([name for name, _ in called], pa.string()))
+    table = table.cast(NEAR_DUPLICATES_SCHEMA)
+    return NearDuplicateGroups(table, _summary(table, found.max_distance))
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return hashes of 16 hex digits as numbers, uint64."""
+    blocks = (
+        block for chunk in column.chunks for block in (chunk[at : at + 65536] for at in range(0, len(chunk), 65536))
+    )
+    found = [np.frombuffer(bytes.fromhex("".join(block.to_pylist())), ">u8").astype(np.uint64) for block in blocks]
+    return np.concatenate([np.empty(0, np.uint64), *found])
+
+
+def _earlier_names(records: pa.Table, before: pa.Table | None) -> pa.ChunkedArray:
+    """Return the group that each record's photo was in, if it still has the same bytes."""
+    if before is None:
+        return pa.chunked_array([pa.nulls(records.num_rows, pa.string())])
+    with duckdb.connect() as db:
+        db.register(
+            "record", records.select(["key", "etag"]).append_column("place", pa.array(np.arange(records.num_rows)))
+        )
+        db.register("before", before)
+        names = db.sql('SELECT "group" FROM record LEFT JOIN before USING (key, etag) ORDER BY place').to_arrow_table()
+    return names["group"]
+
+
+def _codes(names: pa.ChunkedArray) -> np.ndarray:
+    """Return a number for each name, in order of the names, and -1 for null; int64."""
+    encoded = names.combine_chunks().dictionary_encode()
+    encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.combine_chunks()
+    order = np.argsort(pc.sort_indices(encoded.dictionary).to_numpy())
+    codes = encoded.indices.fill_null(-1).to_numpy()
+    return np.where(codes < 0, -1, np.r_[order, -1][codes]).astype(np.int64)
+
+
+def _names(
+    groups: list[list[int]], earlier: Mapping[int, str | None], ids: Mapping[int, str]
+) -> Iterator[tuple[str, list[int]]]:
+    """Name each group: as most of its photos were called before, else after its first id."""
+    counts = [Counter(name for row in rows if (name := earlier[row]) is not None) for rows in groups]
+    claims = [min(((-count, name) for name, count in counted.items()), default=None) for counted in counts]
+    taken = {claim[1] for claim in claims if claim is not None}
+    for rows, claim in zip(groups, claims, strict=True):
+        if claim is not None:
+            yield claim[1], rows
+            continue
+        own = sorted(ids[row] for row in rows)
+        # a photo that changed and left its group may have left its id there, as the name
+        more = (f"{own[0]}~{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain(own, more) if name not in taken)
+        taken.add(name)
+        yield name, rows
+
+
+def _summary(table: pa.Table, max_distance: int | None) -> NearDuplicates:
+    with duckdb.connect() as db:
+        db.register("near", table)
+        groups = db.sql(f"""
+            SELECT count(*) AS photos, count(DISTINCT split) > 1 AS is_spanning, list(id ORDER BY id)[:{_IDS_OF_EXAMPLE}] AS ids
+            FROM near GROUP BY "group" HAVING photos > 1 ORDER BY is_spanning DESC, "group" """).fetchall()  # noqa: S608
+    return NearDuplicates(
+        max_distance=max_distance,
+        groups=len(groups),
+        records=sum(photos for photos, _, _ in groups),
+        spanning_splits=sum(is_spanning for _, is_spanning, _ in groups),
+        examples=tuple(tuple(ids) for _, _, ids in groups[:_EXAMPLES]),
+    )

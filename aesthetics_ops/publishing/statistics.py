@@ -1,0 +1,38 @@
+"""Statistics of a version's labels and images, as its manifest has them."""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aesthetics_ops.dataset.manifest import Images, Labels
+
+__all__ = ["image_statistics", "label_statistics"]
+
+_QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+def label_statistics(column: pa.ChunkedArray, scale: str, low: float | None, high: float | None) -> Labels:
+    """Return the statistics of the stored labels; `low` and `high` are the scores that became 0 and 1."""
+    values = column.to_numpy().astype(np.float64)
+    counts, edges = np.histogram(values, bins=20)
+    return Labels(
+        min=values.min(),
+        max=values.max(),
+        mean=values.mean(),
+        std=values.std(),
+        histogram={"edges": tuple(edges.tolist()), "counts": tuple(counts.tolist())},
+        scale=scale,
+        source_min=low,
+        source_max=high,
+    )
+
+
+def image_statistics(records: pa.Table) -> Images:
+    """Return the quantiles of the stored images' sizes."""
+    quantiles = {
+        name: tuple(np.quantile(records[name].to_numpy(), _QUANTILES).tolist()) for name in ("width", "height", "bytes")
+    }
+    pixels = pc.sum(pc.multiply(records["width"], records["height"])).as_py()
+    return Images(quantiles=_QUANTILES, **quantiles, total_pixels=pixels)

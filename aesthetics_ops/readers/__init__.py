@@ -1,0 +1,3 @@
+"""From a published version to a training job."""
+
+__all__: list[str] = []

@@ -1,0 +1,113 @@
+"""Bring a published version to local disk, every shard checked."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aesthetics_ops.dataset.manifest import SPLITS, Manifest, Shard, read_manifest
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
+from aesthetics_ops.store import Store
+
+__all__ = ["Pulled", "pull"]
+
+_SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord")
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A version on local disk.
+
+    Attributes:
+        manifest: of the version.
+        files: per split, its shards in reading order.
+        downloaded_bytes: fetched by this call; what was there already is not fetched again.
+    """
+
+    manifest: Manifest
+    files: dict[str, list[Path]]
+    downloaded_bytes: int
+
+
+def pull(
+    dataset: Store,
+    directory: Path,
+    *,
+    version: str | None = None,
+    splits: Sequence[str] = SPLITS,
+    progress: Callable[[int], None] = lambda size: None,
+) -> Pulled:
+    """Bring a version's shards to local disk, each checked by its sha256, and its manifest last.
+
+    A directory that holds another version becomes this one: equal shards are kept, the others deleted.  Other splits of
+    the same version stay.
+
+    Args:
+        dataset: where it is published.
+        directory: made if it does not exist.
+        version: by default the one that LATEST names.
+        splits: to bring.
+        progress: called with the number of bytes just finished.
+
+    Raises:
+        NoSuchVersionError: no such version or split.
+        IntegrityError: a shard is not what the manifest says.
+    """
+    manifest = read_manifest(dataset, version)
+    for split in splits:
+        if split not in manifest.splits:
+            raise NoSuchVersionError(
+                f"version {manifest.version!r} has no split {split!r}; it has {', '.join(manifest.splits)}"
+            )
+    directory.mkdir(parents=True, exist_ok=True)
+    version_there = _version_in(directory)
+    (directory / "manifest.json").unlink(missing_ok=True)
+    wanted = {
+        path: shard for split in splits for path, shard in _named(directory, split, manifest.splits[split].shards)
+    }
+    there = {_sha256(path): path for path in directory.iterdir() if _SHARD_NAME.fullmatch(path.name)}
+    downloaded = 0
+    for path, shard in wanted.items():
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        if shard.sha256 in there:
+            os.link(there[shard.sha256], part)
+        else:
+            dataset.download(shard.path, part)
+            downloaded += shard.bytes
+            if _sha256(part) != shard.sha256:
+                part.unlink()
+                raise IntegrityError(
+                    f"{dataset.url_of(shard.path)} has not the sha256 that its manifest states; pull again, or run verify"
+                )
+        progress(shard.bytes)
+    for path in list(directory.iterdir()):
+        named = _SHARD_NAME.fullmatch(path.name)
+        if named and (named[1] in splits or version_there != manifest.version):
+            path.unlink()
+    for path in wanted:
+        path.with_suffix(".part").rename(path)
+    (directory / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    files = {split: [path for path, _ in _named(directory, split, manifest.splits[split].shards)] for split in splits}
+    return Pulled(manifest, files, downloaded)
+
+
+def _named(directory: Path, split: str, shards: Sequence[Shard]) -> Iterator[tuple[Path, Shard]]:
+    for number, shard in enumerate(shards):
+        yield directory / f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord", shard
+
+
+def _version_in(directory: Path) -> str | None:
+    """Return the version that a directory holds whole, None where an earlier pull was cut off or never was."""
+    try:
+        return str(json.loads((directory / "manifest.json").read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

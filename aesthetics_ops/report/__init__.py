@@ -1,0 +1,3 @@
+"""What a version shows to people and tells other tools: page, plots, data card, Croissant."""
+
+__all__: list[str] = []

@@ -1,0 +1,89 @@
+"""`README.md`, the data card of a version, with the YAML header that the Hugging Face hub reads.
+
+In: the manifest.  Out: text.  Pure: equal input gives equal bytes.
+
+Source:
+    Hugging Face hub, dataset cards.
+"""
+
+import json
+import re
+import shlex
+from typing import Final
+
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, size_in_words
+
+__all__ = ["dataset_name", "render_card"]
+
+# The hub's size categories: the first limit that is above the number of records names the category.
+_SIZES: Final = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+    (1_000_000_000, "100M<n<1B"),
+)
+
+_FEATURES_IN_WORDS: Final = {
+    "image/image": "JPEG, 8 bits, gray or YCbCr, sRGB, upright",
+    "image/label": "the score, after the scaling in the settings",
+    "image/id": "what names the photo, UTF-8",
+    "image/height": "of the JPEG, px",
+    "image/width": "of the JPEG, px",
+    "image/distribution": "shares of the votes for ratings 1 to 10; only where the scores have votes",
+}
+
+
+def render_card(manifest: Manifest) -> str:
+    """Return `README.md`: YAML header, how to read the dataset, and what is in it.
+
+    The licence is a placeholder: the build knows where photos come from, not what they may be used for.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 -- Markdown: the filters below escape
+        loader=PackageLoader("aesthetics_ops.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "code": _code,
+        "count": "{:,}".format,
+        "number": "{:.4g}".format,
+        "sh": lambda text: shlex.quote(_printable(text)),
+        "size": size_in_words,
+        "text": _text,
+        "yaml": lambda text: json.dumps(_printable(text), ensure_ascii=False),
+    }
+    card: str = environment.get_template("README.md.jinja").render(
+        manifest=manifest,
+        name=dataset_name(manifest),
+        size_category=next((name for limit, name in _SIZES if manifest.records < limit), "n>1B"),
+        features=_FEATURES_IN_WORDS,
+        reasons=REASONS_IN_WORDS,
+        transforms=TRANSFORMS_IN_WORDS,
+    )
+    return card
+
+
+def dataset_name(manifest: Manifest) -> str:
+    """Return what a dataset is called: the last part of its URL."""
+    return manifest.dataset.rstrip("/").rpartition("/")[2] or manifest.dataset
+
+
+def _printable(text: object) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
+
+
+def _text(text: object) -> str:
+    """Return Markdown that shows a text as it is, also in a table."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", _printable(text))
+
+
+def _code(text: object) -> str:
+    """Return Markdown that shows a text as code; inside a table, too."""
+    plain = _printable(text).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    space = " " if plain.startswith("`") or plain.endswith("`") or not plain.strip() else ""
+    return f"{fence}{space}{plain}{space}{fence}"

@@ -1,0 +1,162 @@
+"""`croissant.json`: what a version says of itself to other tools, as JSON-LD.
+
+In: the manifest.  Out: text.  Pure: equal input gives equal bytes.
+Croissant knows no TFRecord, so the shards are files there, and `records.parquet` is what its loaders can read.
+
+Source:
+    MLCommons, Croissant Format Specification 1.1 (2026).
+"""
+
+import json
+from typing import Any, Final
+
+from aesthetics_ops.dataset.manifest import SPLITS, Manifest
+from aesthetics_ops.report.card import dataset_name
+
+__all__ = ["render_croissant"]
+
+# Columns of records.parquet: name, Croissant's type, meaning.
+_COLUMNS: Final = (
+    ("id", "sc:Text", "What names the photo."),
+    ("key", "sc:Text", "Key of the source photo, relative to the photos prefix."),
+    ("etag", "sc:Text", "ETag of the source photo."),
+    ("split", "sc:Text", "train, validation or test."),
+    ("shard", "sc:Text", "Key of the TFRecord file that holds the record, relative to the dataset."),
+    ("offset", "sc:Integer", "Bytes before the framed record in that file."),
+    ("length", "sc:Integer", "Bytes of the framed record."),
+    ("label", "sc:Float", "The score, after the scaling in the settings."),
+    ("width", "sc:Integer", "Width of the JPEG, px."),
+    ("height", "sc:Integer", "Height of the JPEG, px."),
+    ("bytes", "sc:Integer", "Size of the JPEG, bytes."),
+    ("transforms", "sc:Text", "What was done to the photo on its way here."),
+    ("phash", "sc:Text", "Perceptual hash of the photo, 16 hex digits."),
+)
+
+_LISTS: Final = ("transforms",)
+
+# Appendix 1 of the specification, and what the reference loader adds to it: that warns about any other.
+_TERMS: Final = (
+    "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileProperty fileObject "
+    "fileSet format includes isArray isLiveDataset jsonPath key md5 parentField path readLines recordSet references regex repeated replace "
+    "samplingRate sdVersion separator source subField transform unArchive value"
+)
+
+_CONTEXT: Final = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "prov": "http://www.w3.org/ns/prov#",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+} | {term: f"cr:{term}" for term in _TERMS.split()}
+
+
+def render_croissant(manifest: Manifest, *, records_sha256: str | None = None) -> str:
+    """Return `croissant.json`, which lies beside the manifest: its URLs are relative to it.
+
+    Args:
+        manifest: of the version.
+        records_sha256: of `records.parquet`, in hex; the specification asks for it, and some loaders insist.
+    """
+    index: dict[str, Any] = {
+        "@type": "cr:FileObject",
+        "@id": "records.parquet",
+        "name": "records.parquet",
+        "description": "One row per record: where it is, its score and its source.",
+        "contentUrl": "records.parquet",
+        "encodingFormat": "application/x-parquet",
+    }
+    if records_sha256 is not None:
+        index["sha256"] = records_sha256
+    document = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "name": dataset_name(manifest),
+        "description": (
+            f"{manifest.records:,} photos with aesthetic scores, as JPEG in TFRecords. Version {manifest.version}. "
+            "The record set is the index of the shards; the photos are in the TFRecord files."
+        ),
+        "url": manifest.dataset,
+        "identifier": manifest.version,
+        "version": f"{manifest.created_at:%Y%m%d%H%M%S}.0.0",  # any version may change any record
+        "datePublished": manifest.created_at.isoformat(),
+        "license": "unknown",
+        "creator": {"@type": "sc:Organization", "name": f"the owner of {manifest.dataset}"},
+        "keywords": ["aesthetics", "image quality", "photos", "TFRecord"],
+        "prov:wasDerivedFrom": [{"@id": manifest.source.photos}, {"@id": manifest.source.labels}],
+        "prov:wasGeneratedBy": {
+            "@type": "prov:Activity",
+            "prov:label": f"aesthetics-ops {manifest.software.get('aesthetics-ops', '')}".rstrip(),
+        },
+        "distribution": [index, *_shard_files(manifest)],
+        "recordSet": [_splits(manifest), _records()],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _shard_files(manifest: Manifest) -> list[dict[str, Any]]:
+    return [
+        {
+            "@type": "cr:FileObject",
+            "@id": shard.path,
+            "name": shard.path.rpartition("/")[2],
+            "description": f"{split}, {shard.records:,} records",
+            "contentUrl": f"../../{shard.path}",
+            "contentSize": f"{shard.bytes} B",
+            "encodingFormat": "application/x-tfrecord",
+            "sha256": shard.sha256,
+        }
+        for split, content in manifest.splits.items()
+        for shard in content.shards
+    ]
+
+
+def _splits(manifest: Manifest) -> dict[str, Any]:
+    """Return the enumeration of the splits, with Croissant's own names for them."""
+    kinds = dict(zip(SPLITS, ("cr:TrainingSplit", "cr:ValidationSplit", "cr:TestSplit"), strict=True))
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "splits",
+        "name": "splits",
+        "description": "The splits of the dataset.",
+        "dataType": "cr:Split",
+        "key": {"@id": "splits/name"},
+        "field": [
+            {"@type": "cr:Field", "@id": "splits/name", "name": "name", "dataType": "sc:Text"},
+            {"@type": "cr:Field", "@id": "splits/url", "name": "url", "dataType": "sc:URL"},
+        ],
+        "data": [{"splits/name": name, "splits/url": kinds[name]} for name in manifest.splits],
+    }
+
+
+def _records() -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "records",
+        "name": "records",
+        "description": "Every record of the version, in the order in which the shards hold them.",
+        "key": {"@id": "records/id"},
+        "field": [_field(*column) for column in _COLUMNS],
+    }
+
+
+def _field(name: str, data_type: str, description: str) -> dict[str, Any]:
+    field: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"records/{name}",
+        "name": name,
+        "description": description,
+        "dataType": data_type,
+        "source": {"fileObject": {"@id": "records.parquet"}, "extract": {"column": name}},
+    }
+    if name in _LISTS:
+        field |= {"isArray": True, "arrayShape": "-1"}
+    if name == "split":
+        field["references"] = {"field": {"@id": "splits/name"}}
+    return field

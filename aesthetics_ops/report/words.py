@@ -1,0 +1,123 @@
+"""The words with which report, data card and browser speak of a version."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aesthetics_ops.pixels.transforms import Transform
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import BuildSettings
+
+__all__ = [
+    "REASONS_IN_WORDS",
+    "TRANSFORMS_IN_WORDS",
+    "name_in_words",
+    "setting_field",
+    "setting_in_words",
+    "setting_title",
+    "share_in_words",
+    "size_in_words",
+    "value_in_words",
+]
+
+REASONS_IN_WORDS: Final[Mapping[str, str]] = {
+    RejectReason.NOT_A_PHOTO: "The name ends in a suffix that no image format has, so the file was not read.",
+    RejectReason.UNLABELLED: "No row of the score file names this photo.",
+    RejectReason.EXCLUDED: "The settings leave out a tag or challenge that this photo belongs to.",
+    RejectReason.LABEL_INVALID: "Its score is missing, no number, without votes, out of range, or contradicts another.",
+    RejectReason.DUPLICATE_ID: "Another photo, earlier in the order of keys, has the same id.",
+    RejectReason.DUPLICATE_PHOTO: "Another photo has exactly the same bytes; the one whose id comes first was kept.",
+    RejectReason.LABEL_WITHOUT_PHOTO: "A row of the score file, not a photo: no listed photo has its name.",
+    RejectReason.EMPTY: "The object has no bytes.",
+    RejectReason.NOT_AN_IMAGE: "The content is of no known image format, whatever the name says.",
+    RejectReason.UNSUPPORTED_FORMAT: "An image or a document, but of a format that is not decoded here.",
+    RejectReason.CORRUPT: "The decoder reports damage: cut off, overwritten, or not what its header declares.",
+    RejectReason.TOO_LARGE: "More pixels or bytes than the settings allow.",
+    RejectReason.SOURCE_MISSING: "It was listed, but gone when it was to be read.",
+    RejectReason.SOURCE_CHANGED: "It was listed, but replaced before it was read; the next build takes the new one.",
+}
+
+TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
+    Transform.METADATA_DROPPED: "EXIF with its GPS place, XMP and comments removed; the picture is untouched.",
+    Transform.TRAILING_DROPPED: "Bytes after the end of the JPEG removed.",
+    Transform.FIRST_FRAME: "The source holds more than one picture; the first was taken.",
+    Transform.REENCODED: "The stored JPEG was encoded by the build.",
+    Transform.ORIENTED: "Turned or mirrored, as the source's orientation tag asks.",
+    Transform.RESIZED: "Scaled down to the longest side that the settings allow.",
+    Transform.ICC_TO_SRGB: "Colours converted to sRGB from the embedded profile.",
+    Transform.ICC_IGNORED: "The embedded profile is broken or of another kind; colours taken as sRGB.",
+    Transform.CMYK_TO_RGB: "Converted from print colours (CMYK).",
+    Transform.PALETTE_TO_RGB: "Converted from a palette.",
+    Transform.ALPHA_OVER_WHITE: "Transparent parts laid over white.",
+    Transform.DEPTH_TO_8BIT: "Reduced to 8 bits per sample.",
+}
+
+_ABBREVIATIONS: Final = {"icc": "ICC", "srgb": "sRGB", "rgb": "RGB", "cmyk": "CMYK"}
+
+
+def name_in_words(name: str) -> str:
+    """Return a name of the code, such as that of a reason, as words."""
+    words = name.replace("_", " ")
+    return re.sub(r"\b(icc|srgb|rgb|cmyk)\b", lambda found: _ABBREVIATIONS[found[0]], words)
+
+
+def share_in_words(part: float, whole: float) -> str:
+    """Return a share with two digits; never 0% or 100% of what is only nearly so."""
+    share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.01:
+        return "under 0.01%"
+    if 99.5 <= share < 100:
+        return f"{min(share, 99.9):.1f}%"
+    if share == 0 or share >= 9.95:
+        return f"{share:,.0f}%"
+    return f"{share:.1f}%" if share >= 1 else f"{share:.2g}%"
+
+
+# how it was made
+
+
+def setting_field(name: str) -> tuple[str, str, str]:
+    """Return section, name and title of a setting; an older version may have settings that are no more."""
+    field = BuildSettings.model_fields.get(name)
+    if field is None:
+        return "Others", name, name
+    extra = field.json_schema_extra
+    section = extra.get("section", "Source") if isinstance(extra, dict) else "Source"
+    return str(section), name, field.title or name
+
+
+def setting_title(name: str) -> str:
+    """Return what a setting is called on a page; an older version may have settings that are no more."""
+    return setting_field(name)[2]
+
+
+def setting_in_words(settings: Mapping[str, Any], name: str) -> str:
+    """Return the value of a version's setting as a page shows it."""
+    return value_in_words(settings[name]) if name in settings else "not there"
+
+
+def value_in_words(value: object) -> str:
+    """Return the value of a setting as a page shows it."""
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case list() | tuple():
+            return ", ".join(map(str, value)) or "none"
+        case _:
+            return str(value)
+
+
+_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def size_in_words(count: float) -> str:
+    """Return a number of bytes as people read it, with three digits: `7.50 MB`; units of 1000."""
+    power = 0
+    while power < len(_UNITS) - 1 and float(f"{count:.3g}") >= 1000:
+        count, power = count / 1000, power + 1
+    digits = ",.0f" if count >= 1000 else "#.3g" if power else ".3g"
+    return f"{count:{digits}}".rstrip(".") + f" {_UNITS[power]}"

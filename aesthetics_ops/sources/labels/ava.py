@@ -1,0 +1,205 @@
+"""Read AVA.txt: vote counts in ten columns, tags and a challenge, and the exclusions that go by them.
+
+In: the file, and the tags.txt and challenges.txt beside it.  Out: its rows, each with the mean of its votes.
+
+Source:
+    Murray, Marchesotti, Perronnin: AVA, CVPR 2012 (vote histograms, ratings 1-10, tags, challenges).
+"""
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, line_at
+
+__all__ = ["AVA_RANGE", "read_ava"]
+
+AVA_RANGE: Final = (1.0, 10.0)
+_AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
+_BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
+_IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
+
+
+def read_ava(file: LabelFile, tags: bytes | None, challenges: bytes | None) -> LabelRows:
+    """Read AVA.txt; None stands for a tags.txt or challenges.txt that is not there."""
+    excludes = bool(file.settings.exclude_tags or file.settings.exclude_challenges)
+    blocks, kept = [], []
+    line = file.data.count(b"\n", 0, file.start) + 1
+    for start, end in _blocks(file):
+        block = _read_plain(file, start, end, line) or _read_any(file, start, end, line)
+        if block is not None:
+            blocks.append(_rate(*block))
+            if excludes:
+                kept.append(block[2][:, 12:])
+        line += file.data.count(b"\n", start, end)
+    columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
+    excluded = _excluded(file, np.concatenate(kept), tags, challenges) if excludes else None
+    return LabelRows(**columns, excluded=excluded)
+
+
+def _blocks(file: LabelFile) -> Iterator[tuple[int, int]]:
+    """Yield where blocks of whole lines begin and end."""
+    start = file.start
+    while start < len(file.data):
+        end = file.data.find(b"\n", start + _BLOCK_BYTES) + 1 or len(file.data)
+        yield start, end
+        start = end
+
+
+def _read_plain(file: LabelFile, start: int, end: int, first_line: int) -> tuple[Any, Any, Any] | None:
+    """Read lines of digits with one blank between; None where there is anything else, or a mistake.
+
+    Returns:
+        Line numbers, ids as text, and values, int64, shape (rows, 15).
+    """
+    text = file.data[start:end]
+    if text.translate(None, b"0123456789 \n"):
+        return None
+    names = [str(number) for number in range(15)]
+    kinds = dict.fromkeys(names, pa.int64()) | {"1": pa.string()}
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(text),
+            pa_csv.ReadOptions(column_names=names),
+            pa_csv.ParseOptions(delimiter=" ", quote_char=False),
+            pa_csv.ConvertOptions(column_types=kinds),
+        )
+    except pa.ArrowInvalid:
+        return None
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    ids = table["1"].combine_chunks()
+    if (
+        table.num_rows != lines
+        or pc.min(pc.binary_length(ids)).as_py() == 0
+        or pc.max(pc.binary_length(ids)).as_py() > 18
+    ):
+        return None
+    values = np.zeros((lines, 15), np.int64)
+    for number, name in enumerate(names):
+        if table[name].null_count:
+            return None
+        if name != "1":
+            values[:, number] = table[name].to_numpy()
+    return np.arange(first_line, first_line + lines), ids, values
+
+
+def _read_any(file: LabelFile, start: int, end: int, first_line: int) -> tuple[Any, Any, Any] | None:
+    """Read lines with any blanks in and between them, or name the first mistake; None where all lines are blank."""
+    data = file.data[start:end]
+    text = np.frombuffer(data, np.uint8)
+    edges = np.flatnonzero(np.diff(_IS_BLANK[text], prepend=True, append=True))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return None
+    token_lines = np.searchsorted(np.flatnonzero(text == ord("\n")), starts)
+    _check_ava_lines(LabelFile(data, 0, file.url, file.settings), first_line, token_lines, starts, ends)
+    values = np.fromstring(data, np.int64, sep=" ").reshape(-1, 15)
+    # the id's text, not its value: 007.jpg is not 7.jpg
+    ids = [data[begin:end].decode() for begin, end in zip(starts[1::15], ends[1::15], strict=True)]
+    return first_line + token_lines[::15], pa.array(ids, pa.string()), values
+
+
+def _rate(lines: Any, ids: Any, values: Any) -> dict[str, Any]:
+    """Make the columns of LabelRows from lines' numbers, ids and values."""
+    counts = values[:, 2:12].astype(np.float64)
+    votes = counts.sum(axis=1)
+    negative = (counts < 0).any(axis=1)
+    invalid = negative | (votes == 0)
+    shares = counts / np.where(invalid, 1, votes)[:, np.newaxis]
+    mean = (counts @ np.arange(1.0, 11.0)) / np.where(invalid, 1, votes)
+    problems = pa.array(["no votes", "negative vote count"])
+    return {
+        "row": pa.array(lines),
+        "name": ids,
+        "score": pa.array(mean, mask=invalid),
+        "problem": problems.take(pa.array(negative.astype(np.int8), mask=~invalid)),
+        "distribution": pa.FixedSizeListArray.from_arrays(
+            pa.array(shares.astype(np.float32).ravel()), 10, mask=pa.array(invalid)
+        ),
+    }
+
+
+def _check_ava_lines(file: LabelFile, first_line: int, token_lines: Any, starts: Any, ends: Any) -> None:
+    """Refuse a block that is not lines of 15 integers; `token_lines` counts from 0 in it."""
+    fields = np.bincount(token_lines)
+    wrong = np.flatnonzero((fields != 15) & (fields != 0))
+    if wrong.size:
+        line = int(wrong[0])
+        shown = line_at(file, int(starts[np.searchsorted(token_lines, line)]))
+        raise file.error(
+            f"has {fields[line]} fields in line {first_line + line}: {shown[:80]!r}; {_AVA_RULE}; correct it, or set label_format"
+        )
+    text = np.frombuffer(file.data, np.uint8)
+    allowed = (text >= ord("0")) & (text <= ord("9")) | _IS_BLANK[text]
+    allowed[starts[(text[starts] == ord("-")) & (ends - starts > 1)]] = True
+    allowed[starts[ends - starts > 18]] = False  # beyond int64, or close to it
+    if not allowed.all():
+        token = np.searchsorted(starts, np.argmin(allowed), "right") - 1
+        found = file.data[starts[token] : ends[token]].decode()
+        raise file.error(
+            f"has {found[:80]!r} in line {first_line + token_lines[token]}, which is not an integer; {_AVA_RULE}"
+        )
+
+
+def _excluded(file: LabelFile, columns: Any, tags: bytes | None, challenges: bytes | None) -> Any:
+    """The excluded tag or challenge of each row; `columns` holds two tag ids and the challenge id, shape (rows, 3)."""
+    chosen_tags = _chosen(file, "tag", tags, set(np.unique(columns[:, :2]).tolist()) - {0})
+    chosen_challenges = _chosen(file, "challenge", challenges, set(np.unique(columns[:, 2]).tolist()))
+    if not chosen_tags and not chosen_challenges:
+        return None
+    found = [
+        pa.array(chosen.values(), pa.string()).take(
+            pc.index_in(pa.array(columns[:, number]), pa.array(chosen.keys(), pa.int64()))
+        )
+        for number, chosen in enumerate((chosen_tags, chosen_tags, chosen_challenges))
+    ]
+    return pc.coalesce(*found)
+
+
+def _chosen(file: LabelFile, what: str, names_file: bytes | None, used: set[int]) -> dict[int, str]:
+    """Resolve the names, wildcards and numbers of `exclude_tags` or `exclude_challenges` to {id: text for messages}."""
+    setting = f"exclude_{what}s"
+    patterns: Sequence[str] = getattr(file.settings, setting)
+    names = _read_names(file, what, names_file) if patterns and names_file is not None else {}
+    chosen: dict[int, str] = {}
+    for pattern in patterns:
+        folded = pattern.casefold()
+        ids = {number for number, name in names.items() if name.casefold() == folded}
+        if pattern.isdecimal() and (int(pattern) in names or int(pattern) in used):
+            ids = {int(pattern)}
+        ids = ids or {number for number, name in names.items() if fnmatch.fnmatchcase(name.casefold(), folded)}
+        if not ids and names_file is None and not pattern.isdecimal():
+            raise file.error(
+                f"has no {what}s.txt beside it to resolve {setting} {pattern!r}; put it there, or give numbers"
+            )
+        if not ids:
+            folded_names = {name.casefold(): name for name in names.values()}
+            close = [repr(folded_names[name]) for name in difflib.get_close_matches(folded, folded_names, cutoff=0.5)]
+            hint = f"; close: {', '.join(close)}" if close else f"; give a name of {what}s.txt, a wildcard or a number"
+            raise file.error(f"has no {what} that matches {setting} {pattern!r}{hint}")
+        chosen |= {number: f"{what} {number}" + (f" {names[number]!r}" if number in names else "") for number in ids}
+    return chosen
+
+
+def _read_names(file: LabelFile, what: str, data: bytes) -> dict[int, str]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")  # only names to compare with: better one odd letter than no build
+    names = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match re.fullmatch(r"(\d+)\s+(.*)", line.strip()):
+            case None if line.strip():
+                raise file.error(
+                    f"has {line[:80]!r} in line {number} of the {what}s.txt beside it; a line is a number and a name"
+                )
+            case re.Match() as parts:
+                names[int(parts[1])] = parts[2]
+    return names

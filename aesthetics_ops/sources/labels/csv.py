@@ -1,0 +1,99 @@
+"""Read scores from CSV: fields between commas, semicolons or tabs, under a header."""
+
+import csv
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from aesthetics_ops.sources.labels.columns import find_columns
+from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
+
+__all__ = ["read_csv"]
+
+
+def read_csv(file: LabelFile) -> LabelRows:
+    """Read a CSV file; row numbers are its lines."""
+    header = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n)?").match(file.data, file.start)
+    if header is None:
+        raise file.error("has no header; its first line must name the columns")
+    rows = [next(csv.reader([header[1].decode()], delimiter=delimiter)) for delimiter in ",;\t"]
+    columns = max(rows, key=len)
+    delimiter = ",;\t"[rows.index(columns)]
+    wanted = [str(place) for place in find_columns(file, [column.strip() for column in columns])]
+    body = header.end()
+    if skip_blank(file.data, body) == len(file.data):
+        raise file.error("has a header but no rows; it must have one row per scored photo")
+    _check_quotes(file, body, delimiter)
+    table, blank = _parse_csv(file, body, delimiter, len(columns), wanted)
+    records = table.num_rows + len(blank)
+    lines = _record_lines(file.data, body)
+    if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
+        lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
+    return LabelRows(pa.array(np.delete(lines, blank)), *(table[place] for place in wanted))
+
+
+def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: list[str]) -> tuple[Any, list[int]]:
+    """Read the `wanted` of `width` columns as text; also which records are blank and were left out, from 0."""
+    blank: list[int] = []
+    broken: list[tuple[int, int]] = []
+
+    def judge(row: Any) -> str:
+        if not row.text.strip():
+            blank.append(row.number - 1)
+            return "skip"
+        broken.append((row.number - 1, row.actual_columns))
+        return "error"
+
+    names = [str(place) for place in range(width)]
+    quoted = file.data.find(b'"', body) >= 0
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(pa.py_buffer(file.data).slice(body)),
+            pa_csv.ReadOptions(column_names=names, use_threads=False),  # threads would lose the row numbers
+            pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=quoted, invalid_row_handler=judge),
+            pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=wanted),
+        )
+    except pa.ArrowInvalid as error:
+        if not broken:
+            raise file.error(f"is not readable as CSV: {error}; write it again") from error
+        record, count = broken[0]
+        lines = _record_lines(file.data, body)
+        where = f"line {lines[record]}" if record < len(lines) else f"row {record + 1}"
+        raise file.error(
+            f"has {count} fields in {where}, but its header has {width}; put quotes around a value with "
+            f"{delimiter!r} in it, or correct the line"
+        ) from error
+    return table, blank
+
+
+def _check_quotes(file: LabelFile, body: int, delimiter: str) -> None:
+    """Refuse a quote that is never closed: it would swallow the rest of the file in one value."""
+    if file.data.count(b'"', body) % 2 == 0:
+        return
+    reader = csv.reader(io.StringIO(file.data[body:].decode(), newline=""), delimiter=delimiter, strict=True)
+    line = first_line = file.data.count(b"\n", 0, body) + 1
+    try:
+        for _ in reader:
+            line = first_line + reader.line_num
+    except csv.Error as error:
+        raise file.error(
+            f"has a quote that is not closed in the row at line {line} ({error}); close or double it"
+        ) from error
+
+
+def _record_lines(data: bytes, body: int) -> Any:
+    """Line numbers of CSV records: blank lines, and line breaks inside quotes, do not start one."""
+    first_line = data.count(b"\n", 0, body) + 1
+    text = np.frombuffer(data, np.uint8)[body:]
+    breaks = np.flatnonzero(text == ord("\n"))
+    if text[-1] != ord("\n"):
+        breaks = np.append(breaks, len(text))
+    quotes = np.flatnonzero(text == ord('"'))
+    ends = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
+    begins = np.concatenate(([0], ends[:-1] + 1))
+    empty = (ends == begins) | (ends - begins == 1) & (text[begins] == ord("\r"))
+    return first_line + np.searchsorted(breaks, begins[~empty])

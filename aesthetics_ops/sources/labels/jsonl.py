@@ -1,0 +1,64 @@
+"""Read scores from JSON lines: one object per line."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+
+from aesthetics_ops.sources.labels.columns import find_columns
+from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+
+__all__ = ["read_jsonl"]
+
+_BLOCK_BYTES: Final = 16 << 20
+_ROWS_AT_ONCE: Final = 1 << 16
+
+
+def read_jsonl(file: LabelFile) -> LabelRows:
+    """Read JSON lines: one object per line; row numbers are its lines."""
+    # twice, since objects take many times the memory of what is wanted of them
+    columns: dict[str, None] = {}
+    for _, parsed in _objects(file):
+        columns |= dict.fromkeys(parsed)
+    names = list(columns)
+    found = [names[place] for place in find_columns(file, names)]
+    objects, blocks = _objects(file), []
+    while block := list(islice(objects, _ROWS_AT_ONCE)):
+        texts = {name: pa.array([_json_text(parsed.get(name)) for _, parsed in block], pa.string()) for name in found}
+        blocks.append((pa.array([line for line, _ in block], pa.int64()), *(texts[name] for name in found)))
+    return LabelRows(*(pa.chunked_array(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _objects(file: LabelFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each line's number and object."""
+    number, start = file.data.count(b"\n", 0, file.start), file.start
+    while start < len(file.data):
+        end = file.data.find(b"\n", start + _BLOCK_BYTES) + 1 or len(file.data)
+        for line in file.data[start:end].splitlines():
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                parsed = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
+            if not isinstance(parsed, dict):
+                raise file.error(
+                    f"has {line[:80].decode(errors='replace')!r} in line {number}; every line must be an object"
+                )
+            yield number, parsed
+        start = end
+
+
+def _json_text(found: Any) -> str | None:
+    match found:
+        case None:
+            return None
+        case str():
+            return found.encode(errors="replace").decode()  # half a surrogate pair is no text
+        case float() if found.is_integer() and abs(found) < 2.0**63:
+            return str(int(found))
+        case _:
+            return json.dumps(found)

@@ -1,0 +1,114 @@
+"""Judge the rows of a label file, whatever its format: each has a score, or the problem why it cannot be used."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aesthetics_ops.sources.labels.file import LabelRows
+
+__all__ = ["judge_rows"]
+
+_SPLITS = {
+    "train": "train", "training": "train", "test": "test",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+}  # fmt: skip
+
+_BY_KEY = r"/|\.[A-Za-z][A-Za-z0-9]{0,7}$"
+_NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)$"
+_LARGEST = float(np.finfo(np.float32).max)  # records hold float32
+
+# from rows to labels
+
+
+def judge_rows(rows: LabelRows, low: float | None, high: float | None) -> Any:
+    """Return the rows of `Labels.table`; scores below `low` or above `high` are a problem."""
+    name = pc.utf8_trim_whitespace(pc.fill_null(rows.name, ""))
+    by_key = pc.match_substring_regex(name, _BY_KEY)
+    if pc.any(pc.match_substring(name, "/")).as_py():
+        name = pc.replace_substring_regex(name, r"^(\./|/)+", "")
+    score, score_problem = _scores(rows.score, low, high)
+    nothing = pa.nulls(len(rows.row), pa.string())
+    split, split_problem = (nothing, nothing) if rows.split is None else _splits(rows.split)
+    nameless = pc.if_else(pc.equal(name, ""), "no name", pa.scalar(None, pa.string()))
+    problem = pc.coalesce(nameless, nothing if rows.problem is None else rows.problem, score_problem, split_problem)
+    return pa.table(
+        {
+            "row": rows.row,
+            "name": name,
+            "by_key": by_key,
+            "score": pc.if_else(pc.is_null(problem), score, None),
+            "distribution": _no_distributions(len(rows.row)) if rows.distribution is None else rows.distribution,
+            "split": split,
+            "problem": problem,
+            "excluded": nothing if rows.excluded is None else rows.excluded,
+        }
+    )
+
+
+def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any]:
+    """Scores as float64, and the problem of each that cannot be used."""
+    if pa.types.is_string(found.type):
+        text = pc.utf8_trim_whitespace(pc.fill_null(found, ""))
+        score = _parse_numbers(text)
+    else:
+        text = None
+        score = found.cast(pa.float64(), safe=False)
+    values = np.asarray(score)  # null becomes NaN
+    bad = ~(np.abs(values) <= _LARGEST)
+    bad |= values < (-np.inf if low is None else low)
+    bad |= values > (np.inf if high is None else high)
+    where = pa.array(np.flatnonzero(bad))
+    values, taken = values[bad], score.take(where)
+    text = pc.fill_null(taken.cast(pa.string()), "") if text is None else text.take(where)
+    reasons = {
+        "score is missing{}": np.asarray(pc.equal(text, "")),
+        "score '{}' is not a number": np.asarray(taken.is_null()),
+        "score '{}' is not finite": ~np.isfinite(values),
+        "score {} does not fit a float32": np.abs(values) > _LARGEST,
+        f"score {{}} is below label_min {low}": values < (-np.inf if low is None else low),
+        f"score {{}} is above label_max {high}": np.full(len(values), True),
+    }
+    return score, _scatter(_first_reason(reasons, text), bad)
+
+
+def _parse_numbers(text: Any) -> Any:
+    """Text as float64, null where it is no number: neither a blank nor words."""
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    try:
+        return text.cast(pa.float64())
+    except pa.ArrowInvalid:  # which value it was remains to be found
+        is_number = pc.match_substring_regex(text, _NUMBER)
+        return pc.if_else(is_number, text, pa.scalar(None, pa.string())).cast(pa.float64())
+
+
+def _splits(found: Any) -> tuple[Any, Any]:
+    """Split names as this package writes them, and the problem of each row that has none of them."""
+    text = pc.utf8_trim_whitespace(pc.fill_null(found, ""))
+    split = pa.array(_SPLITS.values()).take(pc.index_in(pc.utf8_lower(text), pa.array(_SPLITS)))
+    bad = np.asarray(pc.is_null(split))
+    text = text.take(pa.array(np.flatnonzero(bad)))
+    missing = np.asarray(pc.equal(text, ""))
+    reasons = {"split is missing{}": missing, "split '{}' is not one of train, validation, test": ~missing}
+    return split, _scatter(_first_reason(reasons, text), bad)
+
+
+def _first_reason(reasons: dict[str, Any], text: Any) -> Any:
+    """The first reason that holds for each text, with the text, shortened, in the place of the braces."""
+    chosen = pa.array(np.argmax(list(reasons.values()), axis=0))
+    before, after = zip(*(reason.split("{}") for reason in reasons), strict=True)
+    shown = pc.utf8_slice_codeunits(text, 0, 40)
+    return pc.binary_join_element_wise(pa.array(before).take(chosen), shown, pa.array(after).take(chosen), "")
+
+
+def _scatter(values: Any, where: Any) -> Any:
+    """Put `values`, in order, where `where` is true; null elsewhere."""
+    return values.take(pa.array(np.cumsum(where) - 1, mask=~where))
+
+
+def _no_distributions(count: int) -> Any:
+    """A column of nulls in blocks that share their memory: 40 bytes for every row would be a lot for nothing."""
+    block = pa.nulls(1 << 16, pa.list_(pa.float32(), 10))
+    whole, rest = divmod(count, len(block))
+    return pa.chunked_array([*[block] * whole, block[:rest]], block.type)

@@ -1,0 +1,67 @@
+"""What a store's answer means: an HTTP status, a code and a text become one of the errors of this package."""
+
+import re
+
+import obstore.exceptions
+
+from aesthetics_ops.errors import (
+    AestheticsOpsError,
+    ObjectMissingError,
+    OddKeyError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+
+__all__ = ["explain_answer", "explain_native"]
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
+_PASSING_CODES = {"RequestTimeout", "ExpiredToken", "SlowDown", "TooManyRequests", "Throttling", "OperationAborted"}
+_PASSING_STATUS = {408, 409, 425, 429, *range(500, 600)} - {501}  # 501: a condition that the server does not know
+
+
+def explain_answer(url: str, status: int | None, code: str, message: str) -> AestheticsOpsError:
+    """Return the error that stands for a store's answer about one URL.
+
+    Args:
+        url: the object or prefix that was asked for.
+        status: HTTP status, or None when no answer came.
+        code: the store's own word, for example NoSuchBucket; may be empty.
+        message: what the store or the network library said.
+    """
+    said = ": ".join(part for part in (code, message) if part) or f"status {status}"
+    bucket = "/".join(url.split("/")[:3])
+    if code == "NoSuchBucket":
+        return StoreRefusedError(f"{bucket} does not exist (asked for {url!r}); create the bucket or correct the URL")
+    if code in _PASSING_CODES or status is None or status in _PASSING_STATUS:
+        return StoreUnavailableError(f"the store did not serve {url!r}: {said}; try again later")
+    if status == 404:
+        return ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix")
+    if status in (401, 403):
+        return StoreRefusedError(
+            f"access to {url!r} is denied: {said}; check the credentials, and that they may list, read and write there"
+        )
+    return StoreRefusedError(f"the store refused {url!r}: {said}; check the URL and the store's settings")
+
+
+def explain_native(url: str, error: Exception) -> AestheticsOpsError:
+    """Return the error that stands for one of obstore's, which tells most of what it knows in its text only."""
+    text = str(error).partition("\n\nDebug source")[0]
+    if isinstance(error, obstore.exceptions.InvalidPathError):
+        return OddKeyError(f"{url!r}: {text}; rename that object")
+    status, code, message = (
+        match[1] if match else "" for match in (p.search(text) for p in (_STATUS, _CODE, _MESSAGE))
+    )
+    if not message:
+        message = text.partition("<?xml")[0].strip()[:300]
+    number = int(status) if status else None
+    if "RetrievalError: " in text:  # botocore's, when what provides the credentials gives no answer
+        return StoreUnavailableError(f"no answer about the credentials for {url!r}; check what provides them")
+    if isinstance(error, FileNotFoundError):
+        number = 404
+    elif isinstance(error, obstore.exceptions.PermissionDeniedError | obstore.exceptions.UnauthenticatedError):
+        number = 403
+    elif isinstance(error, ValueError | obstore.exceptions.NotSupportedError) or "Invalid range" in text:
+        number = 400
+    return explain_answer(url, number, code, message)

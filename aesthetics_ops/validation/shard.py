@@ -1,0 +1,124 @@
+"""Read one shard back with the code that training reads it with, and compare it with its result.
+
+TensorFlow is imported when the first shard is read, and nowhere else but in the reader.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aesthetics_ops.dataset.example import decode_example
+from aesthetics_ops.dataset.results import ShardResult
+from aesthetics_ops.dataset.tfrecord import read_records
+from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.machine import quiet_stderr
+
+__all__ = ["check_shard"]
+
+
+def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
+    """Check a shard's file against its result: hash, CRCs, count, ids, labels, and every image's decoded size.
+
+    Args:
+        path: the file, as it came from the store.
+        result: what it should hold.
+        name: of the file, for messages.
+
+    Raises:
+        IntegrityError: names what is wrong, with record number and id where it is one record.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if (size, sha256) != (result.bytes, result.sha256):
+        raise IntegrityError(
+            f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}: "
+            + _first_difference(path, result)
+        )
+    ids = _decode_all(path, result, name)
+    if ids != result.index.id:
+        raise IntegrityError(f"{name}: {_first_difference(path, result)}")
+
+
+def _first_difference(path: Path, result: ShardResult) -> str:
+    """Say which record of a file is the first that is not the one that its result describes."""
+    number = 0
+    what = "is missing"
+    try:
+        with path.open("rb") as file:
+            for record in read_records(file):
+                image_id = decode_example(record).id
+                if number == result.records or image_id != result.index.id[number]:
+                    what = f"is that of {image_id!r}"
+                    break
+                number += 1
+            else:
+                if number == result.records:
+                    return "every record has its id, so the content of one differs"
+    except IntegrityError as error:
+        what = f"cannot be read: {error}"
+    named = f", id {result.index.id[number]!r}," if number < result.records else ""
+    return f"record {number}{named} {what}"
+
+
+def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
+    """Return the ids of all records, each decoded and compared with its features."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():
+        import tensorflow as tf
+
+    spec = {
+        "image/image": tf.io.FixedLenFeature([], tf.string),
+        "image/label": tf.io.FixedLenFeature([], tf.float32),
+        "image/id": tf.io.FixedLenFeature([], tf.string),
+        "image/height": tf.io.FixedLenFeature([], tf.int64),
+        "image/width": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def check(serialized: Any) -> Any:
+        record = tf.io.parse_single_example(serialized, spec)
+        image = record["image/image"]
+        is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
+        stated = tf.stack([record["image/height"], record["image/width"]])
+        good = is_jpeg & tf.math.is_finite(record["image/label"])
+        good = tf.cond(good, lambda: has_size(image, stated), lambda: False)
+        return record["image/id"], tf.cond(good, lambda: has_pixels(image), lambda: False)
+
+    def has_size(image: Any, stated: Any) -> Any:
+        return tf.reduce_all(tf.io.extract_jpeg_shape(image, tf.int64)[:2] == stated)
+
+    def has_pixels(image: Any) -> Any:
+        # at 1/8 of the size all coded data is read, and the same files fail as at full size (docs/pixels.md)
+        return tf.size(tf.io.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
+
+    records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
+    ids: list[str] = []
+    try:
+        for batch, good in records.as_numpy_iterator():
+            if not good.all():
+                number = len(ids) + int(good.argmin())
+                raise IntegrityError(
+                    f"{name}: record {number}, id {result.index.id[number]!r}, is not a JPEG of the stated size with a finite label"
+                )
+            ids += [value.decode() for value in batch]
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        raise IntegrityError(
+            f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}"
+        ) from error
+    return ids
+
+
+def _first_failure(path: Path, result: ShardResult, check: Callable[[Any], Any]) -> str:
+    """Find the record that a parallel read failed on, one by one, and name it."""
+    import tensorflow as tf
+
+    with path.open("rb") as file:
+        for number, record in enumerate(read_records(file)):
+            try:
+                check(tf.constant(record))
+            except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
+                named = result.index.id[number] if number < len(result.index.id) else "?"
+                return f"record {number}, id {named!r}, cannot be read"
+    return "a record cannot be read"
