@@ -3,7 +3,7 @@
 Every stage finds what it needs in the dataset's store under `builds/<build>/`, so that each can run alone, in another
 process, on another machine, or again:
 
-    plan.parquet              every listed photo's place (tables.PLAN_SCHEMA)
+    plan.parquet              every listed photo's place (tables.PLAN)
     unmatched.parquet         label rows that name no photo
     partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check
     plan.json                 the rest, `BuildPlan`; written last, so it is the plan's done-marker
@@ -16,10 +16,10 @@ import pyarrow as pa
 from pydantic import AwareDatetime
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.layout import PLAN_KEY
+from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result_key, partition_rows_key
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.tables import read_parquet
-from aesthetics_ops.errors import InputMissingError, ObjectMissingError
+from aesthetics_ops.errors import InputMissingError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.store import S3Access, Store, open_store
@@ -128,22 +128,14 @@ class Build:
     dataset: Store
     inventory: Store | None = None
 
-    def key(self, name: str) -> str:
-        """Return the key, in the dataset, of a file that belongs to this build."""
-        return f"builds/{self.id}/{name}"
-
     def partition_photos(self, partition: int) -> pa.Table:
         """Read the plan's rows for one partition, shard by shard, in record order."""
-        return read_parquet(self.dataset, self.key(f"partitions/{partition}.parquet"))
+        return read_parquet(self.dataset, partition_rows_key(self.id, partition))
 
     def partition_result(self, record: BuildPlan, partition: int) -> PartitionResult | None:
         """Read what became of a partition; None while it is not converted under this plan."""
-        try:
-            stored = self.dataset.get(self.key(f"converted/{partition}.json"))
-        except ObjectMissingError:
-            return None
-        result = PartitionResult.model_validate_json(bytes(stored.data))
-        return result if result.plan == record.plan else None
+        result = PartitionResult.read(self.dataset, partition_result_key(self.id, partition))
+        return result if result is not None and result.plan == record.plan else None
 
 
 def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = None) -> Build:
@@ -180,12 +172,8 @@ def resume_build(dataset: str, build_id: str, *, s3: S3Access | None = None) -> 
     """
     store = open_store(dataset, s3=s3)
     store.check()
-    key = f"builds/{build_id}/{PLAN_KEY}"
-    try:
-        stored = store.get(key)
-    except ObjectMissingError as error:
-        raise InputMissingError(
-            f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first"
-        ) from error
-    record = BuildPlan.model_validate_json(bytes(stored.data))
+    key = build_key(build_id, BuildFile.PLAN)
+    record = BuildPlan.read(store, key)
+    if record is None:
+        raise InputMissingError(f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first")
     return open_build(record.settings, build_id, s3=s3), record

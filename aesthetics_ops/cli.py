@@ -20,7 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from aesthetics_ops import __version__
-from aesthetics_ops.dataset.manifest import SPLITS, Manifest, read_manifest
+from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
+from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.errors import AestheticsOpsError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings, parse_settings
@@ -284,7 +285,7 @@ def _describe(manifest: Manifest) -> str:
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
         "splits      " + ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items()),
-        f"shards      {manifest.reuse.shards_total}: {manifest.reuse.shards_built} built, {manifest.reuse.shards_reused} reused",
-        f"manifest    {manifest.dataset}versions/{manifest.version}/manifest.json",
+        f"shards      {manifest.reuse.shards_total}: {manifest.reuse.shards_added} new, {manifest.reuse.shards_reused} reused",
+        f"manifest    {manifest.dataset}{version_key(manifest.version, VersionFile.MANIFEST)}",
     ]
     return "\n".join(lines)

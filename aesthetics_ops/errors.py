@@ -31,6 +31,8 @@ __all__ = [
     "InputMissingError",
     "IntegrityError",
     "LabelError",
+    "NoSuchPageError",
+    "NoSuchSplitError",
     "NoSuchVersionError",
     "ObjectMissingError",
     "OddKeyError",
@@ -96,6 +98,14 @@ class NoSuchVersionError(PermanentError):
     """The dataset, or this version of it, was never published."""
 
 
+class NoSuchSplitError(PermanentError):
+    """The version has no split of this name."""
+
+
+class NoSuchPageError(PermanentError):
+    """A name or a number in an address of the browser leads to nothing."""
+
+
 class StoreRefusedError(PermanentError):
     """The store answered no: the bucket is missing or access is denied."""
 
@@ -109,7 +119,7 @@ class ObjectMissingError(StoreRefusedError):
 
 
 class OddKeyError(StoreRefusedError):
-    """A listing met a key that obstore cannot express."""
+    """A listing met a key that the native client cannot express."""
 
 
 class ScratchSpaceError(TransientError):

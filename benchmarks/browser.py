@@ -96,7 +96,7 @@ def manifest(url: str, version: str, created_at: datetime, digests: list[str]) -
         "images": {
             "quantiles": quantiles, "width": quantiles, "height": quantiles, "bytes": quantiles, "total_pixels": 1,
         },
-        "reuse": {"shards_total": len(digests), "shards_built": 1, "shards_reused": len(digests) - 1},
+        "reuse": {"shards_total": len(digests), "shards_added": 1, "shards_reused": len(digests) - 1},
         "near_duplicates": {"max_distance": None, "groups": 0, "records": 0, "spanning_splits": 0, "examples": []},
         "gates": [], "validation": {"records": records, "decoded": records}, "fingerprint": "f" * 64,
     }  # fmt: skip

@@ -41,7 +41,7 @@ from aesthetics_ops.dataset.latest import LatestPointer
 from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Split
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
-from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA, read_parquet
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, read_parquet
 from aesthetics_ops.planning.model import ParentPlan
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.planning.stage import plan_build
@@ -244,7 +244,7 @@ def forge_version(world: World) -> None:
     text = manifest.model_dump_json(indent=1).encode()
     dataset.upload(version_key("v0", "plan.parquet"), world.folder / "dataset" / build.key("plan.parquet"))
     sink = pa.BufferOutputStream()
-    pq.write_table(near.select(NEAR_DUPLICATES_SCHEMA.names), sink)
+    pq.write_table(near.select(NEAR_DUPLICATES.schema.names), sink)
     dataset.put(version_key("v0", "near_duplicates.parquet"), sink.getvalue().to_pybytes())
     dataset.put(version_key("v0", "manifest.json"), text)
     pointer = LatestPointer(
@@ -283,7 +283,7 @@ def _manifest(world: World, record: BuildPlan, splits: dict[str, list[Shard]], c
             "source_min": None, "source_max": None,
         },
         "images": {"quantiles": (), "width": (), "height": (), "bytes": (), "total_pixels": 0},
-        "reuse": {"shards_total": record.shards, "shards_built": record.shards, "shards_reused": 0},
+        "reuse": {"shards_total": record.shards, "shards_added": record.shards, "shards_reused": 0},
         "near_duplicates": {"max_distance": 6, "groups": 0, "records": 0, "spanning_splits": 0, "examples": ()},
         "gates": (),
         "validation": {"records": converted, "decoded": converted},

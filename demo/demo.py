@@ -33,7 +33,7 @@ def main() -> int:
         second = describe()
         if (first.version, 0) != (
             second.parent,
-            second.reuse.shards_total - second.reuse.shards_built - second.reuse.shards_reused,
+            second.reuse.shards_total - second.reuse.shards_added - second.reuse.shards_reused,
         ):
             sys.exit("the second night did not build on the first")
         bucket = sandbox.snapshot()
@@ -72,7 +72,7 @@ def describe() -> Any:
         "splits": ", ".join(f"{split.records} {name}" for name, split in manifest.splits.items()),
         "bytes": f"{manifest.source.bytes / 1e6:.1f} MB raw -> {manifest.bytes / 1e6:.1f} MB dataset "
         f"(as serialized uint8 tensors: {manifest.images.total_pixels * 3 / 1e6:.1f} MB)",
-        "shards": f"{reuse.shards_total}: {reuse.shards_built} built, {reuse.shards_reused} reused",
+        "shards": f"{reuse.shards_total}: {reuse.shards_added} new, {reuse.shards_reused} reused",
         "manifest": f"{manifest.dataset}versions/{manifest.version}/manifest.json",
         "report": f"{manifest.dataset}versions/{manifest.version}/report.html",
     }

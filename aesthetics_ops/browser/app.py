@@ -11,9 +11,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from aesthetics_ops.browser.catalog import Catalog, Dataset, NoSuchPageError, Page
+from aesthetics_ops.browser.catalog import Catalog, Dataset, Page
 from aesthetics_ops.browser.pages import REPORT_POLICY, SecureHeaders, explain_errors, page, style_sheet
 from aesthetics_ops.browser.progress import list_builds, read_build
+from aesthetics_ops.dataset.layout import VersionFile
+from aesthetics_ops.errors import NoSuchPageError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import setting_in_words, setting_title
 from aesthetics_ops.store import Store
@@ -146,7 +148,7 @@ def _report_page(request: Request, data: _Chosen, version: str) -> Response:
 
 @_routes.get("/datasets/{dataset}/versions/{version}/report.html")
 def _report_file(data: _Chosen, version: str) -> Response:
-    report = data.file(version, "report.html")
+    report = data.file(version, VersionFile.REPORT)
     return HTMLResponse(report, headers={"Content-Security-Policy": REPORT_POLICY, "Cache-Control": _FOR_EVER})
 
 

@@ -6,7 +6,6 @@ which object are read is decided by the manifest and `records.parquet`.  What a 
 `NoSuchPageError` or a `NoSuchVersionError`.
 """
 
-import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,36 +21,30 @@ from aesthetics_ops.browser.cache import Cache
 from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.layout import VERSIONS, VersionFile, digest_of, is_name, version_key
 from aesthetics_ops.dataset.manifest import Accounting, Manifest, Reuse, Shard, read_manifest
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import (
     AestheticsOpsError,
     IntegrityError,
+    NoSuchPageError,
     NoSuchVersionError,
     ObjectMissingError,
-    PermanentError,
 )
 from aesthetics_ops.store import Store
 from aesthetics_ops.versions.diff import diff_versions
 
-__all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "Headline", "NoSuchPageError", "Overview", "Page", "is_name"]
+__all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "Headline", "Overview", "Page"]
 
 MOST_PHOTO_BYTES: Final = 16 << 20  # a larger record is described, not shown
 _STORE_SECONDS: Final = 300  # then the store is opened anew, so that a changed connection is noticed
 _CACHE_BYTES: Final = 256 << 20
 _READS: Final = 16
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_SHARD_PATH: Final = re.compile(r"shards/[0-9a-f]{2}/[0-9a-f]{64}\.tfrecord")
 _PHOTO_COLUMNS: Final = (
     "id", "key", "etag", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "transforms", "phash",
 )  # fmt: skip
 _REJECT_COLUMNS: Final = ("id", "key", "bytes", "split", "reason", "detail")
 _Item = TypeVar("_Item")
-
-
-class NoSuchPageError(PermanentError):
-    """A name or a number in a request leads to nothing."""
 
 
 class _Split(BaseModel):
@@ -130,11 +123,6 @@ class Overview:
     problem: str
 
 
-def is_name(text: str) -> bool:
-    """Say whether a text can name a dataset, a version or a build: one harmless segment of a key."""
-    return _NAME.fullmatch(text) is not None
-
-
 def _require_name(version: str) -> None:
     if not is_name(version):
         raise NoSuchPageError(f"{version!r} cannot be the name of a version")
@@ -203,7 +191,7 @@ class Dataset:
 
         Nothing but names is listed, however many there are.
         """
-        return sorted(filter(is_name, self.store.folders("versions/")), reverse=True)
+        return sorted(filter(is_name, self.store.folders(VERSIONS)), reverse=True)
 
     def headlines(self, versions: Collection[str]) -> list[Headline]:
         """Return what the manifests of a few versions say first; one that was deleted meanwhile is left out."""
@@ -226,7 +214,7 @@ class Dataset:
         _require_name(version)
 
         def load() -> Headline:
-            key = version_key(version, "manifest.json")
+            key = version_key(version, VersionFile.MANIFEST)
             try:
                 return Headline.model_validate_json(bytes(self.store.get(key).data))
             except ObjectMissingError as error:
@@ -250,7 +238,7 @@ class Dataset:
             lambda manifest: 1_500 * (20 + manifest.reuse.shards_total),
         )
 
-    def file(self, version: str, name: str) -> bytes:
+    def file(self, version: str, name: VersionFile) -> bytes:
         """Return a file that belongs to a version.
 
         Args:
@@ -275,11 +263,11 @@ class Dataset:
     def photos(self, version: str, split: str, number: int) -> pa.Table:
         """Return the rows of `records.parquet` for one shard, in record order."""
         path = self.shard(version, split, number).path
-        if not _SHARD_PATH.fullmatch(path):
+        if digest_of(path) is None:
             raise IntegrityError(f"the manifest of version {version!r} names {path!r}, which is not a shard")
 
         def load() -> pa.Table:
-            data = self.file(version, "records.parquet")
+            data = self.file(version, VersionFile.RECORDS)
             return read_rows(data, find_rows(data, ["shard"], equal_to("shard", path)), _PHOTO_COLUMNS)
 
         return self._cache.get((self.name, version, "photos", path), load, lambda table: int(table.nbytes))
@@ -315,7 +303,7 @@ class Dataset:
 
         Each has the columns of `records.parquet`, and `number` and `record`, its places in split and shard.
         """
-        data = self.file(version, "records.parquet")
+        data = self.file(version, VersionFile.RECORDS)
         exact = find_rows(data, ["id"], equal_to("id", text))
         others = np.setdiff1d(find_rows(data, ["id"], containing(["id"], text)), exact)
         places = np.concatenate([exact, others])
@@ -331,14 +319,14 @@ class Dataset:
 
     def search_rejects(self, version: str, text: str, limit: int) -> list[dict[str, Any]]:
         """Return a few rejects whose id or key contains a text."""
-        data = self.file(version, "rejects.parquet")
+        data = self.file(version, VersionFile.REJECTS)
         places = find_rows(data, ["id", "key"], containing(["id", "key"], text))[:limit]
         rows: list[dict[str, Any]] = read_rows(data, places, _REJECT_COLUMNS).to_pylist()
         return rows
 
     def rejects(self, version: str, reason: str | None, page: int, size: int) -> Page[dict[str, Any]]:
         """Return what was left out, for one reason or for all."""
-        data = self.file(version, "rejects.parquet")
+        data = self.file(version, VersionFile.REJECTS)
         if reason is None:
             places = np.arange(sum(self.manifest(version).rejects.values()))
         else:

@@ -20,8 +20,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aesthetics_ops.browser.catalog import MOST_PHOTO_BYTES, NoSuchPageError
-from aesthetics_ops.errors import AestheticsOpsError, NoSuchVersionError, ObjectMissingError, TransientError
+from aesthetics_ops.browser.catalog import MOST_PHOTO_BYTES
+from aesthetics_ops.errors import (
+    AestheticsOpsError,
+    NoSuchPageError,
+    NoSuchVersionError,
+    ObjectMissingError,
+    TransientError,
+)
 from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, size_in_words
 
 __all__ = ["REPORT_POLICY", "SecureHeaders", "explain_errors", "page", "style_sheet"]

@@ -11,10 +11,21 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from aesthetics_ops.browser.catalog import Dataset, NoSuchPageError, Page, is_name
+from aesthetics_ops.browser.catalog import Dataset, Page
 from aesthetics_ops.builds import Partition, PartitionResult
-from aesthetics_ops.dataset.layout import PLAN_KEY, shard_key
-from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.dataset.layout import (
+    BUILDS,
+    SHARDS,
+    BuildFile,
+    ShardFile,
+    build_key,
+    build_prefix,
+    is_name,
+    partition_result_key,
+    shard_key,
+    version_stamp,
+)
+from aesthetics_ops.errors import IntegrityError, NoSuchPageError, ObjectMissingError
 
 __all__ = ["BuildProgress", "PartitionProgress", "ShardProgress", "list_builds", "read_build"]
 
@@ -116,7 +127,7 @@ def list_builds(dataset: Dataset, page: int, size: int) -> Page[BuildProgress]:
         NoSuchPageError: there is no such page.
     """
     # an id is a date, or a run's name with a date in it
-    names = dataset.store.folders("builds/")
+    names = dataset.store.folders(BUILDS)
     ids = sorted(filter(is_name, names), key=lambda name: (re.sub(r"^[^0-9]*", "", name), name), reverse=True)
     found = Page.of(ids, page, size)
     with ThreadPoolExecutor(_READS) as pool:
@@ -137,7 +148,7 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
     Raises:
         NoSuchPageError: there is no such build.
     """
-    if not is_name(build) or not dataset.store.list(f"builds/{build}/").num_rows:
+    if not is_name(build) or not dataset.store.list(build_prefix(build)).num_rows:
         raise NoSuchPageError(f"dataset {dataset.name!r} has no state of a build {build!r}; expiry deletes it in time")
     plan = _read_plan(dataset, build)
     if plan is None:
@@ -150,7 +161,7 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
 
 
 def _read_plan(dataset: Dataset, build: str) -> _Plan | None:
-    key = f"builds/{build}/{PLAN_KEY}"
+    key = build_key(build, BuildFile.PLAN)
     try:
         return _Plan.model_validate_json(bytes(dataset.store.get(key).data))
     except ObjectMissingError:
@@ -163,19 +174,19 @@ def _version_of(plan: _Plan | None, versions: list[str]) -> str | None:
     """Return the version that a build made: its name begins with the time of the plan."""
     if plan is None:
         return None
-    stamp = f"{plan.created_at:%Y%m%dT%H%M%SZ}-"
+    stamp = version_stamp(plan.created_at)
     return next((version for version in versions if version.startswith(stamp)), None)
 
 
 def _marks(dataset: Dataset) -> set[str]:
     """Return the keys of all shards' files and marks."""
-    return set(dataset.store.list("shards/")["key"].to_pylist())
+    return set(dataset.store.list(SHARDS)["key"].to_pylist())
 
 
 def _made(dataset: Dataset, build: str, plan: _Plan, number: int) -> dict[str, str]:
     """Return the names that a finished partition's shards got: another than planned where a photo was lost."""
     try:
-        stored = dataset.store.get(f"builds/{build}/converted/{number}.json")
+        stored = dataset.store.get(partition_result_key(build, number))
         result = PartitionResult.model_validate_json(bytes(stored.data))
     except (ObjectMissingError, ValidationError):
         return {}
@@ -186,6 +197,8 @@ def _progress(partition: Partition, renamed: dict[str, str], marks: set[str]) ->
     shards = []
     for planned in partition.shards:
         digest = renamed.get(planned, planned)
-        is_made, is_checked = (not digest or shard_key(digest, mark) in marks for mark in (".json", ".validated.json"))
+        is_made, is_checked = (
+            not digest or shard_key(digest, mark) in marks for mark in (ShardFile.RESULT, ShardFile.VERDICT)
+        )
         shards.append(ShardProgress(digest, is_made, is_made and is_checked))
     return PartitionProgress(partition.photos, partition.source_bytes, tuple(shards))

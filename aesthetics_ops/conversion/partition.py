@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto, PartitionResult
 from aesthetics_ops.conversion.upload import Uploader
 from aesthetics_ops.conversion.workers import Built, Lost, Outcome, Row, Workers, rows_of
+from aesthetics_ops.dataset.layout import partition_result_key
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, recipe_digest
 from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult
 from aesthetics_ops.dataset.tfrecord import ShardWriter
@@ -112,7 +113,7 @@ def convert_partition(
                 result.digest[:12], result.records, result.bytes, len(result.rejected), len(gone),
             )  # fmt: skip
     outcome = PartitionResult(plan=record.plan, shards=made, lost=tuple(lost))
-    build.dataset.put(build.key(f"converted/{partition}.json"), outcome.model_dump_json(indent=1).encode())
+    build.dataset.put(partition_result_key(build.id, partition), outcome.encoded())
     return ConversionSummary(len(made), built, photos, dict(rejected))
 
 

@@ -3,8 +3,8 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from aesthetics_ops.dataset.layout import shard_key
-from aesthetics_ops.dataset.results import ShardResult
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.results import ShardResult, write_shard_result
 from aesthetics_ops.store import Store
 
 __all__ = ["Uploader"]
@@ -39,6 +39,6 @@ class Uploader:
 
     def _upload(self, result: ShardResult, path: Path) -> None:
         if result.photos:
-            self._dataset.upload(shard_key(result.digest, ".tfrecord"), path)
-            self._dataset.put(shard_key(result.digest, ".json"), result.model_dump_json().encode())
+            self._dataset.upload(shard_key(result.digest, ShardFile.RECORDS), path)
+            write_shard_result(self._dataset, result)
         path.unlink()

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from aesthetics_ops.builds import Build
 from aesthetics_ops.dataset.example import Example
-from aesthetics_ops.dataset.layout import shard_key
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.results import withdraw
 from aesthetics_ops.dataset.tfrecord import FramedRecord, frame_example
 from aesthetics_ops.errors import ObjectMissingError
 from aesthetics_ops.machine import PixelRoom, codec_threads
@@ -50,12 +51,12 @@ Outcome = Built | Rejected | Lost
 
 
 def _is_finished(dataset: Store, digest: str) -> bool:
-    if dataset.head(shard_key(digest, ".json")) is None:
+    if dataset.head(shard_key(digest, ShardFile.RESULT)) is None:
         return False
-    if dataset.head(shard_key(digest, ".tfrecord")) is not None:
+    if dataset.head(shard_key(digest, ShardFile.RECORDS)) is not None:
         return True
     # someone deleted the file: what was said of it must not pass for said of the next one
-    dataset.delete([shard_key(digest, ".json"), shard_key(digest, ".validated.json")])
+    withdraw(dataset, digest)
     return False
 
 

@@ -1,11 +1,67 @@
-"""What the JSON documents of a dataset have in common."""
+"""The JSON documents of a dataset: written strictly, read tolerantly.
 
-from pydantic import BaseModel, ConfigDict
+A document is made in code with exactly the fields of its class: an unknown one is an error.  Read from a store, fields
+that the class does not know are passed over, so that a release reads what a newer one wrote as long as it wrote no new
+schema.  docs/format.md says when that is.
+"""
 
-__all__ = ["Document"]
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.store import Store, StoredObject
+
+__all__ = ["Document", "problems_of"]
 
 
 class Document(BaseModel):
-    """Immutable; written with exactly the fields that the class has."""
+    """Immutable; equal content gives equal bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview, *, name: str) -> Self:
+        """Read a document, whoever wrote it; unknown fields are passed over.
+
+        Args:
+            data: JSON.
+            name: of the object, for the message.
+
+        Raises:
+            IntegrityError: not JSON, or a field is missing or not what it must be; names each.
+        """
+        try:
+            return cls.model_validate_json(bytes(data), extra="ignore")
+        except ValidationError as error:
+            raise IntegrityError(f"{name} is not a {cls.__name__} document: {problems_of(error)}") from error
+
+    @classmethod
+    def read(cls, store: Store, key: str) -> Self | None:
+        """Read a document of a store; None where there is none.
+
+        Raises:
+            IntegrityError: as `parse`.
+        """
+        stored = cls.stored(store, key)
+        return None if stored is None else cls.parse(stored.data, name=store.url_of(key))
+
+    @staticmethod
+    def stored(store: Store, key: str) -> StoredObject | None:
+        """Return the object itself; None where there is none."""
+        try:
+            return store.get(key)
+        except ObjectMissingError:
+            return None
+
+    def encoded(self) -> bytes:
+        """Return the document as it is stored: JSON, UTF-8, indented, ending in a line break."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+def problems_of(error: ValidationError) -> str:
+    """Return in one line what is wrong with a document: each field with the rule that it breaks."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'the document'}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        for problem in error.errors()[:8]
+    )

@@ -1,16 +1,19 @@
-"""LATEST.json, the pointer to the version that readers should take: read it, and find out how it can be moved."""
+"""LATEST.json, the pointer to the version that readers should take: read it, and move it.
 
+A move has three ends: done; refused, when another writer was first; unknown, when the reply was lost.
+"""
+
+import hashlib
 import logging
-import uuid
 
 from pydantic import Field
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.layout import LATEST_KEY
-from aesthetics_ops.errors import IntegrityError, ObjectMissingError, StoreRefusedError
-from aesthetics_ops.store import Store
+from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, probe_key, version_key
+from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.store import Store, Swap
 
-__all__ = ["LatestPointer", "compares_writes", "read_latest"]
+__all__ = ["LatestPointer", "compares_writes", "move_latest", "read_latest"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,14 +32,26 @@ def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
     Raises:
         IntegrityError: LATEST is there but cannot be read.
     """
-    try:
-        stored = dataset.get(LATEST_KEY)
-    except ObjectMissingError:
+    stored = LatestPointer.stored(dataset, LATEST_KEY)
+    if stored is None:
         return None
-    try:
-        return LatestPointer.model_validate_json(bytes(stored.data)), stored.etag
-    except ValueError as error:
-        raise IntegrityError(f"{dataset.url_of(LATEST_KEY)} is not a pointer to a version: {error}") from error
+    return LatestPointer.parse(stored.data, name=dataset.url_of(LATEST_KEY)), stored.etag
+
+
+def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag: str | None, compares: bool) -> Swap:
+    """Make LATEST name a version whose files are all in the store.
+
+    Args:
+        dataset: the store that LATEST lies in.
+        version: its name.
+        manifest: the bytes of its manifest, as they are stored.
+        expected_etag: of the LATEST that is to be replaced; None where there must be none yet.
+        compares: the answer of `compares_writes`; False looks, writes and reads back.
+    """
+    key = version_key(version, VersionFile.MANIFEST)
+    pointer = LatestPointer(version=version, manifest=key, sha256=hashlib.sha256(manifest).hexdigest())
+    swap = dataset.swap if compares else dataset.replace
+    return swap(LATEST_KEY, pointer.encoded(), expected_etag)
 
 
 def compares_writes(dataset: Store, *, single_writer: bool) -> bool:
@@ -49,7 +64,7 @@ def compares_writes(dataset: Store, *, single_writer: bool) -> bool:
     Raises:
         StoreRefusedError: it does not, and there may be another writer.
     """
-    found = dataset.probe(f"probe-{uuid.uuid4().hex}")
+    found = dataset.probe(probe_key())
     _log.info(
         "%s: creates once %s, compares ETags %s, checks uploads %s",
         dataset.url, found.creates_once, found.compares, "not asked" if found.checks_uploads is None else found.checks_uploads,

@@ -1,27 +1,136 @@
-"""Where everything lies in a dataset: every key of the store is made and parsed here."""
+"""Where everything lies in a dataset: every key of the store is made and parsed here, and nowhere else.
+
+    LATEST.json                        the pointer to the version that readers take
+    versions/<version>/<file>          one published version (`VersionFile`)
+    shards/<d0d1>/<digest><suffix>     shards, shared by versions (`ShardFile`)
+    builds/<build>/<file>              state of one build (`BuildFile`), its partitions and their results
+
+Keys are relative to the dataset's prefix.  Pure.
+"""
 
 import re
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["LATEST_KEY", "PLAN_KEY", "build_id_from", "shard_key", "version_key"]
+__all__ = [
+    "BUILDS",
+    "LATEST_KEY",
+    "PULLED_MANIFEST",
+    "SHARDS",
+    "SPLITS",
+    "VERSIONS",
+    "BuildFile",
+    "ShardFile",
+    "VersionFile",
+    "build_id_from",
+    "build_key",
+    "build_of",
+    "build_prefix",
+    "digest_of",
+    "is_name",
+    "is_partition_result",
+    "partition_result_key",
+    "partition_rows_key",
+    "probe_key",
+    "pulled_shard_name",
+    "shard_key",
+    "split_of_pulled_shard",
+    "version_key",
+    "version_name",
+    "version_of",
+    "version_prefix",
+    "version_stamp",
+]
+
+SPLITS: Final = ("train", "validation", "test")
 
 LATEST_KEY: Final = "LATEST.json"
-PLAN_KEY: Final = "plan.json"
+VERSIONS: Final = "versions/"
+SHARDS: Final = "shards/"
+BUILDS: Final = "builds/"
+PULLED_MANIFEST: Final = "manifest.json"  # in a pulled directory
+
+_CONVERTED: Final = "converted/"
+_DIGEST: Final = re.compile(r"shards/([0-9a-f]{2})/(\1[0-9a-f]{62})\.(?:tfrecord|json|validated\.json)")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_PULLED: Final = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}-of-\d{{5,}}\.tfrecord")
 
 
-def shard_key(digest: str, suffix: str) -> str:
-    """Return the key of a shard's file: `.tfrecord`, `.json` (its result) or `.validated.json` (the verdict).
+class ShardFile(StrEnum):
+    """The files of one shard, by their suffix."""
+
+    RECORDS = ".tfrecord"
+    RESULT = ".json"  # counts, hashes, index, rejects; written after the records, so it is their done-marker
+    VERDICT = ".validated.json"  # of reading the records back
+
+
+class VersionFile(StrEnum):
+    """The files of one version."""
+
+    MANIFEST = "manifest.json"
+    RECORDS = "records.parquet"
+    REJECTS = "rejects.parquet"
+    NEAR_DUPLICATES = "near_duplicates.parquet"
+    PLAN = "plan.parquet"
+    REPORT = "report.html"
+    CARD = "README.md"
+    CROISSANT = "croissant.json"
+
+
+class BuildFile(StrEnum):
+    """The files of one build, but for those of its partitions."""
+
+    PLAN = "plan.json"  # written last, so it is the plan's done-marker
+    ROWS = "plan.parquet"
+    UNMATCHED = "unmatched.parquet"
+
+
+def shard_key(digest: str, file: ShardFile) -> str:
+    """Return the key of one of a shard's files.
 
     The digest's first two hex digits spread shards over 256 prefixes, since S3 limits requests per prefix.
     """
-    return f"shards/{digest[:2]}/{digest}{suffix}"
+    return f"{SHARDS}{digest[:2]}/{digest}{file}"
 
 
-def version_key(version: str, name: str) -> str:
+def digest_of(key: str) -> str | None:
+    """Return the digest of the shard that a key belongs to; None for any other key."""
+    found = _DIGEST.fullmatch(key)
+    return found[2] if found else None
+
+
+def version_prefix(version: str) -> str:
+    """Return what the keys of a version's files begin with."""
+    return f"{VERSIONS}{version}/"
+
+
+def version_key(version: str, file: VersionFile) -> str:
     """Return the key of a file that belongs to one version."""
-    return f"versions/{version}/{name}"
+    return version_prefix(version) + file
+
+
+def version_of(key: str) -> str | None:
+    """Return the version that a key belongs to; None for any other key."""
+    return _owner(key, VERSIONS)
+
+
+def version_stamp(planned_at: datetime) -> str:
+    """Return what the name of a version begins with: the time of its plan, UTC, to the second."""
+    return f"{planned_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-"
+
+
+def version_name(planned_at: datetime, fingerprint: str) -> str:
+    """Return the name of the version that a build makes.
+
+    Args:
+        planned_at: when it was planned, with a zone; so names sort by time.
+        fingerprint: of its content, hex digits.
+    """
+    return version_stamp(planned_at) + fingerprint[:8]
 
 
 def build_id_from(text: str) -> str:
@@ -34,3 +143,65 @@ def build_id_from(text: str) -> str:
     if not build_id:
         raise SettingsError(f"{text!r} cannot name a build; use letters, digits, '-', '_' or '.'")
     return build_id
+
+
+def build_prefix(build: str) -> str:
+    """Return what the keys of a build's files begin with."""
+    return f"{BUILDS}{build}/"
+
+
+def build_key(build: str, file: BuildFile) -> str:
+    """Return the key of a file that belongs to one build."""
+    return build_prefix(build) + file
+
+
+def build_of(key: str) -> str | None:
+    """Return the build that a key belongs to; None for any other key."""
+    return _owner(key, BUILDS)
+
+
+def partition_rows_key(build: str, partition: int) -> str:
+    """Return the key of the plan's rows for one partition."""
+    return f"{build_prefix(build)}partitions/{partition}.parquet"
+
+
+def partition_result_key(build: str, partition: int) -> str:
+    """Return the key of what became of one partition; its done-marker."""
+    return f"{build_prefix(build)}{_CONVERTED}{partition}.json"
+
+
+def is_partition_result(key: str) -> bool:
+    """Say whether a key is one that `partition_result_key` makes."""
+    return key.startswith(BUILDS) and key.split("/", 2)[2:] != [] and key.split("/", 2)[2].startswith(_CONVERTED)
+
+
+def probe_key() -> str:
+    """Return a key that nobody else has, for asking the store what it does with conditions."""
+    return f"probe-{uuid.uuid4().hex}"
+
+
+def is_name(text: str) -> bool:
+    """Say whether a text can name a dataset, a version or a build: one harmless segment of a key."""
+    return _NAME.fullmatch(text) is not None
+
+
+def pulled_shard_name(split: str, number: int, count: int) -> str:
+    """Return the name of a shard's file in a pulled directory.
+
+    Args:
+        split: one of SPLITS.
+        number: of the shard in its split, from 0.
+        count: shards of the split.
+    """
+    return f"{split}-{number:05d}-of-{count:05d}.tfrecord"
+
+
+def split_of_pulled_shard(name: str) -> str | None:
+    """Return the split of a file that `pulled_shard_name` names; None for any other file."""
+    found = _PULLED.fullmatch(name)
+    return found[1] if found else None
+
+
+def _owner(key: str, prefix: str) -> str | None:
+    owner, slash, _ = key.removeprefix(prefix).partition("/")
+    return owner if key.startswith(prefix) and slash and owner else None

@@ -7,20 +7,19 @@ reader would misread raises SCHEMA_VERSION.
 import hashlib
 from typing import Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, version_key
-from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError
-from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.dataset.latest import LatestPointer, read_latest
+from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, version_key
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
 
 __all__ = [
     "SCHEMA_VERSION",
-    "SPLITS",
     "Accounting",
     "GateResult",
+    "Histogram",
     "Images",
     "Labels",
     "Manifest",
@@ -32,10 +31,10 @@ __all__ = [
     "Split",
     "Validation",
     "read_manifest",
+    "read_manifest_of",
 ]
 
-SCHEMA_VERSION: Final = 1
-SPLITS: Final = ("train", "validation", "test")
+SCHEMA_VERSION: Final = 2  # 1 called `reuse.shards_added` shards_built
 
 
 class SourceInventory(Document):
@@ -101,6 +100,13 @@ class Split(Document):
     shards: tuple[Shard, ...]
 
 
+class Histogram(Document):
+    """How many records lie between each edge and the next."""
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
 class Labels(Document):
     """Distribution of the stored labels, after scaling."""
 
@@ -108,7 +114,7 @@ class Labels(Document):
     max: float
     mean: float
     std: float = Field(ge=0, description="population standard deviation")
-    histogram: dict[Literal["edges", "counts"], tuple[float, ...]]
+    histogram: Histogram
     scale: str = Field(description="the label_scale setting")
     source_min: float | None = Field(description="score that became 0; null when scores are stored as they are")
     source_max: float | None = Field(description="score that became 1; null when scores are stored as they are")
@@ -128,8 +134,12 @@ class Reuse(Document):
     """How much of the version was there before."""
 
     shards_total: int = Field(ge=0)
-    shards_built: int = Field(ge=0)
-    shards_reused: int = Field(ge=0)
+    shards_added: int = Field(
+        ge=0,
+        validation_alias=AliasChoices("shards_added", "shards_built"),
+        description="shards that the parent version does not have",
+    )
+    shards_reused: int = Field(ge=0, description="shards that the parent version has too")
 
 
 class Validation(Document):
@@ -170,7 +180,7 @@ class GateResult(Document):
 class Manifest(Document):
     """A published version: its content, how it was made, and how it was checked."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     dataset: str = Field(description="URL that it was published under")
     version: str
     parent: str | None = Field(description="the version before it")
@@ -181,7 +191,7 @@ class Manifest(Document):
     software: dict[str, str]
     features: dict[str, dict[str, Any]]
     accounting: Accounting
-    rejects: dict[RejectReason, int] = Field(description="photos and label rows left out, by reason")
+    rejects: dict[str, int] = Field(description="photos and label rows left out, by reason")
     transforms: dict[str, int] = Field(description="records whose pixels or bytes were changed, by transform")
     splits: dict[str, Split]
     labels: Labels
@@ -193,6 +203,16 @@ class Manifest(Document):
     fingerprint: str = Field(
         pattern="^[0-9a-f]{64}$", description="sha256 over the recipes, in order: equal content, equal fingerprint"
     )
+
+    @field_validator("schema_version")
+    @classmethod
+    def _schema_is_known(cls, number: int) -> int:
+        if not 1 <= number <= SCHEMA_VERSION:
+            raise ValueError(
+                f"{number} is not a schema version that this release reads (1 to {SCHEMA_VERSION}); "
+                "update aesthetics-ops to read it"
+            )
+        return number
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -227,27 +247,37 @@ def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
         NoSuchVersionError: nothing is published there, or not this version.
         IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
     """
-    latest = read_latest(dataset)
+    found = read_latest(dataset)
+    latest = found[0] if found else None
     if version is None:
         if latest is None:
             raise NoSuchVersionError(
                 f"nothing is published under {dataset.url}; run a build, or check the dataset's URL"
             )
-        version = latest[0].version
-    key = version_key(version, "manifest.json")
-    try:
-        data = bytes(dataset.get(key).data)
-    except ObjectMissingError as error:
+        version = latest.version
+    return read_manifest_of(dataset, version, latest)
+
+
+def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None) -> Manifest:
+    """Return the manifest of a version, where LATEST is known already.
+
+    Args:
+        dataset: that it is published in.
+        version: its name.
+        latest: what LATEST holds; the manifest that it names must have the sha256 that it states.
+
+    Raises:
+        NoSuchVersionError: there is no such version.
+        IntegrityError: as `read_manifest`.
+    """
+    key = version_key(version, VersionFile.MANIFEST)
+    stored = Manifest.stored(dataset, key)
+    if stored is None:
         raise NoSuchVersionError(
             f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
-        ) from error
-    if latest is not None and latest[0].version == version and hashlib.sha256(data).hexdigest() != latest[0].sha256:
+        )
+    if latest is not None and latest.version == version and hashlib.sha256(stored.data).hexdigest() != latest.sha256:
         raise IntegrityError(
             f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it"
         )
-    try:
-        return Manifest.model_validate_json(data)
-    except ValueError as error:
-        raise IntegrityError(
-            f"{dataset.url_of(key)} is not a manifest of schema version {SCHEMA_VERSION}: {error}"
-        ) from error
+    return Manifest.parse(stored.data, name=dataset.url_of(key))

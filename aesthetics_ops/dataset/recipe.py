@@ -24,7 +24,7 @@ def recipe_digest(photos: pa.Table, settings: BuildSettings, *, converter_versio
     """Return the digest of the recipe of a shard that holds exactly these photos, in this order.
 
     Args:
-        photos: key, etag, size, id, label, distribution, as in PLAN_SCHEMA; at least one row.
+        photos: key, etag, size, id, label, distribution, as in PLAN.schema; at least one row.
         settings: of the build.
         converter_version: of the code that makes records from photos.
 

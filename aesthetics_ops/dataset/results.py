@@ -1,14 +1,25 @@
 """What the stages say of a shard beside its file: its result, and the verdict of reading it back."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import builtins
+
+from pydantic import Field
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.layout import shard_key
-from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
-__all__ = ["RecordIndex", "RejectedPhoto", "ShardResult", "ShardVerdict", "read_shard_result", "read_verdict"]
+__all__ = [
+    "RecordIndex",
+    "RejectedPhoto",
+    "ShardResult",
+    "ShardVerdict",
+    "read_shard_result",
+    "read_verdict",
+    "withdraw",
+    "write_shard_result",
+    "write_verdict",
+]
 
 
 class RecordIndex(Document):
@@ -55,17 +66,12 @@ class ShardResult(Document):
     index: RecordIndex
     rejected: tuple[RejectedPhoto, ...]
 
-
-def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
-    """Read a shard's result; None while the shard is not finished."""
-    try:
-        stored = dataset.get(shard_key(digest, ".json"))
-    except ObjectMissingError:
-        return None
-    return ShardResult.model_validate_json(bytes(stored.data))
+    def encoded(self) -> builtins.bytes:
+        """Return the result as it is stored: JSON in one line, since an index is long."""
+        return self.model_dump_json().encode()
 
 
-class ShardVerdict(BaseModel):
+class ShardVerdict(Document):
     """A shard was read back and is what its result says.
 
     Attributes:
@@ -76,8 +82,6 @@ class ShardVerdict(BaseModel):
         tensorflow: version that read them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     digest: str
     sha256: str
     records: int
@@ -85,10 +89,26 @@ class ShardVerdict(BaseModel):
     tensorflow: str
 
 
+def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
+    """Read a shard's result; None while the shard is not finished."""
+    return ShardResult.read(dataset, shard_key(digest, ShardFile.RESULT))
+
+
+def write_shard_result(dataset: Store, result: ShardResult) -> None:
+    """Write a shard's result, which says that its records are there."""
+    dataset.put(shard_key(result.digest, ShardFile.RESULT), result.encoded())
+
+
 def read_verdict(dataset: Store, digest: str) -> ShardVerdict | None:
     """Read a shard's verdict; None while it was not checked."""
-    try:
-        stored = dataset.get(shard_key(digest, ".validated.json"))
-    except ObjectMissingError:
-        return None
-    return ShardVerdict.model_validate_json(bytes(stored.data))
+    return ShardVerdict.read(dataset, shard_key(digest, ShardFile.VERDICT))
+
+
+def write_verdict(dataset: Store, verdict: ShardVerdict) -> None:
+    """Write a shard's verdict, so that it is read back once."""
+    dataset.put(shard_key(verdict.digest, ShardFile.VERDICT), verdict.encoded())
+
+
+def withdraw(dataset: Store, digest: str) -> None:
+    """Delete what is said of a shard, so that it is made and checked anew."""
+    dataset.delete([shard_key(digest, ShardFile.RESULT), shard_key(digest, ShardFile.VERDICT)])

@@ -1,8 +1,13 @@
-"""The tables of a dataset: their columns, and how they are read and written as Parquet."""
+"""The tables of a dataset: their columns, and how they are read and written as Parquet.
+
+A column that is added at the end is no new schema: readers ask for columns by name.  docs/format.md shows each table, and a
+test holds it to what stands here.
+"""
 
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,72 +17,132 @@ import pyarrow.parquet as pq
 from aesthetics_ops.store import Store
 
 __all__ = [
-    "NEAR_DUPLICATES_SCHEMA",
-    "PLAN_SCHEMA",
-    "RECORDS_SCHEMA",
-    "REJECTS_SCHEMA",
+    "NEAR_DUPLICATES",
+    "PLAN",
+    "RECORDS",
+    "REJECTS",
+    "TABLES",
+    "UNMATCHED",
+    "Column",
+    "Table",
     "put_rows",
     "read_parquet",
     "write_parquet",
 ]
 
-PLAN_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),  # relative to the photos prefix
-        ("etag", pa.string()),
-        ("size", pa.int64()),  # bytes of the source
-        ("id", pa.string()),
-        ("split", pa.string()),  # null for a rejected photo, as are the next three
-        ("slot", pa.int32()),  # number of the shard inside its split; kept from version to version
-        ("digest", pa.string()),  # of the shard's recipe
-        ("label", pa.float32()),  # after scaling
-        ("distribution", pa.list_(pa.float32())),  # null where the labels have none
-        ("reason", pa.string()),  # null for a photo in a shard
-        ("detail", pa.string()),
-    ]
-)
 
-RECORDS_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("key", pa.string()),  # of the source photo, relative to the photos prefix
-        ("etag", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.string()),  # key of the TFRecord file, relative to the dataset
-        ("offset", pa.int64()),  # of the framed record in it, bytes
-        ("length", pa.int64()),
-        ("label", pa.float32()),
-        ("width", pa.int64()),  # px
-        ("height", pa.int64()),
-        ("bytes", pa.int64()),  # of the JPEG
-        ("transforms", pa.list_(pa.string())),
-        ("phash", pa.string()),  # 16 hex digits
-    ]
-)
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
 
-REJECTS_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("key", pa.string()),  # null for a label row without photo
-        ("etag", pa.string()),
-        ("bytes", pa.int64()),  # of the source
-        ("split", pa.string()),  # null where planning rejected it, as is the next
-        ("shard", pa.string()),  # whose recipe holds it
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
+    Attributes:
+        name: in the file.
+        type: Arrow's.
+        description: one sentence; docs/format.md and croissant.json show it.
+    """
 
-NEAR_DUPLICATES_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),  # the id of the photo that it began with; unique, and kept from version to version
-        ("id", pa.string()),
-        ("key", pa.string()),  # of the source photo, relative to the photos prefix
-        ("etag", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.string()),  # key of the TFRecord file, relative to the dataset
-    ]
+    name: str
+    type: pa.DataType
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: of its file, without `.parquet`.
+        rows: what a row stands for, and the order of the rows.
+        columns: in the file's order.
+    """
+
+    name: str
+    rows: str
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns without their descriptions, as Arrow wants them."""
+        return pa.schema([(column.name, column.type) for column in self.columns])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+
+PLAN: Final = Table(
+    "plan",
+    "One row per listed photo: first the shards' photos, shard by shard in reading order, then the rejected ones.",
+    (
+        Column("key", pa.string(), "Key of the source photo, relative to the photos prefix."),
+        Column("etag", pa.string(), "ETag of the source photo."),
+        Column("size", pa.int64(), "Size of the source photo, bytes."),
+        Column("id", pa.string(), "What names the photo."),
+        Column("split", pa.string(), "train, validation or test; null for a rejected photo."),
+        Column("slot", pa.int32(), "Number of the shard in its split, kept from version to version; null likewise."),
+        Column("digest", pa.string(), "Digest of the shard's recipe, sha256 in hex; null likewise."),
+        Column("label", pa.float32(), "The score, after the scaling in the settings; null likewise."),
+        Column("distribution", pa.list_(pa.float32()), "Shares of the votes for ratings 1 to 10; null without votes."),
+        Column("reason", pa.string(), "Why planning rejected the photo; null for a photo in a shard."),
+        Column("detail", pa.string(), "What exactly was found, in words; null likewise."),
+    ),
 )
+RECORDS: Final = Table(
+    "records",
+    "One row per record, in reading order.",
+    (
+        Column("id", pa.string(), "What names the photo."),
+        Column("key", pa.string(), "Key of the source photo, relative to the photos prefix."),
+        Column("etag", pa.string(), "ETag of the source photo."),
+        Column("split", pa.string(), "train, validation or test."),
+        Column("shard", pa.string(), "Key of the TFRecord file that holds the record, relative to the dataset."),
+        Column("offset", pa.int64(), "Bytes before the framed record in that file."),
+        Column("length", pa.int64(), "Bytes of the framed record."),
+        Column("label", pa.float32(), "The score, after the scaling in the settings."),
+        Column("width", pa.int64(), "Width of the JPEG, px."),
+        Column("height", pa.int64(), "Height of the JPEG, px."),
+        Column("bytes", pa.int64(), "Size of the JPEG, bytes."),
+        Column("transforms", pa.list_(pa.string()), "What was done to the photo on its way here."),
+        Column("phash", pa.string(), "Perceptual hash of the photo, 16 hex digits."),
+    ),
+)
+REJECTS: Final = Table(
+    "rejects",
+    "One row per photo or label row that was left out: photos in the plan's order, then label rows.",
+    (
+        Column("id", pa.string(), "What names the photo, or the name in the label row."),
+        Column("key", pa.string(), "Key of the source photo, relative to the photos prefix; null for a label row."),
+        Column("etag", pa.string(), "ETag of the source photo."),
+        Column("bytes", pa.int64(), "Size of the source photo, bytes."),
+        Column("split", pa.string(), "Split that the photo was planned for; null where planning rejected it."),
+        Column("shard", pa.string(), "Key of the TFRecord file whose recipe holds the photo; null likewise."),
+        Column("reason", pa.string(), "One of the closed list of reasons."),
+        Column("detail", pa.string(), "What exactly was found, in words."),
+    ),
+)
+NEAR_DUPLICATES: Final = Table(
+    "near_duplicates",
+    "One row per record that has a near-duplicate, by group and id.  A group of one row is a photo whose "
+    "near-duplicates are gone; the manifest does not count it.",
+    (
+        Column("group", pa.string(), "Name of the group; unique, and kept from version to version."),
+        Column("id", pa.string(), "What names the photo."),
+        Column("key", pa.string(), "Key of the source photo, relative to the photos prefix."),
+        Column("etag", pa.string(), "ETag of the source photo."),
+        Column("split", pa.string(), "train, validation or test."),
+        Column("shard", pa.string(), "Key of the TFRecord file that holds the record, relative to the dataset."),
+    ),
+)
+UNMATCHED: Final = Table(
+    "unmatched",
+    "State of a build: one row per label row that names no photo, in the file's order.",
+    (
+        Column("row", pa.int64(), "Number of the row in the score file, from 1."),
+        Column("name", pa.string(), "What it names."),
+    ),
+)
+TABLES: Final = (RECORDS, REJECTS, NEAR_DUPLICATES, PLAN, UNMATCHED)
 
 _ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
 

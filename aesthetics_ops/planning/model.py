@@ -13,7 +13,7 @@ class ParentPlan:
     """What the parent version decided, as far as this plan keeps to it.
 
     Attributes:
-        photos: rows of PLAN_SCHEMA, of which key, split and slot are looked at; or a Parquet file of them.
+        photos: rows of PLAN.schema, of which key, split and slot are looked at; or a Parquet file of them.
         groups: key and group (strings) of photos that it found to be near-duplicates; a key stands in one group only.
         seed: its shuffle seed.
         shard_bytes: its shard size, bytes.
@@ -51,7 +51,7 @@ class Plan:
     """Every listed photo's place.
 
     Attributes:
-        photos: rows of PLAN_SCHEMA; the shards' photos first, shard by shard in reading order, then the rejected ones.
+        photos: rows of PLAN.schema; the shards' photos first, shard by shard in reading order, then the rejected ones.
             With a scratch folder they lie there, mapped and not loaded.
         shards: in reading order: by split, then by slot.
         unmatched: label rows that name no photo: row (1-based), name.

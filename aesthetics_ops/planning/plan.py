@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from aesthetics_ops.dataset.tables import PLAN_SCHEMA
+from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.joining import UNMATCHED, find_label_range, join_labels, reject_duplicates, require_usable
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
@@ -63,7 +63,7 @@ def plan_photos(
         _attach(db, "listing", listing)
         _attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
         _attach(db, "near", groups)
-        _attach(db, "parent", parent.photos if parent is not None else PLAN_SCHEMA.empty_table())
+        _attach(db, "parent", parent.photos if parent is not None else PLAN.schema.empty_table())
         _require_listed(db, settings)
         join_labels(db, settings)
         reject_duplicates(db)
@@ -107,9 +107,9 @@ def _require_listed(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> N
 def _gathered(tables: Iterable[pa.Table], scratch: Path | None) -> pa.Table:
     """Return the tables as one: in memory, or in a file in scratch that is mapped."""
     if scratch is None:
-        return pa.concat_tables([PLAN_SCHEMA.empty_table(), *tables])
+        return pa.concat_tables([PLAN.schema.empty_table(), *tables])
     path = scratch / "plan.arrow"
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, PLAN_SCHEMA) as writer:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, PLAN.schema) as writer:
         for table in tables:
             writer.write_table(table.combine_chunks())
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

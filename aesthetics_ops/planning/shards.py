@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from aesthetics_ops.dataset.manifest import SPLITS
+from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.recipe import recipe_digests
-from aesthetics_ops.dataset.tables import PLAN_SCHEMA
+from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.planning.model import PlannedShard
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
@@ -54,7 +54,7 @@ def planned_rows(
             split, slot = SPLITS[shard[start] >> 32], int(shard[start] & 0xFFFFFFFF)
             shards.append(PlannedShard(split, slot, digest, first + int(start), int(end - start), int(size)))
         first += len(shard)
-        yield pa.table({name: columns[name] for name in PLAN_SCHEMA.names}).cast(PLAN_SCHEMA)
+        yield pa.table({name: columns[name] for name in PLAN.schema.names}).cast(PLAN.schema)
 
 
 def _whole_shards(ordered: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

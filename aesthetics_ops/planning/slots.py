@@ -4,7 +4,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from aesthetics_ops.dataset.manifest import SPLITS
+from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["choose_slots", "choose_splits"]

@@ -14,7 +14,16 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.builds import Build, BuildPlan, Partition
 from aesthetics_ops.dataset.latest import compares_writes, read_latest
-from aesthetics_ops.dataset.layout import PLAN_KEY, shard_key, version_key
+from aesthetics_ops.dataset.layout import (
+    SHARDS,
+    BuildFile,
+    ShardFile,
+    VersionFile,
+    build_key,
+    partition_rows_key,
+    shard_key,
+    version_key,
+)
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_manifest
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
@@ -56,10 +65,10 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         work = _unfinished(build.dataset, plan.shards)
         _log_plan(plan, len(work), manifest, build.settings)
         with ThreadPoolExecutor(1) as pool:  # both take a core, for a minute where there are 10 million photos
-            written = pool.submit(put_rows, build.dataset, build.key("plan.parquet"), plan.photos, scratch)
+            written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
             parts = _write_partitions(build, plan, work, partitions, scratch)
             content = written.result()
-        build.dataset.put(build.key("unmatched.parquet"), write_parquet(plan.unmatched))
+        build.dataset.put(build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
         identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
         record = BuildPlan(
             build=build.id,
@@ -83,7 +92,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     if source.inventory is not None:
         age = (created_at - source.inventory.created_at).total_seconds() / 3600
         _log.info("the photos are those of inventory %s, %.1f hours old", source.inventory.manifest, age)
-    build.dataset.put(build.key(PLAN_KEY), record.model_dump_json(indent=1).encode())
+    build.dataset.put(build_key(build.id, BuildFile.PLAN), record.encoded())
     return record
 
 
@@ -144,19 +153,15 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
 
 def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPlan:
     photos = scratch / "parent.parquet"
-    dataset.download(version_key(manifest.version, "plan.parquet"), photos)
-    groups = read_parquet(dataset, version_key(manifest.version, "near_duplicates.parquet"), ["key", "group"])
+    dataset.download(version_key(manifest.version, VersionFile.PLAN), photos)
+    groups = read_parquet(dataset, version_key(manifest.version, VersionFile.NEAR_DUPLICATES), ["key", "group"])
     return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
 
 
 def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedShard]:
     """Return the shards that are not both made and checked."""
-    there = set(dataset.list("shards/")["key"].to_pylist())
-    return [
-        shard
-        for shard in shards
-        if not all(shard_key(shard.digest, suffix) in there for suffix in (".tfrecord", ".json", ".validated.json"))
-    ]
+    there = set(dataset.list(SHARDS)["key"].to_pylist())
+    return [shard for shard in shards if not all(shard_key(shard.digest, file) in there for file in ShardFile)]
 
 
 def _write_partitions(
@@ -172,7 +177,7 @@ def _write_partitions(
     for number, digests in enumerate(dealt):
         shards = [by_digest[digest] for digest in digests]
         rows = pa.concat_tables(plan.photos.slice(shard.first, shard.photos) for shard in shards)
-        put_rows(build.dataset, build.key(f"partitions/{number}.parquet"), rows, scratch)
+        put_rows(build.dataset, partition_rows_key(build.id, number), rows, scratch)
         parts.append(
             Partition(
                 shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards)

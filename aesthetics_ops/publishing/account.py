@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto
-from aesthetics_ops.dataset.layout import shard_key
+from aesthetics_ops.dataset.layout import SHARDS, ShardFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.errors import InputMissingError, IntegrityError
@@ -84,7 +84,7 @@ def _checked_result(build: Build, digest: str) -> tuple[Shard | None, ShardRows]
         raise IntegrityError(
             f"shard {digest} holds {result.records} records, but {verdict.records} were read back and {verdict.decoded} decoded"
         )
-    path = shard_key(digest, ".tfrecord")
+    path = shard_key(digest, ShardFile.RECORDS)
     facts = (
         Shard(path=path, records=result.records, bytes=result.bytes, sha256=result.sha256, crc32c=result.crc32c)
         if result.records
@@ -95,12 +95,12 @@ def _checked_result(build: Build, digest: str) -> tuple[Shard | None, ShardRows]
 
 def check_stored(dataset: Store, shards: list[BuiltShard]) -> None:
     """Compare every shard's size in the store with what the manifest is about to promise."""
-    listing = dataset.list("shards/")
+    listing = dataset.list(SHARDS)
     sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
     for shard in shards:
         if shard.facts is not None and (found := sizes.get(shard.facts.path)) != shard.facts.bytes:
             is_not = "is not in the store" if found is None else f"has {found} bytes in the store"
             raise IntegrityError(
-                f"shard {dataset.url_of(shard.facts.path)} {is_not}, its result says {shard.facts.bytes} bytes; delete {dataset.url_of(shard_key(shard.digest, '.json'))} and the .validated.json beside it, "
+                f"shard {dataset.url_of(shard.facts.path)} {is_not}, its result says {shard.facts.bytes} bytes; delete {dataset.url_of(shard_key(shard.digest, ShardFile.RESULT))} and the .validated.json beside it, "
                 "then build again"
             )

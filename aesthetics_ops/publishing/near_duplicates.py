@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.manifest import NearDuplicates
-from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
 
 __all__ = ["Groups", "NearDuplicateGroups", "find_groups", "group_records"]
 
@@ -60,7 +60,7 @@ class NearDuplicateGroups:
     """The near-duplicates of a version.
 
     Attributes:
-        table: rows of NEAR_DUPLICATES_SCHEMA, by group and id.  A photo whose twins are all gone is still there, alone in
+        table: rows of NEAR_DUPLICATES.schema, by group and id.  A photo whose twins are all gone is still there, alone in
             its group, so that it stays in the split that it is in.
         summary: what the manifest says of the groups, those with more than one photo.
     """
@@ -193,13 +193,13 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
     """Find the near-duplicates among the records of a version, and name their groups.
 
     Args:
-        records: id, key, etag, split, shard, phash, as in sidecars.RECORDS_SCHEMA; keys are unique.
+        records: id, key, etag, split, shard, phash, as in sidecars.RECORDS.schema; keys are unique.
         max_distance: most differing bits, 0 to 64; None looks for none.
-        before: the groups of the version before, rows of NEAR_DUPLICATES_SCHEMA; None where there are none, or they
+        before: the groups of the version before, rows of NEAR_DUPLICATES.schema; None where there are none, or they
             were found with a larger distance.
     """
     if max_distance is None:
-        return NearDuplicateGroups(none := NEAR_DUPLICATES_SCHEMA.empty_table(), _summary(none, None))
+        return NearDuplicateGroups(none := NEAR_DUPLICATES.schema.empty_table(), _summary(none, None))
     phash = _numbers(records["phash"])
     earlier = _earlier_names(records, before)
     found = find_groups(phash, max_distance=max_distance, together=_codes(earlier))
@@ -218,7 +218,7 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
         pa.array([row for _, row in called], pa.int64())
     )
     table = columns.add_column(0, "group", pa.array([name for name, _ in called], pa.string()))
-    table = table.cast(NEAR_DUPLICATES_SCHEMA)
+    table = table.cast(NEAR_DUPLICATES.schema)
     return NearDuplicateGroups(table, _summary(table, found.max_distance))
 
 

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import platform
 from dataclasses import dataclass
-from datetime import UTC
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +20,17 @@ from pydantic import ValidationError
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.example import FEATURES
-from aesthetics_ops.dataset.latest import LatestPointer, read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, version_key
-from aesthetics_ops.dataset.manifest import (
+from aesthetics_ops.dataset.latest import move_latest, read_latest
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
     SPLITS,
+    BuildFile,
+    VersionFile,
+    build_key,
+    version_key,
+    version_name,
+)
+from aesthetics_ops.dataset.manifest import (
     Accounting,
     Manifest,
     Reuse,
@@ -119,7 +125,7 @@ def publish_build(build: Build, record: BuildPlan) -> Published:
 def _publish(build: Build, record: BuildPlan, scratch: Path) -> Published:
     parent = read_manifest(build.dataset, record.parent) if record.parent else None
     made, lost = partition_results(build, record)
-    build.dataset.download(build.key("plan.parquet"), scratch / "plan.parquet")
+    build.dataset.download(build_key(build.id, BuildFile.ROWS), scratch / "plan.parquet")
     plan = pq.read_table(scratch / "plan.parquet", columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
     shards, results = account_shards(build, plan, made, parent)
     fingerprint = hashlib.sha256("".join(f"{shard.split}:{shard.digest}\n" for shard in shards).encode()).hexdigest()
@@ -138,14 +144,18 @@ def _publish(build: Build, record: BuildPlan, scratch: Path) -> Published:
     check_stored(build.dataset, shards)
     del plan, results
     _write_version(
-        build, manifest, parent, {"records": records, "rejects": rejects, "near_duplicates": near.table}, scratch
+        build,
+        manifest,
+        parent,
+        {VersionFile.RECORDS: records, VersionFile.REJECTS: rejects, VersionFile.NEAR_DUPLICATES: near.table},
+        scratch,
     )
     _swap_latest(build.dataset, manifest, record)
     return _published(build.dataset, manifest, is_new=True)
 
 
 def _published(dataset: Store, manifest: Manifest, *, is_new: bool) -> Published:
-    urls = [dataset.url_of(version_key(manifest.version, name)) for name in ("manifest.json", "report.html")]
+    urls = [dataset.url_of(version_key(manifest.version, name)) for name in (VersionFile.MANIFEST, VersionFile.REPORT)]
     return Published(is_new, manifest, *urls)
 
 
@@ -170,7 +180,7 @@ def _manifest(
     try:
         return Manifest(
             dataset=build.dataset.url,
-            version=f"{record.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fingerprint[:8]}",
+            version=version_name(record.created_at, fingerprint),
             parent=record.parent,
             created_at=record.created_at,
             source=Source(
@@ -199,7 +209,7 @@ def _manifest(
             splits=_splits(written),
             labels=label_statistics(records["label"], record.settings.label_scale, low, high),
             images=image_statistics(records),
-            reuse=Reuse(shards_total=len(written), shards_built=len(written) - reused, shards_reused=reused),
+            reuse=Reuse(shards_total=len(written), shards_added=len(written) - reused, shards_reused=reused),
             near_duplicates=near.summary,
             gates=gates,
             validation=Validation(
@@ -226,7 +236,7 @@ def _near_duplicates(
     before = None
     # groups that were found with a larger distance are looked for anew
     if parent is not None and asked is not None and (parent.settings["near_duplicate_distance"] or 0) <= asked:
-        before = read_parquet(build.dataset, version_key(parent.version, "near_duplicates.parquet"))
+        before = read_parquet(build.dataset, version_key(parent.version, VersionFile.NEAR_DUPLICATES))
     near = group_records(records, max_distance=asked, before=before)
     found = near.summary
     if found.max_distance != asked:
@@ -249,39 +259,33 @@ def _splits(shards: list[BuiltShard]) -> dict[str, Split]:
 
 
 def _write_version(
-    build: Build, manifest: Manifest, parent: Manifest | None, tables: dict[str, pa.Table], scratch: Path
+    build: Build, manifest: Manifest, parent: Manifest | None, tables: dict[VersionFile, pa.Table], scratch: Path
 ) -> None:
     """Write the version's own files, the manifest last; each table becomes `<name>.parquet`, the plan is the build's."""
     dataset = build.dataset
-    report = render_report(manifest, parent, tables["records"], tables["rejects"], dataset=dataset, photos=build.photos)
-    dataset.upload(version_key(manifest.version, "plan.parquet"), scratch / "plan.parquet")
+    report = render_report(
+        manifest, parent, tables[VersionFile.RECORDS], tables[VersionFile.REJECTS], dataset=dataset, photos=build.photos
+    )
+    dataset.upload(version_key(manifest.version, VersionFile.PLAN), scratch / "plan.parquet")
     sha256 = {
-        name: put_rows(dataset, version_key(manifest.version, f"{name}.parquet"), table, scratch)
-        for name, table in tables.items()
+        file: put_rows(dataset, version_key(manifest.version, file), table, scratch) for file, table in tables.items()
     }
     files = {
-        "report.html": report.encode(),
-        "README.md": render_card(manifest).encode(),
-        "croissant.json": render_croissant(manifest, records_sha256=sha256["records"]).encode(),
-        "manifest.json": _manifest_bytes(manifest),
+        VersionFile.REPORT: report.encode(),
+        VersionFile.CARD: render_card(manifest).encode(),
+        VersionFile.CROISSANT: render_croissant(manifest, records_sha256=sha256[VersionFile.RECORDS]).encode(),
+        VersionFile.MANIFEST: manifest.encoded(),
     }
     for name, content in files.items():
         dataset.put(version_key(manifest.version, name), content)
 
 
-def _manifest_bytes(manifest: Manifest) -> bytes:
-    return manifest.model_dump_json(indent=1).encode() + b"\n"
-
-
 def _swap_latest(dataset: Store, manifest: Manifest, record: BuildPlan) -> None:
     """Make LATEST name this version, or say which of the other two ends it was."""
-    pointer = LatestPointer(
-        version=manifest.version,
-        manifest=version_key(manifest.version, "manifest.json"),
-        sha256=hashlib.sha256(_manifest_bytes(manifest)).hexdigest(),
+    ending = move_latest(
+        dataset, manifest.version, manifest.encoded(), expected_etag=record.latest_etag, compares=record.compares
     )
-    swap = dataset.swap if record.compares else dataset.replace
-    match swap(LATEST_KEY, pointer.model_dump_json(indent=1).encode() + b"\n", record.latest_etag):
+    match ending:
         case Swap.DONE:
             _log.info("published version %s: %d records", manifest.version, manifest.records)
         case Swap.REFUSED:

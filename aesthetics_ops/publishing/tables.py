@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.builds import Build, LostPhoto
-from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
-from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA, read_parquet
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS, read_parquet
 from aesthetics_ops.rejects import RejectReason
 
 __all__ = ["ShardRows", "make_tables", "rows_of"]
@@ -35,7 +35,7 @@ class ShardRows:
 
 
 _INDEX_SCHEMA = pa.schema(
-    [*(RECORDS_SCHEMA.field(name) for name in RecordIndex.model_fields if name != "id"), ("shard", pa.string())]
+    [*(RECORDS.schema.field(name) for name in RecordIndex.model_fields if name != "id"), ("shard", pa.string())]
 )
 
 _LEFT_OUT_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "shard", "reason", "detail")])
@@ -43,7 +43,7 @@ _LEFT_OUT_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "shard", "
 
 def rows_of(result: ShardResult) -> ShardRows:
     """Return what a shard's result adds to the tables."""
-    path = shard_key(result.digest, ".tfrecord")
+    path = shard_key(result.digest, ShardFile.RECORDS)
     index = {name: getattr(result.index, name) for name in _INDEX_SCHEMA.names if name != "shard"}
     records = pa.table({**index, "shard": pa.repeat(path, result.records)}, schema=_INDEX_SCHEMA)
     return ShardRows(records, _left_out((photo.key, path, photo.reason, photo.detail) for photo in result.rejected))
@@ -62,23 +62,22 @@ def make_tables(
     with duckdb.connect() as db:
         planned = plan["digest"].unique().cast(pa.string()).drop_null()
         actual = [made.get(digest, digest) for digest in planned.to_pylist()]
-        paths = [shard_key(digest, ".tfrecord") if digest else None for digest in actual]
+        paths = [shard_key(digest, ShardFile.RECORDS) if digest else None for digest in actual]
         db.register("plan", plan.append_column("position", pa.array(np.arange(plan.num_rows))))
         db.register("shard", pa.table({"digest": planned, "shard": pa.array(paths, pa.string())}))
         new, gone = list(results.values()), _lost_rows(lost, made)
         db.register("new_records", pa.concat_tables([_INDEX_SCHEMA.empty_table(), *(rows.records for rows in new)]))
         db.register("new_rejects", pa.concat_tables([gone, *(rows.rejects for rows in new)]))
         db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
-        db.register("unmatched", read_parquet(build.dataset, build.key("unmatched.parquet")))
-        for name, schema in (("records", RECORDS_SCHEMA), ("rejects", REJECTS_SCHEMA)):
-            old = (
-                read_parquet(build.dataset, version_key(parent.version, f"{name}.parquet"))
-                if parent
-                else schema.empty_table()
-            )
+        db.register("unmatched", read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED)))
+        for name, file, schema in (
+            ("records", VersionFile.RECORDS, RECORDS.schema),
+            ("rejects", VersionFile.REJECTS, REJECTS.schema),
+        ):
+            old = read_parquet(build.dataset, version_key(parent.version, file)) if parent else schema.empty_table()
             db.register(f"old_{name}", old)
-        records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS_SCHEMA)
-        rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS_SCHEMA)
+        records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS.schema)
+        rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS.schema)
     return records, rejects
 
 
@@ -116,7 +115,7 @@ _REJECTS = f"""
 
 
 def _lost_rows(lost: Iterable[LostPhoto], made: Mapping[str, str]) -> pa.Table:
-    paths = {digest: shard_key(now, ".tfrecord") if now else None for digest, now in made.items()}
+    paths = {digest: shard_key(now, ShardFile.RECORDS) if now else None for digest, now in made.items()}
     return _left_out((photo.key, paths[photo.digest], photo.reason, photo.detail) for photo in lost)
 
 

@@ -3,18 +3,16 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aesthetics_ops.dataset.manifest import SPLITS, Manifest, Shard, read_manifest
+from aesthetics_ops.dataset.layout import PULLED_MANIFEST, SPLITS, pulled_shard_name, split_of_pulled_shard
+from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
 
 __all__ = ["Pulled", "pull"]
-
-_SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,11 @@ def pull(
             )
     directory.mkdir(parents=True, exist_ok=True)
     version_there = _version_in(directory)
-    (directory / "manifest.json").unlink(missing_ok=True)
+    (directory / PULLED_MANIFEST).unlink(missing_ok=True)
     wanted = {
         path: shard for split in splits for path, shard in _named(directory, split, manifest.splits[split].shards)
     }
-    there = {_sha256(path): path for path in directory.iterdir() if _SHARD_NAME.fullmatch(path.name)}
+    there = {_sha256(path): path for path in directory.iterdir() if split_of_pulled_shard(path.name)}
     downloaded = 0
     for path, shard in wanted.items():
         part = path.with_suffix(".part")
@@ -85,25 +83,25 @@ def pull(
                 )
         progress(shard.bytes)
     for path in list(directory.iterdir()):
-        named = _SHARD_NAME.fullmatch(path.name)
-        if named and (named[1] in splits or version_there != manifest.version):
+        named = split_of_pulled_shard(path.name)
+        if named and (named in splits or version_there != manifest.version):
             path.unlink()
     for path in wanted:
         path.with_suffix(".part").rename(path)
-    (directory / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    (directory / PULLED_MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     files = {split: [path for path, _ in _named(directory, split, manifest.splits[split].shards)] for split in splits}
     return Pulled(manifest, files, downloaded)
 
 
 def _named(directory: Path, split: str, shards: Sequence[Shard]) -> Iterator[tuple[Path, Shard]]:
     for number, shard in enumerate(shards):
-        yield directory / f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord", shard
+        yield directory / pulled_shard_name(split, number, len(shards)), shard
 
 
 def _version_in(directory: Path) -> str | None:
     """Return the version that a directory holds whole, None where an earlier pull was cut off or never was."""
     try:
-        return str(json.loads((directory / "manifest.json").read_text(encoding="utf-8"))["version"])
+        return str(json.loads((directory / PULLED_MANIFEST).read_text(encoding="utf-8"))["version"])
     except (OSError, ValueError, KeyError):
         return None
 

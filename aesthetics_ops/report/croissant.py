@@ -10,7 +10,8 @@ Source:
 import json
 from typing import Any, Final
 
-from aesthetics_ops.dataset.manifest import SPLITS, Manifest
+from aesthetics_ops.dataset.layout import SPLITS
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.report.card import dataset_name
 
 __all__ = ["render_croissant"]

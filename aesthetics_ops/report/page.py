@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.layout import version_key
-from aesthetics_ops.dataset.manifest import SPLITS, GateResult, Manifest
+from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
+from aesthetics_ops.dataset.manifest import GateResult, Manifest
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.rejects import RejectReason
@@ -143,8 +143,8 @@ def render_report(
     Args:
         manifest: of the version.
         parent: of the version before it.
-        records: rows of RECORDS_SCHEMA, all of the version; at least one.
-        rejects: rows of REJECTS_SCHEMA, all of the version.
+        records: rows of RECORDS.schema, all of the version; at least one.
+        rejects: rows of REJECTS.schema, all of the version.
         dataset: where the shards and the parent's records lie.
         photos: where the rejected photos lie.
     """
@@ -225,7 +225,7 @@ def _is_passed(gate: GateResult) -> bool:
 
 def _parent_records(dataset: Store, parent: Manifest) -> pa.Table | None:
     """Return the parent's records, or None when they cannot be read: a page without them is better than none."""
-    key = version_key(parent.version, "records.parquet")
+    key = version_key(parent.version, VersionFile.RECORDS)
     try:
         data = dataset.get(key).data
         return pq.read_table(pa.BufferReader(data), columns=["id", "etag", "split", "label"])
@@ -348,8 +348,8 @@ def _reject_groups(manifest: Manifest, rejects: pa.Table, photos: Store) -> tupl
     thumbnails = {row["key"]: thumbnail(photo) for row, photo in zip(visible, fetched, strict=True)}
     return tuple(
         _RejectGroup(
-            reason=reason.value,
-            words=REASONS_IN_WORDS[reason],
+            reason=reason,
+            words=REASONS_IN_WORDS.get(reason, ""),
             count=manifest.rejects[reason],
             examples=tuple(
                 _Example(row["key"] or row["id"] or "", row["detail"] or "", thumbnails.get(row["key"], Thumbnail()))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aesthetics_ops.dataset.manifest import SPLITS
+from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.report.words import size_in_words
 
 if TYPE_CHECKING:

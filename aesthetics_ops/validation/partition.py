@@ -8,8 +8,15 @@ import logging
 from collections.abc import Callable
 
 from aesthetics_ops.builds import Build, BuildPlan
-from aesthetics_ops.dataset.layout import shard_key
-from aesthetics_ops.dataset.results import ShardResult, ShardVerdict, read_shard_result, read_verdict
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.results import (
+    ShardResult,
+    ShardVerdict,
+    read_shard_result,
+    read_verdict,
+    withdraw,
+    write_verdict,
+)
 from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.store import Store
@@ -63,14 +70,14 @@ def validate_partition(
 
 
 def _validate_shard(dataset: Store, result: ShardResult) -> None:
-    key = shard_key(result.digest, ".tfrecord")
+    key = shard_key(result.digest, ShardFile.RECORDS)
     with scratch_for(result.bytes) as scratch:
         path = scratch / "shard.tfrecord"
         try:
             dataset.download(key, path)
             check_shard(path, result, name=dataset.url_of(key))
         except (IntegrityError, ObjectMissingError) as error:
-            dataset.delete([shard_key(result.digest, ".json")])
+            withdraw(dataset, result.digest)
             raise IntegrityError(
                 f"{error}; its result is withdrawn: run download_and_convert again, which makes this shard anew"
             ) from error
@@ -83,5 +90,5 @@ def _validate_shard(dataset: Store, result: ShardResult) -> None:
         decoded=result.records,
         tensorflow=tf.__version__,
     )
-    dataset.put(shard_key(result.digest, ".validated.json"), verdict.model_dump_json(indent=1).encode())
+    write_verdict(dataset, verdict)
     _log.info("shard %s: %d records read back", result.digest[:12], result.records)

@@ -4,7 +4,7 @@ from typing import Any
 
 import duckdb
 
-from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.store import Store
@@ -25,7 +25,7 @@ def diff_versions(dataset: Store, before: str, after: str) -> dict[str, Any]:
     manifests = [read_manifest(dataset, version) for version in (before, after)]
     with duckdb.connect() as db:
         for name, manifest in zip(("old", "new"), manifests, strict=True):
-            db.register(name, read_parquet(dataset, version_key(manifest.version, "records.parquet")))
+            db.register(name, read_parquet(dataset, version_key(manifest.version, VersionFile.RECORDS)))
         changes = {
             change: {"count": count, "examples": examples} for change, count, examples in db.sql(_CHANGES).fetchall()
         }

@@ -6,7 +6,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aesthetics_ops.builds import PartitionResult
-from aesthetics_ops.dataset.layout import PLAN_KEY, version_key
+from aesthetics_ops.dataset.layout import (
+    BuildFile,
+    VersionFile,
+    build_key,
+    build_of,
+    digest_of,
+    is_partition_result,
+    version_key,
+    version_of,
+)
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import ObjectMissingError
@@ -57,27 +66,28 @@ def expire_versions(dataset: Store, *, keep: int, now: datetime) -> Expired:
         for shard in split.shards
     }
     # a kept version's plan also names shards without records, whose results save reading their photos again
-    plans = [version_key(info.version, "plan.parquet") for info in kept]
+    plans = [version_key(info.version, VersionFile.PLAN) for info in kept]
     listing = dataset.list("")
-    builds = {key.split("/")[1] for key in listing["key"].to_pylist() if key.startswith("builds/")}
+    keys = listing["key"].to_pylist()
+    builds = {build for key in keys if (build := build_of(key)) is not None}
     running = {build for build in builds if _is_young(dataset, build, now)}
-    plans += [f"builds/{build}/plan.parquet" for build in running]
+    plans += [build_key(build, BuildFile.ROWS) for build in running]
     for key in plans:
         named |= _digests_in(dataset, key)
     # a photo that was lost gave its shard a name that stands in no plan yet
-    for key in listing["key"].to_pylist():
-        if key.startswith("builds/") and key.split("/")[1] in running and key.split("/")[2] == "converted":
-            named |= set(PartitionResult.model_validate_json(bytes(dataset.get(key).data)).shards.values())
+    for key in keys:
+        if build_of(key) in running and is_partition_result(key):
+            named |= set(PartitionResult.parse(dataset.get(key).data, name=dataset.url_of(key)).shards.values())
     stale_builds = sorted(builds - running)
     doomed = {
         key: size
-        for key, size in zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True)
-        if (key.startswith("shards/") and key.rsplit("/", 1)[1].split(".")[0] not in named)
-        or any(key.startswith(f"versions/{version}/") for version in gone)
-        or any(key.startswith(f"builds/{build}/") for build in stale_builds)
+        for key, size in zip(keys, listing["size"].to_pylist(), strict=True)
+        if ((digest := digest_of(key)) is not None and digest not in named)
+        or version_of(key) in gone
+        or build_of(key) in stale_builds
     }
     # manifests first: a version whose shards go must not look published for a moment
-    dataset.delete(sorted(doomed, key=lambda key: (not key.endswith("/manifest.json"), key)))
+    dataset.delete(sorted(doomed, key=lambda key: (not key.endswith(f"/{VersionFile.MANIFEST}"), key)))
     return Expired(tuple(gone), tuple(stale_builds), len(doomed), sum(doomed.values()))
 
 
@@ -90,7 +100,7 @@ def _digests_in(dataset: Store, key: str) -> set[str]:
 
 def _is_young(dataset: Store, build: str, now: datetime) -> bool:
     try:
-        plan = json.loads(bytes(dataset.get(f"builds/{build}/{PLAN_KEY}").data))
+        plan = json.loads(bytes(dataset.get(build_key(build, BuildFile.PLAN)).data))
     except ObjectMissingError:
         return True  # being planned right now
     # only this field is read, since an older release may have written the others

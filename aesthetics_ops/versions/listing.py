@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import VERSIONS, VersionFile, version_key, version_of
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.errors import NoSuchVersionError
 from aesthetics_ops.store import Store
@@ -36,8 +37,9 @@ def list_versions(dataset: Store) -> list[VersionInfo]:
         NoSuchVersionError: nothing was ever published.
     """
     latest = read_latest(dataset)
-    keys = [key for key in dataset.list("versions/")["key"].to_pylist() if key.endswith("/manifest.json")]
-    manifests = (read_manifest(dataset, key.split("/")[1]) for key in keys)
+    keys = dataset.list(VERSIONS)["key"].to_pylist()
+    names = [name for key in keys if (name := version_of(key)) and key == version_key(name, VersionFile.MANIFEST)]
+    manifests = (read_manifest(dataset, name) for name in names)
     versions = [
         VersionInfo(m.version, m.created_at, m.records, m.bytes, latest is not None and latest[0].version == m.version)
         for m in manifests

@@ -22,7 +22,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import ObjectMissingError
@@ -69,7 +69,7 @@ class Saved:
 def list_rejects(
     dataset: Store, *, version: str | None = None, reasons: Sequence[RejectReason] = ()
 ) -> tuple[Manifest, pa.Table]:
-    """Return a version's manifest, and the rows of its rejects.parquet (sidecars.REJECTS_SCHEMA).
+    """Return a version's manifest, and the rows of its rejects.parquet (tables.REJECTS).
 
     Args:
         dataset: that the version is published in.
@@ -81,7 +81,7 @@ def list_rejects(
         ObjectMissingError: its rejects.parquet is gone.
     """
     manifest = read_manifest(dataset, version)
-    rejects = read_parquet(dataset, version_key(manifest.version, "rejects.parquet"))
+    rejects = read_parquet(dataset, version_key(manifest.version, VersionFile.REJECTS))
     if reasons:
         rejects = rejects.filter(pc.is_in(rejects["reason"], pa.array(map(str, reasons), pa.string())))
     return manifest, rejects

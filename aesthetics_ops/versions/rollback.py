@@ -1,9 +1,7 @@
 """Make LATEST name another published version."""
 
-import hashlib
-
-from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, version_key
+from aesthetics_ops.dataset.latest import compares_writes, move_latest, read_latest
+from aesthetics_ops.dataset.layout import LATEST_KEY, SHARDS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.errors import IntegrityError, PublishConflictError
 from aesthetics_ops.store import Store, Swap
@@ -22,20 +20,16 @@ def rollback(dataset: Store, version: str) -> Manifest:
     """
     latest = read_latest(dataset)
     manifest = read_manifest(dataset, version)
-    there = set(dataset.list("shards/")["key"].to_pylist())
+    there = set(dataset.list(SHARDS)["key"].to_pylist())
     for split in manifest.splits.values():
         for shard in split.shards:
             if shard.path not in there:
                 raise IntegrityError(
                     f"version {version!r} needs {dataset.url_of(shard.path)}, which is gone; LATEST stays"
                 )
-    data = bytes(dataset.get(version_key(version, "manifest.json")).data)
-    pointer = LatestPointer(
-        version=version, manifest=version_key(version, "manifest.json"), sha256=hashlib.sha256(data).hexdigest()
-    )
-    single_writer = bool(manifest.settings.get("single_writer"))
-    swap = dataset.swap if compares_writes(dataset, single_writer=single_writer) else dataset.replace
-    ending = swap(LATEST_KEY, pointer.model_dump_json(indent=1).encode() + b"\n", latest[1] if latest else None)
+    compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
+    data = bytes(dataset.get(version_key(version, VersionFile.MANIFEST)).data)
+    ending = move_latest(dataset, version, data, expected_etag=latest[1] if latest else None, compares=compares)
     if ending is not Swap.DONE:
         raise PublishConflictError(
             f"{dataset.url_of(LATEST_KEY)} could not be moved to {version!r} ({ending.name.lower()}): a build may be publishing; "

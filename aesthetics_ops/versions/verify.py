@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.dataset.tfrecord import read_records
@@ -32,9 +32,9 @@ def verify_version(dataset: Store, version: str | None = None) -> Manifest:
     """
     manifest = read_manifest(dataset, version)
     try:
-        records = read_parquet(dataset, version_key(manifest.version, "records.parquet"))
-        rejects = read_parquet(dataset, version_key(manifest.version, "rejects.parquet"))
-        planned = read_parquet(dataset, version_key(manifest.version, "plan.parquet")).num_rows
+        records = read_parquet(dataset, version_key(manifest.version, VersionFile.RECORDS))
+        rejects = read_parquet(dataset, version_key(manifest.version, VersionFile.REJECTS))
+        planned = read_parquet(dataset, version_key(manifest.version, VersionFile.PLAN)).num_rows
     except ObjectMissingError as error:
         raise IntegrityError(f"version {manifest.version!r} is incomplete: {error}") from error
     left_out = sum(manifest.rejects.values())
@@ -72,6 +72,6 @@ def _verify_shard(dataset: Store, shard: Shard, ids: list[str], path: Path) -> N
 
 def _repair(dataset: Store, shard: Shard) -> str:
     return (
-        f"to make it anew delete {dataset.url_of(shard_key(shard.digest, '.json'))} and the .validated.json beside it, "
+        f"to make it anew delete {dataset.url_of(shard_key(shard.digest, ShardFile.RESULT))} and the .validated.json beside it, "
         "then build again while its photos are there unchanged, or roll back"
     )

@@ -14,7 +14,7 @@ from versions import HOSTILE, START, Photo, new_store, publish, sample_photos, s
 
 from aesthetics_ops.browser import make_browser
 from aesthetics_ops.dataset.layout import shard_key, version_key
-from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.report.page import render_report
 from aesthetics_ops.store import Store, open_store
@@ -148,8 +148,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     )  # fmt: skip
     reject_rows = [{"id": key, "key": key, "reason": reason, "detail": detail} for key, reason, detail in rejects]
     report = render_report(
-        second.manifest, first.manifest, pa.Table.from_pylist(second.records, RECORDS_SCHEMA),
-        pa.Table.from_pylist(reject_rows, REJECTS_SCHEMA), dataset=store, photos=open_store("memory://nothing/"),
+        second.manifest, first.manifest, pa.Table.from_pylist(second.records, RECORDS.schema),
+        pa.Table.from_pylist(reject_rows, REJECTS.schema), dataset=store, photos=open_store("memory://nothing/"),
     )  # fmt: skip
     store.put(version_key(second.version, "report.html"), report.encode())
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.dataset.example import FEATURES, Example
-from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
-from aesthetics_ops.dataset.manifest import SPLITS, Manifest
-from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA, write_parquet
+from aesthetics_ops.dataset.layout import LATEST_KEY, SPLITS, shard_key, version_key
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
@@ -95,8 +95,8 @@ def publish(
         for key, reason, detail in rejects
     ]  # fmt: skip
     put = {
-        "records.parquet": write_parquet(pa.Table.from_pylist(rows, schema=RECORDS_SCHEMA)),
-        "rejects.parquet": write_parquet(pa.Table.from_pylist(left_out, schema=REJECTS_SCHEMA)),
+        "records.parquet": write_parquet(pa.Table.from_pylist(rows, schema=RECORDS.schema)),
+        "rejects.parquet": write_parquet(pa.Table.from_pylist(left_out, schema=REJECTS.schema)),
         "report.html": b"<!doctype html><title>report</title><style>p{color:red}</style><p>the report",
         "manifest.json": manifest.model_dump_json(indent=1).encode(),
     }
@@ -171,7 +171,7 @@ def make_manifest(
             "scale": "none", "source_min": None, "source_max": None,
         },
         "images": {"quantiles": quantiles, "total_pixels": 1, "width": quantiles, "height": quantiles, "bytes": quantiles},
-        "reuse": {"shards_total": built, "shards_built": built, "shards_reused": 0},
+        "reuse": {"shards_total": built, "shards_added": built, "shards_reused": 0},
         "near_duplicates": {"max_distance": None, "groups": 0, "records": 0, "spanning_splits": 0, "examples": []},
         "gates": [], "validation": {"records": converted, "decoded": converted}, "fingerprint": "f" * 64,
     }  # fmt: skip

@@ -145,7 +145,7 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
     desk.store.put("scores.csv", f"{SCORES}\n{ARRIVING},3".encode())
     time.sleep(1)  # a version's name has seconds
     second = desk.build()
-    assert (second["published"], second["parent"], second["shards_built"]) == (True, first["version"], 1)
+    assert (second["published"], second["parent"], second["shards_added"]) == (True, first["version"], 1)
     assert [info["version"] for info in desk.ask("versions", desk.dataset)] == [second["version"], first["version"]]
     changes = desk.ask("diff", desk.dataset, first["version"], second["version"])
     assert changes["changes"]["added"] == {"count": 1, "examples": [ARRIVING]}

@@ -86,7 +86,7 @@ def test_one_new_photo_is_the_only_one_converted_with_the_neighbours_in_its_shar
     assert second.photos_read < len(PHOTOS)
     assert len(shards(second) - shards(first)) == 1
     assert second.manifest.parent == first.manifest.version
-    assert second.manifest.reuse.shards_built == 1
+    assert second.manifest.reuse.shards_added == 1
     assert second.manifest.records == first.manifest.records + 1
 
 

@@ -12,7 +12,7 @@ from nights import PHOTOS, Night, Source, build_once, finish, photo, start
 from test_rebuilds import CountingStore
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.dataset.tables import REJECTS_SCHEMA
+from aesthetics_ops.dataset.tables import REJECTS
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.versions.rejects import Outcome, list_rejects, safe_path, save_rejects
@@ -178,7 +178,7 @@ class TestSave:
         photos = OddKeys({name: b"not a photo %d" % number for number, name in enumerate(names)})
         rows = [{"key": key, "reason": "corrupt", "etag": key, "bytes": len(photos.data[key])} for key in names]
         inside = tmp_path / "in" / "side"
-        saved = save_rejects(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA), photos, inside)  # type: ignore[arg-type]
+        saved = save_rejects(pa.Table.from_pylist(rows, schema=REJECTS.schema), photos, inside)  # type: ignore[arg-type]
         assert {photo.outcome for photo in saved} == {Outcome.SAVED}
         files = {path for path in tmp_path.rglob("*") if path.is_file()}
         assert files == {inside / (photo.path or "") for photo in saved} | {inside / "rejects.jsonl"}
@@ -188,7 +188,7 @@ class TestSave:
     def test_a_photo_that_changes_while_it_is_fetched_is_not_saved(self, tmp_path: Path) -> None:
         photos = OddKeys({"a.jpg": b"12345"}, later=b"54321")
         row = {"key": "a.jpg", "reason": "corrupt", "etag": "a.jpg", "bytes": 5}
-        saved = save_rejects(pa.Table.from_pylist([row], schema=REJECTS_SCHEMA), photos, tmp_path)  # type: ignore[arg-type]
+        saved = save_rejects(pa.Table.from_pylist([row], schema=REJECTS.schema), photos, tmp_path)  # type: ignore[arg-type]
         assert [photo.outcome for photo in saved] == [Outcome.CHANGED]
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["rejects.jsonl"]
 

@@ -12,66 +12,65 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "aesthetics_ops"
 
-# each module imports from those before it; a new module takes its place here
-ORDER = (
-    "errors",
-    "rejects",
-    "settings",
-    "machine",
-    # the object store
-    "store_contract",
-    "store_directory",
-    "store_obstore",
-    "s3",
-    "store_s3",
-    "store",
-    # what a version says of itself
-    "manifest",
-    "inventory",
-    # the scores
-    "label_file",
-    "ava",
-    "label_tables",
-    "labels",
-    "planning",
-    # one photo
-    "formats",
-    "jpeg",
-    "colour",
-    "decoder_words",
-    "decoding",
-    "photo",
-    # the stages of a build
-    "build",
-    "example",
-    "tfrecord",
-    "conversion",
-    "quiet",
-    "validation",
-    "plots",
+# A room (a folder or a file at the top) imports from the layers before its own; what stands in one string, side by side, too,
+# but for INDEPENDENT.
+LAYERS = (
+    "errors rejects settings machine",
+    "config store",
+    "dataset pixels",
+    "sources readers",
+    "builds",
+    "planning conversion validation versions",
     "report",
-    "card",
-    "sidecars",
-    "duplicates",
-    "publishing",
-    # what is done with versions
-    "versions",
-    "quarantine",
-    "reader",
-    # the pages
-    "browser.cache",
-    "browser.tables",
-    "browser.catalog",
-    "browser.progress",
-    "browser.pages",
-    "browser.app",
-    "browser",
+    "publishing browser",
+    "pipeline airflow",
+    "testing",
     "cli",
     "__main__",
 )
-KNOW_TENSORFLOW = {"validation", "reader"}
-KNOW_BOTO3 = {"s3", "store_s3"}
-LIGHT = {"errors", "rejects", "settings"}
+INDEPENDENT = {"planning", "conversion", "validation", "versions"}  # stages meet in the store only
+# These never ask a store, the clock or the network: equal input, equal output.
+PURE = {
+    "pixels",
+    "planning",
+    "publishing.gates",
+    "publishing.statistics",
+    "publishing.near_duplicates",
+    "report.words",
+    "report.plots",
+    "report.card",
+    "report.croissant",
+}
+NOT_PURE = {"planning.stage"}
+IMPURE = {
+    "aesthetics_ops.store",
+    "time",
+    "socket",
+    "urllib.request",
+    "requests",
+    "boto3",
+    "obstore",
+    "random",
+    "secrets",
+    "uuid",
+}
+# Who may import what costs seconds or belongs to one place.
+ONLY = {
+    "airflow": {"airflow"},
+    "tensorflow": {"readers.tensorflow", "validation"},
+    "torch": {"readers.torch"},
+    "boto3": {"store.access", "store.boto", "store.s3"},
+    "botocore": {"store.boto"},
+    "obstore": {"store.native", "store.boto", "store.limits", "store.answers"},
+    "matplotlib": {"report.plots"},
+    "fastapi": {"browser", "airflow"},
+}
+LIGHT = {
+    "errors",
+    "rejects",
+    "settings",
+    "config",
+}  # cost no library but pydantic: a DAG file imports them at each parse
 
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -132,22 +131,55 @@ def is_public(name: str, tree: ast.Module) -> bool:
     return not name.startswith("_") and (is_definition or re.fullmatch("[A-Z][A-Z0-9_]*", name) is not None)
 
 
-def test_every_module_has_one_place_in_the_order():
-    assert Counter(ORDER) == Counter(FILES.keys() - {"__init__"})
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def lies_in(module: str, places: set[str]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+def test_every_room_has_one_place_in_the_layers():
+    rooms = [room for layer in LAYERS for room in layer.split()]
+    assert Counter(rooms) == Counter({room_of(module) for module in FILES} - {"__init__"})
 
 
 @every_file
-def test_imports_point_to_earlier_modules(module):
-    used = own_imports(tree_of(module), module)
-    earlier = ORDER[: ORDER.index(module)] if module in ORDER else ()  # the package itself imports none
-    assert used <= set(earlier)
+def test_imports_point_to_earlier_layers(module):
+    if module == "__init__":
+        return  # the public names, imported when they are asked for
+    level = next(number for number, layer in enumerate(LAYERS) if room_of(module) in layer.split())
+    allowed = {room for layer in LAYERS[: level + 1] for room in layer.split()}
+    if room_of(module) in INDEPENDENT:
+        allowed -= INDEPENDENT - {room_of(module)}
+    assert {room_of(name) for name in own_imports(tree_of(module), module)} <= allowed
+
+
+def test_no_module_leads_back_to_itself():
+    """Inside a layer and a folder, too, imports have one direction."""
+    used = {module: own_imports(tree_of(module), module) - {"__init__"} for module in FILES}
+    # a package stands for its files where they import one of it by name
+    for module in used:
+        used[module] -= {name for name in used[module] if any(other.startswith(f"{name}.") for other in used[module])}
+        used[module] -= {name for name in used[module] if module.startswith(f"{name}.")}
+    left = dict(used)
+    while ready := [module for module, names in left.items() if not names & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert left == {}, "these import each other in a circle"
 
 
 @every_file
-def test_only_validation_and_reader_know_tensorflow_and_none_knows_airflow(module):
+def test_pure_modules_ask_no_store_no_clock_and_no_network(module):
+    if lies_in(module, PURE) and not lies_in(module, NOT_PURE):
+        found = imports(tree_of(module), module)
+        assert {name for name in found if any(name == bad or name.startswith(f"{bad}.") for bad in IMPURE)} == set()
+
+
+@every_file
+def test_a_library_is_imported_only_where_it_belongs(module):
     used = {name.partition(".")[0] for name in imports(tree_of(module), module)}
-    assert "airflow" not in used
-    assert "tensorflow" not in used or module in KNOW_TENSORFLOW
+    assert {library for library in used & ONLY.keys() if not lies_in(module, ONLY[library])} == set()
 
 
 @every_file
@@ -160,7 +192,9 @@ def test_all_lists_what_is_public_and_nothing_else(module):
     tree = tree_of(module)
     defined, imported = names_bound(tree.body)
     lists = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets)
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(node).startswith("__all__")
     ]
     assert len(lists) == 1, "one __all__"
     listed = ast.literal_eval(lists[0])
@@ -170,23 +204,30 @@ def test_all_lists_what_is_public_and_nothing_else(module):
 
 
 def test_imports_cost_no_more_than_they_need():
-    """In a fresh interpreter, module after module: what has not been loaded so far, none of them loads."""
+    """In a fresh interpreter each: what a module loads, directly or not."""
     code = """
 import importlib, json, sys
 
-heavy = {"tensorflow", "airflow", "boto3", "numpy", "pyarrow", "cv2"}
-loaded = {}
-for module in json.loads(sys.argv[1]):
-    importlib.import_module("aesthetics_ops." + module)
-    if module == "store":
-        sys.modules["aesthetics_ops.store"].open_store("file:///tmp/").check()
-    loaded[module] = sorted(heavy & sys.modules.keys())
-print(json.dumps(loaded))
+heavy = {"tensorflow", "torch", "airflow", "boto3", "numpy", "pyarrow", "cv2", "duckdb", "matplotlib"}
+importlib.import_module("aesthetics_ops" + (f".{sys.argv[1]}" if len(sys.argv) > 1 else ""))
+print(json.dumps(sorted(heavy & sys.modules.keys())))
 """
-    boto3_last = sorted(ORDER, key=lambda module: module in KNOW_BOTO3)
-    command = [sys.executable, "-c", code, json.dumps(boto3_last)]
-    reply = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PACKAGE.parent)
-    loaded = {module: set(names) for module, names in json.loads(reply.stdout).items()}
-    assert set().union(*loaded.values()).isdisjoint({"tensorflow", "airflow"})
-    assert set().union(*(loaded[module] for module in LIGHT)) == set()
-    assert {module for module, names in loaded.items() if "boto3" in names} <= KNOW_BOTO3
+
+    def loads(*module: str) -> set[str]:
+        command = [sys.executable, "-c", code, *module]
+        reply = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PACKAGE.parent)
+        return set(json.loads(reply.stdout))
+
+    assert loads() == set()
+    for module in sorted(LIGHT):
+        assert loads(module) == set(), module
+    for module in (
+        "store",
+        "builds",
+        "planning.stage",
+        "conversion.partition",
+        "validation.partition",
+        "publishing.publish",
+    ):
+        assert loads(module) & {"tensorflow", "torch", "airflow", "boto3", "matplotlib"} == set(), module
+    assert loads("cli") & {"tensorflow", "torch", "airflow", "boto3", "matplotlib", "cv2", "duckdb"} == set()

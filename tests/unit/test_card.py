@@ -8,7 +8,7 @@ import yaml
 from test_report import Version, sample_photos, sample_rejects
 
 from aesthetics_ops.dataset.layout import version_key
-from aesthetics_ops.dataset.tables import RECORDS_SCHEMA
+from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.report.card import render_card
 from aesthetics_ops.report.croissant import render_croissant
@@ -112,8 +112,8 @@ def test_croissant_names_every_shard_with_its_digest(manifest, croissant):
 def test_croissant_describes_every_column_of_the_records(croissant):
     assert croissant["conformsTo"] == "http://mlcommons.org/croissant/1.1"
     records = next(found for found in croissant["recordSet"] if found["@id"] == "records")
-    assert [field["source"]["extract"]["column"] for field in records["field"]] == RECORDS_SCHEMA.names
-    for field, column in zip(records["field"], RECORDS_SCHEMA, strict=True):
+    assert [field["source"]["extract"]["column"] for field in records["field"]] == RECORDS.schema.names
+    for field, column in zip(records["field"], RECORDS.schema, strict=True):
         kind = {"string": "sc:Text", "int64": "sc:Integer", "float": "sc:Float"}
         element = column.type.value_type if field.get("isArray") else column.type
         assert field["dataType"] == kind[str(element)]

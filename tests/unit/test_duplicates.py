@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from aesthetics_ops.publishing import near_duplicates as duplicates
-from aesthetics_ops.dataset.tables import NEAR_DUPLICATES_SCHEMA
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
 from aesthetics_ops.pixels.photo import Converted, convert_photo
+from aesthetics_ops.publishing import near_duplicates as duplicates
 from aesthetics_ops.publishing.near_duplicates import find_groups, group_records
 from aesthetics_ops.settings import BuildSettings, PixelSettings
 
@@ -181,7 +181,7 @@ class TestNames:
 
     def names(self, photos: dict[str, int], before: pa.Table | None = None, **options: object) -> dict[str, str]:
         self.table = group_records(records(photos, **options), max_distance=2, before=before).table  # type: ignore[arg-type]
-        assert self.table.schema == NEAR_DUPLICATES_SCHEMA
+        assert self.table.schema == NEAR_DUPLICATES.schema
         return dict(zip(self.table["id"].to_pylist(), self.table["group"].to_pylist(), strict=True))
 
     def test_a_new_group_is_called_after_its_first_id(self) -> None:

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aesthetics_ops.dataset.example import FEATURES, Example
-from aesthetics_ops.dataset.layout import shard_key, version_key
-from aesthetics_ops.dataset.manifest import SPLITS, Manifest
-from aesthetics_ops.dataset.tables import RECORDS_SCHEMA, REJECTS_SCHEMA
+from aesthetics_ops.dataset.layout import SPLITS, shard_key, version_key
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.pixels.transforms import Transform
@@ -47,7 +47,7 @@ class Version:
         self.photos = open_store(f"memory://{name}/photos/")
         self.rows = []
         shards = {split: self._write_shard(folder, split, photos) for split in SPLITS}
-        self.records = pa.Table.from_pylist(self.rows, schema=RECORDS_SCHEMA)
+        self.records = pa.Table.from_pylist(self.rows, schema=RECORDS.schema)
         for key, data, _, _ in rejected:
             if key is not None and data is not None:
                 self.photos.put(key, data)
@@ -62,7 +62,7 @@ class Version:
                 }
                 for key, data, reason, detail in rejected
             ],
-            schema=REJECTS_SCHEMA,
+            schema=REJECTS.schema,
         )
         self.manifest = self._manifest(shards, changes)
         parquet = pa.BufferOutputStream()
@@ -137,7 +137,7 @@ class Version:
                 "quantiles": quantiles, "total_pixels": int((columns["width"] * columns["height"]).sum()),
                 **{name: np.quantile(columns[name], quantiles).tolist() for name in ("width", "height", "bytes")},
             },
-            "reuse": {"shards_total": built, "shards_built": built, "shards_reused": 0},
+            "reuse": {"shards_total": built, "shards_added": built, "shards_reused": 0},
             "gates": [
                 {"name": "max_reject_fraction", "measured": 0.0274, "limit": 0.05},
                 {"name": "max_shrink_fraction", "measured": 0.0, "limit": 0.1},
