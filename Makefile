@@ -41,7 +41,7 @@ airflow: install  ## Airflow's web UI with the DAGs and the samples
 	@$(BIN)/python demo/sandbox.py airflow airflow standalone
 
 fuzz: install  ## 20,000 damaged photos through the converter, in a bounded child process
-	$(BIN)/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
+	$(BIN)/python -m tests.fuzz.fuzz_photo --inputs 20000 --seed 0
 
 bench: install  ## builds against the bare codec limit and against peers: benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/bench.py

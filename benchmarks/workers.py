@@ -1,6 +1,6 @@
 """How much faster two Celery workers finish a build than one, in the deployment of tests/stack on this machine.
 
-    .venv/bin/python benchmarks/workers.py [--photos 4000] [--rounds 2]
+    .venv/bin/python -m benchmarks.workers [--photos 4000] [--rounds 2]
 
 A CPU-bound build: every photo is encoded anew, in 8 partitions.  Each worker runs one task at a time, each task decodes
 one photo at a time (AESTHETICS_THREADS=1), and each worker keeps to a core of its own, so that one worker is one core.
@@ -20,13 +20,13 @@ import sys
 from datetime import date, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "stack"))
+from tests.stack.ceph import start_ceph
+from tests.stack.deployment import Deployment, deploy, secrets_of_env
+from tests.stack.inputs import SAMPLES, fill
+from tests.stack.services import Machine
 
-from ceph import start_ceph  # noqa: E402
-from deployment import Deployment, deploy, secrets_of_env  # noqa: E402
-from inputs import SAMPLES, fill  # noqa: E402
-from services import Machine  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+
 
 DAG, BUCKET, PARTITIONS = "workers", "workers", 8
 SMALLEST_BYTES = 30_000  # AVA's photos are about 100 kB; the samples' smallest are thumbnails

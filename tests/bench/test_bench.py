@@ -2,11 +2,12 @@
 
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.support.paths import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
 MIB = 1 << 20
 
 

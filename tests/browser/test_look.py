@@ -10,7 +10,6 @@ from urllib.parse import quote
 import pyarrow as pa
 import pytest
 from fastapi import Request
-from versions import HOSTILE, START, Photo, new_store, publish, sample_photos, sample_rejects, start_build
 
 from aesthetics_ops.browser import make_browser
 from aesthetics_ops.dataset.layout import shard_key, version_key
@@ -18,6 +17,7 @@ from aesthetics_ops.dataset.tables import RECORDS, REJECTS
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.report.page import render_report
 from aesthetics_ops.store import Store, open_store
+from tests.support.versions import HOSTILE, START, Photo, new_store, publish, sample_photos, sample_rejects, start_build
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 UNBREAKABLE = "x" * 200

@@ -10,13 +10,22 @@ from urllib.parse import unquote
 import pytest
 from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
-from versions import HOSTILE, START, Published, new_store, publish, sample_photos, sample_rejects, start_build
-from web import Html, TestClient
 
 from aesthetics_ops.browser import make_browser
 from aesthetics_ops.dataset.layout import shard_key, version_key
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.store import Store
+from tests.support.versions import (
+    HOSTILE,
+    START,
+    Published,
+    new_store,
+    publish,
+    sample_photos,
+    sample_rejects,
+    start_build,
+)
+from tests.support.web import Html, TestClient
 
 
 class Watched:

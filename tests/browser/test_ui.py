@@ -21,7 +21,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DAG = "photo_dataset"
 QUALITY = "90"

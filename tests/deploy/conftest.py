@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from compose import AIRFLOW, COMPOSE, ROOT, interpolate
 
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-
-
-def option_of(variable: str) -> str | None:
-    """Return `section/key` of an `AIRFLOW__SECTION__KEY`, or None of any other name."""
-    found = re.fullmatch(r"AIRFLOW__(.+?)__(.+)", variable)
-    return f"{found[1]}/{found[2]}".lower() if found else None
+from tests.support.compose import AIRFLOW, COMPOSE, ROOT, interpolate
+from tests.support.kubernetes import KUBERNETES, option_of
 
 
 @pytest.fixture(scope="session")

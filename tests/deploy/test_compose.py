@@ -6,7 +6,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from compose import (
+
+from aesthetics_ops.machine import TASKS_VARIABLE
+from aesthetics_ops.settings import BuildSettings
+from tests.support.compose import (
     AIRFLOW,
     COMPOSE,
     EXAMPLE,
@@ -20,10 +23,7 @@ from compose import (
     strings,
     variables,
 )
-from conftest import option_of
-
-from aesthetics_ops.machine import TASKS_VARIABLE
-from aesthetics_ops.settings import BuildSettings
+from tests.support.kubernetes import option_of
 
 SECRETS = {name for name, value in EXAMPLE.items() if not value}
 OF_COMPOSE = {"COMPOSE_PROFILES"}  # which Compose reads itself

@@ -15,8 +15,9 @@ from types import ModuleType
 
 import pytest
 from botocore.exceptions import ClientError
-from compose import EXAMPLE, ROOT
 from cryptography.fernet import Fernet
+
+from tests.support.compose import EXAMPLE, ROOT
 
 DEPLOY = ROOT / "deploy"
 SAMPLES = ROOT / "samples"

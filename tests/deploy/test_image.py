@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from compose import ROOT
+
+from tests.support.compose import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COPIED = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.MULTILINE)]

@@ -4,11 +4,11 @@ import re
 
 import pytest
 import yaml
-from compose import COMPOSE, ROOT, size_bytes
-from conftest import KUBERNETES, option_of
 
 from aesthetics_ops.machine import TASKS_VARIABLE
 from aesthetics_ops.settings import BuildSettings
+from tests.support.compose import COMPOSE, ROOT, size_bytes
+from tests.support.kubernetes import KUBERNETES, option_of
 
 VALUES = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
 POD = yaml.safe_load((KUBERNETES / "pod_template.yaml").read_text())["spec"]

@@ -18,14 +18,10 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-
-from photo_cases import fuzz_corpus, mutated
 
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.settings import PixelSettings
+from tests.support.photo_cases import fuzz_corpus, mutated
 
 MOST_PIXELS = 4_000_000
 MOST_ADDRESS_BYTES = 3 << 30  # of the child; its libraries and their thread stacks take about a third of it
@@ -67,7 +63,18 @@ def work(seed: int, first: int, inputs: int) -> None:
 
 def watch(seed: int, first: int, inputs: int, findings: Findings) -> int:
     """Run one child from input `first` on; return the number of the first input that is left."""
-    command = (sys.executable, __file__, "--child", "--seed", str(seed), "--first", str(first), "--inputs", str(inputs))
+    command = (
+        sys.executable,
+        "-m",
+        "tests.fuzz.fuzz_photo",
+        "--child",
+        "--seed",
+        str(seed),
+        "--first",
+        str(first),
+        "--inputs",
+        str(inputs),
+    )
     number = first
     with (
         tempfile.TemporaryFile("w+") as noise,

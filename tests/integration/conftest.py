@@ -3,7 +3,8 @@
 import uuid
 
 import pytest
-from nights import PHOTOS, Source, photo
+
+from tests.support.nights import PHOTOS, Source, photo
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +11,8 @@ import pytest
 
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import open_store
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "demo"))
-
-from sandbox import BUCKET, Sandbox, open_sandbox  # noqa: E402
+from demo.sandbox import BUCKET, Sandbox, open_sandbox
+from tests.support.paths import ROOT
 
 DATASET = f"s3://{BUCKET}/datasets/photo_dataset/"
 DATE = "2026-11-22"

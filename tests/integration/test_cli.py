@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nights import ARRIVING, PHOTOS, photo
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.store import open_store
+from tests.support.nights import ARRIVING, PHOTOS, photo
 
 SOME = PHOTOS[:8]
 SCORES = "id,score\n" + "\n".join(f"{name},{number}" for number, name in enumerate(SOME))

@@ -10,20 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from nights import (
-    ARRIVING,
-    PHOTOS,
-    Source,
-    build_once,
-    finish,
-    forge,
-    latest_version,
-    photo,
-    shard_hashes,
-    sidecar,
-    start,
-    version_files,
-)
 
 from aesthetics_ops.builds import Build, BuildPlan, resume_build
 from aesthetics_ops.conversion.partition import convert_partition
@@ -47,6 +33,20 @@ from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.store.native import NativeStore
 from aesthetics_ops.validation.partition import validate_partition
 from aesthetics_ops.versions.rollback import rollback
+from tests.support.nights import (
+    ARRIVING,
+    PHOTOS,
+    Source,
+    build_once,
+    finish,
+    forge,
+    latest_version,
+    photo,
+    shard_hashes,
+    sidecar,
+    start,
+    version_files,
+)
 
 
 def convert(build: Build, record: BuildPlan) -> list[Any]:

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, sidecar
 
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
+from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, sidecar
 
 ORIGINAL = PHOTOS[0]
 TWIN = "twin-2"  # an id that the hash puts into another split than the original's

@@ -6,33 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nights import ARRIVING, PHOTOS, Night, Source, build_once, finish, photo, shard_hashes, start
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.store import Store, StoredObject, open_store
-
-
-@dataclass
-class CountingStore:
-    """Another store, and the keys that were read from it."""
-
-    inner: Store
-    read: list[str] = field(default_factory=list)
-
-    def get(self, key: str) -> StoredObject:
-        self.read.append(key)
-        return self.inner.get(key)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+from aesthetics_ops.store import open_store
+from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, finish, photo, shard_hashes, start
+from tests.support.stores import CountingStore
 
 
 def shards(night: Night) -> set[str]:

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nights import PHOTOS, Night, Source, build_once, finish, photo, start
-from test_rebuilds import CountingStore
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.tables import REJECTS
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.versions.rejects import Outcome, list_rejects, safe_path, save_rejects
+from tests.support.nights import PHOTOS, Night, Source, build_once, finish, photo, start
+from tests.support.stores import CountingStore
 
 CUT = photo(PHOTOS[3])[:9000]
 WORDS = b"these are words and not a photo"

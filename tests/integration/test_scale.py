@@ -10,10 +10,10 @@ from urllib.parse import quote_plus
 import cv2
 import numpy as np
 import pytest
-from nights import ARRIVING, PHOTOS, Source, build_once, finish, photo, shard_hashes, start
 
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.store import open_store
+from tests.support.nights import ARRIVING, PHOTOS, Source, build_once, finish, photo, shard_hashes, start
 
 
 def write_inventory(url: str, photos: Source, bucket: str) -> str:

@@ -3,19 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from nights import (
-    ARRIVING,
-    PHOTOS,
-    START,
-    Night,
-    Source,
-    build_once,
-    finish,
-    latest_version,
-    photo,
-    shard_hashes,
-    start,
-)
 
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
@@ -29,6 +16,19 @@ from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions
 from aesthetics_ops.versions.rollback import rollback
 from aesthetics_ops.versions.verify import verify_version
+from tests.support.nights import (
+    ARRIVING,
+    PHOTOS,
+    START,
+    Night,
+    Source,
+    build_once,
+    finish,
+    latest_version,
+    photo,
+    shard_hashes,
+    start,
+)
 
 LATER = START + timedelta(days=30)
 

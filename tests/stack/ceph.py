@@ -15,7 +15,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from services import Machine, Service, free_port, wait_for
+
+from tests.stack.services import Machine, Service, free_port, wait_for
 
 __all__ = ["Ceph", "start_ceph"]
 

@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "contract"))  # the promises that every store must keep
-pytest.register_assert_rewrite("test_store")
 
-from ceph import Ceph, start_ceph  # noqa: E402
-from deployment import secrets_of_env  # noqa: E402
-from services import Machine  # noqa: E402
+from tests.stack.ceph import Ceph, start_ceph
+from tests.stack.deployment import secrets_of_env
+from tests.stack.services import Machine
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -20,13 +20,11 @@ from types import ModuleType
 from typing import Any, Final
 
 import psycopg2
-from ceph import Ceph
-from services import Machine, Service, free_port, wait_for
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "deploy"))  # what reads the compose file as Compose does
-
-import compose  # noqa: E402
+from tests.stack.ceph import Ceph
+from tests.stack.services import Machine, Service, free_port, wait_for
+from tests.support import compose
+from tests.support.paths import ROOT
 
 __all__ = ["AIRFLOW", "Deployment", "Worker", "deploy"]
 

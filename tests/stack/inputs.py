@@ -2,15 +2,16 @@
 
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
 
+from tests.support.paths import ROOT
+
 __all__ = ["SAMPLES", "enlarged", "fill", "tagged"]
 
-SAMPLES: Final = Path(__file__).resolve().parents[2] / "samples" / "photos"
+SAMPLES: Final = ROOT / "samples" / "photos"
 
 
 def tagged(jpeg: bytes, number: int) -> bytes:

@@ -12,15 +12,15 @@ from typing import Any
 
 import boto3
 import pytest
-from ceph import Ceph
-from deployment import Deployment, Worker, deploy
-from inputs import enlarged, fill
-from services import Machine, wait_for
 
 from aesthetics_ops.builds import BuildPlan, resume_build
 from aesthetics_ops.dataset.layout import shard_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import S3Access, Store, open_store
+from tests.stack.ceph import Ceph
+from tests.stack.deployment import Deployment, Worker, deploy
+from tests.stack.inputs import enlarged, fill
+from tests.stack.services import Machine, wait_for
 
 _log = logging.getLogger("stack")
 

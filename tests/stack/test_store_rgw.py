@@ -6,10 +6,10 @@ from typing import Any
 
 import boto3
 import pytest
-import test_store
-from ceph import Ceph
 
 from aesthetics_ops.store import S3Access, open_store
+from tests.contract import test_store
+from tests.stack.ceph import Ceph
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "aesthetics_ops"
+from tests.support.paths import ROOT
+
+PACKAGE = ROOT / "aesthetics_ops"
 
 # A room (a folder or a file at the top) imports from the layers before its own; what stands in one string, side by side, too,
 # but for INDEPENDENT.

@@ -5,13 +5,12 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from aesthetics_ops.config import load_datasets
+from tests.support.paths import SAMPLES
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LICENCE_TEXTS = {
     "CC BY 2.0": "CC-BY-2.0.txt",
     "CC0 1.0": "CC0-1.0.txt",

@@ -1,14 +1,14 @@
 """The manifest as a contract with readers of a dataset."""
 
 import json
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from aesthetics_ops.dataset.manifest import Accounting, Manifest
+from tests.support.paths import ROOT
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
+SCHEMA = ROOT / "docs" / "manifest.schema.json"
 
 
 def test_the_committed_json_schema_is_the_models() -> None:

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from photo_cases import KEEP, NASTY, REENCODE, ROOT, NastyFile, nasty_files
 
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import PixelSettings
+from tests.support.photo_cases import KEEP, NASTY, REENCODE, ROOT, NastyFile, nasty_files
 
 FILES = nasty_files()
 CONVERTED = "converted"

@@ -21,8 +21,9 @@ from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, open_store
+from tests.support.paths import ROOT
 
-PHOTOS = Path(__file__).resolve().parents[2] / "samples" / "photos"
+PHOTOS = ROOT / "samples" / "photos"
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>/../../x.jpg'
 START = datetime(2026, 11, 22, 2, tzinfo=UTC)
 _names = itertools.count()

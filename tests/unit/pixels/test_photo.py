@@ -19,7 +19,13 @@ import pytest
 import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
-from photo_cases import (
+from PIL import Image
+
+from aesthetics_ops.dataset.recipe import CONVERTER_VERSION
+from aesthetics_ops.pixels.photo import Converted, convert_photo, convert_photos
+from aesthetics_ops.rejects import Rejected, RejectReason
+from aesthetics_ops.settings import PixelSettings
+from tests.support.photo_cases import (
     DISPLAY_P3,
     KEEP,
     NASTY,
@@ -38,12 +44,6 @@ from photo_cases import (
     seen,
     with_segment,
 )
-from PIL import Image
-
-from aesthetics_ops.dataset.recipe import CONVERTER_VERSION
-from aesthetics_ops.pixels.photo import Converted, convert_photo, convert_photos
-from aesthetics_ops.rejects import Rejected, RejectReason
-from aesthetics_ops.settings import PixelSettings
 
 GPS_EXIF_TAG = 0x8825
 BLOCKS_HASH = 18_123_725_825_553_558_786  # of `blocks()`

@@ -8,7 +8,11 @@ import pytest
 import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
-from photo_cases import (
+from PIL import Image, ImageCms
+
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import PixelSettings
+from tests.support.photo_cases import (
     ADOBE_RGB,
     D50,
     D65,
@@ -31,10 +35,6 @@ from photo_cases import (
     to_srgb_by_hand,
     with_segment,
 )
-from PIL import Image, ImageCms
-
-from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.settings import PixelSettings
 
 # the right way up
 

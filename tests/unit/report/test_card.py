@@ -5,13 +5,13 @@ import re
 
 import pytest
 import yaml
-from test_report import Version, sample_photos, sample_rejects
 
 from aesthetics_ops.dataset.layout import version_key
 from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.report.card import render_card
 from aesthetics_ops.report.croissant import render_croissant
+from tests.support.report_cases import Version, sample_photos, sample_rejects
 
 
 @pytest.fixture(scope="module")

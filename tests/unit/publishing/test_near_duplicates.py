@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,8 +17,9 @@ from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.publishing import near_duplicates as duplicates
 from aesthetics_ops.publishing.near_duplicates import find_groups, group_records
 from aesthetics_ops.settings import BuildSettings, PixelSettings
+from tests.support.paths import ROOT
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "photos"
+SAMPLES = ROOT / "samples" / "photos"
 # what samples/ATTRIBUTION.csv says was made from another photo there
 MADE_FROM = {
     "909299": "947949", "926301": "952299", "937125": "943163", "927155": "902203", "943994": "918037", "949846": "934158",

@@ -4,10 +4,10 @@ import random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from photo_cases import KEEP, REENCODE, fuzz_corpus, mutated
 
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected
+from tests.support.photo_cases import KEEP, REENCODE, fuzz_corpus, mutated
 
 CORPUS = fuzz_corpus()
 MOST_PIXELS = 4_000_000

@@ -7,7 +7,6 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -19,8 +18,8 @@ from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import PixelSettings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NASTY = ROOT / "tests" / "data" / "nasty"
 KEEP = PixelSettings("keep", quality=95, max_side_px=None, max_pixels=100_000_000)
 REENCODE = PixelSettings("reencode", quality=95, max_side_px=None, max_pixels=100_000_000)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from photo_cases import KEEP, REENCODE, NastyFile, nasty_files, real_photos, reference
 
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.settings import PixelSettings
+from tests.support.photo_cases import KEEP, REENCODE, NastyFile, nasty_files, real_photos, reference
 
 Levels = NDArray[np.uint8]
 Decode = Callable[[bytes], Levels]

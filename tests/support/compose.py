@@ -2,12 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 TEXT: Final = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: Final = yaml.safe_load(TEXT)
 SERVICES: Final = COMPOSE["services"]
@@ -62,7 +62,7 @@ def strings(value: Any) -> list[str]:
 
 def schema() -> Any:
     """Return the Compose Specification's JSON Schema."""
-    return json.loads(Path(__file__).with_name("compose-spec.json").read_text())
+    return json.loads((ROOT / "tests" / "deploy" / "compose-spec.json").read_text())
 
 
 def size_bytes(text: str) -> int:

@@ -23,8 +23,9 @@ from aesthetics_ops.publishing.publish import Published, publish_build
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.validation.partition import validate_partition
+from tests.support.paths import ROOT
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "photos"
+SAMPLES = ROOT / "samples" / "photos"
 # The smallest whole JPEGs, 15 to 31 kB; 909299 is gray.
 PHOTOS = (
     "917058", "926426", "936054", "912173", "907402", "926301", "917625", "924852", "922203", "915625", "920675", "955950",
