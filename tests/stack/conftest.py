@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-
 from tests.stack.ceph import Ceph, start_ceph
 from tests.stack.deployment import secrets_of_env
 from tests.stack.services import Machine
+
+HERE = Path(__file__).parent
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
