@@ -54,6 +54,8 @@ class PartitionResult(Document):
         lost: those photos.
     """
 
+    kind = "result of a partition"
+
     plan: str
     shards: dict[str, str]
     lost: tuple[LostPhoto, ...]
@@ -76,6 +78,8 @@ class BuildPlan(Document):
         shards: in all; `planned` of them have no finished result yet.
         partitions: only as many as the work is worth.
     """
+
+    kind = "plan of a build"
 
     build: str
     plan: str

@@ -5,7 +5,7 @@ that the class does not know are passed over, so that a release reads what a new
 schema.  docs/format.md says when that is.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,6 +19,8 @@ class Document(BaseModel):
     """Immutable; equal content gives equal bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str] = "document"  # what a message calls it
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, name: str) -> Self:
@@ -34,7 +36,7 @@ class Document(BaseModel):
         try:
             return cls.model_validate_json(bytes(data), extra="ignore")
         except ValidationError as error:
-            raise IntegrityError(f"{name} is not a {cls.__name__} document: {problems_of(error)}") from error
+            raise IntegrityError(f"{name} is not a {cls.kind}: {problems_of(error)}") from error
 
     @classmethod
     def read(cls, store: Store, key: str) -> Self | None:

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 class LatestPointer(Document):
     """LATEST.json: which version readers should take."""
 
+    kind = "pointer to a version"
+
     version: str
     manifest: str = Field(description="key relative to the dataset")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")

@@ -180,6 +180,8 @@ class GateResult(Document):
 class Manifest(Document):
     """A published version: its content, how it was made, and how it was checked."""
 
+    kind = "manifest"
+
     schema_version: int = SCHEMA_VERSION
     dataset: str = Field(description="URL that it was published under")
     version: str

@@ -56,6 +56,8 @@ class ShardResult(Document):
         converter_version: of the code that made it.
     """
 
+    kind = "result of a shard"
+
     digest: str
     photos: int
     records: int
@@ -81,6 +83,8 @@ class ShardVerdict(Document):
         decoded: images that state the size that their features do, and decoded; equals records.
         tensorflow: version that read them.
     """
+
+    kind = "verdict on a shard"
 
     digest: str
     sha256: str

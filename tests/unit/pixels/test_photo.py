@@ -240,7 +240,7 @@ def test_a_bomb_is_refused_from_its_header(kind: str, pixels: PixelSettings):
 def test_refusing_bombs_takes_neither_time_nor_memory():
     program = """
 import json, pathlib, resource, sys, time
-from aesthetics_ops.photo import convert_photo
+from aesthetics_ops.pixels.photo import convert_photo
 from aesthetics_ops.settings import PixelSettings
 pixels = PixelSettings("keep", 95, None, 100_000_000)
 files = [bytes.fromhex(line) for line in sys.stdin.read().split()]
@@ -490,7 +490,7 @@ def test_many_threads_get_what_one_gets():
 def test_a_clean_jpeg_needs_no_import_of_opencv_pillow_or_tensorflow():
     program = """
 import sys
-from aesthetics_ops.photo import convert_photo
+from aesthetics_ops.pixels.photo import convert_photo
 from aesthetics_ops.settings import PixelSettings
 data = sys.stdin.buffer.read()
 assert convert_photo(data, PixelSettings("keep", 95, None, 1_000_000)).jpeg == data
