@@ -139,7 +139,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if field.annotation is bool:
             parser.add_argument(flag, action="store_const", const=True, help=text)
             continue
-        choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else None
+        is_closed = typing.get_origin(field.annotation) is typing.Literal
+        choices = typing.get_args(field.annotation) if is_closed else field.examples
         metavar = "{" + ",".join(choices) + "}" if choices else "URL" if field.is_required() else "VALUE"
         parser.add_argument(flag, required=field.is_required(), metavar=metavar, help=text)
 

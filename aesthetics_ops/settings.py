@@ -68,10 +68,12 @@ class BuildSettings(BaseModel):
         json_schema_extra={"section": "Photos"},
     )
 
-    label_format: Literal["auto", "ava", "csv", "parquet", "jsonl"] = Field(
+    label_format: str = Field(
         "auto",
         title="Score file format",
         description="auto looks at the content",
+        examples=["auto", "ava", "csv", "parquet", "jsonl"],
+        min_length=1,
         json_schema_extra={"section": "Scores"},
     )
     id_column: str | None = Field(
@@ -274,15 +276,8 @@ class BuildSettings(BaseModel):
                 f"validation_fraction {self.validation_fraction} and test_fraction {self.test_fraction} "
                 "leave nothing to train on; their sum must be below 1"
             )
-        has_range = self.label_min is not None and self.label_max is not None
-        if self.label_scale == "unit" and self.label_format in ("csv", "parquet", "jsonl") and not has_range:
-            raise ValueError("label_scale 'unit' maps a declared range; set label_min and label_max")
         if self.label_min is not None and self.label_max is not None and self.label_min >= self.label_max:
             raise ValueError(f"label_min {self.label_min} must be below label_max {self.label_max}")
-        if (self.exclude_tags or self.exclude_challenges) and self.label_format not in ("auto", "ava"):
-            raise ValueError(
-                f"exclude_tags and exclude_challenges need AVA scores, but label_format is {self.label_format!r}"
-            )
         if self.inventory is not None and not self.photos.startswith("s3://"):
             raise ValueError(
                 f"inventory lists objects of S3, but photos is {self.photos!r}; give an s3:// URL, or leave inventory empty"

@@ -109,9 +109,7 @@ def find_label_range(
     if settings.label_scale == "minmax":
         low, high = db.sql("SELECT min(score), max(score) FROM photo WHERE reason IS NULL").fetchall()[0]
     else:
-        ava = labels.format == "ava"
-        low = settings.label_min if settings.label_min is not None else 1.0 if ava else None
-        high = settings.label_max if settings.label_max is not None else 10.0 if ava else None
+        low, high = labels.score_range
         if low is None or high is None:
             raise PlanError("label_scale 'unit' maps a declared range; set label_min and label_max")
     if low == high:

@@ -34,7 +34,7 @@ from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import read_inventory
-from aesthetics_ops.sources.labels import Labels, read_labels
+from aesthetics_ops.sources.labels import Labels, check_label_settings, read_labels
 from aesthetics_ops.store import Store
 
 __all__ = ["plan_build"]
@@ -51,10 +51,12 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         partitions: most parallel tasks; > 0.
 
     Raises:
+        SettingsError: settings contradict the declared format of the score file.
         PlanError, LabelError: see planning and labels.
         ScratchSpaceError: the disk is full.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
+    check_label_settings(build.settings)
     build.photos.check()
     build.labels.check()
     compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
@@ -137,9 +139,11 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
         raise LabelError(
             f"score file {build.settings.labels!r} does not exist; check the labels setting, or upload it"
         ) from error
-    beside = [_get_or_none(build.labels, other) for other in ("tags.txt", "challenges.txt")]
     labels = read_labels(
-        bytes(stored.data), source=build.settings.labels, settings=build.settings, tags=beside[0], challenges=beside[1]
+        bytes(stored.data),
+        source=build.settings.labels,
+        settings=build.settings,
+        beside=lambda other: _get_or_none(build.labels, other),
     )
     return labels, stored.etag
 

@@ -291,9 +291,10 @@ class TestSettings:
             ),
             ({"label_min": 5, "label_max": 5}, "label_min 5.0 must be below label_max 5.0"),
             ({"label_scale": "unit", "label_format": "csv"}, "set label_min and label_max"),
-            ({"exclude_tags": "Nude", "label_format": "csv"}, "need AVA scores, but label_format is 'csv'"),
+            ({"exclude_tags": "Nude", "label_format": "csv"}, "label_format is csv, but exclude_tags needs AVA scores"),
+            ({"label_format": "xls"}, "label_format is 'xls', but the formats are ava, csv, jsonl, parquet"),
         ],
-        ids=["splits", "range", "unit", "tags"],
+        ids=["splits", "range", "unit", "tags", "format"],
     )
     def test_settings_that_contradict_each_other_are_refused(
         self, files: Desk, flags: dict[str, Any], said: str

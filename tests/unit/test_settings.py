@@ -35,8 +35,6 @@ def test_prefixes_end_with_a_slash_and_defaults_are_the_documented_ones() -> Non
         ({"max_reject_fraction": 1.5}, "max_reject_fraction is 1.5"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
         ({"label_min": 10, "label_max": 1}, "label_min 10.0 must be below label_max 1.0"),
-        ({"label_scale": "unit", "label_format": "csv"}, "set label_min and label_max"),
-        ({"exclude_tags": "Nude", "label_format": "csv"}, "need AVA scores, but label_format is 'csv'"),
         ({"dataset": "s3://b/photos/out"}, "lies inside photos"),
         ({"dataset": "s3://b/"}, "lies inside dataset"),
     ],

@@ -1,6 +1,17 @@
 """The file of scores, whatever its format."""
 
-from aesthetics_ops.sources.labels.ava import AVA_RANGE
+from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.reading import Labels, read_labels
+from aesthetics_ops.sources.labels.registry import check_label_settings, label_formats, register_label_format
 
-__all__ = ["AVA_RANGE", "Labels", "read_labels"]
+__all__ = [
+    "LabelFile",
+    "LabelFormat",
+    "LabelRows",
+    "Labels",
+    "check_label_settings",
+    "label_formats",
+    "read_labels",
+    "register_label_format",
+]

@@ -1,6 +1,7 @@
 """Read AVA.txt: vote counts in ten columns, tags and a challenge, and the exclusions that go by them.
 
-In: the file, and the tags.txt and challenges.txt beside it.  Out: its rows, each with the mean of its votes.
+In: the file, and the tags.txt and challenges.txt beside it where names are to be excluded.  Out: its rows, each with the
+mean of its votes.
 
 Source:
     Murray, Marchesotti, Perronnin: AVA, CVPR 2012 (vote histograms, ratings 1-10, tags, challenges).
@@ -10,6 +11,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,17 +20,24 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, line_at
+from aesthetics_ops.sources.labels.format import LabelFormat
 
-__all__ = ["AVA_RANGE", "read_ava"]
+__all__ = ["AVA"]
 
-AVA_RANGE: Final = (1.0, 10.0)
 _AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
 _BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 
 
-def read_ava(file: LabelFile, tags: bytes | None, challenges: bytes | None) -> LabelRows:
-    """Read AVA.txt; None stands for a tags.txt or challenges.txt that is not there."""
+def _recognises(file: LabelFile) -> bool:
+    # text that is declared to be AVA's is taken for it: its first broken line says more than "looks like csv"
+    fields = line_at(file, file.start).split()
+    return file.settings.label_format == AVA.name or (
+        len(fields) > 1 and all(re.fullmatch(r"-?\d+", field) for field in fields)
+    )
+
+
+def _read(file: LabelFile) -> LabelRows:
     excludes = bool(file.settings.exclude_tags or file.settings.exclude_challenges)
     blocks, kept = [], []
     line = file.data.count(b"\n", 0, file.start) + 1
@@ -40,7 +49,7 @@ def read_ava(file: LabelFile, tags: bytes | None, challenges: bytes | None) -> L
                 kept.append(block[2][:, 12:])
         line += file.data.count(b"\n", start, end)
     columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
-    excluded = _excluded(file, np.concatenate(kept), tags, challenges) if excludes else None
+    excluded = _excluded(file, np.concatenate(kept)) if excludes else None
     return LabelRows(**columns, excluded=excluded)
 
 
@@ -99,7 +108,7 @@ def _read_any(file: LabelFile, start: int, end: int, first_line: int) -> tuple[A
     if not len(starts):
         return None
     token_lines = np.searchsorted(np.flatnonzero(text == ord("\n")), starts)
-    _check_ava_lines(LabelFile(data, 0, file.url, file.settings), first_line, token_lines, starts, ends)
+    _check_ava_lines(replace(file, data=data, start=0), first_line, token_lines, starts, ends)
     values = np.fromstring(data, np.int64, sep=" ").reshape(-1, 15)
     # the id's text, not its value: 007.jpg is not 7.jpg
     ids = [data[begin:end].decode() for begin, end in zip(starts[1::15], ends[1::15], strict=True)]
@@ -148,10 +157,10 @@ def _check_ava_lines(file: LabelFile, first_line: int, token_lines: Any, starts:
         )
 
 
-def _excluded(file: LabelFile, columns: Any, tags: bytes | None, challenges: bytes | None) -> Any:
+def _excluded(file: LabelFile, columns: Any) -> Any:
     """The excluded tag or challenge of each row; `columns` holds two tag ids and the challenge id, shape (rows, 3)."""
-    chosen_tags = _chosen(file, "tag", tags, set(np.unique(columns[:, :2]).tolist()) - {0})
-    chosen_challenges = _chosen(file, "challenge", challenges, set(np.unique(columns[:, 2]).tolist()))
+    chosen_tags = _chosen(file, "tag", set(np.unique(columns[:, :2]).tolist()) - {0})
+    chosen_challenges = _chosen(file, "challenge", set(np.unique(columns[:, 2]).tolist()))
     if not chosen_tags and not chosen_challenges:
         return None
     found = [
@@ -163,11 +172,12 @@ def _excluded(file: LabelFile, columns: Any, tags: bytes | None, challenges: byt
     return pc.coalesce(*found)
 
 
-def _chosen(file: LabelFile, what: str, names_file: bytes | None, used: set[int]) -> dict[int, str]:
+def _chosen(file: LabelFile, what: str, used: set[int]) -> dict[int, str]:
     """Resolve the names, wildcards and numbers of `exclude_tags` or `exclude_challenges` to {id: text for messages}."""
     setting = f"exclude_{what}s"
     patterns: Sequence[str] = getattr(file.settings, setting)
-    names = _read_names(file, what, names_file) if patterns and names_file is not None else {}
+    names_file = file.beside(f"{what}s.txt") if patterns else None
+    names = {} if names_file is None else _read_names(file, what, names_file)
     chosen: dict[int, str] = {}
     for pattern in patterns:
         folded = pattern.casefold()
@@ -203,3 +213,13 @@ def _read_names(file: LabelFile, what: str, data: bytes) -> dict[int, str]:
             case re.Match() as parts:
                 names[int(parts[1])] = parts[2]
     return names
+
+
+AVA: Final = LabelFormat(
+    name="ava",
+    title="AVA scores",
+    recognises=_recognises,
+    read=_read,
+    settings=("exclude_tags", "exclude_challenges"),
+    default_range=(1.0, 10.0),
+)

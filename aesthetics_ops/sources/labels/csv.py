@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,12 @@ import pyarrow.csv as pa_csv
 
 from aesthetics_ops.sources.labels.columns import find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
+from aesthetics_ops.sources.labels.format import LabelFormat
 
-__all__ = ["read_csv"]
+__all__ = ["CSV"]
 
 
-def read_csv(file: LabelFile) -> LabelRows:
+def _read(file: LabelFile) -> LabelRows:
     """Read a CSV file; row numbers are its lines."""
     header = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n)?").match(file.data, file.start)
     if header is None:
@@ -97,3 +98,12 @@ def _record_lines(data: bytes, body: int) -> Any:
     begins = np.concatenate(([0], ends[:-1] + 1))
     empty = (ends == begins) | (ends - begins == 1) & (text[begins] == ord("\r"))
     return first_line + np.searchsorted(breaks, begins[~empty])
+
+
+CSV: Final = LabelFormat(
+    name="csv",
+    title="CSV rows",
+    recognises=lambda _: True,  # text is CSV where no other format recognises it
+    read=_read,
+    has_columns=True,
+)

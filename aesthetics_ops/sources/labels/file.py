@@ -1,6 +1,7 @@
 """What passes between the reading of a label file and its formats: the file as it came, and the rows found in it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,22 @@ __all__ = ["LabelFile", "LabelRows", "line_at", "skip_blank"]
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """The label file as it came; `start` is where its first line begins, after a byte order mark and blank lines."""
+    """The label file as it came.
+
+    Attributes:
+        data: all of it.
+        start: where its first line begins, after a byte order mark and blank lines.
+        url: where it lies, for messages.
+        settings: of the build.
+        beside: returns the file of a name that lies beside it, or None where there is none.  It reads only what a format
+            asks for.
+    """
 
     data: bytes
     start: int
     url: str
     settings: BuildSettings
+    beside: Callable[[str], bytes | None]
 
     def error(self, what: str) -> LabelError:
         """Return the error about this file; `what` follows its name."""

@@ -8,16 +8,23 @@ from typing import Any, Final
 import pyarrow as pa
 
 from aesthetics_ops.sources.labels.columns import find_columns
-from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
+from aesthetics_ops.sources.labels.format import LabelFormat
 
-__all__ = ["read_jsonl"]
+__all__ = ["JSON_LINES"]
 
 _BLOCK_BYTES: Final = 16 << 20
 _ROWS_AT_ONCE: Final = 1 << 16
 
 
-def read_jsonl(file: LabelFile) -> LabelRows:
+def _recognises(file: LabelFile) -> bool:
+    return file.data.startswith((b"{", b"["), skip_blank(file.data, file.start))
+
+
+def _read(file: LabelFile) -> LabelRows:
     """Read JSON lines: one object per line; row numbers are its lines."""
+    if file.data.startswith(b"[", skip_blank(file.data, file.start)):
+        raise file.error("is a JSON array; write JSON lines: one object per line, without brackets and commas around")
     # twice, since objects take many times the memory of what is wanted of them
     columns: dict[str, None] = {}
     for _, parsed in _objects(file):
@@ -62,3 +69,12 @@ def _json_text(found: Any) -> str | None:
             return str(int(found))
         case _:
             return json.dumps(found)
+
+
+JSON_LINES: Final = LabelFormat(
+    name="jsonl",
+    title="JSON lines",
+    recognises=_recognises,
+    read=_read,
+    has_columns=True,
+)

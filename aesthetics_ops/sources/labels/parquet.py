@@ -1,6 +1,6 @@
 """Read scores from a Parquet file."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 
 from aesthetics_ops.sources.labels.columns import find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.format import LabelFormat
 
-__all__ = ["read_parquet"]
+__all__ = ["PARQUET"]
 
 
-def read_parquet(file: LabelFile) -> LabelRows:
+def _read(file: LabelFile) -> LabelRows:
     """Read a Parquet file; row numbers count its rows from 1."""
     try:
         parquet = pq.ParquetFile(pa.BufferReader(file.data))
@@ -53,3 +54,13 @@ def _text(file: LabelFile, name: str, column: Any) -> Any:
         return pc.coalesce(integers.cast(pa.string()), column.cast(pa.string()))
     except pa.ArrowInvalid as error:
         raise file.error(f"has column {name!r} of type {column.type} that is not text: {error}; store text") from error
+
+
+PARQUET: Final = LabelFormat(
+    name="parquet",
+    title="Parquet rows",
+    recognises=lambda file: file.data.startswith(b"PAR1"),
+    read=_read,
+    is_text=False,
+    has_columns=True,
+)

@@ -1,0 +1,125 @@
+"""The formats of score files that are known, and which of them a file has.
+
+A new format is one file beside this one and one entry in `_registered`.  Code outside the package calls
+`register_label_format`.
+"""
+
+from collections.abc import Callable, Sequence
+
+from aesthetics_ops.errors import AestheticsOpsError, SettingsError
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels.ava import AVA
+from aesthetics_ops.sources.labels.csv import CSV
+from aesthetics_ops.sources.labels.file import LabelFile, skip_blank
+from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.jsonl import JSON_LINES
+from aesthetics_ops.sources.labels.parquet import PARQUET
+
+__all__ = ["check_label_settings", "find_label_format", "label_formats", "register_label_format"]
+
+_AUTO = "auto"
+_COLUMN_SETTINGS = ("id_column", "score_column", "split_column")
+_UNREADABLE = {
+    b"\x1f\x8b": "is gzip-compressed; unpack it, or give another file as labels",
+    b"PK\x03\x04": "is a zip or Excel file; save it as CSV, or give another file as labels",
+}
+# In the order in which they are asked: the first that recognises a file reads it.
+_registered = [PARQUET, JSON_LINES, AVA, CSV]
+
+
+def label_formats() -> Sequence[LabelFormat]:
+    """Return the formats in the order in which they are asked."""
+    return tuple(_registered)
+
+
+def register_label_format(added: LabelFormat) -> None:
+    """Add a format from outside the package; it is asked before all that were there.
+
+    Raises:
+        SettingsError: its name is taken.
+    """
+    if added.name in (_AUTO, *(known.name for known in _registered)):
+        raise SettingsError(f"there is a label format {added.name!r} already; give the new one another name")
+    _registered.insert(0, added)
+
+
+def check_label_settings(settings: BuildSettings) -> None:
+    """Refuse settings that no score file of the declared format can satisfy, before any file is read.
+
+    Raises:
+        SettingsError: `label_format` is unknown, or another setting contradicts it.
+    """
+    if settings.label_format != _AUTO:
+        declared = _named(settings.label_format)
+        _require_agreement(declared, settings, lambda what: SettingsError(f"label_format is {what}"))
+
+
+def find_label_format(file: LabelFile) -> LabelFormat:
+    """Return the format of a file: the one that recognises it, which must be the declared one where one is declared.
+
+    Raises:
+        LabelError: the file is empty or not UTF-8 text, or looks like another format than the declared one, or the
+            settings ask for what a file of its format cannot give.
+        SettingsError: `label_format` is unknown.
+    """
+    declared = file.settings.label_format
+    expected = None if declared == _AUTO else _named(declared)
+    found = _recognised(file)
+    if expected not in (None, found):
+        raise file.error(
+            f"looks like {found.name}, but label_format is {declared!r}; set label_format to {_AUTO} or {found.name}"
+        )
+    _require_agreement(found, file.settings, lambda what: file.error(f"is {what}"))
+    return found
+
+
+def _named(name: str) -> LabelFormat:
+    for known in _registered:
+        if known.name == name:
+            return known
+    names = ", ".join(sorted(known.name for known in _registered))
+    raise SettingsError(f"label_format is {name!r}, but the formats are {names}; set it to one of them or to {_AUTO}")
+
+
+def _recognised(file: LabelFile) -> LabelFormat:
+    if skip_blank(file.data, file.start) == len(file.data):
+        raise file.error("is empty; it must have one row per scored photo")
+    for known in _registered:
+        if not known.is_text and known.recognises(file):
+            return known
+    _require_text(file)
+    for known in _registered:
+        if known.is_text and known.recognises(file):
+            return known
+    raise file.error(f"is of no known format ({', '.join(known.name for known in _registered)}); save it as CSV")
+
+
+def _require_text(file: LabelFile) -> None:
+    data = file.data
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise file.error("is UTF-16 text; save it as UTF-8")
+    for magic, what in _UNREADABLE.items():
+        if data.startswith(magic):
+            raise file.error(what)
+    if data.isascii():
+        return
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise file.error(
+            f"is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}; save it as UTF-8"
+        ) from error
+
+
+def _require_agreement(known: LabelFormat, settings: BuildSettings, error: Callable[[str], AestheticsOpsError]) -> None:
+    """Raise what `error` makes of a contradiction between a format and the settings."""
+    for name in () if known.has_columns else _COLUMN_SETTINGS:
+        if (column := getattr(settings, name)) is not None:
+            raise error(f"{known.title}, which have no columns, but {name} is {column!r}; leave {name} empty")
+    for name in {name: None for other in _registered for name in other.settings if name not in known.settings}:
+        if getattr(settings, name) != type(settings).model_fields[name].default:
+            titles = " or ".join(other.title for other in _registered if name in other.settings)
+            raise error(f"{known.name}, but {name} needs {titles}; leave {name} empty or give a file of them")
+    is_bounded = settings.label_min is not None and settings.label_max is not None
+    if settings.label_scale == "unit" and known.default_range is None and not is_bounded:
+        raise error(f"{known.name} without a declared range, but label_scale is 'unit'; set label_min and label_max")
