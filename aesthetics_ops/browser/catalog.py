@@ -216,7 +216,7 @@ class Dataset:
         def load() -> Headline:
             key = version_key(version, VersionFile.MANIFEST)
             try:
-                return Headline.model_validate_json(bytes(self.store.get(key).data))
+                return Headline.model_validate_json(bytes(self.store.get(key).data), extra="ignore")
             except ObjectMissingError as error:
                 raise NoSuchVersionError(f"dataset {self.name!r} has no version {version!r}") from error
             except ValidationError as error:

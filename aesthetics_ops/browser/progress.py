@@ -163,7 +163,7 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
 def _read_plan(dataset: Dataset, build: str) -> _Plan | None:
     key = build_key(build, BuildFile.PLAN)
     try:
-        return _Plan.model_validate_json(bytes(dataset.store.get(key).data))
+        return _Plan.model_validate_json(bytes(dataset.store.get(key).data), extra="ignore")
     except ObjectMissingError:
         return None
     except ValidationError as error:
@@ -187,7 +187,7 @@ def _made(dataset: Dataset, build: str, plan: _Plan, number: int) -> dict[str, s
     """Return the names that a finished partition's shards got: another than planned where a photo was lost."""
     try:
         stored = dataset.store.get(partition_result_key(build, number))
-        result = PartitionResult.model_validate_json(bytes(stored.data))
+        result = PartitionResult.model_validate_json(bytes(stored.data), extra="ignore")
     except (ObjectMissingError, ValidationError):
         return {}
     return result.shards if result.plan == plan.plan else {}

@@ -13,7 +13,7 @@ SCHEMA = ROOT / "docs" / "manifest.schema.json"
 
 def test_the_committed_json_schema_is_the_models() -> None:
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == Manifest.model_json_schema(), (
-        "the manifest's model changed; write its schema anew: python tests/unit/test_manifest.py"
+        "the manifest's model changed; write its schema anew: python -m tests.unit.dataset.test_manifest"
     )
 
 
