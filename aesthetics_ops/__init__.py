@@ -1,10 +1,111 @@
 """Nightly, verified TFRecord datasets from raw photos and aesthetic scores.
 
-Import the module of the stage you need; nothing is imported here, so that a task pays only for what it uses.
+The public names; docs/api.md has a line on each.  Importing this package loads nothing: a name is imported when it is first
+asked for, so that a task pays only for what it uses.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from aesthetics_ops.errors import (
+        AestheticsOpsError,
+        GateError,
+        InputMissingError,
+        IntegrityError,
+        LabelError,
+        NoSuchPageError,
+        NoSuchSplitError,
+        NoSuchVersionError,
+        ObjectMissingError,
+        OddKeyError,
+        PermanentError,
+        PlanError,
+        PublishConflictError,
+        PublishUnknownError,
+        ScratchSpaceError,
+        SettingsError,
+        StoreRefusedError,
+        StoreUnavailableError,
+        TransientError,
+    )
+    from aesthetics_ops.pipeline import build_dataset
+    from aesthetics_ops.pixels.photo import Converted, convert_photo
+    from aesthetics_ops.publishing.publish import Published
+    from aesthetics_ops.readers.dataset import Dataset, open_dataset
+    from aesthetics_ops.rejects import Rejected, RejectReason
+    from aesthetics_ops.settings import BuildSettings, PixelSettings
+    from aesthetics_ops.store import S3Access, open_store
 
-__version__ = version("aesthetics-ops")
+    __version__: str
+
+__all__ = [
+    "AestheticsOpsError",
+    "BuildSettings",
+    "Converted",
+    "Dataset",
+    "GateError",
+    "InputMissingError",
+    "IntegrityError",
+    "LabelError",
+    "NoSuchPageError",
+    "NoSuchSplitError",
+    "NoSuchVersionError",
+    "ObjectMissingError",
+    "OddKeyError",
+    "PermanentError",
+    "PixelSettings",
+    "PlanError",
+    "PublishConflictError",
+    "PublishUnknownError",
+    "Published",
+    "RejectReason",
+    "Rejected",
+    "S3Access",
+    "ScratchSpaceError",
+    "SettingsError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
+    "TransientError",
+    "__version__",
+    "build_dataset",
+    "convert_photo",
+    "open_dataset",
+    "open_store",
+]
+
+_HOMES = {
+    "BuildSettings": "settings",
+    "Converted": "pixels.photo",
+    "Dataset": "readers.dataset",
+    "PixelSettings": "settings",
+    "Published": "publishing.publish",
+    "RejectReason": "rejects",
+    "Rejected": "rejects",
+    "S3Access": "store",
+    "build_dataset": "pipeline",
+    "convert_photo": "pixels.photo",
+    "open_dataset": "readers.dataset",
+    "open_store": "store",
+}  # the module of a name; every other public name is an error
+
+
+if not TYPE_CHECKING:  # type checkers know the names above, and refuse any other
+
+    def __getattr__(name):
+        """Import a public name when it is first asked for (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value = version("aesthetics-ops")
+        else:
+            from importlib import import_module
+
+            value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        """List the public names with what is loaded."""
+        return sorted({*globals(), *__all__})

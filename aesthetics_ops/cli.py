@@ -148,22 +148,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _build(options: argparse.Namespace) -> tuple[Any, str]:
     values = {name: getattr(options, name) for name in BuildSettings.model_fields}
     settings = parse_settings({name: value for name, value in values.items() if value is not None}, where="flags")
-    from aesthetics_ops.builds import open_build
-    from aesthetics_ops.conversion.partition import convert_partition
-    from aesthetics_ops.planning.stage import plan_build
-    from aesthetics_ops.publishing.publish import publish_build
+    from aesthetics_ops.pipeline import build_dataset
 
-    started = datetime.now(UTC)
-    build = open_build(settings, f"cli-{started:%Y%m%dT%H%M%S.%fZ}")
-    record = plan_build(build, created_at=started, partitions=1)
-    for partition, part in enumerate(record.partitions):
-        with _bar("convert", part.photos, "photo") as progress:
-            convert_partition(build, record, partition, progress=progress)
-        from aesthetics_ops.validation.partition import validate_partition
-
-        with _bar("validate", part.photos, "photo") as progress:
-            validate_partition(build, record, partition, progress=progress)
-    published = publish_build(build, record)
+    published = build_dataset(settings, progress=_bar)
     end = "published" if published.is_new else "nothing changed:"
     return (
         published.summary,
@@ -189,13 +176,12 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _pull(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.readers.pull import pull
+    from aesthetics_ops.readers.dataset import open_dataset
 
-    dataset = open_store(options.dataset)
-    splits = options.split or SPLITS
-    total = sum(read_manifest(dataset, options.of_version).splits[split].bytes for split in splits)
-    with _bar("pull", total, "B") as progress:
-        pulled = pull(dataset, options.directory, version=options.of_version, splits=splits, progress=progress)
+    dataset = open_dataset(options.dataset, options.of_version)
+    splits = options.split or tuple(dataset.splits)
+    with _bar("pull", sum(dataset.splits[split].bytes for split in splits), "B") as progress:
+        pulled = dataset.pull(options.directory, splits=splits, progress=progress)
     files = [str(path) for split in pulled.files.values() for path in split]
     document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
     return (

@@ -6,11 +6,16 @@ Every default of the project stands here.  `config.py` reads the TOML file that 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
@@ -38,8 +43,24 @@ class PixelSettings:
     max_pixels: int
 
 
-class BuildSettings(BaseModel):
-    """All settings of a build.  Immutable; unknown names are refused."""
+class _OneLineErrors(ModelMetaclass):
+    """Makes `BuildSettings(...)` raise SettingsError, as every other way to make settings does."""
+
+    def __call__(self, *arguments: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*arguments, **values)
+        except ValidationError as error:
+            raise SettingsError(_problems(self, error, "BuildSettings")) from error
+
+
+class BuildSettings(BaseModel, metaclass=_OneLineErrors):
+    """All settings of a build.  Immutable.
+
+    BuildSettings(photos=..., labels=..., dataset=...) takes the settings below by name.
+
+    Raises:
+        SettingsError: a name is unknown, a value is out of range, or settings contradict each other; names each.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -353,8 +374,12 @@ def parse_model(model: type[Model], values: dict[str, Any], where: str) -> Model
     try:
         return model.model_validate({name: None if name in unset else value for name, value in values.items()})
     except ValidationError as error:
-        problems = "; ".join(_problem(model, problem) for problem in error.errors())
-        raise SettingsError(f"{where}: {problems}") from error
+        raise SettingsError(_problems(model, error, where)) from error
+
+
+def _problems(model: Any, error: ValidationError, where: str) -> str:
+    """Return in one line what is wrong with the values of a model."""
+    return f"{where}: " + "; ".join(_problem(model, problem) for problem in error.errors())
 
 
 def _problem(model: type[BaseModel], problem: Any) -> str:

@@ -13,7 +13,6 @@ import resource
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bare import RESIZED_PX
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 
 def plan(photos: str, labels: str, dataset: str, encoding: str) -> "tuple[Build, BuildPlan]":
     """Plan a build with one partition."""
-    from aesthetics_ops.builds import open_build
-    from aesthetics_ops.planning.stage import plan_build
+    from aesthetics_ops.pipeline import start_build
     from aesthetics_ops.settings import BuildSettings
 
     settings = BuildSettings(
@@ -37,8 +35,7 @@ def plan(photos: str, labels: str, dataset: str, encoding: str) -> "tuple[Build,
         encoding="keep" if encoding == "keep" else "reencode",
         max_side_px=RESIZED_PX if encoding == "resize" else None,
     )
-    build = open_build(settings, "bench")
-    return build, plan_build(build, created_at=datetime.now(UTC), partitions=1)
+    return start_build(settings, build_id="bench")
 
 
 def main() -> int:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,12 +41,10 @@ any_dag()
 
 def plan(photos: str, labels: str, dataset: str) -> None:
     """Plan the build whose first partition the task would make."""
-    from aesthetics_ops.builds import open_build
-    from aesthetics_ops.planning.stage import plan_build
-    from aesthetics_ops.settings import BuildSettings
+    from aesthetics_ops import BuildSettings
+    from aesthetics_ops.pipeline import start_build
 
-    settings = BuildSettings(photos=photos, labels=labels, dataset=dataset)
-    plan_build(open_build(settings, "startup"), created_at=datetime.now(UTC), partitions=1)
+    start_build(BuildSettings(photos=photos, labels=labels, dataset=dataset), build_id="startup")
 
 
 def task(dataset: str) -> None:

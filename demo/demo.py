@@ -9,7 +9,6 @@ import shutil
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from sandbox import BUCKET, ROOT, Sandbox, open_sandbox
@@ -57,10 +56,9 @@ def night(sandbox: Sandbox, number: int, what: str) -> None:
 
 def describe() -> Any:
     """Print what LATEST holds; return its manifest."""
-    from aesthetics_ops.dataset.manifest import read_manifest
-    from aesthetics_ops.store import open_store
+    from aesthetics_ops import open_dataset
 
-    manifest = read_manifest(open_store(DATASET))
+    manifest = open_dataset(DATASET).manifest
     counts, reuse = manifest.accounting, manifest.reuse
     rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items())
     rows = {
@@ -83,16 +81,14 @@ def describe() -> Any:
 
 def read_batch() -> None:
     """Pull the train split and read one batch as a training job would."""
+    from aesthetics_ops import open_dataset
     from aesthetics_ops.machine import quiet_stderr
-    from aesthetics_ops.readers.pull import pull
-    from aesthetics_ops.readers.tensorflow import tf_dataset
-    from aesthetics_ops.store import open_store
 
     with quiet_stderr():
         import tensorflow as tf
     with tempfile.TemporaryDirectory() as directory:
-        files = pull(open_store(DATASET), Path(directory), splits=["train"]).files["train"]
-        resized = tf_dataset(files).map(lambda image, label: (tf.image.resize(image, (224, 224)) / 255.0, label))
+        train = open_dataset(DATASET).tf("train", directory=directory)
+        resized = train.map(lambda image, label: (tf.image.resize(image, (224, 224)) / 255.0, label))
         images, labels = next(iter(resized.batch(32)))
     print(
         f"  a batch   images {images.dtype.name} {tuple(images.shape)}, labels {labels.dtype.name} {tuple(labels.shape)}"

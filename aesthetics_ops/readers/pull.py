@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aesthetics_ops.dataset.layout import PULLED_MANIFEST, SPLITS, pulled_shard_name, split_of_pulled_shard
-from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
-from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
+from aesthetics_ops.dataset.layout import PULLED_MANIFEST, pulled_shard_name, split_of_pulled_shard
+from aesthetics_ops.dataset.manifest import Manifest, Shard
+from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import Store
 
 __all__ = ["Pulled", "pull"]
@@ -32,11 +32,11 @@ class Pulled:
 
 def pull(
     dataset: Store,
+    manifest: Manifest,
     directory: Path,
     *,
-    version: str | None = None,
-    splits: Sequence[str] = SPLITS,
-    progress: Callable[[int], None] = lambda size: None,
+    splits: Sequence[str],
+    progress: Callable[[int], None],
 ) -> Pulled:
     """Bring a version's shards to local disk, each checked by its sha256, and its manifest last.
 
@@ -45,21 +45,14 @@ def pull(
 
     Args:
         dataset: where it is published.
+        manifest: of the version.
         directory: made if it does not exist.
-        version: by default the one that LATEST names.
-        splits: to bring.
+        splits: to bring; the version has them.
         progress: called with the number of bytes just finished.
 
     Raises:
-        NoSuchVersionError: no such version or split.
         IntegrityError: a shard is not what the manifest says.
     """
-    manifest = read_manifest(dataset, version)
-    for split in splits:
-        if split not in manifest.splits:
-            raise NoSuchVersionError(
-                f"version {manifest.version!r} has no split {split!r}; it has {', '.join(manifest.splits)}"
-            )
     directory.mkdir(parents=True, exist_ok=True)
     version_there = _version_in(directory)
     (directory / PULLED_MANIFEST).unlink(missing_ok=True)

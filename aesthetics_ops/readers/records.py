@@ -5,8 +5,14 @@ from pathlib import Path
 
 from aesthetics_ops.dataset.example import Example, decode_example
 from aesthetics_ops.dataset.tfrecord import read_records
+from aesthetics_ops.readers.dataset import Dataset
 
-__all__ = ["examples"]
+__all__ = ["examples", "read_examples"]
+
+
+def read_examples(dataset: Dataset, split: str, *, directory: str | Path) -> Iterator[Example]:
+    """Pull a split and yield its records: the reader "examples", as `Dataset.examples` describes it."""
+    return examples(dataset.pull(directory, splits=[split]).files[split])
 
 
 def examples(files: Iterable[Path]) -> Iterator[Example]:

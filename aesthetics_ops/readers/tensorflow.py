@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from aesthetics_ops.machine import quiet_stderr
+from aesthetics_ops.readers.dataset import Dataset
 
-__all__ = ["tf_dataset"]
+__all__ = ["read_tf", "tf_dataset"]
+
+
+def read_tf(dataset: Dataset, split: str, *, directory: str | Path, parallel_files: int = 4) -> Any:
+    """Pull a split and return it as a tf.data.Dataset: the reader "tf", as `Dataset.tf` describes it."""
+    return tf_dataset(dataset.pull(directory, splits=[split]).files[split], parallel_files=parallel_files)
 
 
 def tf_dataset(files: Sequence[Path], *, parallel_files: int = 4) -> Any:

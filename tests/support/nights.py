@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from aesthetics_ops.builds import Build, BuildPlan, open_build
-from aesthetics_ops.conversion.partition import ConversionSummary, convert_partition
+from aesthetics_ops.builds import Build, BuildPlan
+from aesthetics_ops.conversion.partition import ConversionSummary
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.layout import shard_key, version_key
@@ -18,11 +18,10 @@ from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.results import ShardResult, read_shard_result
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter, read_records
-from aesthetics_ops.planning.stage import plan_build
+from aesthetics_ops.pipeline import convert_build, start_build, validate_build
 from aesthetics_ops.publishing.publish import Published, publish_build
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.validation.partition import validate_partition
 from tests.support.paths import ROOT
 
 SAMPLES = ROOT / "samples" / "photos"
@@ -116,15 +115,15 @@ class Night:
 def start(settings: BuildSettings, *, partitions: int = 3) -> tuple[Build, BuildPlan]:
     """Plan a build, some minutes after the one before."""
     created_at = START + timedelta(minutes=next(_nights))
-    build = open_build(settings, f"night-{created_at:%Y%m%dT%H%M}")
-    return build, plan_build(build, created_at=created_at, partitions=partitions)
+    return start_build(
+        settings, build_id=f"night-{created_at:%Y%m%dT%H%M}", created_at=created_at, partitions=partitions
+    )
 
 
 def finish(build: Build, record: BuildPlan) -> Night:
     """Convert, validate and publish a planned build."""
-    numbers = range(len(record.partitions))
-    conversions = [convert_partition(build, record, number) for number in numbers]
-    validations = [validate_partition(build, record, number) for number in numbers]
+    conversions = convert_build(build, record)
+    validations = validate_build(build, record)
     return Night(build, record, conversions, validations, publish_build(build, record))
 
 

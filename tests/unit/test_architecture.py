@@ -142,7 +142,8 @@ def lies_in(module: str, places: set[str]) -> bool:
 
 def test_every_room_has_one_place_in_the_layers():
     rooms = [room for layer in LAYERS for room in layer.split()]
-    assert Counter(rooms) == Counter({room_of(module) for module in FILES} - {"__init__"})
+    assert Counter(rooms) == Counter(set(rooms))
+    assert {room_of(module) for module in FILES} - {"__init__"} <= set(rooms)
 
 
 @every_file
@@ -225,6 +226,8 @@ print(json.dumps(sorted(heavy & sys.modules.keys())))
     for module in (
         "store",
         "builds",
+        "pipeline",
+        "readers.dataset",
         "planning.stage",
         "conversion.partition",
         "validation.partition",

@@ -1,26 +1,24 @@
 """A published version becomes local files, and those become examples: verified, complete, in the same order."""
 
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from aesthetics_ops.builds import open_build
-from aesthetics_ops.conversion.partition import convert_partition
-from aesthetics_ops.dataset.layout import version_key
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
-from aesthetics_ops.dataset.tables import read_parquet
-from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
-from aesthetics_ops.planning.stage import plan_build
-from aesthetics_ops.publishing.publish import publish_build
-from aesthetics_ops.readers.pull import Pulled, pull
+from aesthetics_ops import BuildSettings, Dataset, build_dataset, open_dataset
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.errors import IntegrityError, NoSuchSplitError, NoSuchVersionError, SettingsError
+from aesthetics_ops.readers.dataset import READERS, register_reader
+from aesthetics_ops.readers.pull import Pulled
 from aesthetics_ops.readers.records import examples
 from aesthetics_ops.readers.tensorflow import tf_dataset
-from aesthetics_ops.settings import parse_settings
-from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.store import open_store
 
 GRAY = "00"
 
@@ -32,20 +30,22 @@ def jpeg(number: int) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if number == 0 else pixels)[1].tobytes()
 
 
-def publish(url: str, count: int, **changes: object) -> Manifest:
+def publish(url: str, count: int) -> Manifest:
     """Publish a version of `count` photos, number n with score n / 4."""
     store = open_store(url)
     for number in range(count):
         if store.head(f"photos/{number:02}.jpg") is None:
             store.put(f"photos/{number:02}.jpg", jpeg(number))
     store.put("scores.csv", "\n".join(["id,score", *(f"{n:02},{n / 4}" for n in range(count))]).encode())
-    places = {"photos": f"{url}photos/", "labels": f"{url}scores.csv", "dataset": f"{url}dataset/"}
-    shares = {"shard_bytes": 5000, "test_fraction": 0.2, "validation_fraction": 0.2}
-    build = open_build(parse_settings(places | shares | changes, where="test"), f"build-{count}")
-    record = plan_build(build, created_at=datetime(2026, 1, 1, 2, count, tzinfo=UTC), partitions=1)
-    convert_partition(build, record, 0)
-    validate_partition(build, record, 0)
-    return publish_build(build, record).manifest
+    settings = BuildSettings(
+        photos=f"{url}photos/",
+        labels=f"{url}scores.csv",
+        dataset=f"{url}dataset/",
+        shard_bytes=5000,
+        test_fraction=0.2,
+        validation_fraction=0.2,
+    )
+    return build_dataset(settings, created_at=datetime(2026, 1, 1, 2, count, tzinfo=UTC)).manifest
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +56,13 @@ def manifests() -> tuple[Manifest, Manifest]:
 
 
 @pytest.fixture
-def dataset(manifests: tuple[Manifest, Manifest]) -> Store:
-    return open_store("memory://reader/dataset/")
+def dataset(manifests: tuple[Manifest, Manifest]) -> Dataset:
+    return open_dataset("memory://reader/dataset/")
 
 
 @pytest.fixture
-def pulled(dataset: Store, tmp_path: Path) -> Pulled:
-    return pull(dataset, tmp_path / "set")
-
-
-def records(dataset: Store, manifest: Manifest) -> list[dict]:
-    return read_parquet(dataset, version_key(manifest.version, "records.parquet")).to_pylist()
+def pulled(dataset: Dataset, tmp_path: Path) -> Pulled:
+    return dataset.pull(tmp_path / "set")
 
 
 class TestPull:
@@ -87,83 +83,159 @@ class TestPull:
         written = Manifest.model_validate_json((tmp_path / "set" / "manifest.json").read_bytes())
         assert written == pulled.manifest
 
-    def test_a_second_pull_downloads_nothing(self, pulled: Pulled, dataset: Store, tmp_path: Path) -> None:
-        again = pull(dataset, tmp_path / "set")
+    def test_a_second_pull_downloads_nothing(self, pulled: Pulled, dataset: Dataset, tmp_path: Path) -> None:
+        again = dataset.pull(tmp_path / "set")
         assert again.downloaded_bytes == 0
         assert again.files == pulled.files
 
-    def test_progress_adds_up_to_the_size_of_the_version(self, dataset: Store, tmp_path: Path) -> None:
+    def test_progress_adds_up_to_the_size_of_the_version(self, dataset: Dataset, tmp_path: Path) -> None:
         sizes: list[int] = []
-        manifest = pull(dataset, tmp_path / "set", progress=sizes.append).manifest
+        manifest = dataset.pull(tmp_path / "set", progress=sizes.append).manifest
         assert sum(sizes) == manifest.bytes
 
     def test_another_version_keeps_equal_shards_and_replaces_the_others(
-        self, manifests: tuple[Manifest, Manifest], dataset: Store, tmp_path: Path
+        self, manifests: tuple[Manifest, Manifest], dataset: Dataset, tmp_path: Path
     ) -> None:
-        old = pull(dataset, tmp_path, version=manifests[0].version)
+        old = open_dataset("memory://reader/dataset/", manifests[0].version).pull(tmp_path)
         assert old.manifest == manifests[0]
         shared, fresh = set(), 0
         for split in manifests[0].splits.values():
             shared |= {shard.sha256 for shard in split.shards}
         for split in manifests[1].splits.values():
             fresh += sum(shard.bytes for shard in split.shards if shard.sha256 not in shared)
-        new = pull(dataset, tmp_path)
+        new = dataset.pull(tmp_path)
         assert new.manifest == manifests[1]
         assert new.downloaded_bytes == fresh < manifests[1].bytes
         expected = {path.name for split in new.files.values() for path in split} | {"manifest.json"}
         assert {path.name for path in tmp_path.iterdir()} == expected
         ids = [example.id for split in new.files.values() for example in examples(split)]
-        assert ids == [row["id"] for row in records(dataset, new.manifest)]
+        assert ids == [row["id"] for row in dataset.records().to_pylist()]
 
-    def test_a_locally_damaged_shard_is_fetched_again(self, pulled: Pulled, dataset: Store, tmp_path: Path) -> None:
+    def test_a_locally_damaged_shard_is_fetched_again(self, pulled: Pulled, dataset: Dataset, tmp_path: Path) -> None:
         victim = pulled.files["train"][0]
         good = victim.read_bytes()
         victim.write_bytes(good[:-1] + b"x")
-        again = pull(dataset, tmp_path / "set")
+        again = dataset.pull(tmp_path / "set")
         assert again.downloaded_bytes == len(good)
         assert victim.read_bytes() == good
 
     def test_a_shard_that_is_damaged_in_the_store_is_refused(
-        self, manifests: tuple[Manifest, Manifest], dataset: Store, tmp_path: Path
+        self, manifests: tuple[Manifest, Manifest], dataset: Dataset, tmp_path: Path
     ) -> None:
         path = manifests[1].splits["train"].shards[1].path
-        good = bytes(dataset.get(path).data)
-        dataset.put(path, good[:-1] + b"x")
+        good = bytes(dataset.store.get(path).data)
+        dataset.store.put(path, good[:-1] + b"x")
         try:
             with pytest.raises(IntegrityError, match=f"{path} has not the sha256 that its manifest states"):
-                pull(dataset, tmp_path)
+                dataset.pull(tmp_path)
             assert not (tmp_path / "manifest.json").exists()
         finally:
-            dataset.put(path, good)
-        assert pull(dataset, tmp_path).manifest == manifests[1]
+            dataset.store.put(path, good)
+        assert dataset.pull(tmp_path).manifest == manifests[1]
         assert not list(tmp_path.glob("*.part"))
 
-    def test_an_unknown_split_is_refused_with_those_there_are(self, dataset: Store, tmp_path: Path) -> None:
-        with pytest.raises(NoSuchVersionError, match="has no split 'holdout'; it has train, validation, test"):
-            pull(dataset, tmp_path, splits=["train", "holdout"])
-        assert not list(tmp_path.iterdir())
-
-    def test_one_split_alone_can_be_pulled(self, dataset: Store, tmp_path: Path) -> None:
-        pulled = pull(dataset, tmp_path, splits=["test"])
+    def test_one_split_alone_can_be_pulled(self, dataset: Dataset, tmp_path: Path) -> None:
+        pulled = dataset.pull(tmp_path, splits=["test"])
         assert list(pulled.files) == ["test"]
         assert pulled.downloaded_bytes == pulled.manifest.splits["test"].bytes
 
-    def test_a_second_split_joins_the_first_of_the_same_version(self, dataset: Store, tmp_path: Path) -> None:
-        first = pull(dataset, tmp_path, splits=["train"])
-        second = pull(dataset, tmp_path, splits=["validation"])
+    def test_a_second_split_joins_the_first_of_the_same_version(self, dataset: Dataset, tmp_path: Path) -> None:
+        first = dataset.pull(tmp_path, splits=["train"])
+        second = dataset.pull(tmp_path, splits=["validation"])
         there = {path for path in tmp_path.iterdir() if path.suffix == ".tfrecord"}
         assert there == {*first.files["train"], *second.files["validation"]}
 
-    def test_a_dataset_that_was_never_published_says_so(self, tmp_path: Path) -> None:
+
+class TestOpening:
+    """A URL becomes one version, with its splits and its table of records."""
+
+    def test_by_default_it_is_the_version_that_latest_names(self, manifests: tuple[Manifest, Manifest]) -> None:
+        old = open_dataset("memory://reader/dataset/", manifests[0].version)
+        new = open_dataset("memory://reader/dataset/")
+        assert [old.manifest, new.manifest] == list(manifests)
+        assert (new.version, list(new.splits)) == (manifests[1].version, ["train", "validation", "test"])
+
+    def test_a_dataset_that_was_never_published_says_so(self) -> None:
         with pytest.raises(NoSuchVersionError, match="nothing is published under memory://reader/none/"):
-            pull(open_store("memory://reader/none/"), tmp_path)
+            open_dataset("memory://reader/none/")
+
+    def test_an_unknown_version_is_refused(self, dataset: Dataset) -> None:
+        with pytest.raises(NoSuchVersionError, match="has no version 'v9'"):
+            open_dataset("memory://reader/dataset/", "v9")
+
+    def test_the_records_are_one_table_whole_or_by_split(self, dataset: Dataset) -> None:
+        whole = dataset.records()
+        assert whole.num_rows == dataset.manifest.records
+        parts = [dataset.records(split) for split in dataset.splits]
+        assert [part.num_rows for part in parts] == [split.records for split in dataset.splits.values()]
+        assert [row for part in parts for row in part.to_pylist()] == whole.to_pylist()
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda dataset, directory: dataset.records("holdout"),
+            lambda dataset, directory: dataset.pull(directory, splits=["train", "holdout"]),
+            lambda dataset, directory: dataset.examples("holdout", directory=directory),
+            lambda dataset, directory: dataset.tf("holdout", directory=directory),
+            lambda dataset, directory: dataset.read("tf", "holdout", directory=directory),
+        ],
+        ids=["records", "pull", "examples", "tf", "read"],
+    )
+    def test_an_unknown_split_is_refused_with_those_there_are(
+        self, dataset: Dataset, tmp_path: Path, read: Callable[[Dataset, Path], Any]
+    ) -> None:
+        with pytest.raises(NoSuchSplitError, match="has no split 'holdout'; it has 'train', 'validation', 'test'"):
+            read(dataset, tmp_path)
+        assert not list(tmp_path.iterdir())
+
+
+def ids_of(dataset: Dataset, split: str, *, reverse: bool = False) -> Iterator[str]:
+    """A reader from outside: what `register_reader` is given below."""
+    found: list[str] = dataset.records(split)["id"].to_pylist()
+    return iter(found[::-1] if reverse else found)
+
+
+class TestRegistry:
+    """A reader is one function and one entry."""
+
+    def test_a_reader_from_outside_is_read_by_its_name_with_its_own_options(
+        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = ModuleType("a_module_from_outside")
+        module.ids_of = ids_of  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr("aesthetics_ops.readers.dataset.READERS", dict(READERS))
+        register_reader("ids", "a_module_from_outside:ids_of")
+        forwards = list(dataset.read("ids", "train"))
+        assert forwards == dataset.records("train")["id"].to_pylist()
+        assert list(dataset.read("ids", "train", reverse=True)) == forwards[::-1]
+
+    def test_an_unknown_reader_is_refused_with_those_there_are(self, dataset: Dataset) -> None:
+        with pytest.raises(SettingsError, match="'grain' is not a reader; the readers are examples, tf"):
+            dataset.read("grain", "train")
+
+    def test_a_name_that_is_taken_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match="reader 'tf' is registered already"):
+            register_reader("tf", "a_module_from_outside:ids_of")
+
+    @pytest.mark.parametrize("function", ["", "a_module_from_outside", ":ids_of", "a_module_from_outside:"])
+    def test_a_function_that_is_not_named_whole_is_refused(self, function: str) -> None:
+        with pytest.raises(SettingsError, match="write 'module:function'"):
+            register_reader("ids", function)
+        assert "ids" not in READERS
+
+    def test_the_named_shortcuts_are_the_registered_readers(self, dataset: Dataset, tmp_path: Path) -> None:
+        plain = list(dataset.examples("train", directory=tmp_path))
+        assert plain == list(dataset.read("examples", "train", directory=tmp_path))
+        batches = dataset.tf("train", directory=tmp_path, parallel_files=1)
+        assert [float(label) for _, label in batches.as_numpy_iterator()] == [example.label for example in plain]
 
 
 class TestReading:
     """Plain Python and tf.data give what records.parquet lists."""
 
-    def test_examples_are_the_records_in_their_order(self, pulled: Pulled, dataset: Store) -> None:
-        listed = records(dataset, pulled.manifest)
+    def test_examples_are_the_records_in_their_order(self, pulled: Pulled, dataset: Dataset) -> None:
+        listed = dataset.records().to_pylist()
         for split, files in pulled.files.items():
             rows = [row for row in listed if row["split"] == split]
             found = list(examples(files))
@@ -218,7 +290,7 @@ class TestReading:
             ]
             assert counts == [shard.records for shard in split.shards]
             assert sum(counts) == split.records
-        assert pulled.manifest.records == read_manifest(open_store("memory://reader/dataset/")).records == 21
+        assert pulled.manifest.records == 21
 
     def test_the_origins_preprocess_reads_every_shard(self, pulled: Pulled) -> None:
         import tensorflow as tf

@@ -1,0 +1,118 @@
+"""A whole build in one process: plan, convert, validate, publish, without Airflow.
+
+In: settings.  Out: a published version.
+Each step is a function of its own, and imports its stage when it is called: who only plans does not pay for a decoder, and
+TensorFlow is loaded when the first shard is read back.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from aesthetics_ops.builds import Build, BuildPlan, open_build
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.store import S3Access
+
+if TYPE_CHECKING:
+    from aesthetics_ops.conversion.partition import ConversionSummary
+    from aesthetics_ops.publishing.publish import Published
+
+__all__ = ["Progress", "build_dataset", "convert_build", "silent", "start_build", "validate_build"]
+
+
+class Progress(Protocol):
+    """How a build tells what it is doing.
+
+    Called with the stage's name, the amount of its work and the unit of that amount.  Returns a context, open while the
+    stage works, that gives a function to call with the amount just done.
+    """
+
+    def __call__(self, stage: str, total: int, unit: str, /) -> AbstractContextManager[Callable[[int], None]]:
+        """Open the progress of one stage."""
+
+
+@contextmanager
+def silent(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Tell nobody: the progress of a build that nobody watches."""
+    yield lambda amount: None
+
+
+def build_dataset(
+    settings: BuildSettings,
+    *,
+    s3: S3Access | None = None,
+    build_id: str | None = None,
+    created_at: datetime | None = None,
+    partitions: int = 1,
+    progress: Progress = silent,
+) -> "Published":
+    """Make a version of a dataset and publish it: all stages, in this process.
+
+    What an earlier build finished is not made again: a call that was interrupted goes on where it stopped, and one that finds
+    nothing changed publishes nothing.
+
+    Args:
+        settings: of the build.
+        s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
+        build_id: names `builds/<build_id>/` in the dataset; by default made from `created_at`.
+        created_at: the version's name begins with this time, which has a zone; by default now.
+        partitions: parts that the work is cut into at most; they are worked on one after the other.
+        progress: told of each partition that is converted or validated, in photos.
+
+    Returns:
+        The version that LATEST names now, and whether this call made it.
+
+    Raises:
+        LabelError: the label file cannot be used.
+        PlanError: there is nothing to build from.
+        GateError: the version is complete, and a gate refuses it.
+        PublishConflictError: another build published first.
+        IntegrityError: a shard is not what its result says.
+        SettingsError, StoreRefusedError: a URL cannot be opened, or the store says no.
+        TransientError: the store gave no answer, or the disk is full; the same call goes on later.
+    """
+    from aesthetics_ops.publishing.publish import publish_build
+
+    build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=partitions)
+    convert_build(build, plan, progress=progress)
+    validate_build(build, plan, progress=progress)
+    return publish_build(build, plan)
+
+
+def start_build(
+    settings: BuildSettings,
+    *,
+    s3: S3Access | None = None,
+    build_id: str | None = None,
+    created_at: datetime | None = None,
+    partitions: int = 1,
+) -> tuple[Build, BuildPlan]:
+    """Open a build and plan it; arguments and errors are those of `build_dataset`."""
+    from aesthetics_ops.planning.stage import plan_build
+
+    created_at = created_at or datetime.now(UTC)
+    build = open_build(settings, build_id or f"local-{created_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}", s3=s3)
+    return build, plan_build(build, created_at=created_at, partitions=partitions)
+
+
+def convert_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> "list[ConversionSummary]":
+    """Convert every partition of a plan, one after the other; errors are those of `convert_partition`."""
+    from aesthetics_ops.conversion.partition import convert_partition
+
+    summaries = []
+    for number, partition in enumerate(plan.partitions):
+        with progress("convert", partition.photos, "photo") as done:
+            summaries.append(convert_partition(build, plan, number, progress=done))
+    return summaries
+
+
+def validate_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> list[dict[str, int]]:
+    """Read back every partition of a converted plan, one after the other; errors are those of `validate_partition`."""
+    from aesthetics_ops.validation.partition import validate_partition
+
+    summaries = []
+    for number, partition in enumerate(plan.partitions):
+        with progress("validate", partition.photos, "photo") as done:
+            summaries.append(validate_partition(build, plan, number, progress=done))
+    return summaries
