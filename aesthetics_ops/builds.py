@@ -3,6 +3,7 @@
 Every stage finds what it needs in the dataset's store under `builds/<build>/`, so that each can run alone, in another
 process, on another machine, or again:
 
+    started.json              when planning began, `BuildStart`; written first
     plan.parquet              every listed photo's place (tables.PLAN)
     unmatched.parquet         label rows that name no photo
     partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check
@@ -24,7 +25,21 @@ from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.store import S3Access, Store, open_store
 
-__all__ = ["Build", "BuildPlan", "LostPhoto", "Partition", "PartitionResult", "open_build", "resume_build"]
+__all__ = ["Build", "BuildPlan", "BuildStart", "LostPhoto", "Partition", "PartitionResult", "open_build", "resume_build"]
+
+
+class BuildStart(Document):
+    """A build is being planned, or was; a plan of the same build that begins later writes it anew.
+
+    Attributes:
+        build: the build's id.
+        started_at: the plan's time, its `BuildPlan.created_at`.
+    """
+
+    kind = "start of a build"
+
+    build: str
+    started_at: AwareDatetime
 
 
 class Partition(Document):

@@ -84,6 +84,7 @@ class VersionFile(StrEnum):
 class BuildFile(StrEnum):
     """The files of one build, but for those of its partitions."""
 
+    STARTED = "started.json"  # written first: from then on expiry leaves the build alone for a while
     PLAN = "plan.json"  # written last, so it is the plan's done-marker
     ROWS = "plan.parquet"
     UNMATCHED = "unmatched.parquet"

@@ -13,7 +13,7 @@ from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, version_key
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoredObject
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -32,6 +32,7 @@ __all__ = [
     "Validation",
     "read_manifest",
     "read_manifest_of",
+    "stored_manifest",
 ]
 
 SCHEMA_VERSION: Final = 2  # 1 called `reuse.shards_added` shards_built
@@ -272,6 +273,12 @@ def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None)
         NoSuchVersionError: there is no such version.
         IntegrityError: as `read_manifest`.
     """
+    stored = stored_manifest(dataset, version, latest)
+    return Manifest.parse(stored.data, name=dataset.url_of(stored.key))
+
+
+def stored_manifest(dataset: Store, version: str, latest: LatestPointer | None) -> StoredObject:
+    """Return a version's manifest as it is stored; arguments and errors as `read_manifest_of`, but it is not parsed."""
     key = version_key(version, VersionFile.MANIFEST)
     stored = Manifest.stored(dataset, key)
     if stored is None:
@@ -282,4 +289,4 @@ def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None)
         raise IntegrityError(
             f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it"
         )
-    return Manifest.parse(stored.data, name=dataset.url_of(key))
+    return stored

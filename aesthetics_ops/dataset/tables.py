@@ -6,7 +6,8 @@ test holds it to what stands here.
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "UNMATCHED",
     "Column",
     "Table",
+    "count_rows",
     "put_rows",
     "read_parquet",
     "write_parquet",
@@ -145,14 +148,55 @@ UNMATCHED: Final = Table(
 TABLES: Final = (RECORDS, REJECTS, NEAR_DUPLICATES, PLAN, UNMATCHED)
 
 _ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
+_TAIL_BYTES: Final = 64 << 10  # holds the footer of a table of a few million rows
 
 
 def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet object: all of it, or some columns."""
-    # in one thread, which takes a third of the memory, and that goes back to the system
-    table = pq.ParquetFile(pa.BufferReader(store.get(key).data)).read(columns=columns, use_threads=False)
+    """Read a Parquet object: all of it, or some columns.
+
+    Raises:
+        IntegrityError: not a whole Parquet file, or without these columns.
+    """
+    data = store.get(key).data
+    with _readable(store.url_of(key)):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        missing = set(columns or ()) - set(file.schema_arrow.names)
+        if missing:
+            raise IntegrityError(f"{store.url_of(key)} has no column {', '.join(sorted(missing))}")
+        # in one thread, which takes a third of the memory, and that goes back to the system
+        table = file.read(columns=columns, use_threads=False)
     pa.default_memory_pool().release_unused()
     return table
+
+
+def count_rows(store: Store, key: str) -> int:
+    """Return how many rows a Parquet object has by its footer; nothing else of it is read.
+
+    Raises:
+        IntegrityError: it does not end as a Parquet file does.
+    """
+    name = store.url_of(key)
+    found = store.head(key)
+    if found is None:
+        raise ObjectMissingError(f"{name} does not exist")
+    size = found[0]
+    tail = store.get_range(key, size - min(size, _TAIL_BYTES), min(size, _TAIL_BYTES))
+    # a footer ends in its length and a magic word
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if footer > size or tail[-4:] != b"PAR1":
+        raise IntegrityError(f"{name} is not a whole Parquet file")
+    if footer > len(tail):
+        tail = store.get_range(key, size - footer, footer)
+    with _readable(name):
+        return int(pq.read_metadata(pa.BufferReader(tail)).num_rows)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"{name} is not a whole Parquet file: {str(error).partition(chr(10))[0]}") from error
 
 
 def write_parquet(table: pa.Table) -> bytes:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.builds import Build, BuildPlan, Partition
+from aesthetics_ops.builds import Build, BuildPlan, BuildStart, Partition
 from aesthetics_ops.dataset.latest import compares_writes, read_latest
 from aesthetics_ops.dataset.layout import (
     SHARDS,
@@ -60,6 +60,9 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     build.photos.check()
     build.labels.check()
     compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
+    # before it is looked which shards are there: from here on expiry deletes none of them
+    start = BuildStart(build=build.id, started_at=created_at)
+    build.dataset.put(build_key(build.id, BuildFile.STARTED), start.encoded())
     latest = read_latest(build.dataset)
     manifest = read_manifest(build.dataset, latest[0].version) if latest else None
     with scratch_for() as scratch:

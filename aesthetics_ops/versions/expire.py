@@ -1,11 +1,20 @@
-"""Delete old versions, old builds' state, and every shard that nothing kept names."""
+"""Delete old versions, old builds' state, and every shard that nothing kept names.
 
-import json
+A shard is deleted only where it is known what everything kept needs.  So expiry refuses while a kept version cannot be
+read, and leaves all shards alone while a build is being planned, or a young build's state cannot be read.
+"""
+
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from aesthetics_ops.builds import PartitionResult
+from pydantic import AwareDatetime
+
+from aesthetics_ops.builds import BuildStart, PartitionResult
+from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.layout import (
     BuildFile,
     VersionFile,
@@ -16,16 +25,20 @@ from aesthetics_ops.dataset.layout import (
     version_key,
     version_of,
 )
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.manifest import read_manifest_of
 from aesthetics_ops.dataset.tables import read_parquet
-from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store
-from aesthetics_ops.versions.listing import list_versions
+from aesthetics_ops.versions.listing import VersionInfo, list_versions
 
 __all__ = ["Expired", "expire_versions"]
 
-# A build this young may still be running or be resumed: expiry touches neither its state nor its shards.
+_log = logging.getLogger(__name__)
+
+# A build planned this lately may still run or be resumed: expiry touches neither its state nor its shards.
 _BUILD_GRACE: Final = timedelta(days=7)
+# A plan begun this lately may still be in the making; one that died is made anew, never resumed.
+_PLANNING_GRACE: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,63 +58,143 @@ class Expired:
     bytes: int
 
 
+class _PlanDate(Document):
+    """The part of a build's plan that is read here, since an older release may have written the others."""
+
+    kind = "plan of a build"
+
+    created_at: AwareDatetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What a build needs.
+
+    Attributes:
+        digests: of its shards.
+        are_known: False where it may need others too, because it is still being planned or cannot be read.
+    """
+
+    digests: frozenset[str]
+    are_known: bool = True
+
+
 def expire_versions(dataset: Store, *, keep: int, now: datetime) -> Expired:
     """Delete all but the newest versions, old builds' state, and every shard that nothing kept names.
 
     Args:
         dataset: to clean.
         keep: number of versions to keep; >= 1.  The one that LATEST names is kept in any case.
-        now: the time, with a zone; builds planned less than 7 days before it are left alone.
+        now: the time, with a zone.  Builds planned less than 7 days before it are left alone.  While a plan is in the
+            making that began less than a day before it, no shard is deleted: it may have found any of them.
 
     Raises:
         NoSuchVersionError: nothing was ever published.
+        IntegrityError: a version cannot be read, so which shards it needs is unknown; nothing is deleted.
     """
     versions = list_versions(dataset)
-    kept = [info for number, info in enumerate(versions) if number < keep or info.is_latest]
-    gone = [info.version for info in versions if info not in kept]
-    named = {
-        shard.digest
-        for info in kept
-        for split in read_manifest(dataset, info.version).splits.values()
-        for shard in split.shards
-    }
-    # a kept version's plan also names shards without records, whose results save reading their photos again
-    plans = [version_key(info.version, VersionFile.PLAN) for info in kept]
+    _require_readable(dataset, versions)
+    kept = [info.version for number, info in enumerate(versions) if number < keep or info.is_latest]
+    gone = [info.version for info in versions if info.version not in kept]
+    named = _needs_of_versions(dataset, kept)
     listing = dataset.list("")
-    keys = listing["key"].to_pylist()
-    builds = {build for key in keys if (build := build_of(key)) is not None}
-    running = {build for build in builds if _is_young(dataset, build, now)}
-    plans += [build_key(build, BuildFile.ROWS) for build in running]
-    for key in plans:
-        named |= _digests_in(dataset, key)
-    # a photo that was lost gave its shard a name that stands in no plan yet
-    for key in keys:
-        if build_of(key) in running and is_partition_result(key):
-            named |= set(PartitionResult.parse(dataset.get(key).data, name=dataset.url_of(key)).shards.values())
-    stale_builds = sorted(builds - running)
-    doomed = {
-        key: size
-        for key, size in zip(keys, listing["size"].to_pylist(), strict=True)
-        if ((digest := digest_of(key)) is not None and digest not in named)
+    sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
+    needs = _needs_of_builds(dataset, sizes, now)
+    named = named.union(*(need.digests for need in needs.values()))
+    are_known = all(need.are_known for need in needs.values())
+    stale_builds = sorted({build for key in sizes if (build := build_of(key)) is not None} - needs.keys())
+    doomed = [
+        key
+        for key in sizes
+        if (are_known and (digest := digest_of(key)) is not None and digest not in named)
         or version_of(key) in gone
         or build_of(key) in stale_builds
-    }
+    ]
     # manifests first: a version whose shards go must not look published for a moment
     dataset.delete(sorted(doomed, key=lambda key: (not key.endswith(f"/{VersionFile.MANIFEST}"), key)))
-    return Expired(tuple(gone), tuple(stale_builds), len(doomed), sum(doomed.values()))
+    return Expired(tuple(gone), tuple(stale_builds), len(doomed), sum(sizes[key] for key in doomed))
+
+
+def _require_readable(dataset: Store, versions: list[VersionInfo]) -> None:
+    broken = [info for info in versions if info.problem]
+    if broken:
+        names = ", ".join(repr(info.version) for info in broken)
+        raise IntegrityError(
+            f"which shards of {dataset.url} version {names} needs is unknown, so nothing is deleted: {broken[0].problem}; "
+            "restore the manifest, or delete the version's files"
+        )
+
+
+def _needs_of_versions(dataset: Store, versions: list[str]) -> frozenset[str]:
+    """Return the digests of all shards that versions name.
+
+    Their plans also name shards without records, whose results save reading their photos again.
+    """
+    found = read_latest(dataset)
+    named: set[str] = set()
+    for version in versions:
+        manifest = read_manifest_of(dataset, version, found[0] if found else None)
+        named |= {shard.digest for split in manifest.splits.values() for shard in split.shards}
+        key = version_key(version, VersionFile.PLAN)
+        try:
+            named |= _digests_in(dataset, key)
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"which shards version {version!r} needs is unknown, so nothing is deleted: {error}; "
+                "restore that file, or delete the version's files"
+            ) from error
+    return frozenset(named)
+
+
+def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict[str, _Needs]:
+    """Return what every build needs that may still run or be resumed.
+
+    Planning writes a start before anything else, so a build without start and plan is dead: one of a release that wrote
+    no start, and died before its plan was whole.
+    """
+    results: dict[str, list[str]] = {}
+    for key in keys:
+        if (build := build_of(key)) is not None:
+            results.setdefault(build, []).extend([key] if is_partition_result(key) else [])
+    needs = {}
+    for build, keys_of_results in results.items():
+        planned_at, started_at = _times(dataset, build)
+        is_planning = started_at not in (None, planned_at) and now - started_at < _PLANNING_GRACE
+        if is_planning:
+            _log.warning("build %s is being planned since %s, so no shard is deleted now", build, started_at)
+            needs[build] = _Needs(frozenset(), are_known=False)
+        elif planned_at is not None and now - planned_at < _BUILD_GRACE:
+            needs[build] = _needs_of_build(dataset, build, keys_of_results)
+    return needs
+
+
+def _times(dataset: Store, build: str) -> tuple[datetime | None, datetime | None]:
+    """Return when a build was planned, and when its last plan began; None for what is missing or damaged."""
+    times: list[datetime | None] = []
+    for kind, file, field in ((_PlanDate, BuildFile.PLAN, "created_at"), (BuildStart, BuildFile.STARTED, "started_at")):
+        try:
+            document = kind.read(dataset, build_key(build, file))
+        except IntegrityError as error:
+            _log.warning("%s", error)
+            document = None
+        times.append(getattr(document, field, None))
+    return times[0], times[1]
+
+
+def _needs_of_build(dataset: Store, build: str, results: list[str]) -> _Needs:
+    try:
+        named = _digests_in(dataset, build_key(build, BuildFile.ROWS))
+        # a photo that was lost gave its shard a name that stands in no plan yet
+        for key in results:
+            named |= set(PartitionResult.parse(dataset.get(key).data, name=dataset.url_of(key)).shards.values())
+    except IntegrityError as error:
+        _log.warning("which shards build %s needs is unknown, so no shard is deleted now: %s", build, error)
+        return _Needs(frozenset(), are_known=False)
+    return _Needs(frozenset(named))
 
 
 def _digests_in(dataset: Store, key: str) -> set[str]:
     try:
-        return set(read_parquet(dataset, key)["digest"].unique().drop_null().to_pylist())
+        return set(read_parquet(dataset, key, ["digest"])["digest"].unique().drop_null().to_pylist())
     except ObjectMissingError:
         return set()
-
-
-def _is_young(dataset: Store, build: str, now: datetime) -> bool:
-    try:
-        plan = json.loads(bytes(dataset.get(build_key(build, BuildFile.PLAN)).data))
-    except ObjectMissingError:
-        return True  # being planned right now
-    # only this field is read, since an older release may have written the others
-    return now - datetime.fromisoformat(plan["created_at"]) < _BUILD_GRACE

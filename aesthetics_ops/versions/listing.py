@@ -1,15 +1,53 @@
 """The published versions of a dataset."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
 
-from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import VERSIONS, VersionFile, version_key, version_of
-from aesthetics_ops.dataset.manifest import read_manifest
-from aesthetics_ops.errors import NoSuchVersionError
+from pydantic import AwareDatetime
+
+from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.latest import LatestPointer, read_latest
+from aesthetics_ops.dataset.layout import VERSIONS, is_name, version_stamp
+from aesthetics_ops.dataset.manifest import Accounting, Reuse, stored_manifest
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
 
-__all__ = ["VersionInfo", "list_versions"]
+__all__ = ["Headline", "SplitSize", "VersionInfo", "list_versions", "read_headline", "version_names"]
+
+_READS: Final = 16
+
+
+class SplitSize(Document):
+    """A split without its shards."""
+
+    records: int
+    bytes: int
+
+
+class Headline(Document):
+    """What a list of versions shows of one: its manifest without the shards, which take most of the time to parse."""
+
+    kind = "manifest"
+
+    version: str
+    parent: str | None
+    created_at: AwareDatetime
+    accounting: Accounting
+    reuse: Reuse
+    splits: dict[str, SplitSize]
+
+    @property
+    def records(self) -> int:
+        """Records in all splits."""
+        return self.accounting.converted
+
+    @property
+    def bytes(self) -> int:
+        """Size of all shards, bytes."""
+        return sum(split.bytes for split in self.splits.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,32 +56,73 @@ class VersionInfo:
 
     Attributes:
         version: its name.
-        created_at: when its build was planned.
-        records, bytes: in all splits.
+        created_at: when its build was planned; None where the manifest cannot be read.
+        records, bytes: in all splits; 0 where the manifest cannot be read.
         is_latest: LATEST names it.
+        problem: why its manifest cannot be read, in one line; empty where it can.
     """
 
     version: str
-    created_at: datetime
+    created_at: datetime | None
     records: int
     bytes: int
     is_latest: bool
+    problem: str = ""
+
+
+def version_names(dataset: Store) -> list[str]:
+    """Return what may be the name of a version, newest first: names begin with the time of their plan.
+
+    Nothing but names is listed, however many there are.  One may have no manifest: its publication was cut off, or it
+    is being deleted.
+    """
+    return sorted(filter(is_name, dataset.folders(VERSIONS)), reverse=True)
 
 
 def list_versions(dataset: Store) -> list[VersionInfo]:
-    """Return every published version, newest first.
+    """Return every published version, newest first; one whose manifest cannot be read says why.
 
     Raises:
         NoSuchVersionError: nothing was ever published.
+        IntegrityError: LATEST cannot be read.
     """
-    latest = read_latest(dataset)
-    keys = dataset.list(VERSIONS)["key"].to_pylist()
-    names = [name for key in keys if (name := version_of(key)) and key == version_key(name, VersionFile.MANIFEST)]
-    manifests = (read_manifest(dataset, name) for name in names)
-    versions = [
-        VersionInfo(m.version, m.created_at, m.records, m.bytes, latest is not None and latest[0].version == m.version)
-        for m in manifests
-    ]
+    found = read_latest(dataset)
+    look = partial(_look, dataset, found[0] if found else None)
+    with ThreadPoolExecutor(_READS, thread_name_prefix="manifest") as pool:
+        versions = [info for info in pool.map(look, version_names(dataset)) if info is not None]
     if not versions:
         raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
-    return sorted(versions, key=lambda info: (info.created_at, info.version), reverse=True)
+    return sorted(versions, key=_age, reverse=True)
+
+
+def read_headline(dataset: Store, version: str, latest: LatestPointer | None) -> Headline:
+    """Return what a version's manifest says first.
+
+    Args:
+        dataset: that it is published in.
+        version: its name.
+        latest: what LATEST holds, so that the manifest that it names is checked; None checks none.
+
+    Raises:
+        NoSuchVersionError: there is no such version.
+        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
+    """
+    stored = stored_manifest(dataset, version, latest)
+    return Headline.parse(stored.data, name=dataset.url_of(stored.key))
+
+
+def _look(dataset: Store, latest: LatestPointer | None, version: str) -> VersionInfo | None:
+    is_latest = latest is not None and latest.version == version
+    try:
+        headline = read_headline(dataset, version, latest)
+    except NoSuchVersionError:
+        return None
+    except IntegrityError as error:
+        return VersionInfo(version, None, 0, 0, is_latest, str(error))
+    return VersionInfo(version, headline.created_at, headline.records, headline.bytes, is_latest)
+
+
+def _age(info: VersionInfo) -> tuple[str, datetime, str]:
+    """Return a sort key; where the manifest cannot be read, the name's beginning stands for the time."""
+    stamp = version_stamp(info.created_at) if info.created_at else info.version
+    return (stamp, info.created_at or datetime.min.replace(tzinfo=UTC), info.version)

@@ -1,12 +1,13 @@
 """Published versions: listed, verified, compared, gone back to, and expired without harm to those that stay."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from aesthetics_ops.builds import BuildStart
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, build_key, digest_of, shard_key, version_key
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Store, open_store
@@ -29,6 +30,7 @@ from tests.support.nights import (
     shard_hashes,
     start,
 )
+from tests.support.stores import CountingStore
 
 LATER = START + timedelta(days=30)
 
@@ -47,6 +49,19 @@ def keys(dataset: Store, prefix: str) -> set[str]:
     return set(dataset.list(prefix)["key"].to_pylist())
 
 
+def digests(dataset: Store) -> set[str]:
+    return {digest for key in keys(dataset, "shards/") if (digest := digest_of(key))}
+
+
+def begin(dataset: Store, build: str, started_at: datetime | None, night: Night | None = None) -> None:
+    """Leave what a plan in the making leaves: its start, and the rows of another build's plan."""
+    if started_at is not None:
+        start = BuildStart(build=build, started_at=started_at)
+        dataset.put(build_key(build, BuildFile.STARTED), start.encoded())
+    rows = dataset.get(build_key(night.build.id, BuildFile.ROWS)).data if night else b""
+    dataset.put(build_key(build, BuildFile.ROWS), rows)
+
+
 def test_versions_are_listed_newest_first(source: Source) -> None:
     first, second = two_nights(source)
     listed = list_versions(first.dataset)
@@ -54,6 +69,26 @@ def test_versions_are_listed_newest_first(source: Source) -> None:
         (second.manifest.version, 14, second.manifest.bytes, True),
         (first.manifest.version, 14, first.manifest.bytes, False),
     ]
+
+
+def test_a_version_that_cannot_be_read_is_listed_with_its_problem_and_hides_no_other(source: Source) -> None:
+    first, second = two_nights(source)
+    key = version_key(first.manifest.version, "manifest.json")
+    first.dataset.put(key, b'{"version": 1}')
+    first.dataset.put(version_key("20250101T000000Z-cut_off", "plan.parquet"), b"")
+    newest, broken = list_versions(first.dataset)
+    assert (newest.version, newest.records, newest.problem) == (second.manifest.version, 14, "")
+    assert (broken.version, broken.created_at, broken.records) == (first.manifest.version, None, 0)
+    assert broken.problem.startswith(f"{first.dataset.url_of(key)} is not a manifest: version: ")
+    assert "\n" not in broken.problem
+
+
+def test_listing_reads_latest_once_and_each_manifest_once(source: Source) -> None:
+    first, second = two_nights(source)
+    watched = CountingStore(first.dataset)
+    list_versions(watched)  # type: ignore[arg-type]
+    manifests = [version_key(night.manifest.version, "manifest.json") for night in (first, second)]
+    assert sorted(watched.read) == sorted([LATEST_KEY, *manifests])
 
 
 def test_a_dataset_without_versions_says_so(source: Source) -> None:
@@ -262,6 +297,87 @@ class TestExpiry:
         expire_versions(build.dataset, keep=1, now=record.created_at + timedelta(days=6))
         assert keys(build.dataset, "shards/") == before
         assert finish(build, record).built == len(record.partitions[1].shards)
+
+    def test_a_build_that_is_being_planned_keeps_its_state_and_every_shard(self, source: Source) -> None:
+        """It may have found the shards of a version that goes, and counts on them."""
+        first, second = two_nights(source)
+        dataset = first.dataset
+        shards = keys(dataset, "shards/")
+        begin(dataset, "planning", LATER - timedelta(hours=23))
+        expired = expire_versions(dataset, keep=1, now=LATER)
+        assert (expired.versions, set(expired.builds)) == (
+            (first.manifest.version,), {first.build.id, second.build.id},
+        )  # fmt: skip
+        assert keys(dataset, "shards/") == shards
+        assert keys(dataset, "builds/") == {"builds/planning/started.json", "builds/planning/plan.parquet"}
+
+    def test_a_build_that_died_before_its_plan_was_whole_pins_nothing(self, source: Source) -> None:
+        first, second = two_nights(source)
+        dataset = first.dataset
+        begin(dataset, "dead", LATER - timedelta(hours=25), first)
+        begin(dataset, "without-start", None, first)
+        expired = expire_versions(dataset, keep=1, now=LATER)
+        assert {"dead", "without-start"} <= set(expired.builds)
+        assert keys(dataset, "builds/") == set()
+        assert digests(dataset) == {shard.digest for split in second.manifest.splits.values() for shard in split.shards}
+
+    def test_a_build_that_is_planned_anew_counts_as_being_planned_whatever_its_old_plan_says(
+        self, source: Source
+    ) -> None:
+        first, _ = two_nights(source)
+        dataset = first.dataset
+        shards = keys(dataset, "shards/")
+        begin(dataset, first.build.id, LATER)
+        assert first.build.id not in expire_versions(dataset, keep=1, now=LATER).builds
+        assert keys(dataset, "shards/") == shards
+
+    @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"created_at": "soon"}', b'{"created_at": null}'])
+    def test_a_damaged_plan_counts_by_the_builds_start(self, source: Source, damage: bytes) -> None:
+        first, second = two_nights(source)
+        plan = build_key(second.build.id, "plan.json")
+        first.dataset.put(plan, damage)
+        now = second.record.created_at + timedelta(hours=1)
+        assert expire_versions(first.dataset, keep=1, now=now).builds == ()
+        assert first.dataset.head(plan) is not None
+        expired = expire_versions(first.dataset, keep=1, now=now + timedelta(days=1))
+        assert expired.builds == (second.build.id,)
+        assert verify_version(first.dataset) == second.manifest
+
+    @pytest.mark.parametrize("file", ["plan.parquet", "converted/0.json"])
+    def test_a_young_build_whose_state_is_damaged_keeps_all_shards_until_it_is_old(
+        self, source: Source, file: str
+    ) -> None:
+        first, second = two_nights(source)
+        dataset = first.dataset
+        shards = keys(dataset, "shards/")
+        dataset.put(f"builds/{second.build.id}/{file}", b"{ damaged")
+        now = second.record.created_at + timedelta(days=6)
+        expire_versions(dataset, keep=1, now=now)
+        assert keys(dataset, "shards/") == shards
+        expire_versions(dataset, keep=1, now=now + timedelta(days=2))
+        assert keys(dataset, "builds/") == set()
+        assert keys(dataset, "shards/") < shards
+
+    @pytest.mark.parametrize("file", ["manifest.json", "plan.parquet"])
+    def test_a_kept_version_that_cannot_be_read_stops_expiry_before_anything_is_deleted(
+        self, source: Source, file: str
+    ) -> None:
+        first, second = two_nights(source)
+        before = first.dataset.list()["key"]
+        first.dataset.put(version_key(second.manifest.version, file), b"damaged")
+        with pytest.raises(
+            IntegrityError, match=f"version '{second.manifest.version}' needs.*nothing is deleted: .*{file}"
+        ):
+            expire_versions(first.dataset, keep=1, now=LATER)
+        assert first.dataset.list()["key"] == before
+
+    def test_an_old_version_that_cannot_be_read_is_not_deleted_in_silence(self, source: Source) -> None:
+        first, _ = two_nights(source)
+        before = first.dataset.list()["key"]
+        first.dataset.put(version_key(first.manifest.version, "manifest.json"), b"damaged")
+        with pytest.raises(IntegrityError, match=f"'{first.manifest.version}'.*nothing is deleted"):
+            expire_versions(first.dataset, keep=1, now=LATER)
+        assert first.dataset.list()["key"] == before
 
 
 def test_a_dataset_in_a_directory_is_published_and_listed_alike(source: Source, tmp_path) -> None:
