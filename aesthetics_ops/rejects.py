@@ -29,6 +29,11 @@ class RejectReason(StrEnum):
     SOURCE_MISSING = "source_missing"  # listed, but gone when it was read
     SOURCE_CHANGED = "source_changed"  # listed, but another object when it was read
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether the store decided after planning, so that the shard's recipe must go without the photo."""
+        return self in {RejectReason.SOURCE_MISSING, RejectReason.SOURCE_CHANGED}
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -37,6 +42,8 @@ class Rejected:
     Attributes:
         reason: the class of the decision.
         detail: what exactly was found, in words for a person; the decoder's own words where there are any.
+
+    `results.RejectedPhoto` and `builds.LostPhoto` are its stored forms.
     """
 
     reason: RejectReason

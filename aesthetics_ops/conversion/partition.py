@@ -9,7 +9,7 @@ equal recipes give equal bytes; memory and scratch space do not grow with the nu
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto, PartitionResult
+from aesthetics_ops.conversion.photos import PlannedPhoto, photos_of
 from aesthetics_ops.conversion.upload import Uploader
-from aesthetics_ops.conversion.workers import Built, Lost, Outcome, Row, Workers, rows_of
+from aesthetics_ops.conversion.workers import Built, Outcome, Workers
 from aesthetics_ops.dataset.layout import partition_result_key
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, recipe_digest
 from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult
@@ -28,6 +29,7 @@ from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import InputMissingError
 from aesthetics_ops.machine import batch_scheduling, scratch_for
 from aesthetics_ops.rejects import Rejected
+from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["ConversionSummary", "convert_partition"]
 
@@ -54,15 +56,62 @@ class ConversionSummary:
     rejected: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard that the plan asks for.
+
+    Attributes:
+        digest: of its recipe.
+        rows: of the plan, in record order.
+    """
+
+    digest: str
+    rows: pa.Table
+
+    @property
+    def photos(self) -> int:
+        return int(self.rows.num_rows)
+
+
+@dataclass(slots=True)
+class _Account:
+    """What became of the partition's shards so far.
+
+    Attributes:
+        built: planned digest to built digest, as in `PartitionResult.shards`.
+        lost: photos lost since the plan.
+        converted: shards converted by this call.
+        photos, rejected: as in `ConversionSummary`.
+    """
+
+    built: dict[str, str] = field(default_factory=dict)
+    lost: list[LostPhoto] = field(default_factory=list)
+    converted: int = 0
+    photos: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def add(self, shard: _Shard, result: ShardResult, lost: list[LostPhoto]) -> None:
+        self.built[shard.digest] = result.digest if result.photos else ""
+        self.lost += lost
+        self.converted += 1
+        self.photos += shard.photos
+        self.rejected.update(photo.reason for photo in result.rejected)
+        self.rejected.update(photo.reason for photo in lost)
+        _log.info(
+            "shard %s: %d records, %d bytes, %d rejected, %d lost",
+            result.digest[:12], result.records, result.bytes, len(result.rejected), len(lost),
+        )  # fmt: skip
+
+
 def convert_partition(
-    build: Build, record: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
+    build: Build, plan: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
 ) -> ConversionSummary:
     """Make every shard of one partition that is not finished yet.
 
     Args:
         build: with the plan's settings.
-        record: its plan.
-        partition: 0 <= partition < len(record.partitions).
+        plan: of the build.
+        partition: 0 <= partition < len(plan.partitions).
         progress: called with the number of photos just done, finished shards' included.
 
     Raises:
@@ -70,59 +119,51 @@ def convert_partition(
         ScratchSpaceError: the disk has no room for two shards.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
-    if not 0 <= partition < len(record.partitions):
+    if not 0 <= partition < len(plan.partitions):
         raise InputMissingError(
-            f"build {build.id!r} has {len(record.partitions)} partitions, so none has number {partition}"
+            f"build {build.id!r} has {len(plan.partitions)} partitions, so none has number {partition}"
         )
     rows = build.partition_photos(partition)
-    shards = list(_by_shard(rows))
-    made: dict[str, str] = {}
-    lost: list[LostPhoto] = []
-    rejected: Counter[str] = Counter()
-    photos = built = 0
+    with scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch:
+        account = _convert(build, list(_by_shard(rows)), scratch, progress)
+    result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
+    build.dataset.put(partition_result_key(build.id, partition), result.encoded())
+    return ConversionSummary(len(account.built), account.converted, account.photos, dict(account.rejected))
+
+
+def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callable[[int], None]) -> _Account:
+    """Make and upload the shards that are not finished yet."""
+    account = _Account()
+    unfinished: list[_Shard] = []
     with (
         batch_scheduling(),
-        scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch,
         Uploader(build.dataset) as uploader,
         Workers(build) as workers,
         threadpool_limits(1, user_api="blas"),  # a hash's small product must not wake threads of its own
     ):
-        unfinished: list[tuple[str, pa.Table]] = []
-        for (digest, members), is_finished in zip(shards, workers.finished(shards), strict=True):
+        finished = workers.finished(shard.digest for shard in shards)
+        for shard, is_finished in zip(shards, finished, strict=True):
             if is_finished:
-                made[digest] = digest
-                progress(members.num_rows)
+                account.built[shard.digest] = shard.digest
+                progress(shard.photos)
             else:
-                unfinished.append((digest, members))
+                unfinished.append(shard)
         # one stream over all shards: cores go on with the next one's photos while the last of a shard are written
-        outcomes = workers.photos(row for _, members in unfinished for row in rows_of(members))
-        for digest, members in unfinished:
-            path = scratch / f"{digest}.tfrecord"
-            result, gone = _convert_shard(build, digest, members, path, islice(outcomes, members.num_rows), progress)
+        outcomes = workers.outcomes(photo for shard in unfinished for photo in photos_of(shard.rows))
+        for shard in unfinished:
+            path = scratch / f"{shard.digest}.tfrecord"
+            result, lost = _write_shard(build, shard, path, islice(outcomes, shard.photos), progress)
             uploader.upload(result, path)
-            made[digest] = result.digest if result.photos else ""
-            lost += [
-                LostPhoto(key=key, digest=digest, reason=why.reason, detail=why.detail) for key, why in gone.items()
-            ]
-            rejected.update(photo.reason for photo in result.rejected)
-            rejected.update(why.reason for why in gone.values())
-            photos += members.num_rows
-            built += 1
-            _log.info(
-                "shard %s: %d records, %d bytes, %d rejected, %d lost",
-                result.digest[:12], result.records, result.bytes, len(result.rejected), len(gone),
-            )  # fmt: skip
-    outcome = PartitionResult(plan=record.plan, shards=made, lost=tuple(lost))
-    build.dataset.put(partition_result_key(build.id, partition), outcome.encoded())
-    return ConversionSummary(len(made), built, photos, dict(rejected))
+            account.add(shard, result, lost)
+    return account
 
 
-def _by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def _by_shard(rows: pa.Table) -> Iterator[_Shard]:
     encoded = rows["digest"].combine_chunks().dictionary_encode()
     first = 0
     lengths = [run["counts"] for run in encoded.value_counts().to_pylist()]
     for digest, length in zip(encoded.dictionary.to_pylist(), lengths, strict=True):
-        yield digest, rows.slice(first, length)
+        yield _Shard(digest, rows.slice(first, length))
         first += length
 
 
@@ -132,40 +173,34 @@ def _largest_shard(rows: pa.Table) -> int:
     return int(pc.max(sizes).as_py() or 0)
 
 
-def _convert_shard(
+def _write_shard(
     build: Build,
-    digest: str,
-    members: pa.Table,
+    shard: _Shard,
     path: Path,
-    outcomes: Iterable[tuple[Row, Outcome]],
+    outcomes: Iterable[tuple[PlannedPhoto, Outcome]],
     progress: Callable[[int], None],
-) -> tuple[ShardResult, dict[str, Lost]]:
+) -> tuple[ShardResult, list[LostPhoto]]:
     """Write one shard's file; return its result and the photos that were lost since the plan."""
     index = RecordIndex()
     rejected: list[RejectedPhoto] = []
-    lost: dict[str, Lost] = {}
-    with ShardWriter(path) as shard:
-        for row, outcome in outcomes:
+    lost: list[LostPhoto] = []
+    with ShardWriter(path) as file:
+        for photo, outcome in outcomes:
             match outcome:
                 case Built():
-                    _add(shard, index, row, outcome)
+                    _add(file, index, photo, outcome)
+                case Rejected(reason, detail) if reason.is_loss:
+                    lost.append(LostPhoto(key=photo.key, digest=shard.digest, reason=reason, detail=detail))
                 case Rejected(reason, detail):
-                    rejected.append(RejectedPhoto(key=row["key"], reason=reason, detail=detail))
-                case Lost():
-                    lost[row["key"]] = outcome
+                    rejected.append(RejectedPhoto(key=photo.key, reason=reason, detail=detail))
             progress(1)
-    if lost:
-        # The file is what a plan without these photos would make, so it gets that plan's name: a recipe's digest
-        # never stands for a file that depends on anything but the recipe.
-        kept = members.filter(pa.array(key not in lost for key in members["key"].to_pylist()))
-        digest = recipe_digest(kept, build.settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
     result = ShardResult(
-        digest=digest,
-        photos=members.num_rows - len(lost),
-        records=shard.records,
-        bytes=shard.bytes_written,
-        sha256=shard.sha256,
-        crc32c=shard.crc32c,
+        digest=_digest_without(lost, shard, build.settings),
+        photos=shard.photos - len(lost),
+        records=file.records,
+        bytes=file.bytes_written,
+        sha256=file.sha256,
+        crc32c=file.crc32c,
         converter_version=CONVERTER_VERSION,
         index=index,
         rejected=tuple(rejected),
@@ -173,11 +208,24 @@ def _convert_shard(
     return result, lost
 
 
-def _add(shard: ShardWriter, index: RecordIndex, row: Row, made: Built) -> None:
-    span = shard.append(made.record)
-    photo = made.photo
-    index.key.append(row["key"])
-    index.id.append(row["id"])
+def _digest_without(lost: list[LostPhoto], shard: _Shard, settings: BuildSettings) -> str:
+    """Return the digest of the recipe that a shard's file was made by; empty where all its photos were lost.
+
+    Where some were, the file is what a plan without them would make, so it gets that plan's name: a recipe's digest
+    never stands for a file that depends on anything but the recipe.
+    """
+    if not lost:
+        return shard.digest
+    gone = {photo.key for photo in lost}
+    kept = shard.rows.filter(pa.array(key not in gone for key in shard.rows["key"].to_pylist()))
+    return recipe_digest(kept, settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
+
+
+def _add(file: ShardWriter, index: RecordIndex, planned: PlannedPhoto, built: Built) -> None:
+    span = file.append(built.record)
+    photo = built.photo
+    index.key.append(planned.key)
+    index.id.append(planned.id)
     index.offset.append(span.offset)
     index.length.append(span.length)
     index.bytes.append(len(photo.jpeg))

@@ -1,0 +1,175 @@
+"""Threads download and convert photos: outcomes come in the plan's order, and few photos are held at once."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aesthetics_ops.builds import Build, open_build
+from aesthetics_ops.conversion.photos import PlannedPhoto
+from aesthetics_ops.conversion.workers import Built, Outcome, Workers
+from aesthetics_ops.dataset.example import decode_example
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.machine import THREADS_VARIABLE
+from aesthetics_ops.rejects import Rejected, RejectReason
+from aesthetics_ops.settings import parse_settings
+from aesthetics_ops.store import Store, StoredObject
+from tests.support.nights import PHOTOS, photo
+
+MiB = 1 << 20
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Build:
+    """An empty build in memory, on one codec thread."""
+    monkeypatch.setenv(THREADS_VARIABLE, "1")
+    url = f"memory://{uuid.uuid4().hex}/"
+    places = {"photos": f"{url}photos/", "labels": f"{url}scores.csv", "dataset": f"{url}dataset/"}
+    return open_build(parse_settings(places, where="test"), "build")
+
+
+def planned(build: Build, name: str, data: bytes) -> PlannedPhoto:
+    """Put a photo into the store; return it as a plan would have it."""
+    key = f"{name}.jpg"
+    build.photos.put(key, data)
+    return PlannedPhoto(key, build.photos.get(key).etag, len(data), name, 0.5, None)
+
+
+def listed(number: int, size: int) -> PlannedPhoto:
+    """A photo that stands in the plan and is gone from the store."""
+    return PlannedPhoto(f"{number}.jpg", "etag", size, str(number), 0.5, None)
+
+
+def outcomes_of(build: Build, photos: Sequence[PlannedPhoto]) -> list[Outcome]:
+    with Workers(build) as workers:
+        pairs = list(workers.outcomes(photos))
+    assert [planned for planned, _ in pairs] == list(photos)
+    return [outcome for _, outcome in pairs]
+
+
+class BackwardsStore:
+    """A store that answers for the first photo only when the last one was asked for."""
+
+    def __init__(self, inner: Store, first: str, last: str) -> None:
+        self._inner = inner
+        self._first = first
+        self._last = last
+        self._asked = threading.Event()
+        self.order: list[str] = []
+
+    def get(self, key: str) -> StoredObject:
+        if key == self._first:
+            assert self._asked.wait(60), "the last photo was never asked for"
+        self.order.append(key)
+        if key == self._last:
+            self._asked.set()
+        return self._inner.get(key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class TestOutcomes:
+    """What becomes of each photo."""
+
+    def test_a_photo_becomes_the_record_that_its_shard_holds(self, build: Build) -> None:
+        shares = tuple(share / 64 for share in range(10))
+        source = planned(build, PHOTOS[0], photo(PHOTOS[0]))._replace(label=0.25, distribution=shares)
+        (outcome,) = outcomes_of(build, [source])
+        assert isinstance(outcome, Built)
+        framed = b"".join(bytes(part) for part in outcome.record.parts)
+        assert len(framed) == outcome.record.length
+        example = decode_example(framed[12:-4])
+        assert bytes(example.image) == bytes(outcome.photo.jpeg)
+        assert (example.id, example.label, example.distribution) == (PHOTOS[0], 0.25, shares)
+        assert (example.height_px, example.width_px) == (outcome.photo.height_px, outcome.photo.width_px)
+
+    def test_a_photo_that_is_lost_since_the_plan_is_told_from_one_that_is_bad(self, build: Build) -> None:
+        good = planned(build, "good", photo(PHOTOS[0]))
+        bad = planned(build, "bad", photo(PHOTOS[0])[:5000])
+        resized, replaced = (planned(build, name, photo(PHOTOS[1])) for name in ("resized", "replaced"))
+        photos = [listed(1, 10), bad, resized._replace(size=10), good, replaced._replace(etag="another")]
+        missing, corrupt, *rest = outcomes_of(build, photos)
+        assert missing == Rejected(RejectReason.SOURCE_MISSING, "listed, but gone when it was read")
+        assert isinstance(corrupt, Rejected)
+        assert corrupt.reason is RejectReason.CORRUPT
+        assert isinstance(rest[1], Built)
+        for changed in (rest[0], rest[2]):
+            assert isinstance(changed, Rejected)
+            assert changed.reason is RejectReason.SOURCE_CHANGED
+        assert f"listed with ETag {resized.etag} and 10 bytes, read with ETag {resized.etag} and" in rest[0].detail
+        assert [outcome.reason.is_loss for outcome in (missing, corrupt, rest[0], rest[2])] == [True, False, True, True]
+
+
+class TestOrder:
+    """Photos are read side by side, and told of in the plan's order."""
+
+    def test_outcomes_keep_the_plans_order_whatever_is_read_first(self, build: Build) -> None:
+        # more than one group, so that more than one thread downloads
+        photos = [planned(build, f"{number:02}", photo(PHOTOS[number % 14])) for number in range(40)]
+        photos[20] = listed(20, 1000)
+        store = BackwardsStore(build.photos, photos[0].key, photos[-1].key)
+        outcomes = outcomes_of(replace(build, photos=store), photos)  # type: ignore[arg-type]
+        assert store.order.index(photos[-1].key) < store.order.index(photos[0].key)
+        ids = [
+            decode_example(b"".join(bytes(part) for part in outcome.record.parts)[12:-4]).id
+            for outcome in outcomes
+            if isinstance(outcome, Built)
+        ]
+        assert ids == [source.id for source in photos if source.key != "20.jpg"]
+
+    def test_no_photos_have_no_outcomes(self, build: Build) -> None:
+        assert outcomes_of(build, []) == []
+
+
+class TestWindow:
+    """So many photos are held at once as the threads need, however many the partition has."""
+
+    def most_ahead(self, build: Build, count: int, size: int) -> int:
+        """Return the most photos that were taken from the plan before the outcome of the first of them was given away.
+
+        They are gone from the store, so that their sizes are only said.
+        """
+        taken = given = most = 0
+
+        def photos() -> Iterator[PlannedPhoto]:
+            nonlocal taken, most
+            for number in range(count):
+                taken += 1
+                most = max(most, taken - given)
+                yield listed(number, size)
+
+        with Workers(build) as workers:
+            for _ in workers.outcomes(photos()):
+                given += 1
+        assert (taken, given) == (count, count)
+        return most
+
+    def test_small_photos_are_bounded_by_their_number(self, build: Build) -> None:
+        # 17 threads with a group of 16 each, a group that waits for room, and the photo that ends it
+        assert self.most_ahead(build, 1000, size=100) == 18 * 16 + 1
+
+    def test_large_photos_are_bounded_by_their_bytes(self, build: Build) -> None:
+        # 32 MiB, the one that waits for room, and the one after it
+        assert self.most_ahead(build, 100, size=8 * MiB) == 32 // 8 + 2
+
+    def test_a_photo_that_is_larger_than_the_window_goes_through_alone(self, build: Build) -> None:
+        assert self.most_ahead(build, 5, size=100 * MiB) == 3
+
+
+class TestFinished:
+    """A shard is finished when its result and its file are there."""
+
+    def test_a_result_counts_only_beside_its_file(self, build: Build) -> None:
+        whole, deleted, new = ("a" * 64, "b" * 64, "c" * 64)
+        for digest in (whole, deleted):
+            for file in (ShardFile.RECORDS, ShardFile.RESULT, ShardFile.VERDICT):
+                build.dataset.put(shard_key(digest, file), b"{}")
+        build.dataset.delete([shard_key(deleted, ShardFile.RECORDS)])
+        with Workers(build) as workers:
+            assert list(workers.finished([whole, deleted, new])) == [True, False, False]
+        left = {key.split("/")[-1].partition(".")[0] for key in build.dataset.list("shards/")["key"].to_pylist()}
+        assert left == {whole}, "what was said of a file that is gone is withdrawn"
