@@ -21,6 +21,7 @@ from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import InputMissingError
+from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.store import S3Access, Store, open_store
@@ -51,11 +52,18 @@ class Partition(Document):
 
 
 class LostPhoto(Document):
-    """A photo that was listed, and was gone or changed when it was read."""
+    """A photo that was listed, and was gone or changed when it was read.
+
+    Attributes:
+        key: of the photo, relative to the photos prefix.
+        digest: of the recipe that it was planned in.
+        reason: one that `is_loss`.
+        detail: as in `Rejected`.
+    """
 
     key: str
     digest: str
-    reason: str
+    reason: RejectReason
     detail: str
 
 
@@ -64,7 +72,7 @@ class PartitionResult(Document):
 
     Attributes:
         plan: `BuildPlan.plan` that it belongs to.
-        shards: planned digest to the digest that was made; they differ where a photo was lost, and an empty text
+        shards: planned digest to the digest that was built; they differ where a photo was lost, and an empty text
             stands for a shard that lost all its photos.
         lost: those photos.
     """
@@ -151,10 +159,10 @@ class Build:
         """Read the plan's rows for one partition, shard by shard, in record order."""
         return read_parquet(self.dataset, partition_rows_key(self.id, partition))
 
-    def partition_result(self, record: BuildPlan, partition: int) -> PartitionResult | None:
+    def partition_result(self, plan: BuildPlan, partition: int) -> PartitionResult | None:
         """Read what became of a partition; None while it is not converted under this plan."""
         result = PartitionResult.read(self.dataset, partition_result_key(self.id, partition))
-        return result if result is not None and result.plan == record.plan else None
+        return result if result is not None and result.plan == plan.plan else None
 
 
 def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = None) -> Build:
@@ -192,7 +200,9 @@ def resume_build(dataset: str, build_id: str, *, s3: S3Access | None = None) -> 
     store = open_store(dataset, s3=s3)
     store.check()
     key = build_key(build_id, BuildFile.PLAN)
-    record = BuildPlan.read(store, key)
-    if record is None:
-        raise InputMissingError(f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; run plan first")
-    return open_build(record.settings, build_id, s3=s3), record
+    plan = BuildPlan.read(store, key)
+    if plan is None:
+        raise InputMissingError(
+            f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; plan it first", stage="plan"
+        )
+    return open_build(plan.settings, build_id, s3=s3), plan

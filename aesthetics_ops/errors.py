@@ -78,11 +78,25 @@ class PlanError(PermanentError):
     """The photos and labels leave nothing to build."""
 
 
-class InputMissingError(PermanentError):
+class _StageError(PermanentError):
+    """An error that an earlier stage may end.
+
+    Attributes:
+        stage: to run first: plan, convert or validate; None where running one does not help.
+        partition: that the stage must run for; None where it is all of the build, or not known.
+    """
+
+    def __init__(self, message: str, *, stage: str | None = None, partition: int | None = None) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.partition = partition
+
+
+class InputMissingError(_StageError):
     """A stage ran before the stage that makes its input."""
 
 
-class IntegrityError(PermanentError):
+class IntegrityError(_StageError):
     """Stored data is not what its record says it is."""
 
 

@@ -79,8 +79,8 @@ class ShardVerdict(Document):
     Attributes:
         digest: of its recipe.
         sha256: of the file that was read.
-        records: parsed; each had a finite label and its index entry's id.
-        decoded: images that state the size that their features do, and decoded; equals records.
+        records: counted as they were parsed; each had a finite label and its index entry's id.
+        decoded: images counted as they decoded; each has the size that the record states.  Equals records.
         tensorflow: version that read them.
     """
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto
 from aesthetics_ops.dataset.layout import SHARDS, ShardFile, shard_key
-from aesthetics_ops.dataset.manifest import Manifest, Shard
+from aesthetics_ops.dataset.manifest import Manifest, Shard, Validation
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.publishing.tables import ShardRows, rows_of
@@ -22,11 +22,15 @@ _READS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class BuiltShard:
-    """A shard of the version to be, in reading order; `facts` is None for one without records."""
+    """A shard of the version to be, in reading order; `facts` is None for one without records.
+
+    `validation` is what was counted when it was read back.
+    """
 
     split: str
     digest: str
     facts: Shard | None
+    validation: Validation
 
 
 def partition_results(build: Build, record: BuildPlan) -> tuple[dict[str, str], list[LostPhoto]]:
@@ -37,8 +41,9 @@ def partition_results(build: Build, record: BuildPlan) -> tuple[dict[str, str], 
         outcome = build.partition_result(record, partition)
         if outcome is None:
             raise InputMissingError(
-                f"partition {partition} of build {build.id!r} is not converted; "
-                f"run download_and_convert --map-index {partition} and validate --map-index {partition} first"
+                f"partition {partition} of build {build.id!r} is not converted; convert and validate it first",
+                stage="convert",
+                partition=partition,
             )
         made.update(outcome.shards)
         lost += outcome.lost
@@ -56,10 +61,15 @@ def account_shards(
         new = [digest for _, digest in order if digest not in inherited]
         results = dict(zip(new, pool.map(lambda digest: _checked_result(build, digest), new), strict=True))
     shards = [
-        BuiltShard(split, digest, inherited[digest] if digest in inherited else results[digest][0])
+        BuiltShard(split, digest, *(_inherited(inherited[digest]) if digest in inherited else results[digest][:2]))
         for split, digest in order
     ]
-    return shards, {digest: rows for digest, (_, rows) in results.items()}
+    return shards, {digest: rows for digest, (_, _, rows) in results.items()}
+
+
+def _inherited(shard: Shard) -> tuple[Shard, Validation]:
+    """Return a shard of the parent's; that was published, so all of the shard's images decoded."""
+    return shard, Validation(records=shard.records, decoded=shard.records)
 
 
 def _planned(plan: pa.Table) -> list[tuple[str, str]]:
@@ -71,14 +81,17 @@ def _planned(plan: pa.Table) -> list[tuple[str, str]]:
     return [(row["split"], row["digest"]) for row in rows]
 
 
-def _checked_result(build: Build, digest: str) -> tuple[Shard | None, ShardRows]:
+def _checked_result(build: Build, digest: str) -> tuple[Shard | None, Validation, ShardRows]:
     result = read_shard_result(build.dataset, digest)
     if result is None:
-        raise InputMissingError(f"shard {digest} of build {build.id!r} has no result; run download_and_convert first")
+        raise InputMissingError(
+            f"shard {digest} of build {build.id!r} has no result; convert and validate its partition again",
+            stage="convert",
+        )
     verdict = read_verdict(build.dataset, digest)
     if verdict is None or verdict.sha256 != result.sha256:
         raise InputMissingError(
-            f"shard {digest} of build {build.id!r} was not read back; run validate for its partition first"
+            f"shard {digest} of build {build.id!r} was not read back; validate its partition first", stage="validate"
         )
     if not verdict.records == verdict.decoded == result.records:
         raise IntegrityError(
@@ -90,7 +103,7 @@ def _checked_result(build: Build, digest: str) -> tuple[Shard | None, ShardRows]
         if result.records
         else None
     )
-    return facts, rows_of(result)
+    return facts, Validation(records=verdict.records, decoded=verdict.decoded), rows_of(result)
 
 
 def check_stored(dataset: Store, shards: list[BuiltShard]) -> None:

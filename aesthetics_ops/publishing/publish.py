@@ -213,8 +213,8 @@ def _manifest(
             near_duplicates=near.summary,
             gates=gates,
             validation=Validation(
-                records=sum(shard.facts.records for shard in written if shard.facts),
-                decoded=sum(shard.facts.records for shard in written if shard.facts),
+                records=sum(shard.validation.records for shard in shards),
+                decoded=sum(shard.validation.decoded for shard in shards),
             ),
             fingerprint=fingerprint,
         )

@@ -19,7 +19,6 @@ from aesthetics_ops.dataset.results import (
 )
 from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
-from aesthetics_ops.store import Store
 from aesthetics_ops.validation.shard import check_shard
 
 __all__ = ["validate_partition"]
@@ -28,40 +27,46 @@ _log = logging.getLogger(__name__)
 
 
 def validate_partition(
-    build: Build, record: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
+    build: Build, plan: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
 ) -> dict[str, int]:
     """Read back every shard of one partition that has no verdict yet.
 
     Args:
         build: with the plan's settings.
-        record: its plan.
-        partition: 0 <= partition < len(record.partitions).
+        plan: of the build.
+        partition: 0 <= partition < len(plan.partitions).
         progress: called with the number of records just checked.
 
     Returns:
         shards and records of the partition, and how many shards were read by this call.
 
     Raises:
-        InputMissingError: the partition is not converted.
-        IntegrityError: a shard is not what its result says; names the shard, the record and its id.
+        InputMissingError: the partition is not converted, or lacks a shard; says so in `stage` and `partition`.
+        IntegrityError: a shard is not what its result says; names the shard, the record and its id, and likewise the
+            stage that makes it anew.
         ScratchSpaceError: the disk has no room for a shard.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
-    outcome = build.partition_result(record, partition)
-    if outcome is None:
+    converted = build.partition_result(plan, partition)
+    if converted is None:
         raise InputMissingError(
-            f"partition {partition} of build {build.id!r} is not converted; run download_and_convert --map-index {partition} first"
+            f"partition {partition} of build {build.id!r} is not converted; convert it first",
+            stage="convert",
+            partition=partition,
         )
     summary = {"shards": 0, "records": 0, "read": 0}
-    for digest in filter(None, outcome.shards.values()):
+    for digest in filter(None, converted.shards.values()):
         result = read_shard_result(build.dataset, digest)
         if result is None:
             raise InputMissingError(
-                f"shard {digest} has no result; run download_and_convert --map-index {partition} again, it makes only what is missing"
+                f"shard {digest} in partition {partition} of build {build.id!r} has no result; convert the partition again, "
+                "which makes only what is missing",
+                stage="convert",
+                partition=partition,
             )
         verdict = read_verdict(build.dataset, digest)
         if verdict is None or verdict.sha256 != result.sha256:
-            _validate_shard(build.dataset, result)
+            _validate_shard(build, result, partition)
             summary["read"] += 1
         summary["shards"] += 1
         summary["records"] += result.records
@@ -69,26 +74,30 @@ def validate_partition(
     return summary
 
 
-def _validate_shard(dataset: Store, result: ShardResult) -> None:
+def _validate_shard(build: Build, result: ShardResult, partition: int) -> None:
+    dataset = build.dataset
     key = shard_key(result.digest, ShardFile.RECORDS)
     with scratch_for(result.bytes) as scratch:
         path = scratch / "shard.tfrecord"
         try:
             dataset.download(key, path)
-            check_shard(path, result, name=dataset.url_of(key))
+            counts = check_shard(path, result, name=dataset.url_of(key))
         except (IntegrityError, ObjectMissingError) as error:
             withdraw(dataset, result.digest)
             raise IntegrityError(
-                f"{error}; its result is withdrawn: run download_and_convert again, which makes this shard anew"
+                f"{error}; its result is withdrawn: convert partition {partition} of build {build.id!r} again, which makes "
+                "this shard anew",
+                stage="convert",
+                partition=partition,
             ) from error
     import tensorflow as tf
 
     verdict = ShardVerdict(
         digest=result.digest,
         sha256=result.sha256,
-        records=result.records,
-        decoded=result.records,
+        records=counts.records,
+        decoded=counts.decoded,
         tensorflow=tf.__version__,
     )
     write_verdict(dataset, verdict)
-    _log.info("shard %s: %d records read back", result.digest[:12], result.records)
+    _log.info("shard %s: %d records read back", result.digest[:12], counts.records)

@@ -6,6 +6,7 @@ TensorFlow is imported when the first shard is read, and nowhere else but in the
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,47 @@ from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.machine import quiet_stderr
 
-__all__ = ["check_shard"]
+__all__ = ["Counts", "check_shard"]
 
 
-def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted while a shard's file was read.
+
+    Attributes:
+        records: parsed, with a finite label.
+        decoded: images of the stated size that decoded.
+    """
+
+    records: int
+    decoded: int
+
+
+@dataclass(slots=True)
+class _Records:
+    """The records of a file, column by column, in its order.
+
+    Attributes:
+        ids: of all.
+        has_label: whether the label is finite.
+        has_image: whether the image has the stated size and decodes.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    has_label: list[bool] = field(default_factory=list)
+    has_image: list[bool] = field(default_factory=list)
+
+
+def check_shard(path: Path, result: ShardResult, *, name: str) -> Counts:
     """Check a shard's file against its result: hash, CRCs, count, ids, labels, and every image's decoded size.
 
     Args:
         path: the file, as it came from the store.
         result: what it should hold.
         name: of the file, for messages.
+
+    Returns:
+        What was counted while the file was read.
 
     Raises:
         IntegrityError: names what is wrong, with record number and id where it is one record.
@@ -37,9 +69,17 @@ def check_shard(path: Path, result: ShardResult, *, name: str) -> None:
             f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}: "
             + _first_difference(path, result)
         )
-    ids = _decode_all(path, result, name)
-    if ids != result.index.id:
+    read = _decode_all(path, result, name)
+    counts = Counts(sum(read.has_label), sum(read.has_image))
+    for number, is_good in enumerate(map(all, zip(read.has_label, read.has_image, strict=True))):
+        if not is_good:
+            raise IntegrityError(
+                f"{name}: record {number}, id {read.ids[number]!r}, is not a JPEG of the stated size with a finite label; "
+                f"of {len(read.ids)} records {counts.records} have such a label and {counts.decoded} such a JPEG"
+            )
+    if read.ids != result.index.id:
         raise IntegrityError(f"{name}: {_first_difference(path, result)}")
+    return counts
 
 
 def _first_difference(path: Path, result: ShardResult) -> str:
@@ -63,8 +103,8 @@ def _first_difference(path: Path, result: ShardResult) -> str:
     return f"record {number}{named} {what}"
 
 
-def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
-    """Return the ids of all records, each decoded and compared with its features."""
+def _decode_all(path: Path, result: ShardResult, name: str) -> _Records:
+    """Parse every record, decode its image, and compare the image with the features."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow as tf
@@ -82,9 +122,9 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
         image = record["image/image"]
         is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
         stated = tf.stack([record["image/height"], record["image/width"]])
-        good = is_jpeg & tf.math.is_finite(record["image/label"])
-        good = tf.cond(good, lambda: has_size(image, stated), lambda: False)
-        return record["image/id"], tf.cond(good, lambda: has_pixels(image), lambda: False)
+        good = tf.cond(is_jpeg, lambda: has_size(image, stated), lambda: False)
+        good = tf.cond(good, lambda: has_pixels(image), lambda: False)
+        return record["image/id"], tf.math.is_finite(record["image/label"]), good
 
     def has_size(image: Any, stated: Any) -> Any:
         return tf.reduce_all(tf.io.extract_jpeg_shape(image, tf.int64)[:2] == stated)
@@ -94,20 +134,17 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> list[str]:
         return tf.size(tf.io.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
 
     records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
-    ids: list[str] = []
+    read = _Records()
     try:
-        for batch, good in records.as_numpy_iterator():
-            if not good.all():
-                number = len(ids) + int(good.argmin())
-                raise IntegrityError(
-                    f"{name}: record {number}, id {result.index.id[number]!r}, is not a JPEG of the stated size with a finite label"
-                )
-            ids += [value.decode() for value in batch]
+        for ids, has_label, has_image in records.as_numpy_iterator():
+            read.ids += [image_id.decode() for image_id in ids]
+            read.has_label += has_label.tolist()
+            read.has_image += has_image.tolist()
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
         raise IntegrityError(
             f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}"
         ) from error
-    return ids
+    return read
 
 
 def _first_failure(path: Path, result: ShardResult, check: Callable[[Any], Any]) -> str:

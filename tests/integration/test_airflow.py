@@ -46,7 +46,7 @@ class TestTasksRunAlone:
         _, log = run(sandbox, "tasks", "test", "photo_dataset", "download_and_convert", DATE, "--map-index", "0")
         assert "new_state=failed" in log
         assert "has no plan" in log
-        assert "run plan first" in log
+        assert "plan it first" in log
 
     @pytest.mark.parametrize(
         "task",

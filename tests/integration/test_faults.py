@@ -14,9 +14,9 @@ import pytest
 from aesthetics_ops.builds import Build, BuildPlan, resume_build
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, build_key, partition_result_key, shard_key
 from aesthetics_ops.dataset.manifest import read_manifest
-from aesthetics_ops.dataset.results import read_shard_result, read_verdict
+from aesthetics_ops.dataset.results import read_shard_result, read_verdict, withdraw, write_verdict
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import (
     GateError,
@@ -49,12 +49,12 @@ from tests.support.nights import (
 )
 
 
-def convert(build: Build, record: BuildPlan) -> list[Any]:
-    return [convert_partition(build, record, number) for number in range(len(record.partitions))]
+def convert(build: Build, plan: BuildPlan) -> list[Any]:
+    return [convert_partition(build, plan, number) for number in range(len(plan.partitions))]
 
 
-def validate(build: Build, record: BuildPlan) -> list[dict[str, int]]:
-    return [validate_partition(build, record, number) for number in range(len(record.partitions))]
+def validate(build: Build, plan: BuildPlan) -> list[dict[str, int]]:
+    return [validate_partition(build, plan, number) for number in range(len(plan.partitions))]
 
 
 def png() -> bytes:
@@ -66,12 +66,12 @@ class TestLostPhotos:
 
     @pytest.mark.parametrize("loss", ["deleted", "replaced"])
     def test_a_photo_lost_after_the_plan_is_a_reject_and_the_counts_add_up(self, source: Source, loss: str) -> None:
-        build, record = start(source.settings(max_reject_fraction=1))
+        build, plan = start(source.settings(max_reject_fraction=1))
         if loss == "deleted":
             source.remove(PHOTOS[1])
         else:
             source.add(PHOTOS[1], photo(ARRIVING))
-        night = finish(build, record)
+        night = finish(build, plan)
         reason = {"deleted": "source_missing", "replaced": "source_changed"}[loss]
         (reject,) = night.table("rejects")
         assert (reject["id"], reject["key"], reject["reason"]) == (PHOTOS[1], f"{PHOTOS[1]}.jpg", reason)
@@ -80,35 +80,35 @@ class TestLostPhotos:
         assert (night.manifest.accounting.listed, night.manifest.accounting.converted) == (14, 13)
 
     def test_the_next_night_finds_the_shard_of_a_deleted_photo_under_its_own_name(self, source: Source) -> None:
-        build, record = start(source.settings(max_reject_fraction=1))
+        build, plan = start(source.settings(max_reject_fraction=1))
         source.remove(PHOTOS[1])
-        first = finish(build, record)
+        first = finish(build, plan)
         planned = set(sidecar(first.dataset, first.manifest, "plan")["digest"].to_pylist())
         published = {shard.digest for split in first.manifest.splits.values() for shard in split.shards}
         assert len(planned - published) == len(published - planned) == 1
-        again, record = start(source.settings())
-        assert set(read_parquet(again.dataset, again.key("plan.parquet"))["digest"].to_pylist()) == published
-        second = finish(again, record)
+        again, plan = start(source.settings())
+        assert set(read_parquet(again.dataset, build_key(again.id, BuildFile.ROWS))["digest"].to_pylist()) == published
+        second = finish(again, plan)
         assert (second.record.planned, second.published.is_new) == (0, False)
 
     def test_the_next_night_rebuilds_only_the_shard_of_a_replaced_photo(self, source: Source) -> None:
-        build, record = start(source.settings(max_reject_fraction=1))
+        build, plan = start(source.settings(max_reject_fraction=1))
         source.add(PHOTOS[1], photo(ARRIVING))
-        finish(build, record)
+        finish(build, plan)
         second = build_once(source.settings())
         assert (second.built, second.published.is_new) == (1, True)
         assert second.manifest.rejects == {}
         assert second.manifest.records == 14
 
     def test_a_shard_that_loses_all_its_photos_is_none(self, source: Source) -> None:
-        build, record = start(source.settings(max_reject_fraction=1))
-        plan = read_parquet(build.dataset, build.key("plan.parquet")).to_pylist()
-        doomed = [row["id"] for row in plan if row["digest"] == plan[0]["digest"]]
+        build, plan = start(source.settings(max_reject_fraction=1))
+        rows = read_parquet(build.dataset, build_key(build.id, BuildFile.ROWS)).to_pylist()
+        doomed = [row["id"] for row in rows if row["digest"] == rows[0]["digest"]]
         for name in doomed:
             source.remove(name)
-        first = finish(build, record)
+        first = finish(build, plan)
         assert first.manifest.rejects == {"source_missing": len(doomed)}
-        assert first.manifest.reuse.shards_total == record.shards - 1
+        assert first.manifest.reuse.shards_total == plan.shards - 1
         assert {row["shard"] for row in first.table("rejects")} == {None}
         second = build_once(source.settings())
         assert (second.record.planned, second.published.is_new) == (0, False)
@@ -118,10 +118,10 @@ class TestLostPhotos:
     ) -> None:
         first = build_once(source.settings())
         source.add(ARRIVING, photo(ARRIVING), 4)
-        build, record = start(source.settings())
+        build, plan = start(source.settings())
         source.remove(ARRIVING)
-        second = finish(build, record)
-        assert record.planned == 1
+        second = finish(build, plan)
+        assert plan.planned == 1
         assert not second.published.is_new
         assert second.manifest == first.manifest
 
@@ -136,19 +136,20 @@ class TestValidation:
             The message, the spoiled shard's digest and the ids in it.
         """
         settings = source.settings(validation_fraction=0, test_fraction=0, shard_bytes=200_000)
-        build, record = start(settings, partitions=1)
-        convert(build, record)
-        digest = record.partitions[0].shards[0]
+        build, plan = start(settings, partitions=1)
+        convert(build, plan)
+        digest = plan.partitions[0].shards[0]
         result = read_shard_result(build.dataset, digest)
         assert result is not None
         assert result.records > 1
         spoil(build, digest)
         with pytest.raises(IntegrityError) as caught:
-            validate(build, record)
+            validate(build, plan)
         assert read_shard_result(build.dataset, digest) is None
         assert read_verdict(build.dataset, digest) is None
-        assert "run download_and_convert again" in str(caught.value)
-        night = finish(build, record)
+        assert f"convert partition 0 of build {build.id!r} again" in str(caught.value)
+        assert (caught.value.stage, caught.value.partition) == ("convert", 0)
+        night = finish(build, plan)
         assert night.built == 1
         assert night.published.is_new
         assert digest in {shard.digest for split in night.manifest.splits.values() for shard in split.shards}
@@ -232,60 +233,82 @@ class TestValidation:
         assert f"{digest}.tfrecord: record 1, id {ids[1]!r}, is that of 'someone-else'" in message
 
     def test_a_verdict_saves_reading_a_shard_again(self, source: Source) -> None:
-        build, record = start(source.settings())
-        convert(build, record)
-        first, again = validate(build, record), validate(build, record)
-        assert sum(done["read"] for done in first) == record.shards
+        build, plan = start(source.settings())
+        convert(build, plan)
+        first, again = validate(build, plan), validate(build, plan)
+        assert sum(done["read"] for done in first) == plan.shards
         assert sum(done["read"] for done in again) == 0
         assert [done | {"read": 0} for done in first] == again
+
+    def test_a_version_counts_what_its_shards_verdicts_counted(self, source: Source) -> None:
+        build_once(source.settings())
+        source.add(ARRIVING, photo(ARRIVING), 4)
+        night = build_once(source.settings())
+        assert night.manifest.reuse.shards_reused > 0
+        shards = [shard for split in night.manifest.splits.values() for shard in split.shards]
+        verdicts = [read_verdict(night.dataset, shard.digest) for shard in shards]
+        assert sum(verdict.records for verdict in verdicts if verdict) == night.manifest.validation.records == 15
+        assert sum(verdict.decoded for verdict in verdicts if verdict) == night.manifest.validation.decoded == 15
 
 
 class TestOrder:
     """A stage whose input is missing says which stage to run first."""
 
     def test_nothing_can_be_done_with_a_build_that_was_never_planned(self, source: Source) -> None:
-        with pytest.raises(InputMissingError, match=r"build 'never' has no plan.*run plan first"):
+        with pytest.raises(InputMissingError, match=r"build 'never' has no plan.*plan it first") as caught:
             resume_build(source.settings().dataset, "never")
+        assert (caught.value.stage, caught.value.partition) == ("plan", None)
 
     def test_validation_asks_for_conversion(self, source: Source) -> None:
-        build, record = start(source.settings())
-        with pytest.raises(InputMissingError, match=r"not converted; run download_and_convert --map-index 0 first"):
-            validate(build, record)
+        build, plan = start(source.settings())
+        with pytest.raises(InputMissingError, match=r"partition 0 .* is not converted; convert it first") as caught:
+            validate(build, plan)
+        assert (caught.value.stage, caught.value.partition) == ("convert", 0)
+
+    def test_validation_asks_for_a_shard_whose_result_is_gone(self, source: Source) -> None:
+        build, plan = start(source.settings(), partitions=1)
+        convert(build, plan)
+        withdraw(build.dataset, plan.partitions[0].shards[0])
+        with pytest.raises(InputMissingError, match=r"in partition 0 .* has no result; convert the part") as caught:
+            validate(build, plan)
+        assert (caught.value.stage, caught.value.partition) == ("convert", 0)
 
     def test_publishing_asks_for_conversion_and_names_the_partition(self, source: Source) -> None:
-        build, record = start(source.settings())
-        convert_partition(build, record, 0)
-        with pytest.raises(InputMissingError, match=r"partition 1 .* run download_and_convert --map-index 1 and val"):
-            publish_build(build, record)
+        build, plan = start(source.settings())
+        convert_partition(build, plan, 0)
+        with pytest.raises(InputMissingError, match=r"partition 1 .* not converted; convert and validate it") as caught:
+            publish_build(build, plan)
+        assert (caught.value.stage, caught.value.partition) == ("convert", 1)
 
     def test_publishing_asks_for_validation(self, source: Source) -> None:
-        build, record = start(source.settings())
-        convert(build, record)
-        with pytest.raises(InputMissingError, match=r"was not read back; run validate"):
-            publish_build(build, record)
+        build, plan = start(source.settings())
+        convert(build, plan)
+        with pytest.raises(InputMissingError, match=r"was not read back; validate its partition first") as caught:
+            publish_build(build, plan)
+        assert caught.value.stage == "validate"
         assert version_files(build.dataset) == []
 
     def test_a_partition_that_the_plan_does_not_have_is_refused(self, source: Source) -> None:
-        build, record = start(source.settings())
+        build, plan = start(source.settings())
         with pytest.raises(InputMissingError, match="has 3 partitions, so none has number 3"):
-            convert_partition(build, record, 3)
+            convert_partition(build, plan, 3)
 
     def test_a_resumed_build_has_the_settings_of_its_plan(self, source: Source) -> None:
         settings = source.settings(quality=77)
-        build, record = start(settings)
+        build, plan = start(settings)
         again, found = resume_build(settings.dataset, build.id)
         assert again.settings == settings
-        assert found == record
+        assert found == plan
         assert finish(again, found).published.is_new
 
     def test_results_of_an_earlier_plan_are_not_taken(self, source: Source) -> None:
         from aesthetics_ops.planning.stage import plan_build
 
-        build, record = start(source.settings(), partitions=1)
-        convert(build, record)
+        build, plan = start(source.settings(), partitions=1)
+        convert(build, plan)
         source.add(ARRIVING, photo(ARRIVING), 4)
-        replanned = plan_build(build, created_at=record.created_at, partitions=1)
-        assert replanned.plan != record.plan
+        replanned = plan_build(build, created_at=plan.created_at, partitions=1)
+        assert replanned.plan != plan.plan
         with pytest.raises(InputMissingError, match="not converted"):
             validate(build, replanned)
         night = finish(build, replanned)
@@ -349,18 +372,18 @@ class TestPublishing:
     """Publishing is done, refused or unknown, and running it again is safe after each."""
 
     def ready(self, source: Source) -> tuple[Build, BuildPlan]:
-        build, record = start(source.settings())
-        convert(build, record)
-        validate(build, record)
-        return build, record
+        build, plan = start(source.settings())
+        convert(build, plan)
+        validate(build, plan)
+        return build, plan
 
     def test_a_build_that_was_overtaken_is_refused_and_succeeds_when_run_again(self, source: Source) -> None:
-        build, record = self.ready(source)
+        build, plan = self.ready(source)
         source.add(ARRIVING, photo(ARRIVING), 4)
         other = build_once(source.settings())
         files = version_files(other.dataset)
         with pytest.raises(PublishConflictError, match="another build published first; run this one again") as caught:
-            publish_build(build, record)
+            publish_build(build, plan)
         assert repr(other.manifest.version) in str(caught.value)
         assert latest_version(other.dataset) == other.manifest.version
         assert version_files(other.dataset) == files
@@ -372,42 +395,42 @@ class TestPublishing:
     def test_a_build_that_is_overtaken_in_the_last_moment_is_refused(self, source: Source) -> None:
         first = build_once(source.settings())
         source.remove(PHOTOS[0])
-        build, record = self.ready(source)
+        build, plan = self.ready(source)
 
         def swap(key: str, data: bytes, expected_etag: str | None) -> Swap:
             build.dataset.put(key, bytes(build.dataset.get(key).data) + b"\n")
             return build.dataset.swap(key, data, expected_etag)
 
         with pytest.raises(PublishConflictError):
-            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), record)  # type: ignore[arg-type]
+            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), plan)  # type: ignore[arg-type]
         assert latest_version(build.dataset) == first.manifest.version
 
     def test_after_a_lost_reply_publishing_again_finds_its_own_version(self, source: Source) -> None:
-        build, record = self.ready(source)
+        build, plan = self.ready(source)
 
         def swap(*arguments: Any) -> Swap:
             assert build.dataset.swap(*arguments) is Swap.DONE
             return Swap.UNKNOWN
 
         with pytest.raises(PublishUnknownError, match="run publish again"):
-            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), record)  # type: ignore[arg-type]
+            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), plan)  # type: ignore[arg-type]
         before = build.dataset.get(LATEST_KEY)
-        published = publish_build(build, record)
+        published = publish_build(build, plan)
         assert published.is_new
         assert build.dataset.get(LATEST_KEY) == before
         assert latest_version(build.dataset) == published.manifest.version
         assert read_manifest(build.dataset) == published.manifest
 
     def test_after_a_write_that_never_happened_publishing_again_writes_it(self, source: Source) -> None:
-        build, record = self.ready(source)
+        build, plan = self.ready(source)
         broken = replace(build, dataset=Wrapped(build.dataset, lambda *_: Swap.UNKNOWN))  # type: ignore[arg-type]
         with pytest.raises(PublishUnknownError):
-            publish_build(broken, record)
+            publish_build(broken, plan)
         assert latest_version(build.dataset) is None
-        assert publish_build(build, record).is_new
+        assert publish_build(build, plan).is_new
 
     def test_a_store_that_fails_while_the_version_is_written_leaves_latest(self, source: Source) -> None:
-        build, record = self.ready(source)
+        build, plan = self.ready(source)
 
         def put(key: str, data: bytes) -> None:
             if key.endswith("manifest.json"):
@@ -417,16 +440,16 @@ class TestPublishing:
         wrapped = Wrapped(build.dataset, build.dataset.swap)
         wrapped.put = put  # type: ignore[attr-defined]
         with pytest.raises(StoreUnavailableError):
-            publish_build(replace(build, dataset=wrapped), record)  # type: ignore[arg-type]
+            publish_build(replace(build, dataset=wrapped), plan)  # type: ignore[arg-type]
         assert latest_version(build.dataset) is None
-        assert publish_build(build, record).is_new
+        assert publish_build(build, plan).is_new
 
     def test_a_shard_that_vanished_before_publishing_is_refused_and_made_anew(self, source: Source) -> None:
-        build, record = self.ready(source)
-        digest = record.partitions[0].shards[0]
+        build, plan = self.ready(source)
+        digest = plan.partitions[0].shards[0]
         build.dataset.delete([shard_key(digest, ".tfrecord")])
         with pytest.raises(IntegrityError, match=rf"{digest}.tfrecord is not in the store.* delete .*{digest}.json"):
-            publish_build(build, record)
+            publish_build(build, plan)
         assert version_files(build.dataset) == []
         night = build_once(source.settings())
         assert night.built == 1
@@ -434,15 +457,26 @@ class TestPublishing:
         for _, path, _ in shard_hashes(night.manifest):
             assert night.dataset.head(path) is not None
 
+    def test_a_shard_with_an_image_that_did_not_decode_is_refused(self, source: Source) -> None:
+        build, plan = self.ready(source)
+        digest = plan.partitions[0].shards[0]
+        verdict = read_verdict(build.dataset, digest)
+        assert verdict is not None
+        write_verdict(build.dataset, verdict.model_copy(update={"decoded": verdict.decoded - 1}))
+        counts = f"{verdict.records} were read back and {verdict.records - 1} decoded"
+        with pytest.raises(IntegrityError, match=rf"shard {digest} holds {verdict.records} records, but {counts}"):
+            publish_build(build, plan)
+        assert version_files(build.dataset) == []
+
     def test_publishing_twice_is_publishing_once(self, source: Source) -> None:
-        build, record = self.ready(source)
-        first = publish_build(build, record)
+        build, plan = self.ready(source)
+        first = publish_build(build, plan)
         before = {key: build.dataset.get(key) for key in [*version_files(build.dataset), LATEST_KEY]}
-        assert publish_build(build, record) == first
+        assert publish_build(build, plan) == first
         assert {key: build.dataset.get(key) for key in before} == before
 
     def test_a_conversion_that_dies_in_the_store_leaves_no_result_without_its_file(self, source: Source) -> None:
-        build, record = start(source.settings(), partitions=1)
+        build, plan = start(source.settings(), partitions=1)
         shards = iter(range(99))
 
         def upload(key: str, path: Path) -> None:
@@ -453,12 +487,12 @@ class TestPublishing:
         wrapped = Wrapped(build.dataset, build.dataset.swap)
         wrapped.upload = upload  # type: ignore[attr-defined]
         with pytest.raises(StoreUnavailableError):
-            convert(replace(build, dataset=wrapped), record)  # type: ignore[arg-type]
+            convert(replace(build, dataset=wrapped), plan)  # type: ignore[arg-type]
         results = [key for key in build.dataset.list("shards/")["key"].to_pylist() if key.endswith(".json")]
         assert len(results) == 2
         with pytest.raises(ObjectMissingError):
-            build.dataset.get(build.key("converted/0.json"))
-        assert finish(build, record).built == record.shards - 2
+            build.dataset.get(partition_result_key(build.id, 0))
+        assert finish(build, plan).built == plan.shards - 2
 
 
 class TestCarelessStores:
@@ -492,12 +526,12 @@ class TestCarelessStores:
     def test_a_second_writer_is_noticed_where_it_can_be(self, source: Source) -> None:
         build_once(source.settings(single_writer=True))
         source.remove(PHOTOS[0])
-        build, record = start(source.settings(single_writer=True))
-        convert(build, record)
-        validate(build, record)
+        build, plan = start(source.settings(single_writer=True))
+        convert(build, plan)
+        validate(build, plan)
         build.dataset.put(LATEST_KEY, bytes(build.dataset.get(LATEST_KEY).data) + b"\n")
         with pytest.raises(PublishConflictError):
-            publish_build(build, record)
+            publish_build(build, plan)
 
     def test_a_version_of_several_writers_is_not_rolled_back_to(
         self, source: Source, request: pytest.FixtureRequest
