@@ -26,7 +26,16 @@ from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.store import S3Access, Store, open_store
 
-__all__ = ["Build", "BuildPlan", "BuildStart", "LostPhoto", "Partition", "PartitionResult", "open_build", "resume_build"]
+__all__ = [
+    "Build",
+    "BuildPlan",
+    "BuildStart",
+    "LostPhoto",
+    "Partition",
+    "PartitionResult",
+    "open_build",
+    "resume_build",
+]
 
 
 class BuildStart(Document):
