@@ -28,6 +28,7 @@ __all__ = [
     "Column",
     "Table",
     "count_rows",
+    "iterate_rows",
     "put_rows",
     "read_parquet",
     "write_parquet",
@@ -160,9 +161,7 @@ def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -
     data = store.get(key).data
     with _readable(store.url_of(key)):
         file = pq.ParquetFile(pa.BufferReader(data))
-        missing = set(columns or ()) - set(file.schema_arrow.names)
-        if missing:
-            raise IntegrityError(f"{store.url_of(key)} has no column {', '.join(sorted(missing))}")
+        _require_columns(file, columns or (), store.url_of(key))
         # in one thread, which takes a third of the memory, and that goes back to the system
         table = file.read(columns=columns, use_threads=False)
     pa.default_memory_pool().release_unused()
@@ -189,6 +188,28 @@ def count_rows(store: Store, key: str) -> int:
         tail = store.get_range(key, size - footer, footer)
     with _readable(name):
         return int(pq.read_metadata(pa.BufferReader(tail)).num_rows)
+
+
+def iterate_rows(path: Path, columns: Sequence[str], *, name: str) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a local Parquet file, some rows at a time.
+
+    Args:
+        path: of the file.
+        columns: to read.
+        name: of the table, for the message.
+
+    Raises:
+        IntegrityError: not a whole Parquet file, or without these columns.
+    """
+    with _readable(name), pq.ParquetFile(path) as file:
+        _require_columns(file, columns, name)
+        yield from file.iter_batches(columns=list(columns), use_threads=False)
+
+
+def _require_columns(file: pq.ParquetFile, columns: Sequence[str], name: str) -> None:
+    missing = set(columns) - set(file.schema_arrow.names)
+    if missing:
+        raise IntegrityError(f"{name} has no column {', '.join(sorted(missing))}")
 
 
 @contextmanager

@@ -1,16 +1,23 @@
 """Published versions: listed, verified, compared, gone back to, and expired without harm to those that stay."""
 
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops.builds import BuildStart
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, build_key, digest_of, shard_key, version_key
+from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.publishing.publish import publish_build
-from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.store import Store, StoredObject, open_store
 from aesthetics_ops.validation.partition import validate_partition
 from aesthetics_ops.versions.diff import diff_versions
 from aesthetics_ops.versions.expire import expire_versions
@@ -31,6 +38,7 @@ from tests.support.nights import (
     start,
 )
 from tests.support.stores import CountingStore
+from tests.support.versions import Published, new_store, publish, sample_photos, sample_rejects
 
 LATER = START + timedelta(days=30)
 
@@ -200,6 +208,115 @@ class TestVerify:
         night.dataset.put(LATEST_KEY, b"{}")
         with pytest.raises(IntegrityError, match=r"LATEST.json is not a pointer to a version"):
             verify_version(night.dataset)
+
+
+@dataclass
+class WatchedDownloads:
+    """A store that calls a function before each download, and notes what is read whole and how many files lie side by side."""
+
+    inner: Store
+    before: Callable[[str], None] = lambda key: None
+    after: Callable[[str], None] = lambda key: None
+    read: list[str] = field(default_factory=list)
+    most_files: int = 0
+
+    def get(self, key: str) -> StoredObject:
+        self.read.append(key)
+        return self.inner.get(key)
+
+    def download(self, key: str, path: Path) -> None:
+        self.before(key)
+        self.inner.download(key, path)
+        self.most_files = max(self.most_files, len(list(path.parent.glob("*.tfrecord"))))
+        self.after(key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class TestVerifyManyShards:
+    """Shards are read side by side, and what is found does not depend on which comes first."""
+
+    @pytest.fixture
+    def many(self, tmp_path: Path) -> Published:
+        """16 shards."""
+        made = publish(new_store(), tmp_path, sample_photos(30), sample_rejects(), per_shard=2)
+        plan = pa.table({"key": [str(number) for number in range(made.manifest.source.listed)]})
+        made.store.put(version_key(made.version, "plan.parquet"), write_parquet(plan))
+        return made
+
+    def paths(self, many: Published) -> list[str]:
+        return [path for _, path, _ in shard_hashes(many.manifest)]
+
+    def damage(self, many: Published, path: str) -> None:
+        many.store.put(path, bytes(many.store.get(path).data)[:-1])
+
+    def test_of_several_damaged_shards_the_first_is_named_even_if_another_was_read_before(
+        self, many: Published
+    ) -> None:
+        first, later = self.paths(many)[2], self.paths(many)[4]
+        self.damage(many, later)
+        many.store.delete([first])
+        was_read = threading.Event()
+
+        def wait(key: str) -> None:
+            assert key != first or was_read.wait(30)
+
+        def note(key: str) -> None:
+            if key == later:
+                was_read.set()
+
+        store = WatchedDownloads(many.store, before=wait, after=note)
+        with pytest.raises(IntegrityError, match=f"{first} is missing"):
+            verify_version(store)  # type: ignore[arg-type]
+
+    def test_a_few_shards_are_read_at_once_and_no_more(self, many: Published) -> None:
+        pair, together = threading.Barrier(2), self.paths(many)[:2]
+
+        def meet(key: str) -> None:
+            if key in together:
+                pair.wait(30)
+
+        sizes: list[int] = []
+        store = WatchedDownloads(many.store, before=meet)
+        assert verify_version(store, progress=sizes.append) == many.manifest  # type: ignore[arg-type]
+        assert sizes == [shard.bytes for split in many.manifest.splits.values() for shard in split.shards]
+        assert store.most_files <= 4
+
+    def test_tables_are_counted_by_their_footers(self, many: Published) -> None:
+        store = WatchedDownloads(many.store)
+        verify_version(store)  # type: ignore[arg-type]
+        assert store.read == [LATEST_KEY, version_key(many.version, "manifest.json")]
+
+    @pytest.mark.parametrize(
+        ("order", "shard"), [([0, 2, 1], 0), ([1, 0, 2], 0), ([0, 1, 3, 2], 1)], ids=["inside", "start", "later"]
+    )
+    def test_records_in_another_order_than_the_shards_are_found(
+        self, many: Published, order: list[int], shard: int
+    ) -> None:
+        rows = many.records
+        mixed = [rows[place] for place in order] + rows[len(order) :]
+        assert mixed != rows
+        self.put_records(many, mixed)
+        with pytest.raises(IntegrityError, match=self.paths(many)[shard]):
+            verify_version(many.store)
+
+    def test_a_damaged_shard_is_named_before_rows_of_later_shards_that_are_wrong(self, many: Published) -> None:
+        self.damage(many, self.paths(many)[3])
+        self.put_records(many, many.records[:9] + many.records[10:] + many.records[9:10])
+        with pytest.raises(IntegrityError, match=f"{self.paths(many)[3]} has sha256"):
+            verify_version(many.store)
+
+    @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
+    def test_a_table_that_is_cut_off_is_named(self, many: Published, name: str) -> None:
+        key = version_key(many.version, f"{name}.parquet")
+        many.store.put(key, bytes(many.store.get(key).data)[:-3])
+        with pytest.raises(IntegrityError, match=f"{key} is not a whole Parquet file"):
+            verify_version(many.store)
+
+    def put_records(self, many: Published, rows: list[dict[str, Any]]) -> None:
+        table = pa.Table.from_pylist(rows, schema=RECORDS.schema)
+        many.store.put(version_key(many.version, "records.parquet"), write_parquet(table))
 
 
 class TestRollback:
