@@ -14,11 +14,12 @@ process, on another machine, or again:
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result_key, partition_rows_key
 from aesthetics_ops.dataset.manifest import SourceInventory
+from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import InputMissingError
 from aesthetics_ops.rejects import RejectReason
@@ -109,6 +110,8 @@ class BuildPlan(Document):
         inventory: the S3 Inventory that they were taken from; None where the prefix was listed.
         shards: in all; `planned` of them have no finished result yet.
         partitions: only as many as the work is worth.
+        converter_version, codecs: of the converter that the recipes are for.
+        codec_releases: of the libraries on the machine that planned, by name.
     """
 
     kind = "plan of a build"
@@ -130,6 +133,14 @@ class BuildPlan(Document):
     shards: int
     planned: int
     partitions: tuple[Partition, ...]
+    converter_version: int = 0
+    codecs: str = ""
+    codec_releases: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def converter(self) -> Converter:
+        """What the recipes say makes the records."""
+        return Converter(self.converter_version, self.codecs)
 
     @property
     def summary(self) -> dict[str, int | str | None]:

@@ -117,7 +117,7 @@ class PixelRoom:
         self._changed = threading.Condition()
 
     @contextmanager
-    def seat(self) -> Iterator[Callable[[int], None]]:
+    def reserve(self) -> Iterator[Callable[[int], None]]:
         """Give one photo a function that takes room for its pixels, waiting for it; leaving gives it back.
 
         Called again, the function exchanges the room it has for what is asked now, if that is more: a file may

@@ -40,6 +40,7 @@ from aesthetics_ops.builds import Build, BuildPlan, PartitionResult, resume_buil
 from aesthetics_ops.dataset.latest import LatestPointer
 from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Split
+from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, read_parquet
 from aesthetics_ops.planning.model import ParentPlan
@@ -311,7 +312,7 @@ def run_case(case: str, world: World) -> dict[str, Any]:
                 seed=0, shard_bytes=settings.shard_bytes,
             )  # fmt: skip
         started = time.monotonic()
-        plan = plan_photos(listing, labels, settings, converter_version=1, parent=parent)
+        plan = plan_photos(listing, labels, settings, converter=Converter(1, "0" * 16), parent=parent)
         digests = hashlib.sha256("".join(shard.digest for shard in plan.shards).encode()).hexdigest()[:12]
         return {"alone_s": round(time.monotonic() - started, 1), "shards": len(plan.shards), "plan": digests}
     if case.startswith("stage"):

@@ -23,11 +23,12 @@ from aesthetics_ops.conversion.photos import PlannedPhoto, photos_of
 from aesthetics_ops.conversion.upload import Uploader
 from aesthetics_ops.conversion.workers import Built, Outcome, Workers
 from aesthetics_ops.dataset.layout import partition_result_key
-from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, recipe_digest
+from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import InputMissingError
 from aesthetics_ops.machine import batch_scheduling, scratch_for
+from aesthetics_ops.pixels.codecs import require_converter
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import BuildSettings
 
@@ -63,10 +64,12 @@ class _Shard:
     Attributes:
         digest: of its recipe.
         rows: of the plan, in record order.
+        converter: that the recipe names.
     """
 
     digest: str
     rows: pa.Table
+    converter: Converter
 
     @property
     def photos(self) -> int:
@@ -116,6 +119,7 @@ def convert_partition(
 
     Raises:
         InputMissingError: the partition is not in the plan.
+        PermanentError: this worker would make other bytes than the plan's digests stand for.
         ScratchSpaceError: the disk has no room for two shards.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
@@ -123,9 +127,10 @@ def convert_partition(
         raise InputMissingError(
             f"build {build.id!r} has {len(plan.partitions)} partitions, so none has number {partition}"
         )
+    require_converter(plan.converter, plan.codec_releases)
     rows = build.partition_photos(partition)
     with scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch:
-        account = _convert(build, list(_by_shard(rows)), scratch, progress)
+        account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, progress)
     result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
     build.dataset.put(partition_result_key(build.id, partition), result.encoded())
     return ConversionSummary(len(account.built), account.converted, account.photos, dict(account.rejected))
@@ -158,12 +163,12 @@ def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callab
     return account
 
 
-def _by_shard(rows: pa.Table) -> Iterator[_Shard]:
+def _by_shard(rows: pa.Table, converter: Converter) -> Iterator[_Shard]:
     encoded = rows["digest"].combine_chunks().dictionary_encode()
     first = 0
     lengths = [run["counts"] for run in encoded.value_counts().to_pylist()]
     for digest, length in zip(encoded.dictionary.to_pylist(), lengths, strict=True):
-        yield _Shard(digest, rows.slice(first, length))
+        yield _Shard(digest, rows.slice(first, length), converter)
         first += length
 
 
@@ -201,7 +206,8 @@ def _write_shard(
         bytes=file.bytes_written,
         sha256=file.sha256,
         crc32c=file.crc32c,
-        converter_version=CONVERTER_VERSION,
+        converter_version=shard.converter.version,
+        codecs=shard.converter.codecs,
         index=index,
         rejected=tuple(rejected),
     )
@@ -218,7 +224,7 @@ def _digest_without(lost: list[LostPhoto], shard: _Shard, settings: BuildSetting
         return shard.digest
     gone = {photo.key for photo in lost}
     kept = shard.rows.filter(pa.array(key not in gone for key in shard.rows["key"].to_pylist()))
-    return recipe_digest(kept, settings, converter_version=CONVERTER_VERSION) if kept.num_rows else ""
+    return recipe_digest(kept, settings, converter=shard.converter) if kept.num_rows else ""
 
 
 def _add(file: ShardWriter, index: RecordIndex, planned: PlannedPhoto, built: Built) -> None:

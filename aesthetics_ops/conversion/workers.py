@@ -123,7 +123,7 @@ class Workers:
             convert_photos(
                 [source for source in read if not isinstance(source, Rejected)],
                 self._build.settings.pixels,
-                seat=self._room.seat,
+                reserve=self._room.reserve,
             )
         )
         return [

@@ -1,12 +1,13 @@
 """The recipe of a shard: what its bytes depend on, and the digest that names it.
 
-In: the photos of a shard in order, and the settings that touch bytes.  Out: the digest.  docs/format.md says what is
-hashed.  Pure: equal recipes, equal digests.
+In: the photos of a shard in order, the settings that touch bytes, and what converts.  Out: the digest.  docs/format.md
+says what is hashed.  Pure: equal recipes, equal digests.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,32 +15,46 @@ import pyarrow as pa
 
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["CONVERTER_VERSION", "recipe_digest", "recipe_digests"]
+__all__ = ["CONVERTER_VERSION", "Converter", "recipe_digest", "recipe_digests"]
 
 CONVERTER_VERSION: Final = 4
-"""Part of every shard's recipe; raise it when any output byte can change."""
+"""Part of every shard's recipe; raise it when a change of our code can change any output byte."""
 
 
-def recipe_digest(photos: pa.Table, settings: BuildSettings, *, converter_version: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """What makes records from photos, as far as their bytes depend on it.
+
+    Attributes:
+        version: of our code, CONVERTER_VERSION.
+        codecs: fingerprint of what the codec libraries put out, 16 hex digits; pixels.codecs makes it.
+    """
+
+    version: int
+    codecs: str
+
+
+def recipe_digest(photos: pa.Table, settings: BuildSettings, *, converter: Converter) -> str:
     """Return the digest of the recipe of a shard that holds exactly these photos, in this order.
 
     Args:
         photos: key, etag, size, id, label, distribution, as in PLAN.schema; at least one row.
         settings: of the build.
-        converter_version: of the code that makes records from photos.
+        converter: that makes records from photos.
 
     Returns:
         Sha256, 64 hex digits.  docs/format.md says what is hashed.
     """
-    (digest,) = recipe_digests(photos, np.array([0]), np.array([photos.num_rows]), settings, converter_version)
+    (digest,) = recipe_digests(photos, np.array([0]), np.array([photos.num_rows]), settings, converter)
     return digest
 
 
 def recipe_digests(
-    photos: pa.Table, starts: np.ndarray, ends: np.ndarray, settings: BuildSettings, converter_version: int
+    photos: pa.Table, starts: np.ndarray, ends: np.ndarray, settings: BuildSettings, converter: Converter
 ) -> Iterator[str]:
     """Yield the digest of each shard: of the photos from each of `starts` to before the same one of `ends`."""
-    header = json.dumps({"recipe": 1, "converter": converter_version, **settings.recipe}, sort_keys=True).encode()
+    content = {"recipe": 2, "converter": converter.version, "codecs": converter.codecs, **settings.recipe}
+    header = json.dumps(content, sort_keys=True).encode()
     texts = [_text_buffers(photos[name]) for name in ("key", "etag", "id")]
     sizes = photos["size"].to_numpy().astype("<i8")
     labels = photos["label"].to_numpy().astype("<f4")

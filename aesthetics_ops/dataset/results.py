@@ -53,7 +53,7 @@ class ShardResult(Document):
         records, bytes, sha256, crc32c: of the TFRecord file.
         index: where each record is.
         rejected: photos left out.
-        converter_version: of the code that made it.
+        converter_version, codecs: of the converter that made it, as in its recipe.
     """
 
     kind = "result of a shard"
@@ -67,6 +67,7 @@ class ShardResult(Document):
     converter_version: int
     index: RecordIndex
     rejected: tuple[RejectedPhoto, ...]
+    codecs: str = ""
 
     def encoded(self) -> builtins.bytes:
         """Return the result as it is stored: JSON in one line, since an index is long."""

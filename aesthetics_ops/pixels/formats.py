@@ -3,38 +3,16 @@
 By content alone: names and suffixes are never looked at.  Pure; reads at most the first few kilobytes.
 """
 
-from enum import StrEnum
 from typing import Final
 
 from aesthetics_ops.rejects import Refusal, RejectReason
 
-__all__ = ["Format", "recognise"]
+__all__ = ["JPEG", "recognise"]
 
+JPEG: Final = "jpeg"
+"""The name of the format that nearly all photos have; the one of its decoder."""
 
-class Format(StrEnum):
-    """The formats that are decoded."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-    TIFF = "tiff"
-    BMP = "bmp"
-    GIF = "gif"
-    HEIF = "heif"
-    AVIF = "avif"
-
-
-_KNOWN: Final = (
-    (b"\x89PNG\r\n\x1a\n", Format.PNG),
-    (b"GIF87a", Format.GIF),
-    (b"GIF89a", Format.GIF),
-    (b"II*\0", Format.TIFF),
-    (b"MM\0*", Format.TIFF),
-    (b"II+\0", Format.TIFF),  # BigTIFF
-    (b"MM\0+", Format.TIFF),
-)
-
-_UNSUPPORTED: Final = (
+_UNSUPPORTED: Final = (  # offset, what stands there, name
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
@@ -68,6 +46,7 @@ _UNSUPPORTED: Final = (
     (0, b"\0MRM", "RAW (Minolta)"),
     (0, b"FOVb", "RAW (Sigma)"),
     (8, b"CR\x02", "RAW (Canon CR2)"),
+    (4, b"ftypcrx ", "RAW (Canon CR3)"),
     (128, b"DICM", "DICOM"),
     (0, b"\x1a\x45\xdf\xa3", "video (Matroska or WebM)"),
     (0, b"\0\0\1\xba", "video (MPEG)"),
@@ -81,54 +60,34 @@ _UNSUPPORTED: Final = (
     (4, b"wide", "video (QuickTime)"),
 )
 
-_BMP_HEADERS: Final = frozenset({12, 40, 52, 56, 64, 108, 124})
-_HEIF_BRANDS: Final = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2"}
-)
-
-_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _LOOK_BYTES: Final = 2048  # how far a text may keep its <svg waiting
 
 
-def recognise(source: bytes | memoryview) -> Format:
-    """Name the format of a file.
+def recognise(source: bytes | memoryview) -> str:
+    """Name the format of a file, as its decoder does.
+
+    The decoders are asked in their order, and only then the list of what is known and not decoded.
 
     Raises:
         Refusal: `empty`, `unsupported_format` with the format's name, or `not_an_image` with the first bytes.
     """
     if not source:
         raise Refusal(RejectReason.EMPTY, "the object holds no bytes")
-    if source[:2] == b"\xff\xd8":  # nearly always
-        return Format.JPEG
+    if source[:2] == b"\xff\xd8":  # nearly always; no decoder needs to be imported to know that
+        return JPEG
+    from aesthetics_ops.pixels.decoders import decoders
+
     data = bytes(source)
-    for offset, magic, name in _UNSUPPORTED:  # first: Canon's CR2 also starts like a TIFF
+    for decoder in decoders():
+        if decoder.recognises(data):
+            return decoder.name
+    for offset, magic, name in _UNSUPPORTED:
         if data.startswith(magic, offset):
             raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not decoded")
-    for magic, known in _KNOWN:
-        if data.startswith(magic):
-            return known
-    if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
-        return Format.WEBP
-    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
-        return Format.BMP
     if data.startswith(b"ftyp", 4):
-        return _iso_media(data)
+        name = f"video or sound (ISO media, brand {data[8:12]!r})"
+        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not decoded")
     head = data[:_LOOK_BYTES].lower()
     if b"<svg" in head and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, "SVG files are not decoded")
     raise Refusal(RejectReason.NOT_AN_IMAGE, f"no image format starts with {data[:12]!r}")
-
-
-def _iso_media(data: bytes) -> Format:
-    """Tell still images from films inside an ISO base media file, by the brands of its first box."""
-    length = min(max(int.from_bytes(data[:4], "big"), 12), _LOOK_BYTES)
-    brands = {data[8:12], *(data[at : at + 4] for at in range(16, min(length, len(data)) - 3, 4))}
-    if data[8:12] == b"crx ":
-        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, "RAW (Canon CR3) files are not decoded")
-    if brands & _AVIF_BRANDS:
-        return Format.AVIF
-    if brands & _HEIF_BRANDS:
-        return Format.HEIF
-    raise Refusal(
-        RejectReason.UNSUPPORTED_FORMAT, f"video or sound (ISO media, brand {data[8:12]!r}) files are not decoded"
-    )

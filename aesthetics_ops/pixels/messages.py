@@ -17,74 +17,75 @@ from typing import Any, Final
 __all__ = ["captured_messages"]
 
 _LIBTIFF_HANDLER: Final = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-_MOST_WORDS_BYTES: Final = 512  # of one message of libtiff's
+_MOST_MESSAGE_BYTES: Final = 512  # of one message of libtiff's
 _MOST_MESSAGES: Final = 8  # of one photo; a broken TIFF can have one per row
 
 
-class _Heard(threading.local):
-    """What Pillow said in this thread while it decoded for us; None while it does not."""
+class _Captured(threading.local):
+    """The messages of this thread while Pillow decodes for us; None while it does not."""
 
-    words: list[str] | None = None
+    messages: list[str] | None = None
 
 
-_heard = _Heard()
+_captured = _Captured()
 
 
 @contextmanager
 def captured_messages() -> Iterator[list[str]]:
-    """Gather Pillow's warnings and log lines of this thread.
+    """Capture the warnings and log lines of Pillow and libtiff in this thread.
 
     Yields:
-        What was said so far; grows.
+        The messages so far; grows.
     """
-    _listen_to_pillow()
-    _listen_to_libtiff()
-    _heard.words = []
+    _capture_pillow()
+    _capture_libtiff()
+    _captured.messages = []
     try:
-        yield _heard.words
+        yield _captured.messages
     finally:
-        _heard.words = None
+        _captured.messages = None
 
 
-def _hear(message: str) -> None:
-    if _heard.words is not None and len(_heard.words) < _MOST_MESSAGES and message not in _heard.words:
-        _heard.words.append(message)
+def _add(message: str) -> None:
+    messages = _captured.messages
+    if messages is not None and len(messages) < _MOST_MESSAGES and message not in messages:
+        messages.append(message)
 
 
 class _Warnings:
     """Stands in for the `warnings` module inside Pillow's modules; every other thread's warnings pass through it."""
 
     def warn(self, message: Any, *args: Any, **kwargs: Any) -> None:
-        if _heard.words is None:
+        if _captured.messages is None:
             warnings.warn(message, *args, **kwargs)
         else:
-            _hear(str(message))
+            _add(str(message))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(warnings, name)
 
 
-def _not_ours(record: logging.LogRecord) -> bool:
-    if _heard.words is None:
+def _is_for_others(record: logging.LogRecord) -> bool:
+    if _captured.messages is None:
         return True
     if record.levelno >= logging.WARNING:
-        _hear(record.getMessage())
+        _add(record.getMessage())
     return False
 
 
 @cache
-def _listen_to_pillow() -> None:
-    """Put our ears into Pillow, once per process."""
+def _capture_pillow() -> None:
+    """Put the stand-in and the filters into Pillow, once per process."""
     from PIL import Image, TiffImagePlugin
 
     for module in (Image, TiffImagePlugin):
         module.warnings = _Warnings()  # type: ignore[attr-defined]
     for name in ("Image", "ImageFile", "TiffImagePlugin", "PngImagePlugin"):
-        logging.getLogger(f"PIL.{name}").addFilter(_not_ours)
+        logging.getLogger(f"PIL.{name}").addFilter(_is_for_others)
 
 
 @cache
-def _listen_to_libtiff() -> tuple[Any, ...]:
+def _capture_libtiff() -> tuple[Any, ...]:
     """Put our handlers into the libtiff that Pillow is linked with; return them, since C does not keep them alive."""
     from PIL import _imaging
 
@@ -94,19 +95,19 @@ def _listen_to_libtiff() -> tuple[Any, ...]:
 
 
 def _put_handler(setter: Any) -> Any:
-    """Install one handler that hears libtiff in our threads and leaves it alone in others."""
+    """Install one handler that captures libtiff's messages in our threads and passes them on in others."""
     setter.argtypes, setter.restype = [_LIBTIFF_HANDLER], _LIBTIFF_HANDLER
-    format_words = ctypes.CDLL(None).vsnprintf
-    format_words.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
+    format_message = ctypes.CDLL(None).vsnprintf
+    format_message.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
     before: list[Any] = []
 
-    def handle(module: bytes | None, words: bytes, arguments: int) -> None:
-        if _heard.words is not None:
-            buffer = ctypes.create_string_buffer(_MOST_WORDS_BYTES)
-            format_words(buffer, len(buffer), words, arguments)
-            _hear(buffer.value.decode(errors="replace"))
+    def handle(module: bytes | None, text: bytes, arguments: int) -> None:
+        if _captured.messages is not None:
+            buffer = ctypes.create_string_buffer(_MOST_MESSAGE_BYTES)
+            format_message(buffer, len(buffer), text, arguments)
+            _add(buffer.value.decode(errors="replace"))
         elif before and before[0]:
-            before[0](module, words, arguments)
+            before[0](module, text, arguments)
 
     handler = _LIBTIFF_HANDLER(handle)
     before.append(setter(handler))

@@ -19,7 +19,7 @@ import simplejpeg
 
 from aesthetics_ops.pixels.colour import ProfileVerdict, judge_profile
 from aesthetics_ops.pixels.encoding import Coded, encode
-from aesthetics_ops.pixels.formats import Format, recognise
+from aesthetics_ops.pixels.formats import JPEG, recognise
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import JpegHeader, read_jpeg_header
 from aesthetics_ops.pixels.opencv import Pixels, opencv
@@ -68,7 +68,7 @@ class _Checked:
 
     Attributes:
         data: its bytes, of a whole JPEG those that would be stored.
-        kind: its format.
+        kind: its format, as its decoder is named.
         header: of a JPEG that the strict decoder knows; None for everything else.
         colour: the decoder's name for the JPEG's colour space.
         profile: what its colour profile asks for.
@@ -76,7 +76,7 @@ class _Checked:
     """
 
     data: bytes | memoryview
-    kind: Format
+    kind: str
     header: JpegHeader | None = None
     colour: str = ""
     profile: ProfileVerdict = ProfileVerdict.SRGB
@@ -104,7 +104,7 @@ def convert_photos(
     sources: Sequence[bytes | memoryview],
     pixels: PixelSettings,
     *,
-    seat: Callable[[], AbstractContextManager[Callable[[int], None]]] = lambda: nullcontext(lambda pixels: None),
+    reserve: Callable[[], AbstractContextManager[Callable[[int], None]]] = lambda: nullcontext(lambda pixels: None),
 ) -> list[Converted | Rejected]:
     """Convert some small photos, each as if it were alone: a step for all of them, then the next step for all.
 
@@ -113,7 +113,7 @@ def convert_photos(
     Args:
         sources: as for `convert_photo`.
         pixels: what is asked for.
-        seat: entered while one photo is decoded; gives a function that is called with the number of its pixels before
+        reserve: entered while one photo is decoded; gives a function that is called with the number of its pixels before
             memory is taken for them, and may wait.
 
     Returns:
@@ -128,7 +128,7 @@ def convert_photos(
         if isinstance(photo, Rejected):
             coded.append(photo)
             continue
-        with seat() as take_room:
+        with reserve() as take_room:
             coded.append(_code(photo, pixels, take_room))
     return [photo if isinstance(photo, Rejected) else _converted(photo) for photo in coded]
 
@@ -138,7 +138,7 @@ def _check(source: bytes | memoryview, pixels: PixelSettings) -> _Checked | Reje
     data = source if isinstance(source, bytes) or source.readonly else bytes(source)
     try:
         kind = recognise(data)
-        return _check_jpeg(data, pixels) if kind is Format.JPEG else _Checked(data, kind)
+        return _check_jpeg(data, pixels) if kind == JPEG else _Checked(data, kind)
     except Refusal as refusal:
         return refusal.rejected
 
@@ -149,14 +149,14 @@ def _check_jpeg(data: bytes | memoryview, pixels: PixelSettings) -> _Checked:
         data = header.canonical
     colour = _check_header(data, header, SizeGate(pixels.max_pixels))
     if colour is None:
-        return _Checked(data, Format.JPEG)
+        return _Checked(data, JPEG)
     profile = _judge(header.icc, colour)
     transforms = set()
     if profile is ProfileVerdict.UNUSABLE:
         transforms.add(Transform.ICC_IGNORED)
     if bytes(header.trailing[:_LOOK_BEHIND_BYTES]).lstrip(b"\0").startswith(b"\xff\xd8"):
         transforms.add(Transform.FIRST_FRAME)
-    return _Checked(data, Format.JPEG, header, colour, profile, transforms)
+    return _Checked(data, JPEG, header, colour, profile, transforms)
 
 
 def _code(photo: _Checked, pixels: PixelSettings, take_room: Callable[[int], None]) -> Coded | Rejected:

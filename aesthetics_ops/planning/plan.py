@@ -15,6 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.joining import UNMATCHED, find_label_range, join_labels, reject_duplicates, require_usable
@@ -36,7 +37,7 @@ def plan_photos(
     labels: Labels,
     settings: BuildSettings,
     *,
-    converter_version: int,
+    converter: Converter,
     parent: ParentPlan | None,
     scratch: Path | None = None,
 ) -> Plan:
@@ -46,7 +47,7 @@ def plan_photos(
         listing: key (string, unique), size (int64, bytes), etag (string); or a Parquet file of them, or a folder of such.
         labels: the score file.
         settings: of this build.
-        converter_version: part of every recipe.
+        converter: part of every recipe.
         parent: the version to stay close to; where a setting asks for a plan from scratch, only its near-duplicates count.
         scratch: an empty folder for what does not fit into memory, about 600 bytes per photo; it has to stay as long as
             the plan.  None keeps everything in memory.
@@ -74,7 +75,7 @@ def plan_photos(
         low, high = label_range or (0.0, 1.0)
         ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(_ROWS_AT_ONCE)
         shards: list[PlannedShard] = []
-        photos = _gathered(planned_rows(ordered, shards, labels, settings, converter_version), scratch)
+        photos = _gathered(planned_rows(ordered, shards, labels, settings, converter), scratch)
         unmatched = db.sql(UNMATCHED).to_arrow_table()
     return Plan(photos, tuple(shards), unmatched, label_range)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.dataset.layout import SPLITS
-from aesthetics_ops.dataset.recipe import recipe_digests
+from aesthetics_ops.dataset.recipe import Converter, recipe_digests
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.planning.model import PlannedShard
 from aesthetics_ops.settings import BuildSettings
@@ -30,7 +30,7 @@ def planned_rows(
     shards: list[PlannedShard],
     labels: Labels,
     settings: BuildSettings,
-    converter_version: int,
+    converter: Converter,
 ) -> Iterator[pa.Table]:
     """Yield the plan's rows, whole shards at a time, and add the shards to `shards`."""
     first = 0
@@ -45,7 +45,7 @@ def planned_rows(
             "slot": pa.array((shard & 0xFFFFFFFF).astype(np.int32), mask=shard == _REJECTED),
             "distribution": distributions.at(rows["place"]),
         }
-        digests = list(recipe_digests(pa.table(columns), bounds[:-1], bounds[1:], settings, converter_version))
+        digests = list(recipe_digests(pa.table(columns), bounds[:-1], bounds[1:], settings, converter))
         which = np.repeat(np.arange(len(digests)), np.diff(bounds))
         which = np.r_[which, np.zeros(len(shard) - count, np.int64)]
         columns["digest"] = pa.array(digests, pa.string()).take(pa.array(which, mask=shard == _REJECTED))

@@ -25,10 +25,11 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_manifest
-from aesthetics_ops.dataset.recipe import CONVERTER_VERSION
+from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
 from aesthetics_ops.errors import LabelError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
+from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import plan_photos
@@ -65,8 +66,9 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     build.dataset.put(build_key(build.id, BuildFile.STARTED), start.encoded())
     latest = read_latest(build.dataset)
     manifest = read_manifest(build.dataset, latest[0].version) if latest else None
+    planned_for = converter()
     with scratch_for() as scratch:
-        plan, source = _plan(build, manifest, scratch)
+        plan, source = _plan(build, manifest, planned_for, scratch)
         work = _unfinished(build.dataset, plan.shards)
         _log_plan(plan, len(work), manifest, build.settings)
         with ThreadPoolExecutor(1) as pool:  # both take a core, for a minute where there are 10 million photos
@@ -93,6 +95,9 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
             shards=len(plan.shards),
             planned=len(work),
             partitions=tuple(parts),
+            converter_version=planned_for.version,
+            codecs=planned_for.codecs,
+            codec_releases=codec_releases(),
         )
     if source.inventory is not None:
         age = (created_at - source.inventory.created_at).total_seconds() / 3600
@@ -110,7 +115,7 @@ class _PlanSource:
     inventory: SourceInventory | None
 
 
-def _plan(build: Build, manifest: Manifest | None, scratch: Path) -> tuple[Plan, _PlanSource]:
+def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scratch: Path) -> tuple[Plan, _PlanSource]:
     """Read everything and plan; what was read is let go, the plan lies in scratch."""
     inventory = None
     labels, labels_etag = _read_labels(build)
@@ -125,7 +130,7 @@ def _plan(build: Build, manifest: Manifest | None, scratch: Path) -> tuple[Plan,
         listing,
         labels,
         build.settings,
-        converter_version=CONVERTER_VERSION,
+        converter=planned_for,
         parent=parent,
         scratch=scratch / "plan",
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import quiet_stderr
-from aesthetics_ops.pixels.formats import Format, recognise
+from aesthetics_ops.pixels.formats import JPEG, recognise
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.rejects import Refusal
@@ -88,7 +88,7 @@ def _decode(photo: bytes) -> Any:
     reduced = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
     try:
         kind = recognise(photo)
-        if kind is not Format.JPEG:
+        if kind != JPEG:
             image = finish_colours(decode_image(photo, kind, SizeGate(_MOST_PIXELS))).image
             return np.asarray(image.convert("RGB"))[:, :, ::-1]
         header = read_jpeg_header(photo)

@@ -69,8 +69,7 @@ class TestTriedAgain:
         photos = CountingStore(build.photos)
         finish(replace(build, photos=photos), record)  # type: ignore[arg-type]
         assert {"cut.jpg", "words.jpg"} <= set(photos.read)
-        for module in ("build", "conversion"):
-            monkeypatch.setattr(f"aesthetics_ops.{module}.CONVERTER_VERSION", 1_000_000)
+        monkeypatch.setattr("aesthetics_ops.pixels.codecs.CONVERTER_VERSION", 1_000_000)
         _, read = build_counted(damaged)
         assert {"cut.jpg", "words.jpg"} <= set(read)
 

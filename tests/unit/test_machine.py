@@ -87,7 +87,7 @@ def test_pixels_in_work_never_exceed_the_room() -> None:
 
     def work(pixels: int) -> None:
         nonlocal held, most
-        with room.seat() as take:
+        with room.reserve() as take:
             take(pixels // 2)  # a first, smaller size
             take(pixels)
             with lock:
@@ -107,11 +107,11 @@ def test_a_photo_larger_than_the_room_is_alone_in_it() -> None:
     entered = threading.Event()
 
     def small() -> None:
-        with room.seat() as take:
+        with room.reserve() as take:
             take(1)
             entered.set()
 
-    with room.seat() as take:
+    with room.reserve() as take:
         take(5000)
         waiting = threading.Thread(target=small)
         waiting.start()
@@ -124,13 +124,13 @@ def test_a_photo_that_fails_gives_its_room_back() -> None:
     room = PixelRoom(100)
 
     def fail() -> None:
-        with room.seat() as take:
+        with room.reserve() as take:
             take(100)
             raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
         fail()
-    with room.seat() as take:
+    with room.reserve() as take:
         take(100)
 
 

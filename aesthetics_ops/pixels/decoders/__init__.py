@@ -4,49 +4,58 @@ First image only, as strictly as the decoders can be.
 In: bytes whose format is known.  Out: `Decoded`, or a `Refusal` with the decoder's own words.  Nothing is allocated
 for an image whose header declares more pixels than allowed.  The decoders' warnings go into the refusal's detail and
 nowhere else.
+
+A decoder is one file of this folder and one entry of `_DECODERS`; code outside this package adds one with
+`register_decoder`.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aesthetics_ops.pixels.decoded import Decoded, finish_colours
-from aesthetics_ops.pixels.decoders.avif import read_avif
-from aesthetics_ops.pixels.decoders.bmp import read_bmp
-from aesthetics_ops.pixels.decoders.gif import read_gif
-from aesthetics_ops.pixels.decoders.heif import read_heif
-from aesthetics_ops.pixels.decoders.jpeg import read_jpeg
-from aesthetics_ops.pixels.decoders.png import read_png
-from aesthetics_ops.pixels.decoders.tiff import read_tiff
-from aesthetics_ops.pixels.decoders.webp import read_webp
-from aesthetics_ops.pixels.formats import Format
+from aesthetics_ops.pixels.decoders.avif import AVIF
+from aesthetics_ops.pixels.decoders.bmp import BMP
+from aesthetics_ops.pixels.decoders.decoder import Decoder, starts_with
+from aesthetics_ops.pixels.decoders.gif import GIF
+from aesthetics_ops.pixels.decoders.heif import HEIF
+from aesthetics_ops.pixels.decoders.jpeg import JPEG
+from aesthetics_ops.pixels.decoders.png import PNG
+from aesthetics_ops.pixels.decoders.tiff import TIFF
+from aesthetics_ops.pixels.decoders.webp import WEBP
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.messages import captured_messages
 from aesthetics_ops.rejects import Refusal, RejectReason
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["decode_image"]
+__all__ = ["Decoder", "decode_image", "decoders", "register_decoder", "starts_with"]
 
 _UNSUPPORTED_WORDS: Final = ("unsupported", "not supported", "unknown pixel mode", "unknown data organization")
-_READERS: Final[dict[Format, Callable[[bytes, SizeGate], Decoded]]] = {
-    Format.JPEG: read_jpeg,
-    Format.PNG: read_png,
-    Format.WEBP: read_webp,
-    Format.GIF: read_gif,
-    Format.BMP: read_bmp,
-    Format.TIFF: read_tiff,
-    Format.AVIF: read_avif,
-    Format.HEIF: read_heif,
-}
+# in order of recognition: an AVIF may name a brand of HEIF's too
+_DECODERS: dict[str, Decoder] = {decoder.name: decoder for decoder in (JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIF)}
 
 
-def decode_image(data: bytes, kind: Format, gate: SizeGate) -> Decoded:
+def decoders() -> tuple[Decoder, ...]:
+    """Return every decoder, in the order in which they are asked whether they recognise a file."""
+    return tuple(_DECODERS.values())
+
+
+def register_decoder(decoder: Decoder) -> None:
+    """Add a decoder from outside, for this process; it is asked after the others.
+
+    Its name becomes part of the codec fingerprint, so of every recipe: a worker that lacks it refuses the plan.
+
+    Raises:
+        ValueError: there is one of this name.
+    """
+    if decoder.name in _DECODERS:
+        raise ValueError(f"there is a decoder {decoder.name!r} already; give this one another name")
+    _DECODERS[decoder.name] = decoder
+
+
+def decode_image(data: bytes, kind: str, gate: SizeGate) -> Decoded:
     """Decode the first image of a file.
 
     Args:
         data: whole file.
-        kind: its format.
+        kind: name of its decoder, as `recognise` gives it.
         gate: what its declared size must pass.
 
     Returns:
@@ -55,15 +64,15 @@ def decode_image(data: bytes, kind: Format, gate: SizeGate) -> Decoded:
     Raises:
         Refusal: `too_large`, `unsupported_format`, or `corrupt` with the decoder's words.
     """
-    with captured_messages() as words:
+    with captured_messages() as messages:
         try:
-            decoded = _READERS[kind](data, gate)
+            decoded = _DECODERS[kind].read(data, gate)
             decoded.image.load()
             return finish_colours(decoded)
         except (Refusal, MemoryError):
             raise
         except Exception as error:  # a process boundary: decoders fed with hostile bytes raise whatever they like
-            said = "; ".join((*words, str(error) or type(error).__name__))
+            said = "; ".join((*messages, str(error) or type(error).__name__))
             raise Refusal(_reason(error, said), f"{kind}: {said}") from error
 
 

@@ -1,17 +1,28 @@
 """Windows bitmaps."""
 
 from io import BytesIO
+from typing import Final
 
 from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.decoder import Decoder
 from aesthetics_ops.pixels.gate import SizeGate
 
-__all__ = ["read_bmp"]
+__all__ = ["BMP"]
+
+_HEADERS: Final = frozenset({12, 40, 52, 56, 64, 108, 124})  # their lengths, bytes
 
 
-def read_bmp(data: bytes, gate: SizeGate) -> Decoded:
+def _recognises(data: bytes) -> bool:
+    return data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _HEADERS
+
+
+def _read(data: bytes, gate: SizeGate) -> Decoded:
     """Open the first image of a bitmap."""
     from PIL import BmpImagePlugin
 
     image = BmpImagePlugin.BmpImageFile(BytesIO(data))
     gate.admit(image.height, image.width)
     return Decoded(image)
+
+
+BMP = Decoder("bmp", _recognises, _read)

@@ -5,13 +5,14 @@ from io import BytesIO
 from typing import Any
 
 from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.decoder import Decoder, starts_with
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.transforms import Transform
 
-__all__ = ["read_gif"]
+__all__ = ["GIF"]
 
 
-def read_gif(data: bytes, gate: SizeGate) -> Decoded:
+def _read(data: bytes, gate: SizeGate) -> Decoded:
     """Open the first image of a GIF."""
     from PIL import GifImagePlugin
 
@@ -31,3 +32,6 @@ def _another_frame(image: Any) -> bool:
         return bool(image.is_animated)
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error):
         return True  # something follows; that it is damaged does not matter to the first frame
+
+
+GIF = Decoder("gif", starts_with(b"GIF87a", b"GIF89a"), _read)

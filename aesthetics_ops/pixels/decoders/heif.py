@@ -1,15 +1,22 @@
 """HEIC and other HEIF images, as phones write them: the first image."""
 
 from io import BytesIO
+from typing import Final
 
 from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.decoder import Decoder
+from aesthetics_ops.pixels.decoders.iso_media import has_brand
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.transforms import Transform
 
-__all__ = ["read_heif"]
+__all__ = ["HEIF"]
+
+_BRANDS: Final = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2"}
+)
 
 
-def read_heif(data: bytes, gate: SizeGate) -> Decoded:
+def _read(data: bytes, gate: SizeGate) -> Decoded:
     """Open the first image of a HEIF file."""
     import pillow_heif
 
@@ -25,3 +32,6 @@ def read_heif(data: bytes, gate: SizeGate) -> Decoded:
     if len(container) > 1:
         decoded.transforms.add(Transform.FIRST_FRAME)
     return decoded
+
+
+HEIF = Decoder("heif", lambda data: has_brand(data, _BRANDS), _read)

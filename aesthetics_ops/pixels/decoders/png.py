@@ -7,12 +7,13 @@ from io import BytesIO
 from typing import Final
 
 from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.decoder import Decoder, starts_with
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import exif_orientation
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, RejectReason
 
-__all__ = ["read_png"]
+__all__ = ["PNG"]
 
 _MOST_PROFILE_BYTES: Final = 16 << 20  # inflated; the largest real ones have 2 MB
 _PNG_NEEDED: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
@@ -20,7 +21,7 @@ _PNG_READ: Final = _PNG_NEEDED | {b"iCCP", b"eXIf", b"acTL", b"sRGB"}
 _PNG_MOST_CHUNKS: Final = 1_000_000
 
 
-def read_png(data: bytes, gate: SizeGate) -> Decoded:
+def _read(data: bytes, gate: SizeGate) -> Decoded:
     """Check every chunk's CRC, and give Pillow only the chunks that make the default image."""
     from PIL import PngImagePlugin
 
@@ -77,3 +78,6 @@ def _png_profile(chunk: bytes) -> bytes:
     except zlib.error:
         return b""
     return profile if inflate.eof else b""
+
+
+PNG = Decoder("png", starts_with(b"\x89PNG\r\n\x1a\n"), _read)

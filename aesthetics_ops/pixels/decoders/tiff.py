@@ -4,6 +4,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.decoder import Decoder
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, RejectReason
@@ -11,7 +12,7 @@ from aesthetics_ops.rejects import Refusal, RejectReason
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile
 
-__all__ = ["read_tiff"]
+__all__ = ["TIFF"]
 
 _TIFF_SUBFILE_TYPE: Final = 254
 _TIFF_BITS: Final = 258
@@ -27,7 +28,14 @@ _TIFF_RAW_COMPRESSIONS: Final = frozenset(
 )  # Sony, Epson, Samsung, Nikon, ...
 
 
-def read_tiff(data: bytes, gate: SizeGate) -> Decoded:
+def _recognises(data: bytes) -> bool:
+    """Tell a TIFF, BigTIFF too, from what starts like one: Canon's RAW files, and DICOM files for two kinds of reader."""
+    if data.startswith(b"CR\x02", 8) or data.startswith(b"DICM", 128):
+        return False
+    return data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+
+def _read(data: bytes, gate: SizeGate) -> Decoded:
     """Open the first image of a TIFF."""
     from PIL import TiffImagePlugin
 
@@ -64,3 +72,6 @@ def _refuse_raw(image: "TiffImageFile") -> None:
         or tags.get(_TIFF_COMPRESSION) in _TIFF_RAW_COMPRESSIONS
     ):
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, "RAW (TIFF with sensor data) files are not decoded")
+
+
+TIFF = Decoder("tiff", _recognises, _read)

@@ -4,14 +4,15 @@ import struct
 from io import BytesIO
 
 from aesthetics_ops.pixels.decoded import Decoded
+from aesthetics_ops.pixels.decoders.decoder import Decoder
 from aesthetics_ops.pixels.decoders.info import with_info
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.rejects import Refusal, RejectReason
 
-__all__ = ["read_webp"]
+__all__ = ["WEBP"]
 
 
-def read_webp(data: bytes, gate: SizeGate) -> Decoded:
+def _read(data: bytes, gate: SizeGate) -> Decoded:
     """Open the first image of a WebP."""
     from PIL import WebPImagePlugin
 
@@ -37,3 +38,6 @@ def _webp_size(data: bytes) -> tuple[int, int]:
             return int.from_bytes(head[15:18], "little") + 1, int.from_bytes(head[12:15], "little") + 1
         case _:
             return 0, 0
+
+
+WEBP = Decoder("webp", lambda data: data.startswith(b"RIFF") and data.startswith(b"WEBP", 8), _read)

@@ -452,20 +452,20 @@ def test_photos_converted_together_come_out_as_alone_and_one_at_a_time_takes_roo
         jpeg(picture()[:, :, 0]),
     ]
     asked: list[list[int]] = []
-    seated = 0
+    reserved = 0
 
     @contextmanager
-    def seat() -> Iterator[Callable[[int], None]]:
-        nonlocal seated
-        seated += 1
-        assert seated == 1
+    def reserve() -> Iterator[Callable[[int], None]]:
+        nonlocal reserved
+        reserved += 1
+        assert reserved == 1
         asked.append([])
         yield asked[-1].append
-        seated -= 1
+        reserved -= 1
 
     for pixels in (KEEP, REENCODE):
         asked.clear()
-        assert convert_photos(files, pixels, seat=seat) == [convert_photo(data, pixels) for data in files]
+        assert convert_photos(files, pixels, reserve=reserve) == [convert_photo(data, pixels) for data in files]
         height, width, *_ = picture().shape
         assert asked == [[height * width]] * 5  # the empty file and the text need no decoder
 

@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from aesthetics_ops.dataset.recipe import recipe_digest
+from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.model import ParentPlan, Plan
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels, read_labels
+
+CONVERTER = Converter(1, "c0dec" + "0" * 11)
 
 
 def settings(**changes: object) -> BuildSettings:
@@ -53,7 +55,7 @@ def plan(
         {"key": pa.array(groups or {}, pa.string()), "group": pa.array((groups or {}).values(), pa.string())}
     )
     before = ParentPlan(parent.photos, grouped, seed=0, shard_bytes=of.shard_bytes) if parent else None
-    return plan_photos(listing(photos, etags), scores(rows, of), of, converter_version=1, parent=before)
+    return plan_photos(listing(photos, etags), scores(rows, of), of, converter=CONVERTER, parent=before)
 
 
 def many(count: int) -> tuple[dict[str, int], dict[str, object]]:
@@ -84,9 +86,9 @@ def test_every_photo_is_in_exactly_one_shard_and_shards_end_at_most_one_photo_ov
 def test_the_order_of_listing_and_labels_changes_nothing() -> None:
     photos, rows = many(50)
     of = settings()
-    forward = plan_photos(listing(photos), scores(rows, of), of, converter_version=1, parent=None)
+    forward = plan_photos(listing(photos), scores(rows, of), of, converter=CONVERTER, parent=None)
     table = listing(photos).take(np.arange(49, -1, -1))
-    backward = plan_photos(table, scores(dict(reversed(rows.items())), of), of, converter_version=1, parent=None)
+    backward = plan_photos(table, scores(dict(reversed(rows.items())), of), of, converter=CONVERTER, parent=None)
     assert forward.photos.equals(backward.photos)
     assert forward.shards == backward.shards
 
@@ -157,7 +159,7 @@ class TestNearDuplicates:
 def test_a_split_column_is_obeyed() -> None:
     of = settings(split_column="part")
     labels = read_labels(b"id,score,part\n1,5,test\n2,5,train\n3,5,dev\n4,5,nowhere", source="x.csv", settings=of)
-    made = plan_photos(listing({f"{n}.jpg": 10 for n in range(1, 5)}), labels, of, converter_version=1, parent=None)
+    made = plan_photos(listing({f"{n}.jpg": 10 for n in range(1, 5)}), labels, of, converter=CONVERTER, parent=None)
     assert dict(zip(made.photos["id"].to_pylist(), made.photos["split"].to_pylist(), strict=True)) == {
         "1": "test", "2": "train", "3": "validation", "4": None,
     }  # fmt: skip
@@ -330,8 +332,8 @@ def test_a_recipe_digest_is_the_one_that_a_plan_of_just_these_photos_gives() -> 
         test_fraction=0,
         validation_fraction=0,
     )
-    assert recipe_digest(kept, settings(shard_bytes=1 << 20), converter_version=1) == again.shards[0].digest
-    assert recipe_digest(kept, settings(), converter_version=2) != again.shards[0].digest
+    assert recipe_digest(kept, settings(shard_bytes=1 << 20), converter=CONVERTER) == again.shards[0].digest
+    assert recipe_digest(kept, settings(), converter=Converter(2, CONVERTER.codecs)) != again.shards[0].digest
 
 
 @given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 8), st.integers(1, 5000))
