@@ -81,7 +81,7 @@ def require_converter(planned: Converter, releases: Mapping[str, str]) -> None:
         return
     found = converter()
     if found != planned:
-        differing = {name: (releases.get(name, "nothing"), here.get(name, "nothing")) for name in releases | here}
+        differing = {name: (releases.get(name, "nothing"), here.get(name, "nothing")) for name in {**releases, **here}}
         words = ", ".join(f"{name} {then}, here {now}" for name, (then, now) in differing.items() if then != now)
         raise PermanentError(
             f"the plan is for converter {planned.version} with codecs {planned.codecs!r}, this worker has converter "

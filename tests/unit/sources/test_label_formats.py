@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.errors import LabelError, SettingsError
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.settings import BuildSettings
@@ -65,7 +66,7 @@ class TestAddedFromOutside:
     def test_a_plan_is_made_from_it(self) -> None:
         of = settings(label_scale="unit")
         labels = read_labels(b"a=1\nb=9\nc=4\n", source=of.labels, settings=of, beside={"skip.txt": b"c\n"}.get)
-        plan = plan_photos(PHOTOS, labels, of, converter_version=1, parent=None)
+        plan = plan_photos(PHOTOS, labels, of, converter=Converter(1, "0" * 16), parent=None)
         rows = {row["key"]: (row["label"], row["reason"], row["detail"]) for row in plan.photos.to_pylist()}
         assert rows["a.jpg"] == (pytest.approx(0.2), None, None)
         assert rows["b.jpg"] == (None, "label_invalid", "score 9 is above label_max 5.0")
