@@ -152,9 +152,10 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
 
     published = build_dataset(settings, progress=_bar)
     end = "published" if published.is_new else "nothing changed:"
+    report = published.report_url or "none: it could not be made; the data is whole"
     return (
         published.summary,
-        f"{end} version {published.manifest.version}\n{_describe(published.manifest)}\nreport      {published.report_url}",
+        f"{end} version {published.manifest.version}\n{_describe(published.manifest)}\nreport      {report}",
     )
 
 

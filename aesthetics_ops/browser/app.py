@@ -143,7 +143,7 @@ def _version_page(request: Request, data: _Chosen, version: str) -> Response:
 
 @_routes.get("/datasets/{dataset}/versions/{version}/report")
 def _report_page(request: Request, data: _Chosen, version: str) -> Response:
-    return _of_version(request, "report", data, version)
+    return _of_version(request, "report", data, version, has_report=data.has_file(version, VersionFile.REPORT))
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/report.html")

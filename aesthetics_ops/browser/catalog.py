@@ -250,6 +250,15 @@ class Dataset:
             (self.name, version, name), lambda: bytes(self.store.get(version_key(version, name)).data), len
         )
 
+    def has_file(self, version: str, name: VersionFile) -> bool:
+        """Say whether a published version has one of the files that may be missing, such as its report."""
+        self.manifest(version)
+        return self._cache.get(
+            (self.name, version, name, "exists"),
+            lambda: self.store.head(version_key(version, name)) is not None,
+            lambda _: 100,
+        )
+
     def shard(self, version: str, split: str, number: int) -> Shard:
         """Return one shard of a version, by its place in its split, from 0."""
         splits = self.manifest(version).splits

@@ -173,9 +173,24 @@ class NearDuplicates(Document):
 class GateResult(Document):
     """One gate that the version passed."""
 
-    name: str
+    name: str = Field(description="the setting that holds the limit, where there is one")
     measured: float
     limit: float
+    unit: str = Field("number", description="of both: fraction, or what is counted, such as records")
+    bound: Literal["most", "least"] | None = Field(
+        None, description="whether the limit is the most or the least allowed; null in versions that did not note it"
+    )
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit is kept; where no bound was noted, the version was published, so it was."""
+        match self.bound:
+            case "most":
+                return self.measured <= self.limit
+            case "least":
+                return self.measured >= self.limit
+            case None:
+                return True
 
 
 class Manifest(Document):

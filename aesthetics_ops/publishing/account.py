@@ -12,7 +12,7 @@ from aesthetics_ops.dataset.layout import SHARDS, ShardFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Validation
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.errors import InputMissingError, IntegrityError
-from aesthetics_ops.publishing.tables import ShardRows, rows_of
+from aesthetics_ops.publishing.tables import Outcome, ShardRows, rows_of
 from aesthetics_ops.store import Store
 
 __all__ = ["BuiltShard", "account_shards", "check_stored", "partition_results"]
@@ -22,40 +22,53 @@ _READS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class BuiltShard:
-    """A shard of the version to be, in reading order; `facts` is None for one without records.
+    """A shard of the version to be.
 
-    `validation` is what was counted when it was read back.
+    Attributes:
+        split: that it belongs to.
+        digest: of its recipe.
+        entry: what the manifest says of it; None for a shard without records, which the manifest does not name.
+        validation: what was counted when it was read back.
     """
 
     split: str
     digest: str
-    facts: Shard | None
+    entry: Shard | None
     validation: Validation
 
 
-def partition_results(build: Build, record: BuildPlan) -> tuple[dict[str, str], list[LostPhoto]]:
-    """Return what planned digests became, for the shards of partitions, and the photos lost on the way."""
-    made: dict[str, str] = {}
+def partition_results(build: Build, plan: BuildPlan) -> Outcome:
+    """Return what became of the shards of all partitions.
+
+    Raises:
+        InputMissingError: a partition is not converted; names it.
+    """
+    built: dict[str, str] = {}
     lost: list[LostPhoto] = []
-    for partition in range(len(record.partitions)):
-        outcome = build.partition_result(record, partition)
-        if outcome is None:
+    for partition in range(len(plan.partitions)):
+        result = build.partition_result(plan, partition)
+        if result is None:
             raise InputMissingError(
                 f"partition {partition} of build {build.id!r} is not converted; convert and validate it first",
                 stage="convert",
                 partition=partition,
             )
-        made.update(outcome.shards)
-        lost += outcome.lost
-    return made, lost
+        built.update(result.shards)
+        lost += result.lost
+    return Outcome(built, tuple(lost))
 
 
 def account_shards(
-    build: Build, plan: pa.Table, made: dict[str, str], parent: Manifest | None
+    build: Build, plan: pa.Table, outcome: Outcome, parent: Manifest | None
 ) -> tuple[list[BuiltShard], dict[str, ShardRows]]:
-    """Return the version's shards in order, and the rows of those that the parent does not have."""
+    """Return the version's shards in reading order, and the rows of those that the parent does not have, by digest.
+
+    Raises:
+        InputMissingError: a shard was not converted, or not validated.
+        IntegrityError: what was read back is not what was written.
+    """
     inherited = {shard.digest: shard for split in parent.splits.values() for shard in split.shards} if parent else {}
-    order = [(split, made.get(digest, digest)) for split, digest in _planned(plan)]
+    order = [(split, outcome.digest(digest)) for split, digest in _planned(plan)]
     order = [(split, digest) for split, digest in order if digest]
     with ThreadPoolExecutor(_READS) as pool:
         new = [digest for _, digest in order if digest not in inherited]
@@ -98,22 +111,26 @@ def _checked_result(build: Build, digest: str) -> tuple[Shard | None, Validation
             f"shard {digest} holds {result.records} records, but {verdict.records} were read back and {verdict.decoded} decoded"
         )
     path = shard_key(digest, ShardFile.RECORDS)
-    facts = (
+    entry = (
         Shard(path=path, records=result.records, bytes=result.bytes, sha256=result.sha256, crc32c=result.crc32c)
         if result.records
         else None
     )
-    return facts, Validation(records=verdict.records, decoded=verdict.decoded), rows_of(result)
+    return entry, Validation(records=verdict.records, decoded=verdict.decoded), rows_of(result)
 
 
 def check_stored(dataset: Store, shards: list[BuiltShard]) -> None:
-    """Compare every shard's size in the store with what the manifest is about to promise."""
+    """Compare every shard's size in the store with what the manifest is about to promise.
+
+    Raises:
+        IntegrityError: a shard is not there, or has another size.
+    """
     listing = dataset.list(SHARDS)
     sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
     for shard in shards:
-        if shard.facts is not None and (found := sizes.get(shard.facts.path)) != shard.facts.bytes:
+        if shard.entry is not None and (found := sizes.get(shard.entry.path)) != shard.entry.bytes:
             is_not = "is not in the store" if found is None else f"has {found} bytes in the store"
             raise IntegrityError(
-                f"shard {dataset.url_of(shard.facts.path)} {is_not}, its result says {shard.facts.bytes} bytes; delete {dataset.url_of(shard_key(shard.digest, ShardFile.RESULT))} and the .validated.json beside it, "
-                "then build again"
+                f"shard {dataset.url_of(shard.entry.path)} {is_not}, its result says {shard.entry.bytes} bytes; delete "
+                f"{dataset.url_of(shard_key(shard.digest, ShardFile.RESULT))} and the .validated.json beside it, then build again"
             )

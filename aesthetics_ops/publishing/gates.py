@@ -1,62 +1,177 @@
-"""The gates that a version must pass before it is published."""
+"""The gates that a version must pass before it is published.
 
-from typing import Final
+In: what is about to be published, before anything of it is written.  Out: what each gate measured, or one error that
+names every gate that refuses.  Pure.
+
+A gate is one object, and `register_gate` adds one from outside.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.builds import BuildPlan
-from aesthetics_ops.dataset.manifest import GateResult, Manifest
-from aesthetics_ops.errors import GateError
+from aesthetics_ops.dataset.manifest import GateResult, Manifest, NearDuplicates
+from aesthetics_ops.errors import GateError, SettingsError
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["pass_gates"]
-
-# Left out on purpose or for nothing to be mended: these do not count against max_reject_fraction.
-_EXPECTED_REJECTS: Final = (
-    RejectReason.NOT_A_PHOTO,
-    RejectReason.UNLABELLED,
-    RejectReason.EXCLUDED,
-    RejectReason.DUPLICATE_PHOTO,
-    RejectReason.LABEL_WITHOUT_PHOTO,
-)
+__all__ = ["GATES", "Candidate", "Gate", "pass_gates", "register_gate"]
 
 
-def pass_gates(
-    record: BuildPlan, converted: int, reasons: dict[str, int], rejects: pa.Table, parent: Manifest | None
-) -> tuple[GateResult, ...]:
-    """Measure every gate; raise one error that names all that refuse."""
-    settings = record.settings
-    unwanted = {reason: count for reason, count in reasons.items() if reason not in _EXPECTED_REJECTS}
-    candidates = converted + sum(unwanted.values())
-    before = parent.records if parent else 0
-    gates = (
-        GateResult(name="max_reject_fraction", measured=1 - converted / candidates, limit=settings.max_reject_fraction),
-        GateResult(
-            name="max_shrink_fraction",
-            measured=max(0.0, 1 - converted / before) if before else 0.0,
-            limit=settings.max_shrink_fraction,
-        ),
-        GateResult(name="min_records", measured=converted, limit=settings.min_records),
-    )
-    counts = ", ".join(f"{count} {reason}" for reason, count in unwanted.items())
-    keys = (
-        rejects.filter(pc.is_in(rejects["reason"], pa.array(list(unwanted), pa.string())))["key"]
-        .slice(0, 3)
-        .to_pylist()
-    )
-    words = {
-        "max_reject_fraction": f"{candidates - converted} of {candidates} labelled photos could not be used ({counts}; for example {keys})",
-        "max_shrink_fraction": f"{converted} records, {before} in version {parent.version if parent else None}",
-        "min_records": f"{converted} records",
-    }
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is about to be published.
+
+    Attributes:
+        settings: of the build.
+        records: rows of RECORDS.schema, all of the version.
+        rejects: rows of REJECTS.schema, all of the version.
+        reasons: photos and label rows left out, by reason.
+        near_duplicates: the groups of photos that look alike, in numbers.
+        parent: the version before; None where there is none.
+    """
+
+    settings: BuildSettings
+    records: pa.Table
+    rejects: pa.Table
+    reasons: Mapping[str, int]
+    near_duplicates: NearDuplicates
+    parent: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One number that a version must keep within a limit.
+
+    Attributes:
+        name: unique; of the setting that holds the limit, where there is one.
+        unit: of what is measured, and so of the limit: `fraction` (0 to 1), or what is counted, such as `records`.
+        bound: whether the limit is the most or the least that is allowed; the limit itself is allowed.
+        limit: returns it.
+        measure: returns the number.
+        explain: returns what was counted, for the message of a refusal: a few words on one line.
+    """
+
+    name: str
+    unit: str
+    bound: Literal["most", "least"]
+    limit: Callable[[BuildSettings], float]
+    measure: Callable[[Candidate], float]
+    explain: Callable[[Candidate], str]
+
+    def result(self, candidate: Candidate) -> GateResult:
+        """Measure."""
+        return GateResult(
+            name=self.name,
+            measured=self.measure(candidate),
+            limit=self.limit(candidate.settings),
+            unit=self.unit,
+            bound=self.bound,
+        )
+
+
+def pass_gates(candidate: Candidate) -> tuple[GateResult, ...]:
+    """Return what every gate measured, in their order.
+
+    Raises:
+        GateError: at least one refuses; names each that does, with the measured value, the limit and examples.
+    """
+    results = tuple(gate.result(candidate) for gate in _registered)
     refusals = [
-        f"{gate.name} allows {gate.limit:g}, measured {gate.measured:.4g}: {words[gate.name]}"
-        for gate in gates
-        if (gate.measured < gate.limit if gate.name == "min_records" else gate.measured > gate.limit)
+        f"{result.name} allows {result.limit:g}, measured {result.measured:.4g}: {gate.explain(candidate)}"
+        for gate, result in zip(_registered, results, strict=True)
+        if not result.passed
     ]
     if refusals:
         raise GateError(
             f"not published; {'; '.join(refusals)}; mend the photos or scores, or change the gate's setting"
         )
-    return gates
+    return results
+
+
+def register_gate(gate: Gate) -> None:
+    """Add a gate from outside the package: every version that this process publishes must pass it from now on.
+
+    Raises:
+        SettingsError: its name is taken.
+    """
+    if gate.name in {known.name for known in _registered}:
+        raise SettingsError(f"there is a gate {gate.name!r} already; give the new one another name")
+    _registered.append(gate)
+
+
+# Left out on purpose or for nothing to be mended: these do not count against max_reject_fraction.
+_EXPECTED_REJECTS: Final = frozenset(
+    {
+        RejectReason.NOT_A_PHOTO,
+        RejectReason.UNLABELLED,
+        RejectReason.EXCLUDED,
+        RejectReason.DUPLICATE_PHOTO,
+        RejectReason.LABEL_WITHOUT_PHOTO,
+    }
+)
+
+
+def _unwanted(candidate: Candidate) -> dict[str, int]:
+    """Return the rejects that could be mended, by reason."""
+    return {reason: count for reason, count in candidate.reasons.items() if reason not in _EXPECTED_REJECTS}
+
+
+def _reject_fraction(candidate: Candidate) -> float:
+    lost = sum(_unwanted(candidate).values())
+    return 1 - candidate.records.num_rows / (candidate.records.num_rows + lost) if lost else 0.0
+
+
+def _explain_rejects(candidate: Candidate) -> str:
+    unwanted = _unwanted(candidate)
+    lost = sum(unwanted.values())
+    counts = ", ".join(f"{count} {reason}" for reason, count in unwanted.items())
+    rejects = candidate.rejects
+    rows = rejects.filter(pc.is_in(rejects["reason"], pa.array(list(unwanted), pa.string())))
+    keys = rows["key"].slice(0, 3).to_pylist()
+    labelled = candidate.records.num_rows + lost
+    return f"{lost} of {labelled} labelled photos could not be used ({counts}; for example {keys})"
+
+
+def _shrink_fraction(candidate: Candidate) -> float:
+    before = candidate.parent.records if candidate.parent else 0
+    return max(0.0, 1 - candidate.records.num_rows / before) if before else 0.0
+
+
+def _explain_shrinkage(candidate: Candidate) -> str:
+    before = f", {candidate.parent.records} in version {candidate.parent.version}" if candidate.parent else ""
+    return f"{candidate.records.num_rows} records{before}"
+
+
+GATES: Final = (
+    Gate(
+        name="max_reject_fraction",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_reject_fraction,
+        measure=_reject_fraction,
+        explain=_explain_rejects,
+    ),
+    Gate(
+        name="max_shrink_fraction",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_shrink_fraction,
+        measure=_shrink_fraction,
+        explain=_explain_shrinkage,
+    ),
+    Gate(
+        name="min_records",
+        unit="records",
+        bound="least",
+        limit=lambda settings: settings.min_records,
+        measure=lambda candidate: candidate.records.num_rows,
+        explain=lambda candidate: f"{candidate.records.num_rows} records",
+    ),
+)
+"""The gates of this package, in the order in which they are measured; those that were added follow."""
+
+_registered: Final = list(GATES)

@@ -193,7 +193,7 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
     """Find the near-duplicates among the records of a version, and name their groups.
 
     Args:
-        records: id, key, etag, split, shard, phash, as in sidecars.RECORDS.schema; keys are unique.
+        records: id, key, etag, split, shard, phash, as in RECORDS.schema; keys are unique.
         max_distance: most differing bits, 0 to 64; None looks for none.
         before: the groups of the version before, rows of NEAR_DUPLICATES.schema; None where there are none, or they
             were found with a larger distance.

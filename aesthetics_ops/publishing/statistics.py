@@ -1,4 +1,4 @@
-"""Statistics of a version's labels and images, as its manifest has them."""
+"""Statistics of a version's labels, images and rejects, as its manifest has them.  Pure."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.manifest import Images, Labels
 
-__all__ = ["image_statistics", "label_statistics"]
+__all__ = ["count_reasons", "image_statistics", "label_statistics"]
 
 _QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -36,3 +36,9 @@ def image_statistics(records: pa.Table) -> Images:
     }
     pixels = pc.sum(pc.multiply(records["width"], records["height"])).as_py()
     return Images(quantiles=_QUANTILES, **quantiles, total_pixels=pixels)
+
+
+def count_reasons(rejects: pa.Table) -> dict[str, int]:
+    """Return how many photos and label rows were left out for each reason, the most frequent first."""
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(rejects["reason"]).to_pylist()}
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -18,7 +18,25 @@ from aesthetics_ops.dataset.results import RecordIndex, ShardResult
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS, read_parquet
 from aesthetics_ops.rejects import RejectReason
 
-__all__ = ["ShardRows", "make_tables", "rows_of"]
+__all__ = ["Outcome", "ShardRows", "make_tables", "rows_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a build's planned shards.
+
+    Attributes:
+        built: planned digest to the digest that was built, for the shards of partitions; an empty text stands for a
+            shard that lost all its photos.
+        lost: the photos that were planned, and gone or changed when they were read.
+    """
+
+    built: Mapping[str, str]
+    lost: tuple[LostPhoto, ...]
+
+    def digest(self, planned: str) -> str:
+        """Return the digest that a planned shard has now; an empty text where nothing is left of it."""
+        return self.built.get(planned, planned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +68,27 @@ def rows_of(result: ShardResult) -> ShardRows:
 
 
 def make_tables(
-    build: Build,
-    plan: pa.Table,
-    made: dict[str, str],
-    lost: list[LostPhoto],
-    results: Mapping[str, ShardRows],
-    parent: Manifest | None,
+    build: Build, plan: pa.Table, outcome: Outcome, added: Mapping[str, ShardRows], parent: Manifest | None
 ) -> tuple[pa.Table, pa.Table]:
-    """Return the records and the rejects of the version: the parent's rows for its shards, the results' for new ones."""
+    """Return the records and the rejects of the version.
+
+    Args:
+        build: whose dataset has the parent's tables and the label rows without a photo.
+        plan: rows of PLAN.schema, without slot and distribution.
+        outcome: what became of the planned shards.
+        added: rows of the shards that the parent does not have, by digest; the others' are the parent's.
+        parent: the version before; None where there is none.
+    """
     inherited = {shard.path for split in parent.splits.values() for shard in split.shards} if parent else set()
     with duckdb.connect() as db:
         planned = plan["digest"].unique().cast(pa.string()).drop_null()
-        actual = [made.get(digest, digest) for digest in planned.to_pylist()]
+        actual = [outcome.digest(digest) for digest in planned.to_pylist()]
         paths = [shard_key(digest, ShardFile.RECORDS) if digest else None for digest in actual]
         db.register("plan", plan.append_column("position", pa.array(np.arange(plan.num_rows))))
         db.register("shard", pa.table({"digest": planned, "shard": pa.array(paths, pa.string())}))
-        new, gone = list(results.values()), _lost_rows(lost, made)
+        new = list(added.values())
         db.register("new_records", pa.concat_tables([_INDEX_SCHEMA.empty_table(), *(rows.records for rows in new)]))
-        db.register("new_rejects", pa.concat_tables([gone, *(rows.rejects for rows in new)]))
+        db.register("new_rejects", pa.concat_tables([_lost_rows(outcome), *(rows.rejects for rows in new)]))
         db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
         db.register("unmatched", read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED)))
         for name, file, schema in (
@@ -114,9 +135,9 @@ _REJECTS = f"""
 """  # noqa: S608
 
 
-def _lost_rows(lost: Iterable[LostPhoto], made: Mapping[str, str]) -> pa.Table:
-    paths = {digest: shard_key(now, ShardFile.RECORDS) if now else None for digest, now in made.items()}
-    return _left_out((photo.key, paths[photo.digest], photo.reason, photo.detail) for photo in lost)
+def _lost_rows(outcome: Outcome) -> pa.Table:
+    paths = {digest: shard_key(now, ShardFile.RECORDS) if now else None for digest, now in outcome.built.items()}
+    return _left_out((photo.key, paths[photo.digest], photo.reason, photo.detail) for photo in outcome.lost)
 
 
 def _left_out(rows: Iterable[tuple[str, str | None, str, str]]) -> pa.Table:

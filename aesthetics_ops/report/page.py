@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
-from aesthetics_ops.dataset.manifest import GateResult, Manifest
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.rejects import RejectReason
@@ -33,10 +33,10 @@ from aesthetics_ops.report.thumbnails import Thumbnail, fetch_all, thumbnail
 from aesthetics_ops.report.words import (
     REASONS_IN_WORDS,
     TRANSFORMS_IN_WORDS,
+    gate_in_words,
     name_in_words,
     setting_field,
     setting_in_words,
-    setting_title,
     share_in_words,
     size_in_words,
     value_in_words,
@@ -166,6 +166,7 @@ def render_report(
         weight_plot=weight_plot([(name, size) for name, size, _ in _weights(manifest)]),
         split_means=_split_means(records),
         reject_groups=_reject_groups(manifest, rejects, photos),
+        gates=[gate_in_words(gate) for gate in manifest.gates],
         settings=_settings(manifest, parent),
         software=_software(manifest, parent),
     )
@@ -184,10 +185,7 @@ def _template(score: Callable[[float], str]) -> Any:
     )
     environment.filters |= {
         "count": "{:,}".format,
-        "gate_value": _gate_value,
-        "is_passed": _is_passed,
         "score": score,
-        "setting_title": setting_title,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
         "share": share_in_words,
         "short": _short,
@@ -210,14 +208,6 @@ def _score_words(manifest: Manifest, more_decimals: int = 0) -> Callable[[float]
     spread = manifest.labels.max - manifest.labels.min
     decimals = 2 if spread >= 1 or spread == 0 else min(9, 2 - math.floor(math.log10(spread)))
     return f"{{:.{decimals + more_decimals}f}}".format
-
-
-def _gate_value(gate: GateResult, number: float) -> str:
-    return f"{100 * number:.3g}%" if gate.name.endswith("_fraction") else f"{number:,.0f}"
-
-
-def _is_passed(gate: GateResult) -> bool:
-    return gate.measured >= gate.limit if gate.name.startswith("min_") else gate.measured <= gate.limit
 
 
 # what changed

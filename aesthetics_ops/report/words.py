@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aesthetics_ops.dataset.manifest import GateResult
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
@@ -11,6 +12,7 @@ from aesthetics_ops.settings import BuildSettings
 __all__ = [
     "REASONS_IN_WORDS",
     "TRANSFORMS_IN_WORDS",
+    "gate_in_words",
     "name_in_words",
     "setting_field",
     "setting_in_words",
@@ -89,6 +91,23 @@ def setting_field(name: str) -> tuple[str, str, str]:
 def setting_title(name: str) -> str:
     """Return what a setting is called on a page; an older version may have settings that are no more."""
     return setting_field(name)[2]
+
+
+def gate_in_words(gate: GateResult) -> tuple[str, str, str, str]:
+    """Return what a gate is called, what it measured, its limit, and the verdict.
+
+    One that was added from outside, and has no setting, is called by its name.
+    """
+    title = setting_title(gate.name)
+    title = name_in_words(gate.name) if title == gate.name else title.removeprefix("Gate: ")
+
+    def amount(number: float) -> str:
+        if gate.unit == "fraction":
+            return f"{100 * number:.3g}%"
+        return f"{number:,.0f}" if number == int(number) else f"{number:,.3g}"
+
+    verdict = "passed" if gate.passed else "failed"
+    return title[:1].upper() + title[1:], amount(gate.measured), amount(gate.limit), verdict
 
 
 def setting_in_words(settings: Mapping[str, Any], name: str) -> str:

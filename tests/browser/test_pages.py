@@ -281,6 +281,17 @@ class TestVersions:
         links = {link["href"] for link in page.all("a")}
         assert {f"{here}/report", f"{here}/shards/train/0", f"{here}/rejects?reason=corrupt"} <= links
 
+    def test_a_version_without_a_report_says_so(self, tmp_path: Path) -> None:
+        store = new_store()
+        made = publish(store, tmp_path, sample_photos(3), [])
+        store.delete([version_key(made.version, "report.html")])
+        with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
+            here = f"/datasets/flowers/versions/{made.version}/report"
+            page = html(client, here)
+            assert "This version has no report" in page.words
+            assert "<iframe" not in client.get(here).text
+            html(client, f"{here}.html", 404)
+
     def test_the_report_is_framed_without_rights(self, client: TestClient, published: list[Published]) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}/report"
         (frame,) = html(client, here).all("iframe")

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.cli import main
+from aesthetics_ops.dataset.layout import VersionFile
+from aesthetics_ops.publishing.documents import DOCUMENTS
 from aesthetics_ops.store import open_store
+from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, photo
 
 SOME = PHOTOS[:8]
@@ -88,7 +91,7 @@ class Desk:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No report, which takes half a second to plot and has tests of its own."""
-    monkeypatch.setattr("aesthetics_ops.publishing.publish.render_report", lambda *_, **__: "<title>report</title>")
+    make_reports_quick(monkeypatch)
 
 
 @pytest.fixture
@@ -122,6 +125,18 @@ def test_a_dataset_in_a_bucket_is_built_left_alone_verified_and_pulled(s3: Desk,
     assert s3.ask("verify", s3.dataset)["records"] == 8
     pulled = s3.ask("pull", s3.dataset, str(tmp_path))
     assert pulled["downloaded_bytes"] == summary["bytes"]
+
+
+def test_a_report_that_cannot_be_made_is_one_line_and_the_data_is_published(
+    files: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DOCUMENTS, VersionFile.REPORT, lambda _: 1 / 0)
+    status, out, err = files.run(*files.build_flags())
+    assert (status, len(err.splitlines())) == (0, 1)
+    assert re.fullmatch(r"version \S+ goes without report.html, which could not be made: ZeroDivisionError: .*\n", err)
+    assert out.startswith("published version")
+    assert "report      none: it could not be made; the data is whole\n" in out
+    assert files.ask("verify", files.dataset)["records"] == 8
 
 
 def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_path: Path) -> None:

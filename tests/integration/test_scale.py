@@ -13,6 +13,7 @@ import pytest
 
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.store import open_store
+from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, Source, build_once, finish, photo, shard_hashes, start
 
 
@@ -42,7 +43,7 @@ def md5(data: bytes) -> str:
 def test_a_build_from_an_inventory_is_the_one_from_a_listing_and_notices_what_happened_since(
     s3_bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aesthetics_ops.publishing.publish.render_report", lambda *_, **__: "<title>report</title>")
+    make_reports_quick(monkeypatch)
     source = Source(s3_bucket.url, {})
     for name in PHOTOS[:8]:
         source.add(f"a b+ü/{name}", photo(name))
@@ -95,7 +96,7 @@ def summaries(source: Source, photos: int) -> dict[str, Any]:
 
 
 def test_what_tasks_pass_on_does_not_grow_with_the_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aesthetics_ops.publishing.publish.render_report", lambda *_, **__: "<title>report</title>")
+    make_reports_quick(monkeypatch)
     few = summaries(Source("memory://few-photos/", {}), 20)
     many = summaries(Source("memory://many-photos/", {}), 2000)
     assert many["plan"]["shards"] > 5 * few["plan"]["shards"]

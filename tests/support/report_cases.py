@@ -131,9 +131,9 @@ class Version:
             },
             "reuse": {"shards_total": built, "shards_added": built, "shards_reused": 0},
             "gates": [
-                {"name": "max_reject_fraction", "measured": 0.0274, "limit": 0.05},
-                {"name": "max_shrink_fraction", "measured": 0.0, "limit": 0.1},
-                {"name": "min_records", "measured": converted, "limit": 1},
+                {"name": "max_reject_fraction", "measured": 0.0274, "limit": 0.05, "unit": "fraction", "bound": "most"},
+                {"name": "max_shrink_fraction", "measured": 0.0, "limit": 0.1, "unit": "fraction", "bound": "most"},
+                {"name": "min_records", "measured": converted, "limit": 1, "unit": "records", "bound": "least"},
             ],
             "validation": {"records": converted, "decoded": converted},
             "fingerprint": "f" * 64,

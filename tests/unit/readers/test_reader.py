@@ -19,6 +19,7 @@ from aesthetics_ops.readers.pull import Pulled
 from aesthetics_ops.readers.records import examples
 from aesthetics_ops.readers.tensorflow import tf_dataset
 from aesthetics_ops.store import open_store
+from tests.support.documents import make_reports_quick
 
 GRAY = "00"
 
@@ -51,7 +52,7 @@ def publish(url: str, count: int) -> Manifest:
 @pytest.fixture(scope="module")
 def manifests() -> tuple[Manifest, Manifest]:
     with pytest.MonkeyPatch.context() as patch:  # plotting a report takes half a second and has tests of its own
-        patch.setattr("aesthetics_ops.publishing.publish.render_report", lambda *_, **__: "<title>report</title>")
+        make_reports_quick(patch)
         return publish("memory://reader/", 20), publish("memory://reader/", 21)
 
 
