@@ -19,7 +19,7 @@ else:
 
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
-_URL_PATTERN = r"^(s3|gs|az|file|memory)://\S+$"
+_URL_PATTERN = r"^[a-z][a-z0-9+.-]*://\S+$"  # which schemes there are, the stores know
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -391,5 +391,7 @@ def _problem(model: type[BaseModel], problem: Any) -> str:
             return f"{name} is missing; {model.model_fields[name].description}"
         case "value_error":
             return str(problem["ctx"]["error"])
+        case "string_pattern_mismatch":
+            return f"{name} is {problem['input']!r}, which is not a URL; {model.model_fields[name].description}"
         case _:
             return f"{name} is {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -64,7 +64,7 @@ def task(dataset: str) -> None:
     from aesthetics_ops.builds import resume_build
     from aesthetics_ops.conversion.partition import convert_partition
     from aesthetics_ops.store import S3Access, Store
-    from aesthetics_ops.store.s3 import RoutedS3Store
+    from aesthetics_ops.store.s3 import S3Store
 
     marks["imports"] = time.process_time()
 
@@ -77,7 +77,7 @@ def task(dataset: str) -> None:
         print("\n" + json.dumps(seconds | {"airflow_cpu_seconds": marks["any DAG file"], "marks": marks}), flush=True)
         os._exit(0)
 
-    RoutedS3Store.get = first_get  # type: ignore[assignment, method-assign]
+    S3Store.get = first_get  # type: ignore[assignment, method-assign]
     access = S3Access(boto3.Session(), endpoint_url=os.environ["AWS_ENDPOINT_URL"], verify=None)
     build, record = resume_build(dataset, "startup", s3=access)
     convert_partition(build, record, 0)

@@ -1,4 +1,4 @@
-"""The object store's narrow door: s3://, file://, memory://, and what obstore brings along, gs:// and az://.
+"""The object store's narrow door: a URL's scheme names the store, one entry of a table opens it.
 
 In: the URL of a prefix.  Out: a `Store`, whose keys are relative to that prefix.
 Promised: a listing is in key order and complete; no read is ever short; a write is seen whole or not at all; errors
@@ -7,47 +7,112 @@ secret.  A local file that cannot be read or written (`download`, `upload`) rais
 Use a store in one process only: its first use starts threads that a forked child lacks, so the child is refused.
 
 Callers import from here alone.  Behind the door: `contract.py` (what every store promises), `directory.py` (file://),
-`native.py` (memory://, gs://, az://), `s3.py` (s3://, bulk bytes by obstore) and `boto.py` (what only boto3 can do there).
+`native.py` (memory://, gs://, az://), `s3.py` (s3://, a router over `native.py` and `boto.py`).  A store more is a
+subclass of `Store` and a call of `register_store`; `aesthetics_ops.testing.store_contract` has the tests that it must
+pass.
 """
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from aesthetics_ops.errors import StoreRefusedError
 from aesthetics_ops.store.access import S3Access
 from aesthetics_ops.store.contract import ConditionalWrites, Store, StoredObject, Swap
-from aesthetics_ops.store.directory import DirectoryStore
-from aesthetics_ops.store.native import open_native
 
-__all__ = ["ConditionalWrites", "S3Access", "Store", "StoredObject", "Swap", "open_store"]
+__all__ = ["ConditionalWrites", "S3Access", "Store", "StoredObject", "Swap", "open_store", "register_store"]
+
+Opener = Callable[[str, S3Access | None], Store]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scheme:
+    opener: Opener
+    form: str  # of its URLs, for the message about a URL that is none
 
 
 def open_store(url: str, *, s3: S3Access | None = None) -> Store:
     """Open the prefix that a URL names.  Nothing is asked of the store yet.
 
     Args:
-        url: s3://bucket/prefix/, file:///directory/, memory://name/prefix/, gs://bucket/prefix/ or
-            az://container/prefix/.  A file URL is percent-decoded, the others are taken as they are.  One memory
-            name is one store throughout the process.  For gs and az, credentials come from the environment.
+        url: s3://bucket/prefix/, file:///directory/, memory://name/prefix/, gs://bucket/prefix/,
+            az://container/prefix/, or of a scheme that was registered.  A file URL is percent-decoded, the others are
+            taken as they are.  One memory name is one store throughout the process.  For gs and az, credentials come
+            from the environment.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
 
     Raises:
         StoreRefusedError: not such a URL.
     """
-    scheme, separator, rest = url.partition("://")
-    if scheme == "file" and rest.removeprefix("localhost").startswith("/"):
-        return DirectoryStore(Path(unquote(rest.removeprefix("localhost"))))
-    root, _, prefix = rest.partition("/")
-    if not separator or not root or scheme not in ("s3", "memory", "gs", "az"):
-        raise StoreRefusedError(
-            f"{url!r} is not a store; write s3://bucket/prefix/, file:///directory/, memory://name/, gs:// or az://"
-        )
-    if prefix and not prefix.endswith("/"):
-        prefix += "/"
-    if scheme != "s3":
-        return open_native(scheme, root, prefix)
-    # here and not above: boto3 is for those who use it
-    from aesthetics_ops.store.boto import S3Bucket
-    from aesthetics_ops.store.s3 import RoutedS3Store
+    name, separator, _ = url.partition("://")
+    scheme = _schemes.get(name)
+    if not separator or scheme is None:
+        raise _not_a_store(url)
+    return scheme.opener(url, s3)
 
-    return RoutedS3Store(f"s3://{root}/", prefix, S3Bucket(root, s3))
+
+def register_store(scheme: str, opener: Opener, *, form: str | None = None) -> None:
+    """Let `open_store`, and with it every setting that is a URL, know one kind of store more, in this process.
+
+    Args:
+        scheme: what stands before `://`: lower-case letters, digits, `+`, `.` and `-`, a letter first.  A scheme that
+            is known already gets the new opener.
+        opener: called with a URL and with the `s3` of `open_store`, which most stores ignore.  It returns a `Store`
+            whose `url` ends with `/`, asks nothing of a server yet, and raises StoreRefusedError for a URL that names
+            nothing.
+        form: how such URLs look, for the message about a URL that is none, for example `sftp://host/directory/`.
+
+    Raises:
+        ValueError: no such scheme can stand in a URL.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        raise ValueError(f"{scheme!r} cannot be a URL's scheme; take lower-case letters and digits, a letter first")
+    _schemes[scheme] = _Scheme(opener, form or f"{scheme}://")
+
+
+def _open_directory(url: str, _: S3Access | None) -> Store:
+    from aesthetics_ops.store.directory import DirectoryStore
+
+    path = url.removeprefix("file://").removeprefix("localhost")
+    if not path.startswith("/"):
+        raise _not_a_store(url)
+    return DirectoryStore(Path(unquote(path)))
+
+
+def _open_native(url: str, _: S3Access | None) -> Store:
+    from aesthetics_ops.store.native import open_native
+
+    return open_native(url.partition("://")[0], *_root_and_prefix(url))
+
+
+def _open_s3(url: str, access: S3Access | None) -> Store:
+    from aesthetics_ops.store.boto import S3Bucket
+    from aesthetics_ops.store.s3 import S3Store
+
+    bucket, prefix = _root_and_prefix(url)
+    return S3Store(S3Bucket(bucket, access), prefix)
+
+
+def _root_and_prefix(url: str) -> tuple[str, str]:
+    """Return what stands between `://` and the next slash, and the rest, which is empty or ends with `/`."""
+    root, _, prefix = url.partition("://")[2].partition("/")
+    if not root:
+        raise _not_a_store(url)
+    return root, prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+
+
+def _not_a_store(url: str) -> StoreRefusedError:
+    *forms, last = (scheme.form for scheme in _schemes.values())
+    return StoreRefusedError(f"{url!r} is not a store; write {', '.join(forms)} or {last}")
+
+
+# The openers import what they need when they are called: boto3 and obstore are for those who use them.
+_schemes: dict[str, _Scheme] = {
+    "s3": _Scheme(_open_s3, "s3://bucket/prefix/"),
+    "file": _Scheme(_open_directory, "file:///directory/"),
+    "memory": _Scheme(_open_native, "memory://name/"),
+    "gs": _Scheme(_open_native, "gs://"),
+    "az": _Scheme(_open_native, "az://"),
+}

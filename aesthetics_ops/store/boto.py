@@ -1,37 +1,40 @@
-"""S3 through boto3: credentials, bucket checks, conditional writes, and the keys that obstore cannot address.
+"""s3:// through boto3: every verb, for every key that S3 can hold, at ten times the cost of obstore.
 
-In: a bucket's name and how to reach it.  Out: answers, or one of `errors.py`'s classes with the next step.
-Bulk bytes do not pass here: `S3Bucket.native` makes the obstore store that carries them.
+In: a bucket's name, how to reach it, and a prefix.  Out: `BotoStore`, a complete `Store`; and `S3Bucket`, which keeps
+the clients and makes the obstore store that carries bulk bytes.  Which keys and verbs come here, `s3.py` says.
 Promised: nothing here waits longer than about a minute for a store that does not answer, and no message holds a secret.
 """
+# ruff: noqa: D102 - what a store's methods do stands in contract.py
 
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as boto
+import obstore.store
+import pyarrow as pa
 from botocore.config import Config
 from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.store import S3Store
 
 from aesthetics_ops.errors import AestheticsOpsError, ObjectMissingError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store.access import S3Access
 from aesthetics_ops.store.answers import explain_answer
+from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.limits import CLIENT_OPTIONS, RETRY_CONFIG
+from aesthetics_ops.store.listing import listing
+from aesthetics_ops.store.transfers import exactly, removed_on_failure
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
-__all__ = ["S3Bucket"]
-
-_Result = TypeVar("_Result")
+__all__ = ["BotoStore", "S3Bucket"]
 
 _CONTROL_ATTEMPTS = 3
 _WRONG_MD5 = "AAAAAAAAAAAAAAAAAAAAAA=="
@@ -42,7 +45,11 @@ _NO_CREDENTIALS_NOW = (boto.CredentialRetrievalError, boto.MetadataRetrievalErro
 
 
 class S3Bucket:
-    """One bucket through boto3, with keys as they are: any key that S3 holds can be named here."""
+    """One bucket: how it is reached, and what its answers mean.
+
+    Attributes:
+        name: of the bucket.
+    """
 
     def __init__(self, name: str, access: S3Access | None) -> None:
         self.name = name
@@ -54,25 +61,12 @@ class S3Bucket:
     @property
     def endpoint(self) -> str:
         """The server's URL, without any user name or password in it."""
-        parts = urlsplit(str(self._client().meta.endpoint_url))
+        parts = urlsplit(str(self.client().meta.endpoint_url))
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
-    def check(self, prefix: str) -> None:
-        """Make sure that the bucket exists and the prefix can be listed.
-
-        Raises:
-            StoreRefusedError: no such bucket, access denied, or no credentials.
-            StoreUnavailableError: no answer.
-        """
-        endpoint = self.endpoint
-        try:
-            self._ask(prefix, "list_objects_v2", Prefix=prefix, MaxKeys=1)
-        except StoreRefusedError as error:
-            raise StoreRefusedError(f"{error} (the answer is from {endpoint})") from error
-
-    def native(self) -> S3Store:
+    def native(self) -> obstore.store.S3Store:
         """Make the obstore store for this bucket: its region, endpoint, credentials and time limits."""
-        client, access = self._client(), self._access
+        client, access = self.client(), self._access
         region, endpoint = client.meta.region_name, client.meta.endpoint_url
         if _AWS_HOST.match(endpoint):  # obstore does not follow AWS from one region to another
             region = self._region()
@@ -89,11 +83,11 @@ class S3Bucket:
             # boto3 renews credentials that have less than 10 minutes left, so nothing is used after its end
             provider = Boto3CredentialProvider(self._default_session(), ttl=timedelta(minutes=5))
         except ValueError as error:
-            raise self._explained("", boto.NoCredentialsError()) from error
+            raise self.explained("", boto.NoCredentialsError()) from error
         except boto.BotoCoreError as error:
-            raise self._explained("", error) from error
+            raise self.explained("", error) from error
         provider.config = {}  # the bucket's region, not the session's
-        return S3Store(
+        return obstore.store.S3Store(
             self.name,
             region=region,
             endpoint=endpoint,
@@ -103,125 +97,8 @@ class S3Bucket:
             retry_config=RETRY_CONFIG,
         )
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Yield (key, size in bytes, ETag) below a prefix, without zero-byte keys that end in `/`."""
-        more: dict[str, str] = {}
-        while True:
-            page = self._ask(prefix, "list_objects_v2", Prefix=prefix, **more)
-            for item in page.get("Contents", ()):
-                if item["Size"] or not item["Key"].endswith("/"):
-                    yield item["Key"], item["Size"], item["ETag"].strip('"')
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
-
-    def starts_with_slash(self) -> bool:
-        """Say whether a key begins with `/`, which obstore's listing of a whole bucket would hide."""
-        return bool(self._ask("/", "list_objects_v2", Prefix="/", MaxKeys=1).get("KeyCount"))
-
-    def get(self, key: str, first: int = 0, last: int | None = None) -> tuple[bytes, str]:
-        """Return a whole object, or bytes first..last of it, and its ETag; a cut body is asked for again."""
-        span = {} if last is None else {"Range": f"bytes={first}-{last}"}
-
-        def read() -> tuple[bytes, str]:
-            reply = self._client().get_object(Bucket=self.name, Key=key, **span)
-            data = reply["Body"].read()
-            expected = reply.get("ContentLength")
-            if len(data) != expected:
-                raise boto.IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
-            return data, reply["ETag"].strip('"')
-
-        return self._repeated(key, read)
-
-    def head(self, key: str) -> tuple[int, str]:
-        """Return an object's size in bytes and ETag."""
-        reply = self._ask(key, "head_object", Key=key)
-        return reply["ContentLength"], reply["ETag"].strip('"')
-
-    def put(self, key: str, data: bytes | memoryview) -> None:
-        """Write a whole object."""
-        self._ask(key, "put_object", Key=key, Body=bytes(data))
-
-    def put_if(self, key: str, data: bytes, expected_etag: str | None, *, quoted: bool) -> bool:
-        """Write an object only if it has this ETag, or does not exist; False when that does not hold.
-
-        The request is sent once, so that a False can only mean another writer, and any loss of the reply shows.
-
-        Args:
-            key: the object.
-            data: its new bytes.
-            expected_etag: without quotes; None to create.
-            quoted: whether to send the ETag in quotes, as the standard says and Ceph does not understand.
-
-        Raises:
-            StoreUnavailableError: no answer, or a conflict with a write in progress; the write may have happened.
-            StoreRefusedError: denied, or not a thing that this store does.
-        """
-        etag = f'"{expected_etag}"' if quoted else expected_etag
-        condition = {"IfNoneMatch": "*"} if expected_etag is None else {"IfMatch": etag}
-        try:
-            self._client(attempts=1).put_object(Bucket=self.name, Key=key, Body=data, **condition)
-        except boto.ClientError as error:
-            if _status(error) == 412 or error.response["Error"].get("Code") == "NoSuchKey":
-                return False
-            raise self._explained(key, error) from error
-        except boto.BotoCoreError as error:
-            raise self._explained(key, error) from error
-        return True
-
-    def refuses_wrong_md5(self, key: str) -> bool:
-        """Say whether the server compares what it receives with the Content-MD5 that was sent; writes the key if not."""
-        try:
-            self._ask(key, "put_object", Key=key, Body=b"sent", ContentMD5=_WRONG_MD5)
-        except StoreRefusedError:
-            return True
-        return False
-
-    def upload(self, key: str, path: Path) -> None:
-        """Write a file of at most 5 GB."""
-        with path.open("rb") as file:
-            self._ask(key, "put_object", Key=key, Body=file)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; missing ones are fine."""
-        for key in keys:
-            with suppress(ObjectMissingError):
-                self._ask(key, "delete_object", Key=key)
-
-    def _region(self) -> str:
-        try:
-            reply = self._client().head_bucket(Bucket=self.name)
-        except boto.ClientError as error:
-            reply = error.response  # a denial names the region too
-        except boto.BotoCoreError as error:
-            raise self._explained("", error) from error
-        headers: dict[str, str] = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        return headers.get("x-amz-bucket-region") or self._client().meta.region_name
-
-    def _ask(self, key: str, operation: str, **arguments: Any) -> Any:
-        try:
-            return getattr(self._client(), operation)(Bucket=self.name, **arguments)
-        except (boto.ClientError, boto.BotoCoreError) as error:
-            raise self._explained(key, error) from error
-
-    def _repeated(self, key: str, action: Callable[[], _Result]) -> _Result:
-        # boto3 repeats a request that fails, but not a body that breaks off
-        for attempt in range(1, _CONTROL_ATTEMPTS + 1):
-            try:
-                return action()
-            except _CUT_BODY as error:
-                if attempt == _CONTROL_ATTEMPTS:
-                    raise self._explained(key, error) from error
-            except (boto.ClientError, boto.BotoCoreError) as error:
-                raise self._explained(key, error) from error
-        raise AssertionError("unreachable")
-
-    def _default_session(self) -> boto3.Session:
-        if self._session is None:
-            self._session = boto3.Session()
-        return self._session
-
-    def _client(self, attempts: int = _CONTROL_ATTEMPTS) -> Any:
+    def client(self, attempts: int = _CONTROL_ATTEMPTS) -> Any:
+        """Return this process's boto3 client, which sends each request so often at most."""
         # one client per process, since connections must not be shared across a fork
         with self._lock:
             client = self._clients.get((os.getpid(), attempts))
@@ -229,32 +106,15 @@ class S3Bucket:
                 client = self._clients[os.getpid(), attempts] = self._new_client(attempts)
             return client
 
-    def _new_client(self, attempts: int) -> Any:
-        access = self._access
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            connect_timeout=5,
-            read_timeout=20,
-            max_pool_connections=16,
-            s3={"addressing_style": "path"},
-        )
+    def ask(self, key: str, operation: str, **arguments: Any) -> Any:
+        """Call a method of boto3's client, for example head_object, about an object or a prefix; errors are ours."""
         try:
-            return self._default_session().client(
-                "s3",
-                endpoint_url=access.endpoint_url if access else None,
-                verify=access.verify if access else None,
-                config=config,
-            )
-        except _NO_CREDENTIALS_NOW as error:
-            raise self._explained("", error) from error
-        except boto.BotoCoreError as error:
-            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
-        except ValueError:  # its text has the whole URL, with a password where there is one
-            raise StoreRefusedError(
-                f"the endpoint URL for s3://{self.name} is not valid; write http(s)://host:port"
-            ) from None
+            return getattr(self.client(), operation)(Bucket=self.name, **arguments)
+        except (boto.ClientError, boto.BotoCoreError) as error:
+            raise self.explained(key, error) from error
 
-    def _explained(self, key: str, error: boto.ClientError | boto.BotoCoreError) -> AestheticsOpsError:
+    def explained(self, key: str, error: boto.ClientError | boto.BotoCoreError) -> AestheticsOpsError:
+        """Return the error that stands for one of boto3's about an object or a prefix."""
         url = f"s3://{self.name}/{key}"
         if isinstance(error, boto.ClientError):
             answer = error.response["Error"]
@@ -280,6 +140,164 @@ class S3Bucket:
                 "check the endpoint and the network, or try again later"
             )
         return StoreRefusedError(f"{url!r} cannot be asked for: {error}; correct the AWS settings")
+
+    def _region(self) -> str:
+        try:
+            reply = self.client().head_bucket(Bucket=self.name)
+        except boto.ClientError as error:
+            reply = error.response  # a denial names the region too
+        except boto.BotoCoreError as error:
+            raise self.explained("", error) from error
+        headers: dict[str, str] = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return headers.get("x-amz-bucket-region") or self.client().meta.region_name
+
+    def _default_session(self) -> boto3.Session:
+        if self._session is None:
+            self._session = boto3.Session()
+        return self._session
+
+    def _new_client(self, attempts: int) -> Any:
+        access = self._access
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=5,
+            read_timeout=20,
+            max_pool_connections=16,
+            s3={"addressing_style": "path"},
+        )
+        try:
+            return self._default_session().client(
+                "s3",
+                endpoint_url=access.endpoint_url if access else None,
+                verify=access.verify if access else None,
+                config=config,
+            )
+        except _NO_CREDENTIALS_NOW as error:
+            raise self.explained("", error) from error
+        except boto.BotoCoreError as error:
+            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
+        except ValueError:  # its text has the whole URL, with a password where there is one
+            raise StoreRefusedError(
+                f"the endpoint URL for s3://{self.name} is not valid; write http(s)://host:port"
+            ) from None
+
+
+class BotoStore(Store):
+    """A prefix of an S3 bucket, with keys as they are: any key that S3 holds can be named here."""
+
+    def __init__(self, bucket: S3Bucket, prefix: str) -> None:
+        self.url = f"s3://{bucket.name}/{prefix}"
+        self._bucket, self._prefix = bucket, prefix
+
+    def check(self) -> None:
+        endpoint = self._bucket.endpoint
+        try:
+            self._bucket.ask(self._prefix, "list_objects_v2", Prefix=self._prefix, MaxKeys=1)
+        except StoreRefusedError as error:
+            raise StoreRefusedError(f"{error} (the answer is from {endpoint})") from error
+
+    def list(self, prefix: str = "") -> pa.Table:
+        return listing(len(self._prefix), self._listed(self._prefix + prefix))
+
+    def holds_a_leading_slash(self) -> bool:
+        """Say whether a key of the bucket begins with `/`, which obstore's listing of a whole bucket would hide."""
+        return bool(self._bucket.ask("/", "list_objects_v2", Prefix="/", MaxKeys=1).get("KeyCount"))
+
+    def get(self, key: str) -> StoredObject:
+        return StoredObject(key, *self._read(self._prefix + key))
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        data, _ = self._read(self._prefix + key, Range=f"bytes={offset}-{offset + length - 1}")
+        return exactly(self.url_of(key), data, offset, length)
+
+    def download(self, key: str, path: Path) -> None:
+        data = self.get(key).data
+        with removed_on_failure(path):
+            path.write_bytes(data)
+
+    def head(self, key: str) -> tuple[int, str] | None:
+        full = self._prefix + key
+        try:
+            reply = self._bucket.ask(full, "head_object", Key=full)
+        except ObjectMissingError:
+            return None
+        return reply["ContentLength"], _bare(reply["ETag"])
+
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        full = self._prefix + key
+        self._bucket.ask(full, "put_object", Key=full, Body=bytes(data))
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write a file of at most 5 GB, in one request."""
+        full = self._prefix + key
+        with path.open("rb") as file:
+            self._bucket.ask(full, "put_object", Key=full, Body=file)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            full = self._prefix + key
+            with suppress(ObjectMissingError):
+                self._bucket.ask(full, "delete_object", Key=full)
+
+    def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
+        # The request is sent once, so that a False can only mean another writer, and any loss of the reply shows.
+        # A second try at an unchanged key goes without quotes, against the standard: all that Ceph understands.
+        full, bucket = self._prefix + key, self._bucket
+        etag = f'"{expected_etag}"' if attempt % 2 == 0 else expected_etag
+        condition = {"IfNoneMatch": "*"} if expected_etag is None else {"IfMatch": etag}
+        try:
+            bucket.client(attempts=1).put_object(Bucket=bucket.name, Key=full, Body=data, **condition)
+        except boto.ClientError as error:
+            if _status(error) == 412 or error.response["Error"].get("Code") == "NoSuchKey":
+                return False
+            raise bucket.explained(full, error) from error
+        except boto.BotoCoreError as error:
+            raise bucket.explained(full, error) from error
+        return True
+
+    def _checks_uploads(self, key: str) -> bool:
+        full = self._prefix + key
+        try:
+            self._bucket.ask(full, "put_object", Key=full, Body=b"sent", ContentMD5=_WRONG_MD5)
+        except StoreRefusedError:
+            return True
+        return False
+
+    def _listed(self, full: str) -> Iterator[tuple[str, int, str]]:
+        """Yield (key, size in bytes, ETag) below a prefix, without zero-byte keys that end in `/`."""
+        more: dict[str, str] = {}
+        while True:
+            page = self._bucket.ask(full, "list_objects_v2", Prefix=full, **more)
+            for item in page.get("Contents", ()):
+                if item["Size"] or not item["Key"].endswith("/"):
+                    yield item["Key"], item["Size"], _bare(item["ETag"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _read(self, full: str, **span: str) -> tuple[bytes, str]:
+        """Return an object's bytes and ETag; boto3 repeats a request that fails, but not a body that breaks off."""
+        bucket = self._bucket
+        for attempt in range(1, _CONTROL_ATTEMPTS + 1):
+            try:
+                reply = bucket.client().get_object(Bucket=bucket.name, Key=full, **span)
+                data = reply["Body"].read()
+                expected = reply.get("ContentLength")
+                if len(data) != expected:
+                    raise boto.IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
+                return data, _bare(reply["ETag"])
+            except _CUT_BODY as error:
+                if attempt == _CONTROL_ATTEMPTS:
+                    raise bucket.explained(full, error) from error
+            except (boto.ClientError, boto.BotoCoreError) as error:
+                raise bucket.explained(full, error) from error
+        raise AssertionError("unreachable")
+
+
+def _bare(etag: str) -> str:
+    return etag.strip('"')
 
 
 def _status(error: boto.ClientError) -> int:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -15,6 +14,7 @@ from aesthetics_ops.browser import make_browser
 from aesthetics_ops.dataset.layout import shard_key, version_key
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.store import Store
+from aesthetics_ops.testing.stores import CountingStore
 from tests.support.versions import (
     HOSTILE,
     START,
@@ -26,29 +26,6 @@ from tests.support.versions import (
     start_build,
 )
 from tests.support.web import Html, TestClient
-
-
-class Watched:
-    """A store that notes which keys are read."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.read: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def get(self, key: str) -> Any:
-        self.read.append(key)
-        return self._store.get(key)
-
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        self.read.append(key)
-        return self._store.get_range(key, offset, length)
-
-    def list(self, prefix: str = "") -> Any:
-        self.read.append(prefix)
-        return self._store.list(prefix)
 
 
 def guard(request: Request) -> set[str]:
@@ -80,16 +57,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> list[Published]:
 
 
 @pytest.fixture(scope="module")
-def watched(published: list[Published]) -> Watched:
-    return Watched(published[0].store)
+def watched(published: list[Published]) -> CountingStore:
+    return CountingStore(published[0].store)
 
 
 @pytest.fixture(scope="module")
-def client(watched: Watched) -> Iterator[TestClient]:
+def client(watched: CountingStore) -> Iterator[TestClient]:
     def unreachable() -> Store:
         raise StoreUnavailableError("no answer about 's3://x/' from https://name:secret@store.example/")
 
-    app = make_browser(guard, {"flowers": lambda: watched, "broken": unreachable})  # type: ignore[dict-item,return-value]
+    app = make_browser(guard, {"flowers": lambda: watched, "broken": unreachable})
     with TestClient(app, headers={"user": "flowers broken"}) as client:
         yield client
 
@@ -200,16 +177,16 @@ class TestWhatAPageMayDo:
             assert len(page.all("label")) == len(page.all("select")) + len(page.all("input"))
 
     def test_what_is_hostile_in_ids_and_keys_is_text_and_reaches_nothing(
-        self, client: TestClient, watched: Watched, published: list[Published]
+        self, client: TestClient, watched: CountingStore, published: list[Published]
     ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}"
-        watched.read.clear()
+        watched.requests.clear()
         for path in ("/shards/train/0", "/rejects", "/search?text=%3Cscript", "/shards/train/0/0"):
             page = html(client, here + path)
             assert HOSTILE in page.text
             assert not page.all("script")
             assert all(image["src"] and image["src"].startswith("/datasets/") for image in page.all("img"))
-        assert not any("script" in key or ".." in key for key in watched.read)
+        assert not any("script" in request.key or ".." in request.key for request in watched.requests)
 
     @pytest.mark.parametrize(
         "path",
@@ -221,13 +198,13 @@ class TestWhatAPageMayDo:
         ],
     )  # fmt: skip
     def test_a_hostile_address_is_refused_before_the_store_is_asked(
-        self, client: TestClient, watched: Watched, path: str
+        self, client: TestClient, watched: CountingStore, path: str
     ) -> None:
-        watched.read.clear()
+        watched.requests.clear()
         reply = client.get(path)
         assert reply.status_code == 404
         assert "<script>" not in reply.text
-        assert {key for key in watched.read if key != "versions/"} == set(), unquote(path)
+        assert {request.key for request in watched.requests} <= {"versions/"}, unquote(path)
 
 
 class TestDatasets:
@@ -251,8 +228,8 @@ class TestDatasets:
         for number in range(200):
             name = f"20260101T{number:06}Z-00000000"
             store.put(version_key(name, "manifest.json"), template.replace(made.version, name).encode())
-        watched = Watched(store)
-        with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:  # type: ignore[dict-item,return-value]
+        watched = CountingStore(store)
+        with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:
             page = html(client, "/datasets/flowers")
             assert "201 versions, newest first" in page.words
             assert "Page 1 of 11" in page.words
@@ -342,14 +319,14 @@ class TestPhotos:
             assert html(client, f"{here}?page=0", 422)
 
     def test_a_photo_is_the_stored_jpeg_read_by_byte_range(
-        self, client: TestClient, watched: Watched, published: list[Published]
+        self, client: TestClient, watched: CountingStore, published: list[Published]
     ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}/shards"
         originals = {photo[0]: photo[1] for photo in sample_photos()}
         places = [(split, n, row) for split, n in (("train", 1), ("test", 0)) for row in range(3)]
         for split, number, record in places:
             rows = [row for row in published[1].records if row["split"] == split]
-            watched.read.clear()
+            watched.requests.clear()
             reply = client.get(f"{here}/{split}/{number}/{record}/photo.jpg")
             assert reply.headers["content-type"] == "image/jpeg"
             assert reply.headers["x-content-type-options"] == "nosniff"
@@ -367,13 +344,13 @@ class TestPhotos:
         ],
     )  # fmt: skip
     def test_a_place_that_the_index_does_not_have_is_not_read(
-        self, client: TestClient, watched: Watched, published: list[Published], place: str, status: int
+        self, client: TestClient, watched: CountingStore, published: list[Published], place: str, status: int
     ) -> None:
         client.get(f"/datasets/flowers/versions/{published[1].version}/shards/train/0/0/photo.jpg")
-        watched.read.clear()
+        watched.requests.clear()
         reply = client.get(f"/datasets/flowers/versions/{published[1].version}/shards/{place}/photo.jpg")
         assert reply.status_code == status
-        assert watched.read == []
+        assert watched.requests == []
 
     def test_bytes_that_are_not_the_indexed_record_are_not_sent(self, tmp_path: Path) -> None:
         store = new_store()
@@ -396,10 +373,10 @@ class TestPhotos:
             update={"splits": made.manifest.splits | {"train": split}, "version": "forged"}
         )
         store.put(version_key("forged", "manifest.json"), forged.model_dump_json().encode())
-        watched = Watched(store)
-        with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:  # type: ignore[dict-item,return-value]
+        watched = CountingStore(store)
+        with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:
             assert client.get("/datasets/flowers/versions/forged/shards/train/0/0/photo.jpg").status_code == 502
-            assert not any("secret" in key for key in watched.read)
+            assert not any("secret" in request.key for request in watched.requests)
 
 
 class TestSearch:

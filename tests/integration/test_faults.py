@@ -29,8 +29,8 @@ from aesthetics_ops.errors import (
     StoreUnavailableError,
 )
 from aesthetics_ops.publishing.publish import publish_build
-from aesthetics_ops.store import Store, Swap
-from aesthetics_ops.store.native import NativeStore
+from aesthetics_ops.store import Swap, open_store, register_store
+from aesthetics_ops.testing.stores import CarelessStore, FailingStore, Request, WrappedStore
 from aesthetics_ops.validation.partition import validate_partition
 from aesthetics_ops.versions.rollback import rollback
 from tests.support.nights import (
@@ -357,15 +357,17 @@ class TestGates:
             build_once(source.settings(max_reject_fraction=1))
 
 
-class Wrapped:
-    """A store whose swap has a fault; everything else is the store's own."""
+class OvertakenStore(WrappedStore):
+    """A store in which another writer changes LATEST in the last moment."""
 
-    def __init__(self, inner: Store, swap: Callable[..., Swap]) -> None:
-        self.inner = inner
-        self.swap = swap
+    def swap(self, key: str, data: bytes, expected_etag: str | None) -> Swap:
+        self.put(key, bytes(self.get(key).data) + b"\n")
+        return super().swap(key, data, expected_etag)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+
+def conditional_write(request: Request) -> bool:
+    """A conditional write, or the reading back after its loss."""
+    return request.method in ("put_if", "read_back")
 
 
 class TestPublishing:
@@ -397,23 +399,16 @@ class TestPublishing:
         source.remove(PHOTOS[0])
         build, plan = self.ready(source)
 
-        def swap(key: str, data: bytes, expected_etag: str | None) -> Swap:
-            build.dataset.put(key, bytes(build.dataset.get(key).data) + b"\n")
-            return build.dataset.swap(key, data, expected_etag)
-
         with pytest.raises(PublishConflictError):
-            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), plan)  # type: ignore[arg-type]
+            publish_build(replace(build, dataset=OvertakenStore(build.dataset)), plan)
         assert latest_version(build.dataset) == first.manifest.version
 
     def test_after_a_lost_reply_publishing_again_finds_its_own_version(self, source: Source) -> None:
         build, plan = self.ready(source)
 
-        def swap(*arguments: Any) -> Swap:
-            assert build.dataset.swap(*arguments) is Swap.DONE
-            return Swap.UNKNOWN
-
+        losing = FailingStore(build.dataset, conditional_write, after=True)
         with pytest.raises(PublishUnknownError, match="run publish again"):
-            publish_build(replace(build, dataset=Wrapped(build.dataset, swap)), plan)  # type: ignore[arg-type]
+            publish_build(replace(build, dataset=losing), plan)
         before = build.dataset.get(LATEST_KEY)
         published = publish_build(build, plan)
         assert published.is_new
@@ -423,24 +418,20 @@ class TestPublishing:
 
     def test_after_a_write_that_never_happened_publishing_again_writes_it(self, source: Source) -> None:
         build, plan = self.ready(source)
-        broken = replace(build, dataset=Wrapped(build.dataset, lambda *_: Swap.UNKNOWN))  # type: ignore[arg-type]
+        broken = FailingStore(build.dataset, conditional_write)
         with pytest.raises(PublishUnknownError):
-            publish_build(broken, plan)
+            publish_build(replace(build, dataset=broken), plan)
         assert latest_version(build.dataset) is None
         assert publish_build(build, plan).is_new
 
     def test_a_store_that_fails_while_the_version_is_written_leaves_latest(self, source: Source) -> None:
         build, plan = self.ready(source)
 
-        def put(key: str, data: bytes) -> None:
-            if key.endswith("manifest.json"):
-                raise StoreUnavailableError("the store has gone away; try again later")
-            build.dataset.put(key, data)
-
-        wrapped = Wrapped(build.dataset, build.dataset.swap)
-        wrapped.put = put  # type: ignore[attr-defined]
+        broken = FailingStore(
+            build.dataset, lambda asked: asked.method == "put" and asked.key.endswith("manifest.json")
+        )
         with pytest.raises(StoreUnavailableError):
-            publish_build(replace(build, dataset=wrapped), plan)  # type: ignore[arg-type]
+            publish_build(replace(build, dataset=broken), plan)
         assert latest_version(build.dataset) is None
         assert publish_build(build, plan).is_new
 
@@ -477,17 +468,9 @@ class TestPublishing:
 
     def test_a_conversion_that_dies_in_the_store_leaves_no_result_without_its_file(self, source: Source) -> None:
         build, plan = start(source.settings(), partitions=1)
-        shards = iter(range(99))
-
-        def upload(key: str, path: Path) -> None:
-            if next(shards) == 2:
-                raise StoreUnavailableError("the store has gone away; try again later")
-            build.dataset.upload(key, path)
-
-        wrapped = Wrapped(build.dataset, build.dataset.swap)
-        wrapped.upload = upload  # type: ignore[attr-defined]
+        broken = FailingStore(build.dataset, lambda asked: asked.method == "upload" and asked.number == 2)
         with pytest.raises(StoreUnavailableError):
-            convert(replace(build, dataset=wrapped), plan)  # type: ignore[arg-type]
+            convert(replace(build, dataset=broken), plan)
         results = [key for key in build.dataset.list("shards/")["key"].to_pylist() if key.endswith(".json")]
         assert len(results) == 2
         with pytest.raises(ObjectMissingError):
@@ -495,53 +478,46 @@ class TestPublishing:
         assert finish(build, plan).built == plan.shards - 2
 
 
+register_store("careless", lambda url, s3: CarelessStore(open_store(url.replace("careless://", "memory://"), s3=s3)))
+
+
 class TestCarelessStores:
     """A store that takes conditional writes without looking at their conditions."""
 
     @pytest.fixture
-    def careless(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def put(store: Store, key: str, data: bytes, *_: object) -> bool:
-            store.put(key, data)
-            return True
+    def careless(self, source: Source) -> Source:
+        return Source(source.url.replace("memory://", "careless://"), source.scores)
 
-        monkeypatch.setattr(NativeStore, "_put_if", put)
-
-    @pytest.mark.usefixtures("careless")
-    def test_no_build_is_planned_and_the_way_out_is_named(self, source: Source) -> None:
+    def test_no_build_is_planned_and_the_way_out_is_named(self, careless: Source) -> None:
         with pytest.raises(StoreRefusedError, match=r"ignores If-None-Match and If-Match.*set single_writer"):
-            start(source.settings())
-        assert not [key for key in source.store.list()["key"].to_pylist() if key.startswith("dataset/")]
+            start(careless.settings())
+        assert not [key for key in careless.store.list()["key"].to_pylist() if key.startswith("dataset/")]
 
-    @pytest.mark.usefixtures("careless")
-    def test_a_single_writer_publishes_and_rolls_back(self, source: Source) -> None:
-        settings = source.settings(single_writer=True)
+    def test_a_single_writer_publishes_and_rolls_back(self, careless: Source) -> None:
+        settings = careless.settings(single_writer=True)
         first = build_once(settings)
-        source.remove(PHOTOS[0])
+        careless.remove(PHOTOS[0])
         second = build_once(settings)
         assert latest_version(second.dataset) == second.manifest.version
         rollback(second.dataset, first.manifest.version)
         assert latest_version(second.dataset) == first.manifest.version
 
-    @pytest.mark.usefixtures("careless")
-    def test_a_second_writer_is_noticed_where_it_can_be(self, source: Source) -> None:
-        build_once(source.settings(single_writer=True))
-        source.remove(PHOTOS[0])
-        build, plan = start(source.settings(single_writer=True))
+    def test_a_second_writer_is_noticed_where_it_can_be(self, careless: Source) -> None:
+        build_once(careless.settings(single_writer=True))
+        careless.remove(PHOTOS[0])
+        build, plan = start(careless.settings(single_writer=True))
         convert(build, plan)
         validate(build, plan)
         build.dataset.put(LATEST_KEY, bytes(build.dataset.get(LATEST_KEY).data) + b"\n")
         with pytest.raises(PublishConflictError):
             publish_build(build, plan)
 
-    def test_a_version_of_several_writers_is_not_rolled_back_to(
-        self, source: Source, request: pytest.FixtureRequest
-    ) -> None:
+    def test_a_version_of_several_writers_is_not_rolled_back_to(self, source: Source) -> None:
         first = build_once(source.settings())
         source.remove(PHOTOS[0])
         second = build_once(source.settings())
-        request.getfixturevalue("careless")
         with pytest.raises(StoreRefusedError, match="single_writer"):
-            rollback(second.dataset, first.manifest.version)
+            rollback(CarelessStore(second.dataset), first.manifest.version)
         assert latest_version(second.dataset) == second.manifest.version
 
     def test_a_good_store_needs_no_such_setting(self, source: Source) -> None:

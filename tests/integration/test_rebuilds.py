@@ -17,8 +17,8 @@ from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import open_store
+from aesthetics_ops.testing.stores import CountingStore
 from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, finish, photo, shard_hashes, start
-from tests.support.stores import CountingStore
 
 
 def shards(night: Night) -> set[str]:
@@ -39,7 +39,7 @@ def test_a_night_without_news_reads_no_photo_writes_no_version_and_leaves_latest
     latest = read_latest(first.dataset)
     build, record = start(source.settings())
     photos = CountingStore(build.photos)
-    second = finish(replace(build, photos=photos), record)  # type: ignore[arg-type]
+    second = finish(replace(build, photos=photos), record)
     assert photos.read == []
     assert (second.built, len(record.partitions)) == (0, 0)
     assert not second.published.is_new

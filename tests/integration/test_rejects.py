@@ -13,9 +13,9 @@ from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.tables import REJECTS
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.testing.stores import CountingStore
 from aesthetics_ops.versions.rejects import Outcome, list_rejects, safe_path, save_rejects
 from tests.support.nights import PHOTOS, Night, Source, build_once, finish, photo, start
-from tests.support.stores import CountingStore
 
 CUT = photo(PHOTOS[3])[:9000]
 WORDS = b"these are words and not a photo"
@@ -38,7 +38,7 @@ def build_counted(source: Source) -> tuple[Night, list[str]]:
     """Build; return the keys of the photos read too."""
     build, record = start(settings(source))
     photos = CountingStore(build.photos)
-    return finish(replace(build, photos=photos), record), photos.read  # type: ignore[arg-type]
+    return finish(replace(build, photos=photos), record), list(photos.read)
 
 
 class TestTriedAgain:
@@ -67,7 +67,7 @@ class TestTriedAgain:
         build_counted(damaged)
         build, record = start(damaged.settings(max_reject_fraction=1, quality=80))
         photos = CountingStore(build.photos)
-        finish(replace(build, photos=photos), record)  # type: ignore[arg-type]
+        finish(replace(build, photos=photos), record)
         assert {"cut.jpg", "words.jpg"} <= set(photos.read)
         monkeypatch.setattr("aesthetics_ops.pixels.codecs.CONVERTER_VERSION", 1_000_000)
         _, read = build_counted(damaged)

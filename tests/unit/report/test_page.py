@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from aesthetics_ops.dataset.layout import version_key
-from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.page import render_report
 from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, share_in_words, size_in_words
+from aesthetics_ops.testing.stores import FailingStore
 from tests.support.report_cases import HOSTILE, Version, sample_photos, sample_rejects
 
 CELLS = {"th", "td", "dt", "dd", "li", "p", "h1", "h2", "h3"}
@@ -68,21 +68,6 @@ def version(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(version):
     return version.page()
-
-
-class _Unreachable:
-    """A store that never answers."""
-
-    url = "memory://unreachable/"
-
-    def url_of(self, key):
-        return self.url + key
-
-    def get(self, key):
-        raise StoreUnavailableError(f"{self.url_of(key)!r} gave no answer")
-
-    def get_range(self, key, offset, length):
-        raise StoreUnavailableError(f"{self.url_of(key)!r} gave no answer")
 
 
 def noise(side_px, seed=0):
@@ -239,7 +224,8 @@ def test_a_parent_whose_records_cannot_be_read_is_compared_by_its_manifest(tmp_p
 
 
 def test_stores_that_do_not_answer_cost_thumbnails_and_nothing_else(version):
-    text = version.page(dataset=_Unreachable(), photos=_Unreachable())
+    unreachable = FailingStore(version.dataset, lambda request: True)
+    text = version.page(dataset=unreachable, photos=unreachable)
     assert "<img" not in text
     # the contact sheet, and the rejected photos that are worth a look
     assert text.count("No picture: it could not be read from the store") == 60 + 5

@@ -1,0 +1,53 @@
+"""A fresh bucket on some S3 server, and an environment in which boto3's default chain finds it and nothing else."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class S3TestBucket:
+    """A fresh bucket; the environment points boto3 to it.
+
+    Attributes:
+        name: of the bucket.
+        endpoint_url: of the server.
+        key: the access key that the environment holds.
+        secret: what belongs to it.
+        client: a boto3 client for the server.
+    """
+
+    name: str
+    endpoint_url: str
+    key: str
+    secret: str
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.name}/"
+
+
+def make_bucket(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, key: str, secret: str) -> S3TestBucket:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    values = {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.Session().client("s3")
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=bucket)
+    return S3TestBucket(bucket, endpoint_url, key, secret, client)
