@@ -250,7 +250,7 @@ class S3FaultContract:
             lambda: store.get("k").data,
             lambda: store.get("odd//k").data,
             lambda: data[:5] + store.get_range("k", 5, len(data) - 5),
-            lambda: (store.download("k", tmp_path / "f"), (tmp_path / "f").read_bytes())[1],  # type: ignore[func-returns-value]
+            lambda: (store.download("k", tmp_path / "f"), (tmp_path / "f").read_bytes())[1],
         ]
         for read in reads:
             proxy.seen.clear()

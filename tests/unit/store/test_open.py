@@ -25,7 +25,7 @@ def test_a_url_that_names_no_store_is_refused_with_the_forms_that_do(url: str) -
     assert str(caught.value).startswith(
         f"{url!r} is not a store; write s3://bucket/prefix/, file:///directory/, memory://name/, gs://, az://"
     )
-    assert str(caught.value).endswith(" or demo://name/prefix/")
+    assert "demo://name/prefix/" in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["", "S3", "1a", "a b", "a://", "\u00e9"])
