@@ -55,17 +55,11 @@ def plan_photos(
     Raises:
         PlanError: nothing is listed, no photo has a usable label, or scores cannot be scaled.
     """
-    groups = parent.groups if parent is not None and settings.near_duplicate_distance is not None else _NO_GROUPS
-    if parent is not None and (
-        settings.reshuffle or parent.seed != settings.seed or parent.shard_bytes != settings.shard_bytes
-    ):
-        parent = None
     with closing(_database(scratch)) as db:
         _attach(db, "listing", listing)
-        _attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
-        _attach(db, "near", groups)
-        _attach(db, "parent", parent.photos if parent is not None else PLAN.schema.empty_table())
         _require_listed(db, settings)
+        _attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
+        _attach_parent(db, parent, settings)
         join_labels(db, settings)
         reject_duplicates(db)
         require_usable(db, settings)
@@ -94,10 +88,22 @@ def _database(scratch: Path | None) -> duckdb.DuckDBPyConnection:
 
 def _attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> None:
     if isinstance(rows, Path):
-        quoted = str(rows / "*.parquet" if rows.is_dir() else rows).replace("'", "''")
-        db.execute(f"CREATE TEMP VIEW {name} AS FROM read_parquet('{quoted}')")
+        db.read_parquet(str(rows / "*.parquet" if rows.is_dir() else rows)).create_view(name)
     else:
         db.register(name, rows)
+
+
+def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, settings: BuildSettings) -> None:
+    """Attach what the plan keeps to: `near`, the parent's near-duplicates, and `parent`, its photos."""
+    groups: pa.Table = _NO_GROUPS
+    photos: pa.Table | Path = PLAN.schema.empty_table()
+    if parent is not None and settings.near_duplicate_distance is not None:
+        groups = parent.groups
+    kept = (settings.seed, settings.shard_bytes)
+    if parent is not None and not settings.reshuffle and (parent.seed, parent.shard_bytes) == kept:
+        photos = parent.photos
+    _attach(db, "near", groups)
+    _attach(db, "parent", photos)
 
 
 def _require_listed(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:

@@ -15,14 +15,13 @@ from aesthetics_ops.sources.labels import Labels
 
 __all__ = ["ORDERED", "planned_rows"]
 
-_REJECTED: Final = 1 << 60  # in the place of a shard's number
-ORDERED = f"""
-    SELECT p.key, p.etag, p.size, p.id, coalesce(placed.shard, {_REJECTED}) AS shard,
+ORDERED: Final = """
+    SELECT p.key, p.etag, p.size, p.id, placed.split_index, placed.slot,
         CASE WHEN p.reason IS NULL THEN (p.score - ?) / ? END::FLOAT AS label,
         coalesce(p.key_place, p.stem_place) AS place, p.reason, p.detail
     FROM photo p LEFT JOIN placed ON placed.n = p.rowid
-    ORDER BY shard, p.rank, p.id, p.key
-"""  # noqa: S608
+    ORDER BY placed.split_index NULLS LAST, placed.slot, p.rank, p.id, p.key
+"""
 
 
 def planned_rows(
@@ -36,25 +35,32 @@ def planned_rows(
     first = 0
     distributions = _Distributions(labels)
     for rows in _whole_shards(ordered):
-        shard = rows["shard"].to_numpy()
-        count = int(np.searchsorted(shard, _REJECTED))
-        bounds = np.r_[np.flatnonzero(np.diff(shard[:count], prepend=-1)), count]
+        bounds = _bounds(rows)
+        starts, ends = bounds[:-1], bounds[1:]
         columns = {
-            **{name: rows[name] for name in ("key", "etag", "size", "id", "label", "reason", "detail")},
-            "split": pa.array(SPLITS).take(pa.array(shard >> 32, mask=shard == _REJECTED)),
-            "slot": pa.array((shard & 0xFFFFFFFF).astype(np.int32), mask=shard == _REJECTED),
+            **{name: rows[name] for name in ("key", "etag", "size", "id", "slot", "label", "reason", "detail")},
+            "split": pa.array(SPLITS).take(rows["split_index"]),
             "distribution": distributions.at(rows["place"]),
         }
-        digests = list(recipe_digests(pa.table(columns), bounds[:-1], bounds[1:], settings, converter))
-        which = np.repeat(np.arange(len(digests)), np.diff(bounds))
-        which = np.r_[which, np.zeros(len(shard) - count, np.int64)]
-        columns["digest"] = pa.array(digests, pa.string()).take(pa.array(which, mask=shard == _REJECTED))
-        sizes = np.add.reduceat(rows["size"].to_numpy(), bounds[:-1]) if count else ()
-        for start, end, digest, size in zip(bounds[:-1], bounds[1:], digests, sizes, strict=True):
-            split, slot = SPLITS[shard[start] >> 32], int(shard[start] & 0xFFFFFFFF)
+        digests = list(recipe_digests(pa.table(columns), starts, ends, settings, converter))
+        shard = pa.array(np.repeat(np.arange(len(digests)), ends - starts))
+        of_row = pa.concat_arrays([shard, pa.nulls(rows.num_rows - len(shard), shard.type)])
+        columns["digest"] = pa.array(digests, pa.string()).take(of_row)
+        sizes = np.add.reduceat(rows["size"].to_numpy(), starts) if len(starts) else ()
+        for start, end, digest, size in zip(starts, ends, digests, sizes, strict=True):
+            split, slot = columns["split"][start].as_py(), rows["slot"][start].as_py()
             shards.append(PlannedShard(split, slot, digest, first + int(start), int(end - start), int(size)))
-        first += len(shard)
+        first += rows.num_rows
         yield pa.table({name: columns[name] for name in PLAN.schema.names}).cast(PLAN.schema)
+
+
+def _bounds(rows: pa.Table) -> np.ndarray:
+    """Return where shards begin, and where the last one ends: shape (shards + 1,).  Rejected photos follow."""
+    placed = rows.slice(0, rows.num_rows - rows["slot"].null_count)
+    if not placed.num_rows:
+        return np.zeros(1, np.int64)
+    differs = np.diff(placed["split_index"].to_numpy()) | np.diff(placed["slot"].to_numpy())
+    return np.concatenate(([0], np.flatnonzero(differs) + 1, [placed.num_rows]))
 
 
 def _whole_shards(ordered: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -62,18 +68,23 @@ def _whole_shards(ordered: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
     for batch in ordered:
         rows = pa.table(batch)
-        shard = rows["shard"].to_numpy()
-        ends = np.flatnonzero(np.diff(shard)) + 1
-        cut = len(shard) if shard[-1] == _REJECTED else int(ends[-1]) if len(ends) else 0
-        if held and (cut or held[-1]["shard"][-1].as_py() != shard[0]):
+        bounds = _bounds(rows)
+        has_rejected = bounds[-1] < rows.num_rows
+        cut = rows.num_rows if has_rejected else int(bounds[-2])
+        if held and (cut or _shard_at(held[-1], -1) != _shard_at(rows, 0)):
             yield pa.concat_tables([*held, rows.slice(0, cut)])
             held = []
         elif cut:
             yield rows.slice(0, cut)
-        if cut < len(shard):
+        if cut < rows.num_rows:
             held.append(rows.slice(cut))
     if held:
         yield pa.concat_tables(held)
+
+
+def _shard_at(rows: pa.Table, row: int) -> tuple[int | None, int | None]:
+    """Return a row's split and slot."""
+    return rows["split_index"][row].as_py(), rows["slot"][row].as_py()
 
 
 class _Distributions:

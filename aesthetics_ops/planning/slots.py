@@ -16,33 +16,37 @@ def choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> Non
     The split is the label file's, or goes by a hash of the id alone, so that a photo never changes it.  Near-duplicates
     go by a hash of their group's name, so that they come together.
     """
-    test, validation = settings.test_fraction, settings.test_fraction + settings.validation_fraction
-    by_hash = """CASE WHEN share < ? THEN 'test' WHEN share < ? THEN 'validation' ELSE 'train' END"""
-    share = """md5_number_upper(? || ':' || coalesce(near."group", p.id)) / 18446744073709551616.0"""
-    is_named = settings.split_column is not None
     db.execute(
-        f"""
+        """
         CREATE TABLE chosen AS
         SELECT n, rank, id, size, split, slot
-        FROM (SELECT *, {"named_split" if is_named else by_hash} AS split
-            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, p.named_split, {"NULL" if is_named else share} AS share
+        FROM (SELECT *, CASE WHEN $is_named THEN named_split WHEN share < $test THEN 'test'
+                WHEN share < $test_and_validation THEN 'validation' ELSE 'train' END AS split
+            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, p.named_split,
+                    CASE WHEN NOT $is_named
+                        THEN md5_number_upper($salt || ':' || coalesce(near."group", p.id)) / 18446744073709551616.0 END AS share
                 FROM photo p LEFT JOIN near USING (key) WHERE p.reason IS NULL))
-        LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""",  # noqa: S608
-        [] if is_named else [test, validation, settings.split_salt],
+        LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""",
+        {
+            "is_named": settings.split_column is not None,
+            "test": settings.test_fraction,
+            "test_and_validation": settings.test_fraction + settings.validation_fraction,
+            "salt": settings.split_salt,
+        },
     )
 
 
 def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
-    """Make table `placed`: the shard of each usable photo, as a number that grows in reading order.
+    """Make table `placed`: each usable photo's row in `photo`, its split as a position in SPLITS, and its slot there.
 
     A photo takes the parent's slot where there is one, else room in open shards, else new shards.  Open are a split's
     last shard and those under half full.  New photos fill them in order of hash, so a night's arrivals touch few shards.
     """
-    db.execute("CREATE TABLE placed (n BIGINT, shard BIGINT)")
-    for number, split in enumerate(SPLITS):
-        base = number << 32
+    db.execute("CREATE TABLE placed (n BIGINT, split_index INTEGER, slot INTEGER)")
+    for split_index, split in enumerate(SPLITS):
         db.execute(
-            "INSERT INTO placed SELECT n, ? + slot FROM chosen WHERE split = ? AND slot IS NOT NULL", [base, split]
+            "INSERT INTO placed SELECT n, ?, slot FROM chosen WHERE split = ? AND slot IS NOT NULL",
+            [split_index, split],
         )
         arrived = db.execute(
             "SELECT n, size FROM chosen WHERE split = ? AND slot IS NULL ORDER BY rank, id", [split]
@@ -57,8 +61,8 @@ def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None
             {"split": split},
         ).fetchnumpy()
         slots = _cut(arrived["size"], filled["slot"], filled["bytes"], settings.shard_bytes)
-        db.register("arrived", pa.table({"n": arrived["n"], "shard": slots.astype(np.int64) + base}))
-        db.execute("INSERT INTO placed SELECT n, shard FROM arrived")
+        db.register("arrived", pa.table({"n": arrived["n"], "slot": slots}))
+        db.execute("INSERT INTO placed SELECT n, ?, slot FROM arrived", [split_index])
         db.unregister("arrived")
 
 

@@ -33,7 +33,6 @@ from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import plan_photos
-from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings, read_labels
 from aesthetics_ops.store import Store
@@ -70,47 +69,27 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     with scratch_for() as scratch:
         plan, source = _plan(build, manifest, planned_for, scratch)
         work = _unfinished(build.dataset, plan.shards)
-        _log_plan(plan, len(work), manifest, build.settings)
-        with ThreadPoolExecutor(1) as pool:  # both take a core, for a minute where there are 10 million photos
-            written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
-            parts = _write_partitions(build, plan, work, partitions, scratch)
-            content = written.result()
-        build.dataset.put(build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
-        identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
+        identity, parts = _write_plan(build, plan, work, partitions, scratch)
         record = BuildPlan(
-            build=build.id,
-            plan=identity.hexdigest(),
-            created_at=created_at,
-            settings=build.settings,
-            parent=manifest.version if manifest else None,
-            latest_etag=latest[1] if latest else None,
-            labels_etag=source.labels_etag,
-            label_rows=source.label_rows,
-            unmatched=plan.unmatched.num_rows,
-            label_range=plan.label_range,
-            compares=compares,
-            listed=plan.photos.num_rows,
-            listed_bytes=pc.sum(plan.photos["size"]).as_py(),
-            inventory=source.inventory,
-            shards=len(plan.shards),
-            planned=len(work),
-            partitions=tuple(parts),
-            converter_version=planned_for.version,
-            codecs=planned_for.codecs,
-            codec_releases=codec_releases(),
-        )
-    if source.inventory is not None:
-        age = (created_at - source.inventory.created_at).total_seconds() / 3600
-        _log.info("the photos are those of inventory %s, %.1f hours old", source.inventory.manifest, age)
+            build=build.id, plan=identity, created_at=created_at, settings=build.settings,
+            parent=manifest.version if manifest else None, latest_etag=latest[1] if latest else None, compares=compares,
+            labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
+            label_range=plan.label_range, inventory=source.inventory,
+            listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
+            shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
+            converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(),
+        )  # fmt: skip
     build.dataset.put(build_key(build.id, BuildFile.PLAN), record.encoded())
+    _log_plan(record, plan.shards, source.label_format, manifest)
     return record
 
 
 @dataclass(frozen=True, slots=True)
 class _PlanSource:
-    """Facts about what a plan was made from."""
+    """What a plan was made from."""
 
     labels_etag: str
+    label_format: str
     label_rows: int
     inventory: SourceInventory | None
 
@@ -134,7 +113,7 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         parent=parent,
         scratch=scratch / "plan",
     )
-    return plan, _PlanSource(labels_etag, labels.table.num_rows, inventory)
+    return plan, _PlanSource(labels_etag, labels.format, labels.table.num_rows, inventory)
 
 
 def _read_labels(build: Build) -> tuple[Labels, str]:
@@ -176,6 +155,19 @@ def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedS
     return [shard for shard in shards if not all(shard_key(shard.digest, file) in there for file in ShardFile)]
 
 
+def _write_plan(
+    build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
+) -> tuple[str, list[Partition]]:
+    """Write the rows of the plan and of its partitions; return the plan's identity and the partitions."""
+    with ThreadPoolExecutor(1) as pool:  # both take a core, for a minute where there are 10 million photos
+        written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
+        parts = _write_partitions(build, plan, work, partitions, scratch)
+        content = written.result()
+    build.dataset.put(build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
+    identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
+    return identity.hexdigest(), parts
+
+
 def _write_partitions(
     build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
 ) -> list[Partition]:
@@ -198,14 +190,20 @@ def _write_partitions(
     return parts
 
 
-def _log_plan(plan: Plan, work: int, manifest: Manifest | None, settings: BuildSettings) -> None:
-    if manifest is not None and plan.label_range is not None:
+def _log_plan(record: BuildPlan, shards: Sequence[PlannedShard], label_format: str, manifest: Manifest | None) -> None:
+    """Say in one line what was found and planned, and what changes every shard."""
+    _log.info(
+        "planned %d of %d photos in %d shards, %d of them to build or check; of %d label rows (%s) %d name no photo",
+        sum(shard.photos for shard in shards), record.listed, record.shards, record.planned,
+        record.label_rows, label_format, record.unmatched,
+    )  # fmt: skip
+    if record.inventory is not None:
+        age = (record.created_at - record.inventory.created_at).total_seconds() / 3600
+        _log.info("the photos are those of inventory %s, %.1f hours old", record.inventory.manifest, age)
+    if manifest is not None and record.label_range is not None:
         before = (manifest.labels.source_min, manifest.labels.source_max)
-        if before != plan.label_range:
+        if before != record.label_range:
             _log.warning(
                 "label_scale %r now maps scores %s..%s to 0..1, before it was %s..%s: every label changes, so every shard is rebuilt",
-                settings.label_scale, *plan.label_range, *before,
+                record.settings.label_scale, *record.label_range, *before,
             )  # fmt: skip
-    _log.info(
-        "planned %d photos in %d shards, %d of them to build or check", plan.photos.num_rows, len(plan.shards), work
-    )

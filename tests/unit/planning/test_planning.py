@@ -18,11 +18,12 @@ from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels, read_labels
 
 CONVERTER = Converter(1, "c0dec" + "0" * 11)
+SHARD_BYTES = 10_000
 
 
 def settings(**changes: object) -> BuildSettings:
     urls = {"photos": "memory://p/photos/", "labels": "memory://p/scores.csv", "dataset": "memory://p/dataset/"}
-    return BuildSettings.model_validate(urls | {"shard_bytes": 10_000} | changes)
+    return BuildSettings.model_validate(urls | {"shard_bytes": SHARD_BYTES} | changes)
 
 
 def listing(sizes: dict[str, int], etags: dict[str, str] | None = None) -> pa.Table:
@@ -54,7 +55,7 @@ def plan(
     grouped = pa.table(
         {"key": pa.array(groups or {}, pa.string()), "group": pa.array((groups or {}).values(), pa.string())}
     )
-    before = ParentPlan(parent.photos, grouped, seed=0, shard_bytes=of.shard_bytes) if parent else None
+    before = ParentPlan(parent.photos, grouped, seed=0, shard_bytes=SHARD_BYTES) if parent else None
     return plan_photos(listing(photos, etags), scores(rows, of), of, converter=CONVERTER, parent=before)
 
 
@@ -73,14 +74,14 @@ def digests(of: Plan) -> set[str]:
 @settings_of_hypothesis(max_examples=25, deadline=None)
 @given(st.dictionaries(st.integers(0, 10_000).map("{}.jpg".format), st.integers(1, 30_000), min_size=1, max_size=60))
 def test_every_photo_is_in_exactly_one_shard_and_shards_end_at_most_one_photo_over(photos: dict[str, int]) -> None:
-    made = plan(photos, {key[:-4]: 5 for key in photos})
-    assert sorted(made.photos["key"].to_pylist()) == sorted(photos)
-    assert sum(shard.photos for shard in made.shards) == len(photos)
-    assert sum(shard.source_bytes for shard in made.shards) == sum(photos.values())
-    for shard in made.shards:
-        rows = made.photos.slice(shard.first, shard.photos)
+    planned = plan(photos, {key[:-4]: 5 for key in photos})
+    assert sorted(planned.photos["key"].to_pylist()) == sorted(photos)
+    assert sum(shard.photos for shard in planned.shards) == len(photos)
+    assert sum(shard.source_bytes for shard in planned.shards) == sum(photos.values())
+    for shard in planned.shards:
+        rows = planned.photos.slice(shard.first, shard.photos)
         assert set(rows["digest"].to_pylist()) == {shard.digest}
-        assert shard.source_bytes - max(rows["size"].to_pylist()) < 10_000
+        assert shard.source_bytes - max(rows["size"].to_pylist()) < SHARD_BYTES
 
 
 def test_the_order_of_listing_and_labels_changes_nothing() -> None:
@@ -159,11 +160,11 @@ class TestNearDuplicates:
 def test_a_split_column_is_obeyed() -> None:
     of = settings(split_column="part")
     labels = read_labels(b"id,score,part\n1,5,test\n2,5,train\n3,5,dev\n4,5,nowhere", source="x.csv", settings=of)
-    made = plan_photos(listing({f"{n}.jpg": 10 for n in range(1, 5)}), labels, of, converter=CONVERTER, parent=None)
-    assert dict(zip(made.photos["id"].to_pylist(), made.photos["split"].to_pylist(), strict=True)) == {
+    planned = plan_photos(listing({f"{n}.jpg": 10 for n in range(1, 5)}), labels, of, converter=CONVERTER, parent=None)
+    assert dict(zip(planned.photos["id"].to_pylist(), planned.photos["split"].to_pylist(), strict=True)) == {
         "1": "test", "2": "train", "3": "validation", "4": None,
     }  # fmt: skip
-    assert reasons(made)["4.jpg"] == "label_invalid"
+    assert reasons(planned)["4.jpg"] == "label_invalid"
 
 
 class TestSticky:
@@ -204,7 +205,7 @@ class TestSticky:
             validation_fraction=0,
         )
         assert len(digests(first) - digests(second)) <= 1
-        assert all(shard.source_bytes <= 10_000 for shard in second.shards)
+        assert all(shard.source_bytes <= SHARD_BYTES for shard in second.shards)
         assert sum(shard.photos for shard in second.shards) == 235
 
     def test_a_shard_emptied_below_half_takes_new_photos(self) -> None:
@@ -224,16 +225,14 @@ class TestSticky:
         assert {shard.slot for shard in third.shards} <= {shard.slot for shard in first.shards} | {len(first.shards)}
         assert next(shard for shard in third.shards if shard.slot == first.shards[2].slot).photos > 2
 
-    def test_reshuffle_a_new_seed_and_a_new_shard_size_plan_from_scratch(self) -> None:
+    @pytest.mark.parametrize("change", [{"reshuffle": True}, {"seed": 7}, {"shard_bytes": 7_000}], ids=str)
+    def test_reshuffle_a_new_seed_and_a_new_shard_size_plan_from_scratch(self, change: dict[str, object]) -> None:
         photos, rows = many(200)
         first = plan(photos, rows)
-        second = plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first)
-        scratch = plan(photos | {"new.jpg": 1000}, rows | {"new": 3})
-        assert (
-            plan(photos | {"new.jpg": 1000}, rows | {"new": 3}, parent=first, reshuffle=True).shards == scratch.shards
-        )
-        assert second.shards != scratch.shards or len(digests(second) - digests(first)) == 1
-        assert plan(photos, rows, parent=first, seed=7).shards == plan(photos, rows, seed=7).shards
+        photos, rows = photos | {"new.jpg": 1000}, rows | {"new": 3}
+        assert plan(photos, rows, parent=first, **change).shards == plan(photos, rows, **change).shards
+        # and that is not what keeping to the parent gives
+        assert plan(photos, rows, parent=first).shards != plan(photos, rows).shards
 
     def test_a_setting_that_touches_bytes_renames_every_shard_and_moves_no_photo(self) -> None:
         photos, rows = many(100)
@@ -252,48 +251,48 @@ class TestReasons:
             "big.jpg": 5000, "noise": 7,
         }  # fmt: skip
         rows = {"good": 5, "twin": 5, "copy": 5, "bad": "abc", "big": 5, "absent": 5, "noise": 5}
-        made = plan(photos, rows, etags={"good.jpg": "same", "copy.jpg": "same"}, max_photo_bytes=1000)
-        assert reasons(made) == {
+        planned = plan(photos, rows, etags={"good.jpg": "same", "copy.jpg": "same"}, max_photo_bytes=1000)
+        assert reasons(planned) == {
             "good.jpg": "duplicate_photo", "a/twin.jpg": None, "b/twin.jpg": "duplicate_id", "copy.jpg": None,
             "bad.jpg": "label_invalid", "mute.jpg": "unlabelled", "good.xmp": "not_a_photo", "big.jpg": "too_large", "noise": None,
         }  # fmt: skip
-        assert made.unmatched["name"].to_pylist() == ["absent"]
-        details = dict(zip(made.photos["key"].to_pylist(), made.photos["detail"].to_pylist(), strict=True))
+        assert planned.unmatched["name"].to_pylist() == ["absent"]
+        details = dict(zip(planned.photos["key"].to_pylist(), planned.photos["detail"].to_pylist(), strict=True))
         assert details["b/twin.jpg"] == "id twin belongs to a/twin.jpg"
         assert "abc" in details["bad.jpg"]
 
     def test_equal_repeated_rows_are_one_label_and_contradicting_ones_are_none(self) -> None:
         rows = [("1", 5), ("2", 5), ("1", 5), ("2", 6)]
-        made = plan({"1.jpg": 10, "2.jpg": 11}, rows)
-        assert reasons(made) == {"1.jpg": None, "2.jpg": "label_invalid"}
-        detail = made.photos.filter(pa.compute.equal(made.photos["key"], "2.jpg"))["detail"][0].as_py()
+        planned = plan({"1.jpg": 10, "2.jpg": 11}, rows)
+        assert reasons(planned) == {"1.jpg": None, "2.jpg": "label_invalid"}
+        detail = planned.photos.filter(pa.compute.equal(planned.photos["key"], "2.jpg"))["detail"][0].as_py()
         assert "2 label rows disagree" in detail
         assert "6" in detail
-        assert made.unmatched.num_rows == 0
+        assert planned.unmatched.num_rows == 0
 
     def test_a_name_with_a_suffix_joins_the_key_and_is_the_id(self) -> None:
-        made = plan({"a/1.jpg": 10, "b/1.jpg": 11, "b/2.jpg": 12}, {"a/1.jpg": 4, "b/1.jpg": 6, "2": 5})
-        assert sorted(made.photos["id"].to_pylist()) == ["2", "a/1.jpg", "b/1.jpg"]
-        assert set(reasons(made).values()) == {None}
+        planned = plan({"a/1.jpg": 10, "b/1.jpg": 11, "b/2.jpg": 12}, {"a/1.jpg": 4, "b/1.jpg": 6, "2": 5})
+        assert sorted(planned.photos["id"].to_pylist()) == ["2", "a/1.jpg", "b/1.jpg"]
+        assert set(reasons(planned).values()) == {None}
 
-    def test_a_sidecar_does_not_use_up_its_photos_label(self) -> None:
-        made = plan({"1.jpg": 10, "2.xmp": 4}, {"1": 5, "2": 5})
-        assert made.unmatched["name"].to_pylist() == ["2"]
+    def test_a_file_that_is_no_photo_does_not_use_up_a_label(self) -> None:
+        planned = plan({"1.jpg": 10, "2.xmp": 4}, {"1": 5, "2": 5})
+        assert planned.unmatched["name"].to_pylist() == ["2"]
 
 
 class TestScaling:
     """Labels are scaled over the photos that are used."""
 
     def test_minmax_maps_the_used_extremes_to_0_and_1(self) -> None:
-        made = plan(
+        planned = plan(
             {"1.jpg": 10, "2.jpg": 11, "3.jpg": 12}, {"1": 2, "2": 4, "3": 3, "absent": 9}, label_scale="minmax"
         )
-        assert dict(zip(made.photos["id"].to_pylist(), made.photos["label"].to_pylist(), strict=True)) == {
+        assert dict(zip(planned.photos["id"].to_pylist(), planned.photos["label"].to_pylist(), strict=True)) == {
             "1": 0.0,
             "2": 1.0,
             "3": 0.5,
         }
-        assert made.label_range == (2.0, 4.0)
+        assert planned.label_range == (2.0, 4.0)
 
     def test_a_new_extreme_changes_every_shard(self) -> None:
         photos, rows = many(100)
@@ -302,9 +301,9 @@ class TestScaling:
         assert not digests(first) & digests(second)
 
     def test_unit_maps_the_declared_range(self) -> None:
-        made = plan({"1.jpg": 10, "2.jpg": 11}, {"1": 5, "2": 12}, label_scale="unit", label_min=0, label_max=10)
-        assert made.photos.slice(0, 1)["label"].to_pylist() == [0.5]
-        assert reasons(made)["2.jpg"] == "label_invalid"
+        planned = plan({"1.jpg": 10, "2.jpg": 11}, {"1": 5, "2": 12}, label_scale="unit", label_min=0, label_max=10)
+        assert planned.photos.slice(0, 1)["label"].to_pylist() == [0.5]
+        assert reasons(planned)["2.jpg"] == "label_invalid"
 
     def test_one_score_for_all_cannot_be_scaled(self) -> None:
         with pytest.raises(PlanError, match="needs two different scores, but every score is 5"):
@@ -323,8 +322,8 @@ def test_no_usable_photo_is_an_error_that_shows_both_sides_of_the_join() -> None
 
 def test_a_recipe_digest_is_the_one_that_a_plan_of_just_these_photos_gives() -> None:
     photos, rows = many(30)
-    made = plan(photos, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
-    kept = made.photos.slice(0, 29)
+    planned = plan(photos, rows, shard_bytes=1 << 20, test_fraction=0, validation_fraction=0)
+    kept = planned.photos.slice(0, 29)
     again = plan(
         dict.fromkeys(kept["key"].to_pylist(), 1000),
         rows,
