@@ -1,8 +1,8 @@
 """Look at what a version left out: list it, and fetch the originals of the rejected photos.
 
 In: a published version, and the store that its photos came from.  Out: rows of rejects.parquet, and files.
-Promised: a saved file has the size and the ETag of its row; no key, whatever it holds, names a file outside the
-directory or the file of another key.
+Promised: a saved file has the size and the ETag of its row; no key and no reason, whatever they hold, name a file outside
+the directory or the file of another row.
 """
 
 import json
@@ -128,11 +128,16 @@ def safe_path(key: str) -> PurePosixPath:
     stand in a directory's: only files have a dot, at need an added `.%`.  A long name ends in a hash.
     """
     *folders, name = key.split("/")
-    parts = [_shortened(_encoded(folder).replace(".", "%2E"), "") for folder in folders]
+    parts = map(_folder, folders)
     last = re.sub(r"^\.", "%2E", _encoded(name))
     suffix = PurePosixPath(last).suffix
     last = _shortened(last, suffix if len(suffix) <= _LONGEST_SUFFIX else "")
     return PurePosixPath(*parts, last if "." in last else f"{last}.%")
+
+
+def _folder(name: str) -> str:
+    """Return a directory's name for any text; another one for every text."""
+    return _shortened(_encoded(name).replace(".", "%2E").replace("/", "%2F"), "")
 
 
 def _encoded(name: str) -> str:
@@ -155,7 +160,7 @@ def _shortened(name: str, suffix: str) -> str:
 def _save(photos: Store, directory: Path, index: dict[str, dict[str, Any]], row: dict[str, Any]) -> Saved:
     """Fetch one original, unless an earlier call did."""
     key, expected = row["key"], (row["bytes"], row["etag"])
-    name = str(PurePosixPath(row["reason"]) / safe_path(key))
+    name = str(PurePosixPath(_folder(row["reason"])) / safe_path(key))
     path = directory / name
     before = index.get(name, {})
     if (before.get("bytes"), before.get("etag")) == expected and path.is_file() and path.stat().st_size == row["bytes"]:

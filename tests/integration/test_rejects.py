@@ -184,6 +184,36 @@ class TestSave:
         assert len(files) == len(names) + 1
         assert {photo.key: (inside / (photo.path or "")).read_bytes() for photo in saved} == photos.data
 
+    def test_no_reason_leaves_the_directory_and_none_takes_the_place_of_another(self, tmp_path: Path) -> None:
+        """Reasons are read from a file that may be of a newer release, or forged."""
+        reasons = [
+            "corrupt",
+            "of_a_newer_release",
+            "../../up",
+            "..",
+            ".",
+            "",
+            "/abs",
+            "a/b",
+            "a",
+            "a%2Fb",
+            "nul\0",
+            "x" * 300,
+        ]
+        photos = OddKeys({"b/k.jpg": b"12345", "k.jpg": b"123"})
+        rows = [
+            {"key": key, "reason": reason, "etag": key, "bytes": len(data)}
+            for reason in reasons
+            for key, data in photos.data.items()
+        ]
+        inside = tmp_path / "in" / "side"
+        saved = save_rejects(pa.Table.from_pylist(rows, schema=REJECTS.schema), photos, inside)  # type: ignore[arg-type]
+        assert {photo.outcome for photo in saved} == {Outcome.SAVED}
+        files = {path for path in tmp_path.rglob("*") if path.is_file()}
+        assert files == {inside / (photo.path or "") for photo in saved} | {inside / "rejects.jsonl"}
+        assert len(files) == len(rows) + 1
+        assert [photo.path for photo in saved[:3]] == ["corrupt/b/k.jpg", "corrupt/k.jpg", "of_a_newer_release/b/k.jpg"]
+
     def test_a_photo_that_changes_while_it_is_fetched_is_not_saved(self, tmp_path: Path) -> None:
         photos = OddKeys({"a.jpg": b"12345"}, later=b"54321")
         row = {"key": "a.jpg", "reason": "corrupt", "etag": "a.jpg", "bytes": 5}
