@@ -205,9 +205,7 @@ def _photos_page(
     page_number: _PageNumber = 1,
 ) -> Response:
     shard = data.shard(version, split, number)
-    table = data.photos(version, split, number)
-    places = Page.of(range(table.num_rows), page_number, _PHOTOS)
-    photos = places.holding(table.slice(places.first, len(places.items)).to_pylist())
+    photos = data.photos(version, split, number, page_number, _PHOTOS)
     return _of_version(request, "photos", data, version, split=split, number=number, shard=shard, photos=photos)
 
 
@@ -221,7 +219,7 @@ def _photo_page(request: Request, data: _Chosen, version: str, split: str, numbe
         split=split,
         number=number,
         record=record,
-        records=data.photos(version, split, number).num_rows,
+        records=data.shard(version, split, number).records,
         photo=data.photo(version, split, number, record),
     )
 

@@ -9,72 +9,45 @@ which object are read is decided by the manifest and `records.parquet`.  What a 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from aesthetics_ops.browser.cache import Cache
-from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows
+from aesthetics_ops.browser.rows import (
+    PHOTO_COLUMNS,
+    REJECT_COLUMNS,
+    FoundPhoto,
+    PhotoRow,
+    RejectRow,
+    photo_rows,
+    reject_rows,
+)
+from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows, row_count
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import VERSIONS, VersionFile, digest_of, is_name, version_key
-from aesthetics_ops.dataset.manifest import Accounting, Manifest, Reuse, Shard, read_manifest
+from aesthetics_ops.dataset.layout import VersionFile, digest_of, is_name, version_key
+from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import (
     AestheticsOpsError,
     IntegrityError,
     NoSuchPageError,
     NoSuchVersionError,
-    ObjectMissingError,
 )
 from aesthetics_ops.store import Store
 from aesthetics_ops.versions.diff import diff_versions
+from aesthetics_ops.versions.listing import Headline, read_headline, version_names
 
-__all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "Headline", "Overview", "Page"]
+__all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "ListedVersion", "Overview", "Page"]
 
 MOST_PHOTO_BYTES: Final = 16 << 20  # a larger record is described, not shown
 _STORE_SECONDS: Final = 300  # then the store is opened anew, so that a changed connection is noticed
 _CACHE_BYTES: Final = 256 << 20
 _READS: Final = 16
-_PHOTO_COLUMNS: Final = (
-    "id", "key", "etag", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "transforms", "phash",
-)  # fmt: skip
-_REJECT_COLUMNS: Final = ("id", "key", "bytes", "split", "reason", "detail")
 _Item = TypeVar("_Item")
-
-
-class _Split(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    records: int
-    bytes: int
-
-
-class Headline(BaseModel):
-    """What a list of versions shows of one: a manifest without its shards, which are most of it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    version: str
-    parent: str | None
-    created_at: AwareDatetime
-    accounting: Accounting
-    reuse: Reuse
-    splits: dict[str, _Split]
-
-    @property
-    def records(self) -> int:
-        """Records in all splits."""
-        return self.accounting.converted
-
-    @property
-    def bytes(self) -> int:
-        """Size of all shards, bytes."""
-        return sum(split.bytes for split in self.splits.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +93,15 @@ class Overview:
     name: str
     url: str | None
     latest: Headline | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """A version in the list of versions: what its manifest says first, or why it cannot be read."""
+
+    version: str
+    headline: Headline | None
     problem: str
 
 
@@ -191,18 +173,21 @@ class Dataset:
 
         Nothing but names is listed, however many there are.
         """
-        return sorted(filter(is_name, self.store.folders(VERSIONS)), reverse=True)
+        return version_names(self.store)
 
-    def headlines(self, versions: Collection[str]) -> list[Headline]:
+    def headlines(self, versions: Collection[str]) -> list[ListedVersion]:
         """Return what the manifests of a few versions say first; one that was deleted meanwhile is left out."""
 
-        def read(version: str) -> Headline | None:
-            with suppress(NoSuchVersionError):
-                return self.headline(version)
-            return None
+        def read(version: str) -> ListedVersion | None:
+            try:
+                return ListedVersion(version, self.headline(version), "")
+            except NoSuchVersionError:
+                return None
+            except IntegrityError as error:
+                return ListedVersion(version, None, str(error))
 
         with ThreadPoolExecutor(_READS) as pool:
-            return [headline for headline in pool.map(read, versions) if headline is not None]
+            return [listed for listed in pool.map(read, versions) if listed is not None]
 
     def headline(self, version: str) -> Headline:
         """Return what a version's manifest says first.
@@ -213,16 +198,9 @@ class Dataset:
         """
         _require_name(version)
 
-        def load() -> Headline:
-            key = version_key(version, VersionFile.MANIFEST)
-            try:
-                return Headline.model_validate_json(bytes(self.store.get(key).data), extra="ignore")
-            except ObjectMissingError as error:
-                raise NoSuchVersionError(f"dataset {self.name!r} has no version {version!r}") from error
-            except ValidationError as error:
-                raise IntegrityError(f"{self.store.url_of(key)} is not a manifest that is understood here") from error
-
-        return self._cache.get((self.name, version, "headline"), load, lambda _: 2_000)
+        return self._cache.get(
+            (self.name, version, "headline"), lambda: read_headline(self.store, version, None), lambda _: 2_000
+        )
 
     def manifest(self, version: str) -> Manifest:
         """Return a version's manifest.
@@ -269,25 +247,18 @@ class Dataset:
             raise NoSuchPageError(f"split {split!r} of version {version!r} has {len(shards)} shards, none is {number}")
         return shards[number]
 
-    def photos(self, version: str, split: str, number: int) -> pa.Table:
-        """Return the rows of `records.parquet` for one shard, in record order."""
-        path = self.shard(version, split, number).path
-        if digest_of(path) is None:
-            raise IntegrityError(f"the manifest of version {version!r} names {path!r}, which is not a shard")
+    def photos(self, version: str, split: str, number: int, page: int, size: int) -> Page[PhotoRow]:
+        """Return one page of the photos of a shard, in record order."""
+        table = self._photos(version, split, number)
+        found = Page.of(range(table.num_rows), page, size)
+        return found.holding(photo_rows(table.slice(found.first, len(found.items))))
 
-        def load() -> pa.Table:
-            data = self.file(version, VersionFile.RECORDS)
-            return read_rows(data, find_rows(data, ["shard"], equal_to("shard", path)), _PHOTO_COLUMNS)
-
-        return self._cache.get((self.name, version, "photos", path), load, lambda table: int(table.nbytes))
-
-    def photo(self, version: str, split: str, number: int, record: int) -> dict[str, Any]:
-        """Return one row of `records.parquet`, by its place in its shard, from 0."""
-        photos = self.photos(version, split, number)
+    def photo(self, version: str, split: str, number: int, record: int) -> PhotoRow:
+        """Return one photo by its place in its shard, from 0."""
+        photos = self._photos(version, split, number)
         if not 0 <= record < photos.num_rows:
             raise NoSuchPageError(f"shard {number} of split {split!r} has {photos.num_rows} photos, none is {record}")
-        row: dict[str, Any] = photos.slice(record, 1).to_pylist()[0]
-        return row
+        return photo_rows(photos.slice(record, 1))[0]
 
     def jpeg(self, version: str, split: str, number: int, record: int) -> bytes:
         """Return the stored JPEG of one record, read by byte range and checked.
@@ -297,51 +268,45 @@ class Dataset:
             IntegrityError: the bytes in the store are not the record that the index promises.
         """
         row = self.photo(version, split, number, record)
-        if row["length"] > MOST_PHOTO_BYTES:
-            raise NoSuchPageError(f"the record has {row['length']} bytes; more than {MOST_PHOTO_BYTES} are not shown")
-        example = decode_example(read_framed(self.store.get_range(row["shard"], row["offset"], row["length"])))
+        if row.length > MOST_PHOTO_BYTES:
+            raise NoSuchPageError(f"the record has {row.length} bytes; more than {MOST_PHOTO_BYTES} are not shown")
+        example = decode_example(read_framed(self.store.get_range(row.shard, row.offset, row.length)))
         image = bytes(example.image)
-        if example.id != row["id"] or not image.startswith(b"\xff\xd8\xff"):
+        if example.id != row.id or not image.startswith(b"\xff\xd8\xff"):
             raise IntegrityError(
-                f"record {record} of {self.store.url_of(row['shard'])} is not the JPEG of photo {row['id']!r}; verify"
+                f"record {record} of {self.store.url_of(row.shard)} is not the JPEG of photo {row.id!r}; verify"
             )
         return image
 
-    def search(self, version: str, text: str, page: int, size: int) -> Page[dict[str, Any]]:
-        """Return the records whose id contains a text, the one that is exactly it first, with where they stand.
-
-        Each has the columns of `records.parquet`, and `number` and `record`, its places in split and shard.
-        """
+    def search(self, version: str, text: str, page: int, size: int) -> Page[FoundPhoto]:
+        """Return the photos whose id contains a text, the one that is exactly it first, with where they stand."""
         data = self.file(version, VersionFile.RECORDS)
         exact = find_rows(data, ["id"], equal_to("id", text))
         others = np.setdiff1d(find_rows(data, ["id"], containing(["id"], text)), exact)
         places = np.concatenate([exact, others])
         found = Page.of(range(places.size), page, size)
-        rows = read_rows(data, places[list(found.items)], _PHOTO_COLUMNS).to_pylist()
+        rows = photo_rows(read_rows(data, places[list(found.items)], PHOTO_COLUMNS))
         splits = self.manifest(version).splits
-        numbers = {shard.path: place for split in splits.values() for place, shard in enumerate(split.shards)}
-        for row in rows:
-            row["number"] = numbers[row["shard"]]
-            offsets = self.photos(version, row["split"], row["number"])["offset"]
-            row["record"] = offsets.index(row["offset"]).as_py()
-        return found.holding(rows)
+        shards = {shard.path: (name, n) for name, split in splits.items() for n, shard in enumerate(split.shards)}
+        return found.holding([self._placed(version, row, shards.get(row.shard)) for row in rows])
 
-    def search_rejects(self, version: str, text: str, limit: int) -> list[dict[str, Any]]:
+    def search_rejects(self, version: str, text: str, limit: int) -> list[RejectRow]:
         """Return a few rejects whose id or key contains a text."""
         data = self.file(version, VersionFile.REJECTS)
         places = find_rows(data, ["id", "key"], containing(["id", "key"], text))[:limit]
-        rows: list[dict[str, Any]] = read_rows(data, places, _REJECT_COLUMNS).to_pylist()
-        return rows
+        return reject_rows(read_rows(data, places, REJECT_COLUMNS))
 
-    def rejects(self, version: str, reason: str | None, page: int, size: int) -> Page[dict[str, Any]]:
+    def rejects(self, version: str, reason: str | None, page: int, size: int) -> Page[RejectRow]:
         """Return what was left out, for one reason or for all."""
         data = self.file(version, VersionFile.REJECTS)
         if reason is None:
-            places = np.arange(sum(self.manifest(version).rejects.values()))
+            found = Page.of(range(row_count(data)), page, size)
+            places = np.array(found.items, np.int64)
         else:
-            places = find_rows(data, ["reason"], equal_to("reason", reason))
-        found = Page.of(range(places.size), page, size)
-        return found.holding(read_rows(data, places[list(found.items)], _REJECT_COLUMNS).to_pylist())
+            matching = find_rows(data, ["reason"], equal_to("reason", reason))
+            found = Page.of(range(matching.size), page, size)
+            places = matching[list(found.items)]
+        return found.holding(reject_rows(read_rows(data, places, REJECT_COLUMNS)))
 
     def difference(self, before: str, after: str) -> dict[str, Any]:
         """Return what `diff_versions` says of two versions."""
@@ -352,3 +317,22 @@ class Dataset:
             lambda: diff_versions(self.store, before, after),
             lambda _: 20_000,
         )
+
+    def _photos(self, version: str, split: str, number: int) -> pa.Table:
+        """Return the rows of `records.parquet` for one shard, in record order."""
+        path = self.shard(version, split, number).path
+        if digest_of(path) is None:
+            raise IntegrityError(f"the manifest of version {version!r} names {path!r}, which is not a shard")
+
+        def load() -> pa.Table:
+            data = self.file(version, VersionFile.RECORDS)
+            return read_rows(data, find_rows(data, ["shard"], equal_to("shard", path)), PHOTO_COLUMNS)
+
+        return self._cache.get((self.name, version, "photos", path), load, lambda table: int(table.nbytes))
+
+    def _placed(self, version: str, row: PhotoRow, shard: tuple[str, int] | None) -> FoundPhoto:
+        """Return a photo with its place; `shard` is the split and the number of its shard."""
+        if shard is None:
+            raise IntegrityError(f"photo {row.id!r} is in no shard of version {version!r}; verify it")
+        record = self._photos(version, *shard)["offset"].index(row.offset).as_py()
+        return FoundPhoto(row, *shard, record)

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime
 
 from aesthetics_ops.browser.catalog import Dataset, Page
 from aesthetics_ops.builds import Partition, PartitionResult
+from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import (
     BUILDS,
     SHARDS,
@@ -25,17 +26,17 @@ from aesthetics_ops.dataset.layout import (
     shard_key,
     version_stamp,
 )
-from aesthetics_ops.errors import IntegrityError, NoSuchPageError, ObjectMissingError
+from aesthetics_ops.errors import IntegrityError, NoSuchPageError
 
-__all__ = ["BuildProgress", "PartitionProgress", "ShardProgress", "list_builds", "read_build"]
+__all__ = ["BuildProgress", "PartitionProgress", "PlanHeadline", "ShardProgress", "list_builds", "read_build"]
 
 _READS: Final = 16
 
 
-class _Plan(BaseModel):
-    """The part of a build's `plan.json` that is shown; the settings in it may be of an older kind."""
+class PlanHeadline(Document):
+    """The part of a build's `plan.json` that is shown; the rest, such as its settings, may be of an older kind."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    kind = "plan of a build"
 
     plan: str
     created_at: AwareDatetime
@@ -89,12 +90,14 @@ class BuildProgress:
         plan: what it found and decided; None while it is being planned.
         partitions: its parallel tasks.
         version: that it was published as; None where there is none.
+        problem: why its plan cannot be read; empty where it can, or is not there yet.
     """
 
     id: str
-    plan: _Plan | None
+    plan: PlanHeadline | None
     partitions: tuple[PartitionProgress, ...]
     version: str | None
+    problem: str = ""
 
     @property
     def made(self) -> int:
@@ -110,7 +113,7 @@ class BuildProgress:
     def state(self) -> str:
         """The stage it is in, in a word or two."""
         if self.plan is None:
-            return "planning"
+            return "damaged" if self.problem else "planning"
         if self.version is not None:
             return "published"
         if self.made < self.plan.planned:
@@ -131,14 +134,13 @@ def list_builds(dataset: Dataset, page: int, size: int) -> Page[BuildProgress]:
     ids = sorted(filter(is_name, names), key=lambda name: (re.sub(r"^[^0-9]*", "", name), name), reverse=True)
     found = Page.of(ids, page, size)
     with ThreadPoolExecutor(_READS) as pool:
-        plans = dict(zip(found.items, pool.map(lambda build: _read_plan(dataset, build), found.items), strict=True))
+        plans = list(pool.map(lambda build: _read_plan_or_problem(dataset, build), found.items))
     versions = dataset.versions()
-    done = {build: _version_of(plan, versions) for build, plan in plans.items()}
-    marks = _marks(dataset) if any(plan is not None and plan.planned for plan in plans.values()) else set()
+    marks = _marks(dataset) if any(plan is not None and plan.planned for plan, _ in plans) else set()
     builds = []
-    for build, plan in plans.items():
+    for build, (plan, problem) in zip(found.items, plans, strict=True):
         partitions = tuple(_progress(part, {}, marks) for part in plan.partitions) if plan else ()
-        builds.append(BuildProgress(build, plan, partitions, done[build]))
+        builds.append(BuildProgress(build, plan, partitions, _version_of(plan, versions), problem))
     return found.holding(builds)
 
 
@@ -160,17 +162,18 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
     return BuildProgress(build, plan, parts, _version_of(plan, dataset.versions()))
 
 
-def _read_plan(dataset: Dataset, build: str) -> _Plan | None:
-    key = build_key(build, BuildFile.PLAN)
+def _read_plan(dataset: Dataset, build: str) -> PlanHeadline | None:
+    return PlanHeadline.read(dataset.store, build_key(build, BuildFile.PLAN))
+
+
+def _read_plan_or_problem(dataset: Dataset, build: str) -> tuple[PlanHeadline | None, str]:
     try:
-        return _Plan.model_validate_json(bytes(dataset.store.get(key).data), extra="ignore")
-    except ObjectMissingError:
-        return None
-    except ValidationError as error:
-        raise IntegrityError(f"{dataset.store.url_of(key)} is not a plan that is understood here") from error
+        return _read_plan(dataset, build), ""
+    except IntegrityError as error:
+        return None, str(error)
 
 
-def _version_of(plan: _Plan | None, versions: list[str]) -> str | None:
+def _version_of(plan: PlanHeadline | None, versions: list[str]) -> str | None:
     """Return the version that a build made: its name begins with the time of the plan."""
     if plan is None:
         return None
@@ -183,14 +186,13 @@ def _marks(dataset: Dataset) -> set[str]:
     return set(dataset.store.list(SHARDS)["key"].to_pylist())
 
 
-def _made(dataset: Dataset, build: str, plan: _Plan, number: int) -> dict[str, str]:
+def _made(dataset: Dataset, build: str, plan: PlanHeadline, number: int) -> dict[str, str]:
     """Return the names that a finished partition's shards got: another than planned where a photo was lost."""
     try:
-        stored = dataset.store.get(partition_result_key(build, number))
-        result = PartitionResult.model_validate_json(bytes(stored.data), extra="ignore")
-    except (ObjectMissingError, ValidationError):
+        result = PartitionResult.read(dataset.store, partition_result_key(build, number))
+    except IntegrityError:
         return {}
-    return result.shards if result.plan == plan.plan else {}
+    return result.shards if result is not None and result.plan == plan.plan else {}
 
 
 def _progress(partition: Partition, renamed: dict[str, str], marks: set[str]) -> PartitionProgress:

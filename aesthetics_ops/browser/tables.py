@@ -4,7 +4,8 @@ In: a Parquet file's bytes.  Out: where matching rows stand, and those rows.  Th
 of a million rows costs no more memory than its bytes and the rows asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["containing", "equal_to", "find_rows", "read_rows"]
+__all__ = ["containing", "equal_to", "find_rows", "read_rows", "row_count"]
 
 _ROWS_AT_ONCE: Final = 32_768
 
@@ -38,6 +39,16 @@ def find_rows(data: bytes, columns: Sequence[str], matches: Callable[[pa.RecordB
         found.append(pc.indices_nonzero(mask).to_numpy().astype(np.int64) + first)
         first += batch.num_rows
     return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def row_count(data: bytes) -> int:
+    """Return how many rows a table has.
+
+    Raises:
+        IntegrityError: as `find_rows`.
+    """
+    with _explained():
+        return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
 
 
 def read_rows(data: bytes, places: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
@@ -78,11 +89,17 @@ def containing(columns: Sequence[str], text: str) -> Callable[[pa.RecordBatch], 
 
 
 def _batches(data: bytes, columns: Sequence[str]) -> Any:
-    try:
+    with _explained():
         file = pq.ParquetFile(pa.BufferReader(data))
         missing = set(columns) - set(file.schema_arrow.names)
         if missing:
             raise IntegrityError(f"a table of this version has no column {', '.join(sorted(missing))}; verify it")
         yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
-    except pa.ArrowException as error:
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
         raise IntegrityError(f"a table of this version cannot be read: {error}; verify it") from error

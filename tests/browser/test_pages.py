@@ -1,17 +1,20 @@
 """The browser's pages over an in-memory store: complete, escaped, paged, and closed to whoever is not let in."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
+import pyarrow as pa
 import pytest
 from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from aesthetics_ops.browser import make_browser
 from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.stores import CountingStore
@@ -454,3 +457,100 @@ class TestBuilds:
         assert f"/datasets/flowers/versions/{version}/shards/train/1" in {link["href"] for link in page.all("a")}
         assert html(client, "/datasets/flowers/builds/2026-11-23T020000/partitions/7", 404)
         assert html(client, "/datasets/flowers/builds/nosuch", 404)
+
+
+class TestWhatIsDamagedOrOfAnotherRelease:
+    """What cannot be read is said where it would stand, and hides nothing else."""
+
+    @pytest.fixture
+    def made(self, tmp_path: Path) -> Published:
+        return publish(new_store(), tmp_path, sample_photos(12), sample_rejects())
+
+    @pytest.fixture
+    def client(self, made: Published) -> Iterator[TestClient]:
+        with TestClient(make_browser(guard, {"flowers": lambda: made.store}), headers={"user": "flowers"}) as client:
+            yield client
+
+    def rewrite(self, made: Published, key: str, change: Callable[[dict[str, Any]], None]) -> None:
+        document = json.loads(bytes(made.store.get(key).data))
+        change(document)
+        made.store.put(key, json.dumps(document).encode())
+
+    def forge_manifest(self, made: Published, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change a manifest and LATEST with it."""
+        key = version_key(made.version, "manifest.json")
+        self.rewrite(made, key, change)
+        made.store.delete(["LATEST.json"])
+
+    def test_a_damaged_manifest_is_one_line_of_the_list(self, client: TestClient, made: Published) -> None:
+        made.store.put(version_key("20990101T000000Z-damaged", "manifest.json"), b'{"version": 1}')
+        page = html(client, "/datasets/flowers")
+        assert "2 versions, newest first" in page.words
+        assert re.search(r"20990101T000000Z-damaged memory://.*manifest.json is not a manifest: ", page.words)
+        assert f"{made.version} latest 2026-11-22 02:00 12" in page.words
+        assert "is not a manifest" in html(client, "/datasets/flowers/versions/20990101T000000Z-damaged", 502).words
+
+    def test_a_damaged_plan_is_one_line_of_the_list(self, client: TestClient, made: Published) -> None:
+        start_build(made.store, "2026-11-24T020000", START, [["a" * 64]])
+        made.store.put("builds/2026-11-23T020000/plan.json", b"{")
+        words = html(client, "/datasets/flowers/builds").words
+        assert "plan.json is not a plan of a build" in words
+        assert "2026-11-24T020000 2026-11-22 02:00" in words
+
+    def test_fields_of_a_newer_release_are_passed_over(self, client: TestClient, made: Published) -> None:
+        def add(document: dict[str, Any]) -> None:
+            document["new"] = document["reuse"]["new"] = document["splits"]["train"]["new"] = 1
+
+        def age(document: dict[str, Any]) -> None:
+            document["new"] = document["partitions"][0]["new"] = 1
+            document["settings"] = {"a setting": "of another release"}
+            del document["compares"]
+
+        self.forge_manifest(made, add)
+        start_build(made.store, "b", START, [["a" * 64]])
+        self.rewrite(made, "builds/b/plan.json", age)
+        for path in ("", f"/versions/{made.version}", "/builds", "/builds/b"):
+            html(client, f"/datasets/flowers{path}")
+
+    def test_as_many_rejects_are_shown_as_the_table_has_whatever_the_manifest_counts(
+        self, client: TestClient, made: Published
+    ) -> None:
+        def inflate(document: dict[str, Any]) -> None:
+            document["rejects"]["corrupt"] += 10**12
+            document["accounting"]["rejected"] += 10**12
+            document["accounting"]["listed"] += 10**12
+
+        self.forge_manifest(made, inflate)
+        page = html(client, f"/datasets/flowers/versions/{made.version}/rejects")
+        assert "123 photos or rows" in page.words
+        assert "Page 1 of 3" in page.words
+
+    @pytest.mark.parametrize(
+        ("column", "value", "words"),
+        [
+            ("label", pa.scalar(None, pa.float32()), "has no label"),
+            ("transforms", pa.scalar(None, pa.list_(pa.string())), "has no transforms"),
+            ("width", pa.scalar("wide"), "is not what it must be"),
+            ("key", pa.scalar(b"\xff", pa.binary()), "is not what it must be"),
+        ],
+    )
+    def test_a_row_that_is_not_what_it_must_be_is_not_shown(
+        self, client: TestClient, made: Published, column: str, value: pa.Scalar, words: str
+    ) -> None:
+        rows = pa.Table.from_pylist(made.records, RECORDS.schema)
+        forged = rows.set_column(
+            rows.schema.get_field_index(column), column, pa.array([value.as_py()] * len(rows), value.type)
+        )
+        made.store.put(version_key(made.version, "records.parquet"), write_parquet(forged))
+        here = f"/datasets/flowers/versions/{made.version}"
+        for path in ("/shards/train/0", "/shards/train/0/0", f"/search?text={made.records[0]['id']}"):
+            assert words in html(client, here + path, 502).words
+
+    def test_a_photo_of_a_shard_that_the_version_does_not_have_has_no_place(
+        self, client: TestClient, made: Published
+    ) -> None:
+        row = made.records[0] | {"id": "stray", "shard": shard_key("e" * 64, ".tfrecord")}
+        table = pa.Table.from_pylist([*made.records, row], RECORDS.schema)
+        made.store.put(version_key(made.version, "records.parquet"), write_parquet(table))
+        words = html(client, f"/datasets/flowers/versions/{made.version}/search?text=stray", 502).words
+        assert "photo 'stray' is in no shard" in words
