@@ -5,15 +5,16 @@ Promised: the guard stands before every route; what it does not name is not show
 a version and of a build, each one harmless segment, become part of a key that is read.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from aesthetics_ops.browser.catalog import Catalog, Dataset, Page
-from aesthetics_ops.browser.pages import REPORT_POLICY, SecureHeaders, explain_errors, page, style_sheet
+from aesthetics_ops.browser.catalog import Catalog, Page
+from aesthetics_ops.browser.pages import REPORT_POLICY, AddedPages, SecureHeaders, explain_errors, page, style_sheet
 from aesthetics_ops.browser.progress import list_builds, read_build
+from aesthetics_ops.browser.routing import Chosen, PageNumber, page_of_dataset, page_of_version
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.errors import NoSuchPageError
 from aesthetics_ops.rejects import RejectReason
@@ -30,11 +31,12 @@ _ROWS: Final = 50
 _CHOICES: Final = 200  # versions to choose from in a form
 _FOR_EVER: Final = "private, max-age=3600, immutable"  # a version never changes; an hour bounds what a logout leaves
 
-_PageNumber = Annotated[int, Query(ge=1, le=10**9, alias="page")]
 _routes = APIRouter()
 
 
-def make_browser(guard: Callable[..., Any], datasets: Mapping[str, Callable[[], Store]]) -> FastAPI:
+def make_browser(
+    guard: Callable[..., Any], datasets: Mapping[str, Callable[[], Store]], *, pages: Sequence[AddedPages] = ()
+) -> FastAPI:
     """Return the application.
 
     Args:
@@ -43,6 +45,7 @@ def make_browser(guard: Callable[..., Any], datasets: Mapping[str, Callable[[], 
             path parameter `dataset`, where there is one.
         datasets: for each name, how to open its store.  Called while a request is served and never before, since a
             store must not be used before a process forks.
+        pages: to be shown beside the browser's own, behind the same guard.
     """
 
     def admit(request: Request, allowed: Annotated[Collection[str], Depends(guard)]) -> None:
@@ -59,34 +62,10 @@ def make_browser(guard: Callable[..., Any], datasets: Mapping[str, Callable[[], 
     app.state.catalog = Catalog(datasets)
     app.add_middleware(SecureHeaders)
     explain_errors(app)
-    app.include_router(_routes)
+    app.state.added = tuple(pages)
+    for routes in (_routes, *(added.routes for added in pages)):
+        app.include_router(routes)
     return app
-
-
-def _of_dataset(request: Request, template: str, data: Dataset, **content: Any) -> Response:
-    """Return a page about a dataset; `here` is what addresses in it begin with."""
-    return page(request, template, data=data, here=("datasets", data.name), **content)
-
-
-def _of_version(request: Request, template: str, data: Dataset, version: str, **content: Any) -> Response:
-    """Return a page about a version."""
-    manifest = data.manifest(version)
-    here = ("datasets", data.name, "versions", manifest.version)
-    first_split = next(name for name, held in manifest.splits.items() if held.records)
-    return page(request, template, data=data, manifest=manifest, here=here, first_split=first_split, **content)
-
-
-def _chosen(request: Request, dataset: str) -> Dataset:
-    """Return the dataset that the path names, if it is configured and this user may read it."""
-    catalog: Catalog = request.app.state.catalog
-    if dataset not in catalog.names:
-        raise NoSuchPageError(f"no dataset {dataset!r} is configured")
-    if dataset not in request.state.allowed:
-        raise HTTPException(403, f"you may not read dataset {dataset!r}")
-    return catalog.dataset(dataset)
-
-
-_Chosen = Annotated[Dataset, Depends(_chosen)]
 
 
 @_routes.get("/")
@@ -102,9 +81,9 @@ def _style() -> Response:
 
 
 @_routes.get("/datasets/{dataset}")
-def _versions_page(request: Request, data: _Chosen, page_number: _PageNumber = 1) -> Response:
+def _versions_page(request: Request, data: Chosen, page_number: PageNumber = 1) -> Response:
     names = Page.of(data.versions(), page_number, _VERSIONS)
-    return _of_dataset(
+    return page_of_dataset(
         request,
         "versions",
         data,
@@ -114,7 +93,7 @@ def _versions_page(request: Request, data: _Chosen, page_number: _PageNumber = 1
 
 
 @_routes.get("/datasets/{dataset}/compare")
-def _compare_page(request: Request, data: _Chosen, before: str | None = None, after: str | None = None) -> Response:
+def _compare_page(request: Request, data: Chosen, before: str | None = None, after: str | None = None) -> Response:
     names = data.versions()[:_CHOICES]
     if before is None or after is None:
         content: dict[str, Any] = {"difference": None, "manifests": None}
@@ -132,22 +111,22 @@ def _compare_page(request: Request, data: _Chosen, before: str | None = None, af
             "settings": [(name, setting_title(name), was, now) for name, was, now in values if was != now],
         }
     choices = sorted({*names, *filter(None, (before, after))}, reverse=True)
-    return _of_dataset(request, "compare", data, names=choices, before=before, after=after, **content)
+    return page_of_dataset(request, "compare", data, names=choices, before=before, after=after, **content)
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}")
-def _version_page(request: Request, data: _Chosen, version: str) -> Response:
+def _version_page(request: Request, data: Chosen, version: str) -> Response:
     data.manifest(version)
-    return _of_version(request, "version", data, version, latest=data.latest())
+    return page_of_version(request, "version", data, version, latest=data.latest())
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/report")
-def _report_page(request: Request, data: _Chosen, version: str) -> Response:
-    return _of_version(request, "report", data, version, has_report=data.has_file(version, VersionFile.REPORT))
+def _report_page(request: Request, data: Chosen, version: str) -> Response:
+    return page_of_version(request, "report", data, version, has_report=data.has_file(version, VersionFile.REPORT))
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/report.html")
-def _report_file(data: _Chosen, version: str) -> Response:
+def _report_file(data: Chosen, version: str) -> Response:
     report = data.file(version, VersionFile.REPORT)
     return HTMLResponse(report, headers={"Content-Security-Policy": REPORT_POLICY, "Cache-Control": _FOR_EVER})
 
@@ -155,63 +134,63 @@ def _report_file(data: _Chosen, version: str) -> Response:
 @_routes.get("/datasets/{dataset}/versions/{version}/rejects")
 def _rejects_page(
     request: Request,
-    data: _Chosen,
+    data: Chosen,
     version: str,
     reason: str = "",
-    page_number: _PageNumber = 1,
+    page_number: PageNumber = 1,
 ) -> Response:
     if reason and reason not in set(RejectReason):
         raise NoSuchPageError(f"{reason!r} is not a reason for leaving something out")
     rows = data.rejects(version, reason or None, page_number, _ROWS)
-    return _of_version(request, "rejects", data, version, reason=reason, rows=rows)
+    return page_of_version(request, "rejects", data, version, reason=reason, rows=rows)
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/search")
 def _search_page(
     request: Request,
-    data: _Chosen,
+    data: Chosen,
     version: str,
     text: Annotated[str, Query(max_length=500)] = "",
-    page_number: _PageNumber = 1,
+    page_number: PageNumber = 1,
 ) -> Response:
     text = text.strip()
     found = data.search(version, text, page_number, _PHOTOS) if text else None
     left_out = data.search_rejects(version, text, _ROWS) if text else []
-    return _of_version(request, "search", data, version, text=text, found=found, left_out=left_out)
+    return page_of_version(request, "search", data, version, text=text, found=found, left_out=left_out)
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/shards/{split}")
 def _shards_page(
     request: Request,
-    data: _Chosen,
+    data: Chosen,
     version: str,
     split: str,
-    page_number: _PageNumber = 1,
+    page_number: PageNumber = 1,
 ) -> Response:
     manifest = data.manifest(version)
     if split not in manifest.splits:
         raise NoSuchPageError(f"version {version!r} has no split {split!r}; it has {', '.join(manifest.splits)}")
     shards = Page.of(manifest.splits[split].shards, page_number, _SHARDS)
-    return _of_version(request, "shards", data, version, split=split, shards=shards)
+    return page_of_version(request, "shards", data, version, split=split, shards=shards)
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/shards/{split}/{number}")
 def _photos_page(
     request: Request,
-    data: _Chosen,
+    data: Chosen,
     version: str,
     split: str,
     number: int,
-    page_number: _PageNumber = 1,
+    page_number: PageNumber = 1,
 ) -> Response:
     shard = data.shard(version, split, number)
     photos = data.photos(version, split, number, page_number, _PHOTOS)
-    return _of_version(request, "photos", data, version, split=split, number=number, shard=shard, photos=photos)
+    return page_of_version(request, "photos", data, version, split=split, number=number, shard=shard, photos=photos)
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/shards/{split}/{number}/{record}")
-def _photo_page(request: Request, data: _Chosen, version: str, split: str, number: int, record: int) -> Response:
-    return _of_version(
+def _photo_page(request: Request, data: Chosen, version: str, split: str, number: int, record: int) -> Response:
+    return page_of_version(
         request,
         "photo",
         data,
@@ -225,28 +204,28 @@ def _photo_page(request: Request, data: _Chosen, version: str, split: str, numbe
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/shards/{split}/{number}/{record}/photo.jpg")
-def _jpeg(data: _Chosen, version: str, split: str, number: int, record: int) -> Response:
+def _jpeg(data: Chosen, version: str, split: str, number: int, record: int) -> Response:
     image = data.jpeg(version, split, number, record)
     return Response(image, media_type="image/jpeg", headers={"Cache-Control": _FOR_EVER})
 
 
 @_routes.get("/datasets/{dataset}/builds")
-def _builds_page(request: Request, data: _Chosen, page_number: _PageNumber = 1) -> Response:
-    return _of_dataset(request, "builds", data, builds=list_builds(data, page_number, _BUILDS))
+def _builds_page(request: Request, data: Chosen, page_number: PageNumber = 1) -> Response:
+    return page_of_dataset(request, "builds", data, builds=list_builds(data, page_number, _BUILDS))
 
 
 @_routes.get("/datasets/{dataset}/builds/{build}")
-def _build_page(request: Request, data: _Chosen, build: str) -> Response:
-    return _of_dataset(request, "build", data, build=read_build(data, build))
+def _build_page(request: Request, data: Chosen, build: str) -> Response:
+    return page_of_dataset(request, "build", data, build=read_build(data, build))
 
 
 @_routes.get("/datasets/{dataset}/builds/{build}/partitions/{number}")
 def _partition_page(
     request: Request,
-    data: _Chosen,
+    data: Chosen,
     build: str,
     number: int,
-    page_number: _PageNumber = 1,
+    page_number: PageNumber = 1,
 ) -> Response:
     found = read_build(data, build)
     if not 0 <= number < len(found.partitions):
@@ -258,4 +237,4 @@ def _partition_page(
         places = {
             shard.digest: (split, place) for split, held in splits.items() for place, shard in enumerate(held.shards)
         }
-    return _of_dataset(request, "partition", data, build=found, number=number, shards=shards, places=places)
+    return page_of_dataset(request, "partition", data, build=found, number=number, shards=shards, places=places)

@@ -6,16 +6,18 @@ asks no other server; an error is a page that says what is wrong and shows no se
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +32,7 @@ from aesthetics_ops.errors import (
 )
 from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, size_in_words
 
-__all__ = ["REPORT_POLICY", "SecureHeaders", "explain_errors", "page", "style_sheet"]
+__all__ = ["REPORT_POLICY", "AddedPages", "SecureHeaders", "Tab", "explain_errors", "page", "style_sheet"]
 
 # What a page may do: show its own pictures and style, and frame and ask its own server.
 _POLICY: Final = (
@@ -53,12 +55,43 @@ _MOST_TEXT: Final = 300  # characters of any one text that the page did not writ
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@|(?<=[?&])(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig)=[^&\s'\"]+")
 
 
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A link that stands on every page of a dataset, or of a version.
+
+    Attributes:
+        name: what the page's template sets `tab` to.
+        words: to show.
+        path: what follows the address of the dataset or version, each part one segment.
+    """
+
+    name: str
+    words: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddedPages:
+    """Pages that are not the browser's own.
+
+    Attributes:
+        routes: theirs.  A page about a dataset has a path that begins with `/datasets/{dataset}` and takes a `Chosen`.
+        templates: folder with theirs, `<name>.html.jinja`; those of the browser come first, and can be extended.
+        dataset_tabs, version_tabs: links to them, after the browser's own.
+    """
+
+    routes: APIRouter
+    templates: Path
+    dataset_tabs: tuple[Tab, ...] = ()
+    version_tabs: tuple[Tab, ...] = ()
+
+
 def page(request: Request, template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
     """Return a page.
 
     Args:
         request: that asks for it; addresses in the page begin with what its application is mounted under.
-        template: name of a file in `templates/`, without its suffix.
+        template: name of a file in `templates/` or among the added ones, without `.html.jinja`.
         status: HTTP status.
         content: what the template shows.
     """
@@ -70,7 +103,13 @@ def page(request: Request, template: str, *, status: int = 200, **content: Any) 
         known = {name: value for name, value in query.items() if value is not None}
         return f"{root}/{path}" + (f"?{urlencode(known)}" if known else "")
 
-    text = _environment().get_template(f"{template}.html.jinja").render(url=url, **content)
+    added: tuple[AddedPages, ...] = request.app.state.added
+    tabs = {
+        "dataset_tabs": [tab for pages in added for tab in pages.dataset_tabs],
+        "version_tabs": [tab for pages in added for tab in pages.version_tabs],
+    }
+    environment = _environment(tuple(pages.templates for pages in added))
+    text = environment.get_template(f"{template}.html.jinja").render(url=url, **tabs, **content)
     return HTMLResponse(text, status)
 
 
@@ -80,9 +119,9 @@ def style_sheet() -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folders: tuple[Path, ...]) -> Environment:
     environment = Environment(
-        loader=PackageLoader("aesthetics_ops.browser"),
+        loader=ChoiceLoader([PackageLoader("aesthetics_ops.browser"), FileSystemLoader(folders)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
