@@ -114,12 +114,13 @@ _RECORDS = """
     ORDER BY position
 """
 
+_LOSSES = ", ".join(f"'{reason}'" for reason in RejectReason if reason.is_loss)  # of a build, not of a shard
 _REJECTS = f"""
     WITH held AS (
         FROM new_rejects
         UNION ALL BY NAME
         SELECT key, shard, reason, detail FROM old_rejects WHERE shard IN (FROM inherited)
-            AND reason NOT IN ('{RejectReason.SOURCE_MISSING}', '{RejectReason.SOURCE_CHANGED}')),
+            AND reason NOT IN ({_LOSSES})),
     photo AS (
         SELECT plan.id, plan.key, plan.etag, plan.size AS bytes, plan.split, shard.shard,
             coalesce(plan.reason, held.reason) AS reason, coalesce(plan.detail, held.detail) AS detail, position
