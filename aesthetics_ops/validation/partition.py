@@ -5,7 +5,7 @@ A shard that fails loses its result, so that the next conversion makes it anew.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
@@ -47,6 +47,20 @@ def validate_partition(
         ScratchSpaceError: the disk has no room for a shard.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
+    summary = {"shards": 0, "records": 0, "read": 0}
+    for result in _converted(build, plan, partition):
+        verdict = read_verdict(build.dataset, result.digest)
+        if verdict is None or verdict.sha256 != result.sha256:
+            _validate_shard(build, result, partition)
+            summary["read"] += 1
+        summary["shards"] += 1
+        summary["records"] += result.records
+        progress(result.records)
+    return summary
+
+
+def _converted(build: Build, plan: BuildPlan, partition: int) -> Iterator[ShardResult]:
+    """Yield the results of a partition's shards, in order."""
     converted = build.partition_result(plan, partition)
     if converted is None:
         raise InputMissingError(
@@ -54,7 +68,6 @@ def validate_partition(
             stage="convert",
             partition=partition,
         )
-    summary = {"shards": 0, "records": 0, "read": 0}
     for digest in filter(None, converted.shards.values()):
         result = read_shard_result(build.dataset, digest)
         if result is None:
@@ -64,14 +77,7 @@ def validate_partition(
                 stage="convert",
                 partition=partition,
             )
-        verdict = read_verdict(build.dataset, digest)
-        if verdict is None or verdict.sha256 != result.sha256:
-            _validate_shard(build, result, partition)
-            summary["read"] += 1
-        summary["shards"] += 1
-        summary["records"] += result.records
-        progress(result.records)
-    return summary
+        yield result
 
 
 def _validate_shard(build: Build, result: ShardResult, partition: int) -> None:

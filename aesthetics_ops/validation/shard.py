@@ -109,6 +109,25 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> _Records:
     with quiet_stderr():
         import tensorflow as tf
 
+    check = _record_check()
+    records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
+    read = _Records()
+    try:
+        for ids, has_label, has_image in records.as_numpy_iterator():
+            read.ids += [image_id.decode() for image_id in ids]
+            read.has_label += has_label.tolist()
+            read.has_image += has_image.tolist()
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        raise IntegrityError(
+            f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}"
+        ) from error
+    return read
+
+
+def _record_check() -> Callable[[Any], Any]:
+    """Return a function from a serialised record to its id, whether it has a finite label, and whether its image is good."""
+    import tensorflow as tf
+
     spec = {
         "image/image": tf.io.FixedLenFeature([], tf.string),
         "image/label": tf.io.FixedLenFeature([], tf.float32),
@@ -133,18 +152,7 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> _Records:
         # at 1/8 of the size all coded data is read, and the same files fail as at full size (docs/pixels.md)
         return tf.size(tf.io.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
 
-    records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
-    read = _Records()
-    try:
-        for ids, has_label, has_image in records.as_numpy_iterator():
-            read.ids += [image_id.decode() for image_id in ids]
-            read.has_label += has_label.tolist()
-            read.has_image += has_image.tolist()
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        raise IntegrityError(
-            f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}"
-        ) from error
-    return read
+    return check
 
 
 def _first_failure(path: Path, result: ShardResult, check: Callable[[Any], Any]) -> str:
