@@ -231,13 +231,14 @@ def _versions(options: argparse.Namespace) -> tuple[Any, str]:
 def _diff(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.versions.diff import diff_versions
 
-    document = diff_versions(open_store(options.dataset), options.before, options.after)
-    lines = [f"{document['before']} -> {document['after']}", "records     {:,} -> {:,}".format(*document["records"])]
-    for change, found in document["changes"].items():
-        examples = f"  ({', '.join(found['examples'])})" if found["examples"] else ""
-        lines.append(f"{change:<11} {found['count']:,}{examples}")
-    lines.append("shards      {shared} shared, {dropped} dropped, {new} new".format(**document["shards"]))
-    return document, "\n".join(lines)
+    diff = diff_versions(open_store(options.dataset), options.before, options.after)
+    lines = [f"{diff.before} -> {diff.after}", "records     {:,} -> {:,}".format(*diff.records)]
+    for kind, change in diff.changes.by_kind.items():
+        examples = f"  ({', '.join(change.examples)})" if change.examples else ""
+        lines.append(f"{kind:<11} {change.count:,}{_one_line(examples)}")
+    shards = diff.shards
+    lines.append(f"shards      {shards.shared} shared, {shards.dropped} dropped, {shards.new} new")
+    return asdict(diff), "\n".join(lines)
 
 
 def _rollback(options: argparse.Namespace) -> tuple[Any, str]:

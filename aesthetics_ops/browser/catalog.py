@@ -38,7 +38,7 @@ from aesthetics_ops.errors import (
     NoSuchVersionError,
 )
 from aesthetics_ops.store import Store
-from aesthetics_ops.versions.diff import diff_versions
+from aesthetics_ops.versions.diff import VersionDiff, diff_versions
 from aesthetics_ops.versions.listing import Headline, read_headline, version_names
 
 __all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "ListedVersion", "Overview", "Page"]
@@ -308,7 +308,7 @@ class Dataset:
             places = matching[list(found.items)]
         return found.holding(reject_rows(read_rows(data, places, REJECT_COLUMNS)))
 
-    def difference(self, before: str, after: str) -> dict[str, Any]:
+    def difference(self, before: str, after: str) -> VersionDiff:
         """Return what `diff_versions` says of two versions."""
         for version in (before, after):
             self.manifest(version)

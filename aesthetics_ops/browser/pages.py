@@ -30,7 +30,7 @@ from aesthetics_ops.errors import (
     ObjectMissingError,
     TransientError,
 )
-from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, size_in_words
+from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, change_in_words, size_in_words
 
 __all__ = ["REPORT_POLICY", "AddedPages", "SecureHeaders", "Tab", "explain_errors", "page", "style_sheet"]
 
@@ -44,13 +44,6 @@ REPORT_POLICY: Final = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox"
 )
-_CHANGES_IN_WORDS: Final[Mapping[str, str]] = {
-    "added": "Added",
-    "removed": "Removed",
-    "relabelled": "Another score",
-    "repixelled": "Another source, or converted in another way",
-    "moved": "Moved to another split",
-}
 _MOST_TEXT: Final = 300  # characters of any one text that the page did not write itself
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@|(?<=[?&])(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig)=[^&\s'\"]+")
 
@@ -137,7 +130,7 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
         "words": lambda name: str(name).replace("_", " "),
     }
     environment.globals |= {
-        "change_words": _CHANGES_IN_WORDS,
+        "change_words": change_in_words,
         "changes": _change,
         "counted": "{:,}".format,
         "scored": _score,

@@ -16,15 +16,14 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.rejects import RejectReason
@@ -33,6 +32,7 @@ from aesthetics_ops.report.thumbnails import Thumbnail, fetch_all, thumbnail
 from aesthetics_ops.report.words import (
     REASONS_IN_WORDS,
     TRANSFORMS_IN_WORDS,
+    change_in_words,
     gate_in_words,
     name_in_words,
     setting_field,
@@ -43,6 +43,7 @@ from aesthetics_ops.report.words import (
 )
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
+from aesthetics_ops.versions.diff import COMPARED, compare_records
 
 __all__ = ["render_report"]
 
@@ -114,16 +115,6 @@ class _Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moves:
-    """How photos came and went since the parent version."""
-
-    added: int
-    removed: int
-    replaced: int
-    rescored: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Setting:
     """One setting in words; `before` is the parent's value where it differs."""
 
@@ -155,7 +146,9 @@ def render_report(
         manifest=manifest,
         parent=parent,
         parent_is_read=old is not None,
-        moves=_moves(records, old) if old is not None else None,
+        photo_changes=(
+            compare_records(old, records, parent.settings, manifest.settings) if parent and old is not None else None
+        ),
         changes=_changes(manifest, parent, _score_words(manifest, 2)) if parent else (),
         split_names=SPLITS,
         score_plots=score_plots,
@@ -190,6 +183,7 @@ def _template(score: Callable[[float], str]) -> Any:
         "share": share_in_words,
         "short": _short,
         "size": lambda count: size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}"),
+        "change_words": change_in_words,
         "transform_words": lambda name: TRANSFORMS_IN_WORDS.get(name, ""),
         "words": name_in_words,
     }
@@ -215,24 +209,11 @@ def _score_words(manifest: Manifest, more_decimals: int = 0) -> Callable[[float]
 
 def _parent_records(dataset: Store, parent: Manifest) -> pa.Table | None:
     """Return the parent's records, or None when they cannot be read: a page without them is better than none."""
-    key = version_key(parent.version, VersionFile.RECORDS)
     try:
-        data = dataset.get(key).data
-        return pq.read_table(pa.BufferReader(data), columns=["id", "etag", "split", "label"])
-    except (AestheticsOpsError, pa.ArrowException) as error:
-        _log.warning("report without a comparison of records: %s cannot be read: %s", dataset.url_of(key), error)
+        return read_parquet(dataset, version_key(parent.version, VersionFile.RECORDS), COMPARED)
+    except AestheticsOpsError as error:
+        _log.warning("report without a comparison of records: %s", error)
         return None
-
-
-def _moves(records: pa.Table, old: pa.Table) -> _Moves:
-    with duckdb.connect() as db:
-        db.register("new_records", records.select(["id", "etag", "label"]))
-        db.register("old_records", old)
-        counts = db.sql("""
-            SELECT count(*) FILTER (o.id IS NULL), count(*) FILTER (n.id IS NULL),
-                count(*) FILTER (o.etag <> n.etag), count(*) FILTER (o.label <> n.label)
-            FROM new_records n FULL JOIN old_records o USING (id)""").fetchall()[0]
-    return _Moves(*counts)
 
 
 def _changes(manifest: Manifest, parent: Manifest, score: Callable[[float], str]) -> tuple[_Change, ...]:

@@ -12,6 +12,7 @@ from aesthetics_ops.settings import BuildSettings
 __all__ = [
     "REASONS_IN_WORDS",
     "TRANSFORMS_IN_WORDS",
+    "change_in_words",
     "gate_in_words",
     "name_in_words",
     "setting_field",
@@ -54,6 +55,14 @@ TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
     Transform.DEPTH_TO_8BIT: "Reduced to 8 bits per sample.",
 }
 
+_CHANGES_IN_WORDS: Final[Mapping[str, str]] = {
+    "added": "Added",
+    "removed": "Removed",
+    "relabelled": "Another score",
+    "repixelled": "Another source, or converted in another way",
+    "moved": "Moved to another split",
+}
+
 _ABBREVIATIONS: Final = {"icc": "ICC", "srgb": "sRGB", "rgb": "RGB", "cmyk": "CMYK"}
 
 
@@ -91,6 +100,11 @@ def setting_field(name: str) -> tuple[str, str, str]:
 def setting_title(name: str) -> str:
     """Return what a setting is called on a page; an older version may have settings that are no more."""
     return setting_field(name)[2]
+
+
+def change_in_words(kind: str) -> str:
+    """Return what happened to photos between two versions, by the name of the kind of change."""
+    return _CHANGES_IN_WORDS.get(kind, name_in_words(kind))
 
 
 def gate_in_words(gate: GateResult) -> tuple[str, str, str, str]:

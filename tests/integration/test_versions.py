@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -19,7 +21,7 @@ from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.stores import CountingStore
 from aesthetics_ops.validation.partition import validate_partition
-from aesthetics_ops.versions.diff import diff_versions
+from aesthetics_ops.versions.diff import Change, Changes, ShardChanges, diff_versions
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions
 from aesthetics_ops.versions.rollback import rollback
@@ -121,20 +123,17 @@ def test_a_version_that_is_not_there_is_named(source: Source) -> None:
 def test_a_diff_names_what_was_added_removed_relabelled_and_replaced(source: Source) -> None:
     first, second = two_nights(source)
     found = diff_versions(first.dataset, first.manifest.version, second.manifest.version)
-    assert {change: (what["count"], what["examples"]) for change, what in found["changes"].items()} == {
-        "added": (1, [ARRIVING]),
-        "removed": (1, [PHOTOS[0]]),
-        "relabelled": (1, [PHOTOS[1]]),
-        "repixelled": (1, [PHOTOS[2]]),
-        "moved": (0, []),
-    }
-    assert list(found["changes"]) == ["added", "removed", "relabelled", "repixelled", "moved"]
+    assert found.changes == Changes(
+        added=Change(1, (ARRIVING,)),
+        removed=Change(1, (PHOTOS[0],)),
+        relabelled=Change(1, (PHOTOS[1],)),
+        repixelled=Change(1, (PHOTOS[2],)),
+        moved=Change(0, ()),
+    )
     ours, theirs = ({path for _, path, _ in shard_hashes(night.manifest)} for night in (first, second))
-    assert found["shards"] == {
-        "shared": len(ours & theirs), "dropped": len(ours - theirs), "new": len(theirs - ours),
-    }  # fmt: skip
+    assert found.shards == ShardChanges(len(ours & theirs), len(ours - theirs), len(theirs - ours))
     back = diff_versions(first.dataset, second.manifest.version, first.manifest.version)
-    assert back["changes"]["removed"]["examples"] == [ARRIVING]
+    assert back.changes.removed.examples == (ARRIVING,)
 
 
 def test_a_diff_names_photos_that_changed_their_split_and_not_those_that_did_not(source: Source) -> None:
@@ -142,10 +141,23 @@ def test_a_diff_names_photos_that_changed_their_split_and_not_those_that_did_not
     second = build_once(source.settings(split_salt="another"))
     splits = [{row["id"]: row["split"] for row in night.table("records")} for night in (first, second)]
     moved = sorted(name for name in PHOTOS if splits[0][name] != splits[1][name])
-    found = diff_versions(first.dataset, first.manifest.version, second.manifest.version)["changes"]
+    found = diff_versions(first.dataset, first.manifest.version, second.manifest.version).changes
     assert 0 < len(moved) < len(PHOTOS)
-    assert found["moved"] == {"count": len(moved), "examples": moved[:10]}
-    assert sum(what["count"] for what in found.values()) == len(moved)
+    assert found.moved == Change(len(moved), tuple(moved[:10]))
+    assert sum(change.count for change in found.by_kind.values()) == len(moved)
+
+
+def test_another_quality_changes_the_photos_that_are_encoded_and_no_other(source: Source) -> None:
+    pixels = cv2.imdecode(np.frombuffer(photo(ARRIVING), np.uint8), cv2.IMREAD_COLOR)
+    source.add("drawn", cv2.imencode(".png", pixels)[1].tobytes(), 4, suffix=".png")
+    first = build_once(source.settings())
+    second = build_once(source.settings(quality=90))
+    found = diff_versions(first.dataset, first.manifest.version, second.manifest.version).changes
+    encoded = sorted(row["id"] for row in first.table("records") if "reencoded" in row["transforms"])
+    assert "drawn" in encoded
+    assert len(encoded) < len(PHOTOS)
+    assert found.repixelled == Change(len(encoded), tuple(encoded))
+    assert sum(change.count for change in found.by_kind.values()) == len(encoded)
 
 
 class TestVerify:
