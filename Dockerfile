@@ -29,7 +29,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/aesthetics/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/aesthetics/plugins \
-    AIRFLOW__CORE__LOAD_EXAMPLES=false
+    AIRFLOW__CORE__LOAD_EXAMPLES=false \
+    AESTHETICS_CONFIG=/opt/aesthetics/samples/datasets.toml
 USER 50000:0
 WORKDIR /opt/airflow
 ENTRYPOINT ["tini", "--"]

@@ -3,6 +3,7 @@
 In: a path.  Out: per table the settings of its builds, and how Airflow runs them.
 """
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings, parse_model, parse_settings
 
-__all__ = ["AirflowSettings", "DatasetConfig", "load_datasets"]
+__all__ = ["AirflowSettings", "DatasetConfig", "config_path", "load_datasets"]
+
+_SAMPLE = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
 
 class AirflowSettings(BaseModel):
@@ -37,6 +40,11 @@ class DatasetConfig:
     name: str
     build: BuildSettings
     airflow: AirflowSettings
+
+
+def config_path() -> Path:
+    """Return where the configuration file lies: what AESTHETICS_CONFIG names, or in a checkout the bundled sample's."""
+    return Path(os.environ.get("AESTHETICS_CONFIG") or _SAMPLE)
 
 
 def load_datasets(path: Path) -> tuple[DatasetConfig, ...]:

@@ -17,6 +17,7 @@ MODULES = (
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.standard.decorators.python",
     "airflow.sdk.execution_time.task_runner",
+    "aesthetics_ops.airflow.tasks",
     "aesthetics_ops.conversion.partition",
     "aesthetics_ops.publishing.publish",
     "aesthetics_ops.validation.partition",

@@ -16,7 +16,11 @@ warnings.simplefilter("ignore")
 spec = importlib.util.spec_from_file_location("dataset_browser", sys.argv[1])
 plugin = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(plugin)
-heavy = [n for n in ("cv2", "pyarrow", "numpy", "obstore", "duckdb", "boto3", "aesthetics_ops", "fastapi") if n in sys.modules]
+heavy = [n for n in ("cv2", "pyarrow", "numpy", "obstore", "duckdb", "boto3", "fastapi") if n in sys.modules]
+ours = [n for n in sys.modules if n.partition(".")[0] == "aesthetics_ops"]
+
+from aesthetics_ops.airflow.access import configured
+from aesthetics_ops.airflow.guard import guarded_browser
 
 import re
 from unittest.mock import patch
@@ -27,7 +31,7 @@ from airflow.models.dag import DagModel
 from starlette.testclient import TestClient
 
 create_auth_manager()
-app = plugin.browser()
+app = guarded_browser()
 values = {"dataset": "photo_dataset", "version": "v", "split": "train", "number": "0", "record": "0", "build": "b"}
 paths = [re.sub(r"{(\\w+)}", lambda match: values[match[1]], route.path) for route in app.routes]
 opened = []
@@ -53,8 +57,8 @@ with patch.object(DagModel, "get_team_name", return_value=None):
     answers["viewer"] = ask_as("VIEWER")
 
 print(json.dumps({
-    "heavy": heavy, "answers": answers, "opened_by_strangers": opened_by_strangers, "opened": len(opened),
-    "views": plugin.DatasetBrowser.external_views, "names": list(plugin.configured()),
+    "heavy": heavy, "ours": ours, "answers": answers, "opened_by_strangers": opened_by_strangers, "opened": len(opened),
+    "views": plugin.DatasetBrowser.external_views, "names": list(configured()),
 }))
 """
 
@@ -77,6 +81,13 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_loading_it_loads_nothing_that_its_pages_need(looked: dict[str, Any]) -> None:
     assert set(looked["heavy"]) <= {"fastapi"}  # Airflow's own
+    assert set(looked["ours"]) == {
+        "aesthetics_ops",
+        "aesthetics_ops.airflow",
+        "aesthetics_ops.airflow.access",
+        "aesthetics_ops.airflow.guard",
+        "aesthetics_ops.airflow.links",
+    }
 
 
 def test_every_route_refuses_whoever_airflow_does_not_know(looked: dict[str, Any]) -> None:

@@ -60,7 +60,14 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert set(parsed["stages"]) == {"aesthetics_ops.config", "aesthetics_ops.errors", "aesthetics_ops.settings"}
+    assert set(parsed["stages"]) == {
+        "aesthetics_ops.airflow",
+        "aesthetics_ops.airflow.access",
+        "aesthetics_ops.airflow.tasks",
+        "aesthetics_ops.config",
+        "aesthetics_ops.errors",
+        "aesthetics_ops.settings",
+    }
     assert parsed["loaded"] == []
 
 

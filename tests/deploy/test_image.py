@@ -115,6 +115,7 @@ def test_compose_and_image_agree_on_folders():
     assert variables["AIRFLOW__CORE__DAGS_FOLDER"] == "/opt/aesthetics/dags"
     assert variables["AIRFLOW__CORE__PLUGINS_FOLDER"] == "/opt/aesthetics/plugins"
     assert variables["AIRFLOW_HOME"] == "/opt/airflow"
+    assert variables["AESTHETICS_CONFIG"].startswith("/opt/aesthetics/samples/")
     assert re.search(r"^COPY deploy/airflow_local_settings.py /opt/airflow/config/$", DOCKERFILE, flags=re.MULTILINE)
     compose = (ROOT / "docker-compose.yml").read_text()
     assert "airflow-logs:/opt/airflow/logs" in compose

@@ -1,0 +1,132 @@
+"""What the tasks of a dataset's DAG do: open the build of their run, call their stage, return a small summary.
+
+A permanent error fails a task at once, with the command that runs the stage which has to come first; any other error is
+Airflow's to retry.  Stages are imported in the tasks, since Airflow imports this module whenever it parses the DAG file.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from airflow.sdk import Asset, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from aesthetics_ops.airflow.access import s3_access
+from aesthetics_ops.errors import InputMissingError, IntegrityError, PermanentError
+
+if TYPE_CHECKING:
+    from aesthetics_ops.builds import Build, BuildPlan
+    from aesthetics_ops.config import DatasetConfig
+    from aesthetics_ops.store import S3Access
+
+__all__ = ["download_and_convert", "plan", "publish", "validate"]
+
+_TASK_OF_STAGE: Final = {"plan": "plan", "convert": "download_and_convert", "validate": "validate"}
+_MAPPED: Final = frozenset({"download_and_convert", "validate"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What a run of the DAG gives each of its tasks.
+
+    Attributes:
+        values: of the settings, from the trigger form or the conf.
+        build_id: made from the run's date, so that each task finds it alone.
+        s3: how to reach s3:// URLs.
+    """
+
+    values: dict[str, Any]
+    build_id: str
+    s3: "S3Access"
+
+    def resume(self) -> "tuple[Build, BuildPlan]":
+        """Open the build as `plan` left it."""
+        from aesthetics_ops.builds import resume_build
+
+        return resume_build(self.values["dataset"], self.build_id, s3=self.s3)
+
+
+def plan(config: "DatasetConfig", *, partitions: int) -> dict[str, Any]:
+    """Plan the build of this run; `partitions` is the number of mapped tasks that the DAG has."""
+    from aesthetics_ops.builds import open_build
+    from aesthetics_ops.planning.stage import plan_build
+    from aesthetics_ops.settings import parse_settings
+
+    with _attempt(config) as attempt:
+        settings = parse_settings(attempt.values, where="trigger form or conf")
+        build = open_build(settings, attempt.build_id, s3=attempt.s3)
+        return plan_build(build, created_at=datetime.now(UTC), partitions=partitions).summary
+
+
+def download_and_convert(config: "DatasetConfig", partition: int) -> dict[str, Any]:
+    """Make the shards of one partition."""
+    from aesthetics_ops.conversion.partition import convert_partition
+
+    with _partition(config, partition) as (build, record):
+        return asdict(convert_partition(build, record, partition))
+
+
+def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
+    """Read the shards of one partition back."""
+    from aesthetics_ops.validation.partition import validate_partition
+
+    with _partition(config, partition) as (build, record):
+        return validate_partition(build, record, partition)
+
+
+def publish(config: "DatasetConfig", asset: Asset, outlet_events: Any) -> dict[str, Any]:
+    """Publish the build; the event of `asset` says which version.  Skipped where nothing changed."""
+    from aesthetics_ops.publishing.publish import publish_build
+
+    with _attempt(config) as attempt:
+        published = publish_build(*attempt.resume())
+    if not published.is_new:
+        raise AirflowSkipException(f"nothing changed since version {published.manifest.version}")
+    outlet_events[asset].extra = published.summary
+    return published.summary
+
+
+@contextmanager
+def _attempt(config: "DatasetConfig") -> Iterator[_Attempt]:
+    """Give a task what its run says; fail it at once where no retry can help."""
+    from aesthetics_ops.dataset.layout import build_id_from
+
+    context = get_current_context()
+    run = context["dag_run"]
+    try:
+        build_id = build_id_from(f"{run.logical_date:%Y-%m-%dT%H%M%S}" if run.logical_date else run.run_id)
+        yield _Attempt(dict(context["params"]) | dict(run.conf or {}), build_id, s3_access(config))
+    except PermanentError as error:
+        raise AirflowFailException(f"{error}{_what_to_run(error, config.name, run)}") from error
+
+
+@contextmanager
+def _partition(config: "DatasetConfig", partition: int) -> Iterator[tuple["Build", "BuildPlan"]]:
+    """Give a mapped task its build; skip it when the plan has less work than partitions."""
+    with _attempt(config) as attempt:
+        build, record = attempt.resume()
+        context = cast(dict[str, Any], get_current_context())
+        if partition >= len(record.partitions):
+            context["holds"] = f"{partition}: empty"
+            raise AirflowSkipException(
+                f"the work is worth {len(record.partitions)} partitions; number {partition} has none"
+            )
+        part = record.partitions[partition]
+        context["holds"] = (
+            f"{partition}: {len(part.shards)} shards, {part.photos} photos, {part.source_bytes / 1e6:.1f} MB"
+        )
+        yield build, record
+
+
+def _what_to_run(error: PermanentError, dag_id: str, run: Any) -> str:
+    """Return the command that runs the stage which an error asks for; empty where it asks for none."""
+    if not isinstance(error, InputMissingError | IntegrityError) or error.stage is None:
+        return ""
+    task = _TASK_OF_STAGE[error.stage]
+    date = run.logical_date
+    when = run.run_id if date is None else f"{date:%Y-%m-%dT%H:%M:%S}".removesuffix("T00:00:00")
+    number = "N" if error.partition is None else error.partition
+    index = f" --map-index {number}" if task in _MAPPED else ""
+    return f" (clear {task!r} in this run; or alone: airflow tasks test {dag_id} {task} {when}{index})"
