@@ -42,25 +42,33 @@ def manifest() -> Manifest:
 class TestTasksRunAlone:
     """The four lines of the README, in order, each a process of its own on one metadata database."""
 
-    def test_a_task_before_its_input_fails_and_says_what_to_run_first(self, sandbox: Sandbox) -> None:
-        _, log = run(sandbox, "tasks", "test", "photo_dataset", "download_and_convert", DATE, "--map-index", "0")
-        assert "new_state=failed" in log
-        assert "has no plan" in log
-        assert "plan it first" in log
-
     @pytest.mark.parametrize(
-        "task",
+        ("task", "ends", "says"),
         [
-            ["plan", DATE],
-            ["download_and_convert", DATE, "--map-index", "0"],
-            ["validate", DATE, "--map-index", "0"],
-            ["publish", DATE],
+            (
+                ["download_and_convert", DATE, "--map-index", "0"],
+                "failed",
+                f"airflow tasks test photo_dataset plan {DATE})",
+            ),
+            (["plan", DATE], "success", ""),
+            (
+                ["validate", DATE, "--map-index", "0"],
+                "failed",
+                f"airflow tasks test photo_dataset download_and_convert {DATE} --map-index 0)",
+            ),
+            (["download_and_convert", DATE, "--map-index", "0"], "success", ""),
+            (["publish", DATE], "failed", f"airflow tasks test photo_dataset validate {DATE} --map-index N)"),
+            (["validate", DATE, "--map-index", "0"], "success", ""),
+            (["publish", DATE], "success", ""),
         ],
-        ids=lambda task: task[0],
+        ids=["convert too early", "plan", "validate too early", "convert", "publish too early", "validate", "publish"],
     )
-    def test_it_succeeds(self, sandbox: Sandbox, task: list[str]) -> None:
+    def test_a_task_succeeds_after_its_input_and_before_it_says_what_to_run(
+        self, sandbox: Sandbox, task: list[str], ends: str, says: str
+    ) -> None:
         status, log = run(sandbox, "tasks", "test", "photo_dataset", *task)
-        assert (status, "new_state=success" in log) == (0, True), log[-3000:]
+        assert (status, f"new_state={ends}" in log) == (0, True), log[-3000:]
+        assert says in log, log[-3000:]
 
     def test_the_version_is_published_with_the_samples_in_it(self, sandbox: Sandbox) -> None:
         published = manifest()
