@@ -23,7 +23,7 @@ COMMAND: Final = ".venv/bin/python -m tests.golden.pixels_table"
 SETTINGS: Final = {
     "keep": PixelSettings("keep", 95, None, 100_000_000),
     "reencode": PixelSettings("reencode", 80, None, 100_000_000),
-    "small": PixelSettings("keep", 90, 48, 100_000_000),
+    "small": PixelSettings("keep", 90, 16, 100_000_000),
 }
 # `INTER_CUBIC`, a scale of 0.6 and more, is left out: docs/pixels.md, limits.
 SOURCES: Final = (
