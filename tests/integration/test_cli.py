@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.publishing.documents import DOCUMENTS
 from aesthetics_ops.store import open_store
+from aesthetics_ops.testing.fault_proxy import running_proxy
 from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, photo
 
@@ -287,8 +287,8 @@ class TestSettings:
             ({"shard_bytes": 1}, "shard_bytes is '1', but input should be greater than or equal to 1024"),
             ({"test_fraction": 1.5}, "test_fraction is '1.5', but input should be less than or equal to 1"),
             ({"encoding": "webp"}, "encoding is 'webp', but input should be 'keep' or 'reencode'"),
-            ({"photos": "/data/photos"}, "photos is '/data/photos', but"),
-            ({"labels": "https://x/y.csv"}, "labels is 'https://x/y.csv', but"),
+            ({"photos": "/data/photos"}, "photos is '/data/photos', which is not a URL"),
+            ({"labels": "scores.csv"}, "labels is 'scores.csv', which is not a URL"),
             ({"min_records": 0}, "min_records is '0', but"),
         ],
         ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -386,20 +386,25 @@ class TestStores:
         assert "no complete AWS credentials" in message
         assert not s3.is_published()
 
-    def test_a_store_that_cannot_be_reached_is_named_in_a_short_time(
-        self, s3: Desk, monkeypatch: pytest.MonkeyPatch
+    def test_a_store_that_does_not_answer_is_asked_three_times_and_named(
+        self, s3: Desk, s3_endpoint_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-        began = time.monotonic()
-        with monkeypatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with running_proxy(s3_endpoint_url) as proxy, monkeypatch.context() as patch:
+            proxy.fault = lambda method, number: "hang up"
+            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
             message = s3.refused(3, "StoreUnavailableError")
-        assert time.monotonic() - began < 30
-        assert f"no answer about '{s3.dataset}' from {endpoint}" in message
+        assert proxy.methods == ["GET"] * 3
+        assert f"no answer about '{s3.dataset}' from {proxy.url}" in message
         assert "check the endpoint and the network, or try again later" in message
         assert not s3.is_published()
+
+    @pytest.mark.parametrize("setting", ["photos", "labels", "dataset"])
+    def test_a_kind_of_store_that_nobody_knows_is_refused_with_those_that_are(self, files: Desk, setting: str) -> None:
+        before = files.store.list()
+        message = files.refused(3, "StoreRefusedError", **{setting: "ftp://host/some/thing.csv"})
+        assert message.startswith("'ftp://host/some/")
+        assert "is not a store; write s3://bucket/prefix/, file:///directory/, memory://name/" in message
+        assert files.store.list() == before, "nothing was written"
 
     def test_a_directory_that_may_not_be_written_is_named(self, files: Desk, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
