@@ -20,6 +20,7 @@ MODULES = (
     "aesthetics_ops.airflow.tasks",
     "aesthetics_ops.conversion.partition",
     "aesthetics_ops.publishing.publish",
+    "aesthetics_ops.store.s3",
     "aesthetics_ops.validation.partition",
     "tensorflow",
 )
