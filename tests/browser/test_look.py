@@ -117,7 +117,7 @@ FOCUSED = """
 
 def guard(request: Request) -> set[str]:
     """Let in everybody."""
-    return {"flowers", "new", "broken", LONG_DATASET}
+    return {"flowers", "new", "broken", "damaged", LONG_DATASET}
 
 
 def _unreachable() -> Store:
@@ -157,8 +157,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     store.put(shard_key("a" * 64, ".json"), b"{}")
     start_build(store, "2026-11-24T020000", START + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
     start_build(store, "2026-11-25T020000", START, [], plan=False)
+    damaged = new_store()
+    damaged.put(version_key("20261122T020000Z-0000dead", "manifest.json"), b'{"version": 1}')
+    damaged.put("builds/2026-11-25T020000/plan.json", b"{")
 
-    opened = {"flowers": lambda: store, LONG_DATASET: lambda: store, "new": new_store, "broken": _unreachable}
+    opened = {
+        "flowers": lambda: store,
+        LONG_DATASET: lambda: store,
+        "new": new_store,
+        "broken": _unreachable,
+        "damaged": lambda: damaged,
+    }
     server = uvicorn.Server(uvicorn.Config(make_browser(guard, opened), host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -174,6 +183,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "versions": here,
             "versions of a long name": f"{host}/datasets/{LONG_DATASET}",
             "no versions": f"{host}/datasets/new",
+            "versions, one damaged": f"{host}/datasets/damaged",
+            "builds, one damaged": f"{host}/datasets/damaged/builds",
             "no builds": f"{host}/datasets/new/builds",
             "nothing to compare": f"{host}/datasets/new/compare",
             "builds": f"{here}/builds",
