@@ -139,7 +139,7 @@ def _rejects_page(
     reason: str = "",
     page_number: PageNumber = 1,
 ) -> Response:
-    if reason and reason not in set(RejectReason):
+    if reason and reason not in {*RejectReason, *data.manifest(version).rejects}:
         raise NoSuchPageError(f"{reason!r} is not a reason for leaving something out")
     rows = data.rejects(version, reason or None, page_number, _ROWS)
     return page_of_version(request, "rejects", data, version, reason=reason, rows=rows)

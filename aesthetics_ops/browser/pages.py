@@ -30,7 +30,14 @@ from aesthetics_ops.errors import (
     ObjectMissingError,
     TransientError,
 )
-from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, change_in_words, size_in_words
+from aesthetics_ops.report.words import (
+    FILTERS,
+    count_in_words,
+    difference_in_words,
+    reasons_in_order,
+    score_in_words,
+    unbroken_size,
+)
 
 __all__ = ["REPORT_POLICY", "AddedPages", "SecureHeaders", "Tab", "explain_errors", "page", "style_sheet"]
 
@@ -44,7 +51,6 @@ REPORT_POLICY: Final = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox"
 )
-_MOST_TEXT: Final = 300  # characters of any one text that the page did not write itself
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@|(?<=[?&])(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig)=[^&\s'\"]+")
 
 
@@ -120,49 +126,21 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "count": "{:,}".format,
+    environment.filters |= FILTERS | {
         "harmless": lambda text: _CREDENTIALS.sub("…", text),
-        "short": _short,
-        "score": _score,
-        "size": _unbroken_size,
+        "score": score_in_words,
         "time": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
-        "words": lambda name: str(name).replace("_", " "),
     }
     environment.globals |= {
-        "change_words": change_in_words,
-        "changes": _change,
-        "counted": "{:,}".format,
-        "scored": _score,
-        "size_changes": lambda size: _signed(size, _unbroken_size(abs(size))),
-        "sized": _unbroken_size,
+        "counted": count_in_words,
+        "difference_words": difference_in_words,
         "most_photo_bytes": MOST_PHOTO_BYTES,
-        "reason_words": REASONS_IN_WORDS,
-        "transform_words": TRANSFORMS_IN_WORDS,
+        "reasons_in_order": reasons_in_order,
+        "scored": score_in_words,
+        "sized": unbroken_size,
     }
     environment.globals["parts"] = environment.get_template("parts.jinja").module
     return environment
-
-
-def _short(text: object) -> str:
-    whole = str(text)
-    return whole if len(whole) <= _MOST_TEXT else f"{whole[:_MOST_TEXT]}… ({len(whole):,} characters)"
-
-
-def _unbroken_size(count: float) -> str:
-    return size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _score(value: float) -> str:
-    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.3g}"
-
-
-def _signed(number: float, words: str) -> str:
-    return "same" if number == 0 else ("+" if number > 0 else "−") + words
-
-
-def _change(number: float) -> str:
-    return _signed(number, f"{abs(number):,}" if isinstance(number, int) else _score(abs(number)))
 
 
 class SecureHeaders:

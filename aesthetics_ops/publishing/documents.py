@@ -65,14 +65,14 @@ DOCUMENTS: Final[dict[VersionFile, Renderer]] = {
 
 def render_documents(shown: Shown, renderers: Mapping[VersionFile, Renderer]) -> dict[VersionFile, bytes]:
     """Return the documents that could be made, UTF-8; the log has a warning for each of the others."""
-    made = {}
+    documents = {}
     for file, render in renderers.items():
         try:
-            made[file] = render(shown).encode()
+            documents[file] = render(shown).encode()
         except Exception as error:  # whatever is wrong with a page, the data is verified
             _log.warning(
                 "version %s goes without %s, which could not be made: %s: %s; its data is whole",
                 shown.manifest.version, file, type(error).__name__, " ".join(str(error).split()),
             )  # fmt: skip
             _log.debug("where it happened:", exc_info=True)
-    return made
+    return documents

@@ -12,7 +12,7 @@ import shlex
 from typing import Final
 
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.report.words import REASONS_IN_WORDS, TRANSFORMS_IN_WORDS, size_in_words
+from aesthetics_ops.report.words import FILTERS, size_in_words
 
 __all__ = ["dataset_name", "render_card"]
 
@@ -47,9 +47,8 @@ def render_card(manifest: Manifest) -> str:
     environment = Environment(  # noqa: S701 -- Markdown: the filters below escape
         loader=PackageLoader("aesthetics_ops.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
+    environment.filters |= FILTERS | {
         "code": _code,
-        "count": "{:,}".format,
         "number": "{:.4g}".format,
         "sh": lambda text: shlex.quote(_printable(text)),
         "size": size_in_words,
@@ -61,8 +60,6 @@ def render_card(manifest: Manifest) -> str:
         name=dataset_name(manifest),
         size_category=next((name for limit, name in _SIZES if manifest.records < limit), "n>1B"),
         features=_FEATURES_IN_WORDS,
-        reasons=REASONS_IN_WORDS,
-        transforms=TRANSFORMS_IN_WORDS,
     )
     return card
 

@@ -10,30 +10,14 @@ Source:
 import json
 from typing import Any, Final
 
+import pyarrow as pa
+
 from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.tables import RECORDS, Column
 from aesthetics_ops.report.card import dataset_name
 
 __all__ = ["render_croissant"]
-
-# Columns of records.parquet: name, Croissant's type, meaning.
-_COLUMNS: Final = (
-    ("id", "sc:Text", "What names the photo."),
-    ("key", "sc:Text", "Key of the source photo, relative to the photos prefix."),
-    ("etag", "sc:Text", "ETag of the source photo."),
-    ("split", "sc:Text", "train, validation or test."),
-    ("shard", "sc:Text", "Key of the TFRecord file that holds the record, relative to the dataset."),
-    ("offset", "sc:Integer", "Bytes before the framed record in that file."),
-    ("length", "sc:Integer", "Bytes of the framed record."),
-    ("label", "sc:Float", "The score, after the scaling in the settings."),
-    ("width", "sc:Integer", "Width of the JPEG, px."),
-    ("height", "sc:Integer", "Height of the JPEG, px."),
-    ("bytes", "sc:Integer", "Size of the JPEG, bytes."),
-    ("transforms", "sc:Text", "What was done to the photo on its way here."),
-    ("phash", "sc:Text", "Perceptual hash of the photo, 16 hex digits."),
-)
-
-_LISTS: Final = ("transforms",)
 
 # Appendix 1 of the specification, and what the reference loader adds to it: that warns about any other.
 _TERMS: Final = (
@@ -143,21 +127,31 @@ def _records() -> dict[str, Any]:
         "name": "records",
         "description": "Every record of the version, in the order in which the shards hold them.",
         "key": {"@id": "records/id"},
-        "field": [_field(*column) for column in _COLUMNS],
+        "field": [_field(column) for column in RECORDS.columns],
     }
 
 
-def _field(name: str, data_type: str, description: str) -> dict[str, Any]:
+def _field(column: Column) -> dict[str, Any]:
+    is_list = pa.types.is_list(column.type)
     field: dict[str, Any] = {
         "@type": "cr:Field",
-        "@id": f"records/{name}",
-        "name": name,
-        "description": description,
-        "dataType": data_type,
-        "source": {"fileObject": {"@id": "records.parquet"}, "extract": {"column": name}},
+        "@id": f"records/{column.name}",
+        "name": column.name,
+        "description": column.description,
+        "dataType": _data_type(column.type.value_type if is_list else column.type),
+        "source": {"fileObject": {"@id": "records.parquet"}, "extract": {"column": column.name}},
     }
-    if name in _LISTS:
+    if is_list:
         field |= {"isArray": True, "arrayShape": "-1"}
-    if name == "split":
+    if column.name == "split":
         field["references"] = {"field": {"@id": "splits/name"}}
     return field
+
+
+def _data_type(kind: pa.DataType) -> str:
+    """Return Croissant's name for the type of a column's values."""
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
+    if pa.types.is_integer(kind):
+        return "sc:Integer"
+    return "sc:Float" if pa.types.is_floating(kind) else "sc:Text"

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import heapq
 import logging
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,14 +29,15 @@ from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.plots import image_plots, score_histograms, weight_plot
 from aesthetics_ops.report.thumbnails import Thumbnail, fetch_all, thumbnail
 from aesthetics_ops.report.words import (
-    REASONS_IN_WORDS,
-    TRANSFORMS_IN_WORDS,
-    change_in_words,
+    FILTERS,
+    count_in_words,
+    difference_in_words,
     gate_in_words,
     name_in_words,
+    reasons_in_order,
+    score_format,
     setting_field,
     setting_in_words,
-    share_in_words,
     size_in_words,
     value_in_words,
 )
@@ -53,7 +53,6 @@ _log = logging.getLogger(__name__)
 _DECILES: Final = 10
 _PHOTOS_PER_DECILE: Final = 6
 _EXAMPLES_PER_REASON: Final = 4
-_MOST_TEXT: Final = 400  # characters of any one text that the page did not write itself
 
 # The photo is not worth fetching: there is nothing to see, or nothing to read.
 _NEVER_SEEN: Final = (
@@ -98,7 +97,6 @@ class _RejectGroup:
     """All that was left out for one reason, and a few examples of it."""
 
     reason: str
-    words: str
     count: int
     examples: tuple[_Example, ...]
 
@@ -139,7 +137,7 @@ def render_report(
         dataset: where the shards and the parent's records lie.
         photos: where the rejected photos lie.
     """
-    score = _score_words(manifest)
+    score = score_format(manifest.labels)
     old = _parent_records(dataset, parent) if parent else None
     score_plots, score_bins = score_histograms(records, old, score)
     page: str = _template(score).render(
@@ -149,7 +147,7 @@ def render_report(
         photo_changes=(
             compare_records(old, records, parent.settings, manifest.settings) if parent and old is not None else None
         ),
-        changes=_changes(manifest, parent, _score_words(manifest, 2)) if parent else (),
+        changes=_changes(manifest, parent, score_format(manifest.labels, 2)) if parent else (),
         split_names=SPLITS,
         score_plots=score_plots,
         score_bins=score_bins,
@@ -176,32 +174,11 @@ def _template(score: Callable[[float], str]) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "count": "{:,}".format,
+    environment.filters |= FILTERS | {
         "score": score,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
-        "share": share_in_words,
-        "short": _short,
-        "size": lambda count: size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}"),
-        "change_words": change_in_words,
-        "transform_words": lambda name: TRANSFORMS_IN_WORDS.get(name, ""),
-        "words": name_in_words,
     }
     return environment.get_template("report.html.jinja")
-
-
-# numbers in words
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}… ({len(text):,} characters)"
-
-
-def _score_words(manifest: Manifest, more_decimals: int = 0) -> Callable[[float], str]:
-    """Return how this version's scores are written: as many decimals as tell them apart, always the same number."""
-    spread = manifest.labels.max - manifest.labels.min
-    decimals = 2 if spread >= 1 or spread == 0 else min(9, 2 - math.floor(math.log10(spread)))
-    return f"{{:.{decimals + more_decimals}f}}".format
 
 
 # what changed
@@ -225,10 +202,9 @@ def _changes(manifest: Manifest, parent: Manifest, score: Callable[[float], str]
             yield _change(name, count, before, is_part=True)
 
     def reasons() -> Iterator[_Change]:
-        for reason in RejectReason:
+        for reason in reasons_in_order(manifest.rejects, parent.rejects):
             count, before = (version.rejects.get(reason, 0) for version in (manifest, parent))
-            if (count or before) and reason is not RejectReason.LABEL_WITHOUT_PHOTO:
-                yield _change(name_in_words(reason), count, before, is_part=True)
+            yield _change(name_in_words(reason), count, before, is_part=True)
 
     return (
         _change("Records", manifest.records, parent.records),
@@ -246,14 +222,9 @@ def _changes(manifest: Manifest, parent: Manifest, score: Callable[[float], str]
 
 
 def _change(
-    name: str, now: float, before: float, words: Callable[[float], str] = "{:,.0f}".format, *, is_part: bool = False
+    name: str, now: float, before: float, words: Callable[[float], str] = count_in_words, *, is_part: bool = False
 ) -> _Change:
-    if now == before:
-        return _Change(name, words(now), words(before), "same", is_part)
-    size = words(abs(now - before))
-    if size == words(0):
-        size = f"{abs(now - before):.2g}"  # a change too small for the way the numbers are written
-    return _Change(name, words(now), words(before), ("+" if now > before else "−") + size, is_part)
+    return _Change(name, words(now), words(before), difference_in_words(now - before, words), is_part)
 
 
 def _split_means(records: pa.Table) -> dict[str, float]:
@@ -320,7 +291,6 @@ def _reject_groups(manifest: Manifest, rejects: pa.Table, photos: Store) -> tupl
     return tuple(
         _RejectGroup(
             reason=reason,
-            words=REASONS_IN_WORDS.get(reason, ""),
             count=manifest.rejects[reason],
             examples=tuple(
                 _Example(row["key"] or row["id"] or "", row["detail"] or "", thumbnails.get(row["key"], Thumbnail()))

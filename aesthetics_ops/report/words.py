@@ -1,25 +1,40 @@
-"""The words with which report, data card and browser speak of a version."""
+"""The words with which report, data card and browser speak of a version: one dictionary for the three.
 
+A version of a newer release may have reasons, transforms and settings that are not known here: they are called by their
+names, and have no explanation.  Pure.
+"""
+
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from aesthetics_ops.dataset.manifest import GateResult
+from aesthetics_ops.dataset.manifest import GateResult, Labels
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 
 __all__ = [
+    "FILTERS",
     "REASONS_IN_WORDS",
     "TRANSFORMS_IN_WORDS",
     "change_in_words",
+    "count_in_words",
+    "difference_in_words",
     "gate_in_words",
     "name_in_words",
+    "reason_in_words",
+    "reasons_in_order",
+    "score_format",
+    "score_in_words",
     "setting_field",
     "setting_in_words",
     "setting_title",
     "share_in_words",
+    "short",
     "size_in_words",
+    "transform_in_words",
+    "unbroken_size",
     "value_in_words",
 ]
 
@@ -63,6 +78,7 @@ _CHANGES_IN_WORDS: Final[Mapping[str, str]] = {
     "moved": "Moved to another split",
 }
 
+_MOST_TEXT: Final = 300  # characters of any one text that a page did not write itself
 _ABBREVIATIONS: Final = {"icc": "ICC", "srgb": "sRGB", "rgb": "RGB", "cmyk": "CMYK"}
 
 
@@ -70,6 +86,76 @@ def name_in_words(name: str) -> str:
     """Return a name of the code, such as that of a reason, as words."""
     words = name.replace("_", " ")
     return re.sub(r"\b(icc|srgb|rgb|cmyk)\b", lambda found: _ABBREVIATIONS[found[0]], words)
+
+
+def short(text: object) -> str:
+    """Return a text that a page did not write itself, cut where it is very long."""
+    whole = str(text)
+    return whole if len(whole) <= _MOST_TEXT else f"{whole[:_MOST_TEXT]}… ({len(whole):,} characters)"
+
+
+# what became of photos
+
+
+def reason_in_words(reason: str) -> str:
+    """Return what it means that a photo or label row was left out for this reason; empty for an unknown one."""
+    return REASONS_IN_WORDS.get(reason, "")
+
+
+def reasons_in_order(*rejects: Mapping[str, int]) -> list[str]:
+    """Return the reasons that left photos out in any of some versions, in the order of the closed list, unknown ones last.
+
+    Args:
+        rejects: counts by reason, as manifests have them; LABEL_WITHOUT_PHOTO, which counts no photos, is passed over.
+    """
+    found = {reason for counts in rejects for reason, count in counts.items() if count}
+    found.discard(RejectReason.LABEL_WITHOUT_PHOTO)
+    return [*(reason for reason in REASONS_IN_WORDS if reason in found), *sorted(found - REASONS_IN_WORDS.keys())]
+
+
+def transform_in_words(transform: str) -> str:
+    """Return what was done to a photo; empty for an unknown transform."""
+    return TRANSFORMS_IN_WORDS.get(transform, "")
+
+
+def change_in_words(kind: str) -> str:
+    """Return what happened to photos between two versions, by the name of the kind of change."""
+    return _CHANGES_IN_WORDS.get(kind, name_in_words(kind))
+
+
+# numbers
+
+
+def count_in_words(count: float) -> str:
+    """Return a number of things as people read it: `12,345`."""
+    return f"{count:,.0f}"
+
+
+def score_in_words(score: float) -> str:
+    """Return a score whose version is not at hand, with three digits after the point or in all."""
+    return f"{score:.3f}" if score == 0 or 0.01 <= abs(score) < 10_000 else f"{score:.3g}"
+
+
+def score_format(labels: Labels, more_decimals: int = 0) -> Callable[[float], str]:
+    """Return how a version's scores are written: as many decimals as tell them apart, always the same number."""
+    spread = labels.max - labels.min
+    decimals = 2 if spread >= 1 or spread == 0 else min(9, 2 - math.floor(math.log10(spread)))
+    return f"{{:.{decimals + more_decimals}f}}".format
+
+
+def difference_in_words(difference: float, words: Callable[[float], str]) -> str:
+    """Return by how much a number changed: `same`, or with its sign.
+
+    Args:
+        difference: the later number less the earlier.
+        words: how numbers of this kind are written; a change too small for it gets two digits.
+    """
+    if difference == 0:
+        return "same"
+    size = words(abs(difference))
+    if size == words(0):
+        size = f"{abs(difference):.2g}"
+    return ("+" if difference > 0 else "−") + size
 
 
 def share_in_words(part: float, whole: float) -> str:
@@ -102,11 +188,6 @@ def setting_title(name: str) -> str:
     return setting_field(name)[2]
 
 
-def change_in_words(kind: str) -> str:
-    """Return what happened to photos between two versions, by the name of the kind of change."""
-    return _CHANGES_IN_WORDS.get(kind, name_in_words(kind))
-
-
 def gate_in_words(gate: GateResult) -> tuple[str, str, str, str]:
     """Return what a gate is called, what it measured, its limit, and the verdict.
 
@@ -118,7 +199,7 @@ def gate_in_words(gate: GateResult) -> tuple[str, str, str, str]:
     def amount(number: float) -> str:
         if gate.unit == "fraction":
             return f"{100 * number:.3g}%"
-        return f"{number:,.0f}" if number == int(number) else f"{number:,.3g}"
+        return count_in_words(number) if number == int(number) else f"{number:,.3g}"
 
     verdict = "passed" if gate.passed else "failed"
     return title[:1].upper() + title[1:], amount(gate.measured), amount(gate.limit), verdict
@@ -154,3 +235,21 @@ def size_in_words(count: float) -> str:
         count, power = count / 1000, power + 1
     digits = ",.0f" if count >= 1000 else "#.3g" if power else ".3g"
     return f"{count:{digits}}".rstrip(".") + f" {_UNITS[power]}"
+
+
+def unbroken_size(count: float) -> str:
+    """Return a number of bytes as `size_in_words`, and no line ends between number and unit."""
+    return size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "change_words": change_in_words,
+    "count": count_in_words,
+    "reason_words": reason_in_words,
+    "share": share_in_words,
+    "short": short,
+    "size": unbroken_size,
+    "transform_words": transform_in_words,
+    "words": name_in_words,
+}
+"""What templates of pages may call, by the names that they use."""

@@ -262,6 +262,24 @@ class TestVersions:
         links = {link["href"] for link in page.all("a")}
         assert {f"{here}/report", f"{here}/shards/train/0", f"{here}/rejects?reason=corrupt"} <= links
 
+    def test_reasons_and_transforms_of_a_newer_version_are_shown_by_name(self, tmp_path: Path) -> None:
+        store = new_store()
+        left_out = [("blur.jpg", "too_blurred", "no edge in it")]
+        old = publish(store, tmp_path, sample_photos(3), [])
+        new = publish(store, tmp_path, sample_photos(3), left_out, number=1, parent=old.version)
+        rows = [row | {"transforms": ["rgb_sharpened"]} for row in new.records]
+        store.put(
+            version_key(new.version, "records.parquet"), write_parquet(pa.Table.from_pylist(rows, RECORDS.schema))
+        )
+        with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
+            here = f"/datasets/flowers/versions/{new.version}"
+            assert "too blurred 1" in html(client, here).words
+            assert "1 photo" in html(client, f"{here}/rejects?reason=too_blurred").words
+            assert "blur.jpg too blurred no edge in it" in html(client, f"{here}/rejects").words
+            assert "RGB sharpened" in html(client, f"{here}/shards/train/0/0").words
+            compared = html(client, f"/datasets/flowers/compare?before={old.version}&after={new.version}").words
+            assert "Photos left out 0 1 +1 too blurred 0 1 +1" in compared
+
     def test_a_version_without_a_report_says_so(self, tmp_path: Path) -> None:
         store = new_store()
         made = publish(store, tmp_path, sample_photos(3), [])

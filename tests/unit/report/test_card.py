@@ -113,6 +113,7 @@ def test_croissant_describes_every_column_of_the_records(croissant):
     assert croissant["conformsTo"] == "http://mlcommons.org/croissant/1.1"
     records = next(found for found in croissant["recordSet"] if found["@id"] == "records")
     assert [field["source"]["extract"]["column"] for field in records["field"]] == RECORDS.schema.names
+    assert [field["description"] for field in records["field"]] == [column.description for column in RECORDS.columns]
     for field, column in zip(records["field"], RECORDS.schema, strict=True):
         kind = {"string": "sc:Text", "int64": "sc:Integer", "float": "sc:Float"}
         element = column.type.value_type if field.get("isArray") else column.type

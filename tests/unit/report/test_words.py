@@ -1,0 +1,102 @@
+"""One dictionary for report, data card and browser: words for what is known, names for what a newer version brings."""
+
+import pytest
+
+from aesthetics_ops.dataset.manifest import Labels
+from aesthetics_ops.pixels.transforms import Transform
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.report.words import (
+    REASONS_IN_WORDS,
+    TRANSFORMS_IN_WORDS,
+    change_in_words,
+    count_in_words,
+    difference_in_words,
+    name_in_words,
+    reason_in_words,
+    reasons_in_order,
+    score_format,
+    score_in_words,
+    share_in_words,
+    short,
+    size_in_words,
+    transform_in_words,
+    unbroken_size,
+)
+from aesthetics_ops.versions.diff import Change, Changes
+
+
+def test_every_reason_transform_and_change_has_words() -> None:
+    assert set(REASONS_IN_WORDS) == set(RejectReason)
+    assert set(TRANSFORMS_IN_WORDS) == set(Transform)
+    kinds = Changes(*[Change(0, ())] * 5).by_kind
+    assert len({change_in_words(kind) for kind in kinds}) == len(kinds)
+    assert all(change_in_words(kind) != name_in_words(kind) for kind in kinds)
+
+
+def test_what_a_newer_version_brings_is_called_by_its_name() -> None:
+    assert (reason_in_words("too_blurred"), transform_in_words("rgb_sharpened")) == ("", "")
+    assert (name_in_words("too_blurred"), name_in_words("rgb_sharpened")) == ("too blurred", "RGB sharpened")
+    assert change_in_words("re_tagged") == "re tagged"
+
+
+def test_reasons_of_two_versions_stand_in_the_order_of_the_list_with_unknown_ones_last() -> None:
+    old = {"zebra": 1, "corrupt": 2, "label_without_photo": 9, "empty": 0}
+    new = {"aardvark": 1, "not_a_photo": 1, "corrupt": 0}
+    assert reasons_in_order(old, new) == ["not_a_photo", "corrupt", "aardvark", "zebra"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "words", "expected"),
+    [
+        (0, count_in_words, "same"), (1234, count_in_words, "+1,234"), (-3, count_in_words, "−3"),
+        (0.0, score_in_words, "same"), (0.25, score_in_words, "+0.250"), (-0.004, score_in_words, "−0.004"),
+        (-7_500_000, size_in_words, "−7.50 MB"),
+        # too small for the way in which such numbers are written
+        (0.0004, "{:.2f}".format, "+0.0004"), (-0.3, count_in_words, "−0.3"),
+    ],
+)  # fmt: skip
+def test_a_difference_has_a_sign_and_is_never_nothing_where_there_is_one(difference, words, expected) -> None:  # type: ignore[no-untyped-def]
+    assert difference_in_words(difference, words) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "written"), [(1, 10, "5.50"), (5, 5, "5.50"), (0.1, 0.2, "5.500"), (0.1, 0.1004, "5.500000")]
+)
+def test_a_version_writes_its_scores_with_as_many_decimals_as_tell_them_apart(
+    low: float, high: float, written: str
+) -> None:
+    labels = Labels(
+        min=low, max=high, mean=low, std=0, histogram={"edges": (), "counts": ()}, scale="none", source_min=None, source_max=None
+    )  # fmt: skip
+    assert score_format(labels)(5.5) == written
+
+
+def test_a_long_text_is_cut_and_its_length_is_said() -> None:
+    assert short("x" * 300) == "x" * 300
+    assert short("x" * 1301) == "x" * 300 + "… (1,301 characters)"
+
+
+def test_a_size_keeps_its_number_and_its_unit_on_one_line() -> None:
+    assert unbroken_size(7_500_000) == "7.50\N{NO-BREAK SPACE}MB"
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"), (999, "999 bytes"), (1000, "1.00 kB"), (999_499, "999 kB"), (999_500, "1.00 MB"),
+        (7_741_000, "7.74 MB"), (7_500_000, "7.50 MB"), (29_000_000_000, "29.0 GB"), (3e18, "3,000 PB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_written_as_people_read_them(size: float, words: str) -> None:
+    assert size_in_words(size) == words
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "words"),
+    [
+        (0, 5, "0%"), (5, 5, "100%"), (1, 12, "8.3%"), (13, 144, "9.0%"), (1, 144, "0.69%"), (995, 10_000, "10%"),
+        (9_999, 10_000, "99.9%"), (1, 10**7, "under 0.01%"), (8, 5, "160%"),
+    ],
+)  # fmt: skip
+def test_a_share_is_all_or_nothing_only_where_it_is(part: int, whole: int, words: str) -> None:
+    assert share_in_words(part, whole) == words
