@@ -1,6 +1,6 @@
 """Convert mutated files of every format, many thousands: none may crash, hang, shout, or take too much memory.
 
-    .venv/bin/python tests/fuzz/fuzz_photo.py --inputs 20000 --seed 0
+    .venv/bin/python -m tests.fuzz.fuzz_photo --inputs 20000 --seed 0
 
 The work is done by a child process under a memory limit, which says each input's number before it starts on it; a
 child that dies or falls silent is replaced, and the input it was at is a finding.  Exit status 1 when there is any.
