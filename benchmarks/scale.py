@@ -38,7 +38,16 @@ import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan, PartitionResult, resume_build
 from aesthetics_ops.dataset.latest import LatestPointer
-from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
+    BuildFile,
+    ShardFile,
+    VersionFile,
+    build_key,
+    partition_result_key,
+    shard_key,
+    version_key,
+)
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Split
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
@@ -194,7 +203,7 @@ def forge_conversion(world: World, night: int) -> None:
             first += members.num_rows
             _forge_shard(world, digest, members)
         result = PartitionResult(plan=record.plan, shards={digest: digest for digest in part.shards}, lost=())
-        build.dataset.put(build.key(f"converted/{number}.json"), result.model_dump_json(indent=1).encode())
+        build.dataset.put(partition_result_key(build.id, number), result.encoded())
 
 
 def _forge_shard(world: World, digest: str, rows: pa.Table) -> None:
@@ -211,29 +220,29 @@ def _forge_shard(world: World, digest: str, rows: pa.Table) -> None:
         converter_version=1, index=index, rejected=(),
     )  # fmt: skip
     verdict = ShardVerdict(digest=digest, sha256=sha256, records=len(keys), decoded=len(keys), tensorflow="none")
-    path = world.folder / "dataset" / shard_key(digest, ".tfrecord")
+    path = world.folder / "dataset" / shard_key(digest, ShardFile.RECORDS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.truncate(offsets[-1])  # a hole: nobody reads it
-    path.with_name(f"{digest}.json").write_text(result.model_dump_json())
-    path.with_name(f"{digest}.validated.json").write_text(verdict.model_dump_json())
+    (world.folder / "dataset" / shard_key(digest, ShardFile.RESULT)).write_bytes(result.encoded())
+    (world.folder / "dataset" / shard_key(digest, ShardFile.VERDICT)).write_bytes(verdict.encoded())
 
 
 def forge_version(world: World) -> None:
     """Publish the first night's plan as if all of it had been converted, in seconds: what a parent gives to a plan."""
     build, record = resume_build(world.settings(0).dataset, "night-0")
-    path = world.folder / "dataset" / build.key("plan.parquet")
+    path = world.folder / "dataset" / build_key(build.id, BuildFile.ROWS)
     shards = duckdb.sql(
         f"SELECT split, digest, count(*), sum(size)::BIGINT FROM '{path}' WHERE digest IS NOT NULL GROUP BY ALL"
     )
     splits: dict[str, list[Shard]] = {"train": [], "validation": [], "test": []}
     for split, digest, records, size in shards.fetchall():
-        path = shard_key(digest, ".tfrecord")
+        path = shard_key(digest, ShardFile.RECORDS)
         splits[split].append(Shard(path=path, records=records, bytes=size, sha256="0" * 64, crc32c="0" * 8))
-        for suffix in (".tfrecord", ".json", ".validated.json"):
-            file = world.folder / "dataset" / shard_key(digest, suffix)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
+        for file in ShardFile:
+            place = world.folder / "dataset" / shard_key(digest, file)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
     converted = sum(shard.records for found in splits.values() for shard in found)
     manifest = _manifest(world, record, splits, converted)
     near = pq.read_table(world.listing(0), columns=["key", "etag"]).slice(0, world.photos // 50)
@@ -242,16 +251,16 @@ def forge_version(world: World) -> None:
     for name in ("id", "split", "shard"):
         near = near.append_column(name, empty)
     dataset = build.dataset
-    text = manifest.model_dump_json(indent=1).encode()
-    dataset.upload(version_key("v0", "plan.parquet"), world.folder / "dataset" / build.key("plan.parquet"))
+    text = manifest.encoded()
+    dataset.upload(version_key("v0", VersionFile.PLAN), world.folder / "dataset" / build_key(build.id, BuildFile.ROWS))
     sink = pa.BufferOutputStream()
     pq.write_table(near.select(NEAR_DUPLICATES.schema.names), sink)
-    dataset.put(version_key("v0", "near_duplicates.parquet"), sink.getvalue().to_pybytes())
-    dataset.put(version_key("v0", "manifest.json"), text)
+    dataset.put(version_key("v0", VersionFile.NEAR_DUPLICATES), sink.getvalue().to_pybytes())
+    dataset.put(version_key("v0", VersionFile.MANIFEST), text)
     pointer = LatestPointer(
-        version="v0", manifest=version_key("v0", "manifest.json"), sha256=hashlib.sha256(text).hexdigest()
+        version="v0", manifest=version_key("v0", VersionFile.MANIFEST), sha256=hashlib.sha256(text).hexdigest()
     )
-    dataset.put(LATEST_KEY, pointer.model_dump_json().encode())
+    dataset.put(LATEST_KEY, pointer.encoded())
 
 
 def _manifest(world: World, record: BuildPlan, splits: dict[str, list[Shard]], converted: int) -> Manifest:
@@ -307,8 +316,8 @@ def run_case(case: str, world: World) -> dict[str, Any]:
         if night:
             dataset = open_store(settings.dataset)
             parent = ParentPlan(
-                read_parquet(dataset, version_key("v0", "plan.parquet")),
-                read_parquet(dataset, version_key("v0", "near_duplicates.parquet")),
+                read_parquet(dataset, version_key("v0", VersionFile.PLAN)),
+                read_parquet(dataset, version_key("v0", VersionFile.NEAR_DUPLICATES)),
                 seed=0, shard_bytes=settings.shard_bytes,
             )  # fmt: skip
         started = time.monotonic()
@@ -319,7 +328,9 @@ def run_case(case: str, world: World) -> dict[str, Any]:
         build = world.build(night, from_inventory="inventory" in case)
         record = plan_build(build, created_at=NIGHTS[night], partitions=PARTITIONS)
         said: dict[str, Any] = {"shards": record.shards, "to_build": record.planned, "tasks": len(record.partitions)}
-        shards = pq.read_table(world.folder / "dataset" / build.key("plan.parquet"), columns=["digest"])["digest"]
+        shards = pq.read_table(world.folder / "dataset" / build_key(build.id, BuildFile.ROWS), columns=["digest"])[
+            "digest"
+        ]
         said["plan"] = hashlib.sha256("".join(shards.drop_null().unique().to_pylist()).encode()).hexdigest()[:12]
         return said
     build, record = resume_build(world.settings(night).dataset, f"night-{night}")
