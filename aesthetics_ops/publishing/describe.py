@@ -64,39 +64,46 @@ def describe_version(
     Raises:
         IntegrityError: photos, label rows or records do not add up.
     """
-    fingerprint = fingerprint_of(shards)
-    entries = [shard.entry for shard in shards if shard.entry is not None]
-    low, high = plan.label_range or (None, None)
     try:
-        return Manifest(
-            dataset=dataset_url,
-            version=version_name(plan.created_at, fingerprint),
-            parent=plan.parent,
-            created_at=plan.created_at,
-            source=_source(plan),
-            settings=plan.settings.model_dump(mode="json"),
-            settings_digest=plan.settings.digest,
-            software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
-            features=FEATURES,
-            accounting=_accounting(plan, candidate),
-            rejects=dict(candidate.reasons),
-            transforms=_count_transforms(candidate.records),
-            splits=_splits(shards),
-            labels=label_statistics(candidate.records["label"], plan.settings.label_scale, low, high),
-            images=image_statistics(candidate.records),
-            reuse=_reuse(entries, candidate.parent),
-            near_duplicates=candidate.near_duplicates,
-            gates=gates,
-            validation=Validation(
-                records=sum(shard.validation.records for shard in shards),
-                decoded=sum(shard.validation.decoded for shard in shards),
-            ),
-            fingerprint=fingerprint,
-        )
+        return _manifest(dataset_url, plan, candidate, shards, gates)
     except ValidationError as error:
         raise IntegrityError(
             f"build {plan.build!r} does not add up, so it is not published: {problems_of(error)}"
         ) from error
+
+
+def _manifest(
+    dataset_url: str,
+    plan: BuildPlan,
+    candidate: Candidate,
+    shards: Sequence[BuiltShard],
+    gates: tuple[GateResult, ...],
+) -> Manifest:
+    fingerprint = fingerprint_of(shards)
+    entries = [shard.entry for shard in shards if shard.entry is not None]
+    low, high = plan.label_range or (None, None)
+    return Manifest(
+        dataset=dataset_url,
+        version=version_name(plan.created_at, fingerprint),
+        parent=plan.parent,
+        created_at=plan.created_at,
+        source=_source(plan),
+        settings=plan.settings.model_dump(mode="json"),
+        settings_digest=plan.settings.digest,
+        software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
+        features=FEATURES,
+        accounting=_accounting(plan, candidate),
+        rejects=dict(candidate.reasons),
+        transforms=_count_transforms(candidate.records),
+        splits=_splits(shards),
+        labels=label_statistics(candidate.records["label"], plan.settings.label_scale, low, high),
+        images=image_statistics(candidate.records),
+        reuse=_reuse(entries, candidate.parent),
+        near_duplicates=candidate.near_duplicates,
+        gates=gates,
+        validation=_validation(shards),
+        fingerprint=fingerprint,
+    )
 
 
 def _source(plan: BuildPlan) -> Source:
@@ -143,3 +150,10 @@ def _reuse(entries: Sequence[Shard], parent: Manifest | None) -> Reuse:
     inherited = {entry.digest for split in parent.splits.values() for entry in split.shards} if parent else set()
     reused = sum(entry.digest in inherited for entry in entries)
     return Reuse(shards_total=len(entries), shards_added=len(entries) - reused, shards_reused=reused)
+
+
+def _validation(shards: Sequence[BuiltShard]) -> Validation:
+    return Validation(
+        records=sum(shard.validation.records for shard in shards),
+        decoded=sum(shard.validation.decoded for shard in shards),
+    )

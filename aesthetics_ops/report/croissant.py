@@ -48,16 +48,6 @@ def render_croissant(manifest: Manifest, *, records_sha256: str | None = None) -
         manifest: of the version.
         records_sha256: of `records.parquet`, in hex; the specification asks for it, and some loaders insist.
     """
-    index: dict[str, Any] = {
-        "@type": "cr:FileObject",
-        "@id": "records.parquet",
-        "name": "records.parquet",
-        "description": "One row per record: where it is, its score and its source.",
-        "contentUrl": "records.parquet",
-        "encodingFormat": "application/x-parquet",
-    }
-    if records_sha256 is not None:
-        index["sha256"] = records_sha256
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -79,10 +69,22 @@ def render_croissant(manifest: Manifest, *, records_sha256: str | None = None) -
             "@type": "prov:Activity",
             "prov:label": f"aesthetics-ops {manifest.software.get('aesthetics-ops', '')}".rstrip(),
         },
-        "distribution": [index, *_shard_files(manifest)],
+        "distribution": [_index_file(records_sha256), *_shard_files(manifest)],
         "recordSet": [_splits(manifest), _records()],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _index_file(sha256: str | None) -> dict[str, Any]:
+    index: dict[str, Any] = {
+        "@type": "cr:FileObject",
+        "@id": "records.parquet",
+        "name": "records.parquet",
+        "description": "One row per record: where it is, its score and its source.",
+        "contentUrl": "records.parquet",
+        "encodingFormat": "application/x-parquet",
+    }
+    return index if sha256 is None else index | {"sha256": sha256}
 
 
 def _shard_files(manifest: Manifest) -> list[dict[str, Any]]:

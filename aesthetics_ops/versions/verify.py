@@ -35,7 +35,7 @@ def verify_version(
 ) -> Manifest:
     """Read a version whole and compare it with what it says of itself.
 
-    Every shard's size, sha256 and CRCs, every record's framing and id, and the sidecars' counts are checked.  Images
+    Every shard's size, sha256 and CRCs, every record's framing and id, and the tables' counts are checked.  Images
     are not decoded again: their bytes are those that were, when the version was validated.
 
     Args:

@@ -43,9 +43,9 @@ from tests.support.nights import (
     latest_version,
     photo,
     shard_hashes,
-    sidecar,
     start,
     version_files,
+    version_table,
 )
 
 
@@ -83,7 +83,7 @@ class TestLostPhotos:
         build, plan = start(source.settings(max_reject_fraction=1))
         source.remove(PHOTOS[1])
         first = finish(build, plan)
-        planned = set(sidecar(first.dataset, first.manifest, "plan")["digest"].to_pylist())
+        planned = set(version_table(first.dataset, first.manifest, "plan")["digest"].to_pylist())
         published = {shard.digest for split in first.manifest.splits.values() for shard in split.shards}
         assert len(planned - published) == len(published - planned) == 1
         again, plan = start(source.settings())

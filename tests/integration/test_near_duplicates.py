@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
-from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, sidecar
+from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, version_table
 
 ORIGINAL = PHOTOS[0]
 TWIN = "twin-2"  # an id that the hash puts into another split than the original's
@@ -40,7 +40,7 @@ def test_a_photo_and_its_smaller_copy_end_in_one_split_after_the_second_build_an
     near = first.manifest.near_duplicates
     assert (near.max_distance, near.groups, near.records, near.spanning_splits) == (6, 1, 2, 1)
     assert near.examples == ((ORIGINAL, TWIN),)
-    assert sidecar(first.dataset, first.manifest, "near_duplicates").schema == NEAR_DUPLICATES.schema
+    assert version_table(first.dataset, first.manifest, "near_duplicates").schema == NEAR_DUPLICATES.schema
 
     assert second.published.is_new
     assert split_of(second)[ORIGINAL] == split_of(second)[TWIN] == split_of(first)[ORIGINAL]

@@ -109,7 +109,7 @@ class Night:
         return sum(conversion.photos for conversion in self.conversions)
 
     def table(self, name: str) -> list[dict[str, Any]]:
-        return sidecar(self.dataset, self.manifest, name).to_pylist()
+        return version_table(self.dataset, self.manifest, name).to_pylist()
 
 
 def start(settings: BuildSettings, *, partitions: int = 3) -> tuple[Build, BuildPlan]:
@@ -131,7 +131,7 @@ def build_once(settings: BuildSettings) -> Night:
     return finish(*start(settings))
 
 
-def sidecar(dataset: Store, manifest: Manifest, name: str) -> pa.Table:
+def version_table(dataset: Store, manifest: Manifest, name: str) -> pa.Table:
     return read_parquet(dataset, version_key(manifest.version, f"{name}.parquet"))
 
 

@@ -1,4 +1,4 @@
-"""Report, data card and Croissant go with a version, and never stop one."""
+"""What goes out with a version: counts that add up, and documents, which never stop one."""
 
 import json
 import logging
@@ -7,12 +7,13 @@ import pytest
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.layout import VersionFile, version_key
+from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.pipeline import convert_build, validate_build
 from aesthetics_ops.publishing.documents import DOCUMENTS, Shown
 from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.versions.verify import verify_version
 from tests.support.documents import QUICK_DOCUMENTS
-from tests.support.nights import PHOTOS, Source, latest_version, sidecar, start
+from tests.support.nights import PHOTOS, Source, latest_version, start, version_files, version_table
 
 
 def broken(_: Shown) -> str:
@@ -27,6 +28,16 @@ def ready(source: Source) -> tuple[Build, BuildPlan]:
     return build, plan
 
 
+def test_a_version_whose_counts_do_not_add_up_is_not_published(source: Source) -> None:
+    build, plan = ready(source)
+    wrong = plan.model_copy(update={"listed": plan.listed + 1})
+    with pytest.raises(
+        IntegrityError, match=rf"build '{build.id}' does not add up, so it is not published: .*listed 15 is not"
+    ):
+        publish_build(build, wrong, documents=QUICK_DOCUMENTS)
+    assert (version_files(build.dataset), latest_version(build.dataset)) == ([], None)
+
+
 def test_documents_are_made_from_what_the_version_holds(source: Source) -> None:
     build, plan = ready(source)
     seen = []
@@ -35,8 +46,8 @@ def test_documents_are_made_from_what_the_version_holds(source: Source) -> None:
     )
     (shown,) = seen
     assert (shown.manifest, shown.parent) == (published.manifest, None)
-    assert shown.records.equals(sidecar(build.dataset, published.manifest, "records"))
-    assert shown.rejects.equals(sidecar(build.dataset, published.manifest, "rejects"))
+    assert shown.records.equals(version_table(build.dataset, published.manifest, "records"))
+    assert shown.rejects.equals(version_table(build.dataset, published.manifest, "rejects"))
     assert bytes(build.dataset.get(version_key(published.manifest.version, VersionFile.REPORT)).data) == b"<p>the page"
     assert (published.missing, published.summary["missing"]) == ((), [])
     assert published.report_url == published.summary["report"]
