@@ -28,10 +28,11 @@ check: install  ## lint and types
 	$(BIN)/mypy
 
 test: check  ## lint, types and the whole test suite
+	@tests/apt.sh suite
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-stack: install  ## the deployment without Docker: two Celery workers, PostgreSQL, Redis, Ceph, and what may befall them
-	tests/stack/apt.sh
+	tests/apt.sh stack
 	$(BIN)/pytest tests/stack --log-cli-level=INFO
 
 shell: install  ## a shell with the embedded S3 and Airflow set up; make shell CMD='…' runs one command in it

@@ -1,6 +1,11 @@
-"""What several tests share."""
+"""What several tests share.
 
-from collections.abc import Iterator
+With the environment variable AESTHETICS_TEST_ALL set, as in CI, a skipped test or module is a failed one.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -9,6 +14,27 @@ from tests.support.s3 import S3TestBucket, make_bucket
 
 for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contract"):
     pytest.register_assert_rewrite(shared)  # before they are imported: a failure shows both sides
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _failed_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _failed_if_skipped((yield))
+
+
+def _failed_if_skipped(report: Report) -> Report:
+    if report.skipped and os.environ.get("AESTHETICS_TEST_ALL"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason} -- AESTHETICS_TEST_ALL is set, so this may not be skipped"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The services of a deployment, as plain processes on loopback: started, waited for with a deadline, and always stopped.
 
-In: what `apt.sh` installs, and this project's `.venv`.  Out: a `Machine` that runs them, and a `Service` for each.
+In: what `tests/apt.sh` installs, and this project's `.venv`.  Out: a `Machine` that runs them, and a `Service` for each.
 Promised: every process started here is in a session that is stopped by its id, after a failure or Ctrl-C too; ports
 are free ones; files lie in one temporary directory; whoever waits fails with the end of the log of what it waited for.
 """
@@ -164,7 +164,7 @@ class Machine:
         missing = [name for name in NEEDED if shutil.which(name, path=PATHS) is None]
         if missing:
             self.directory.rmdir()
-            raise ServiceError(f"{', '.join(missing)}: not installed; run tests/stack/apt.sh as root first")
+            raise ServiceError(f"{', '.join(missing)}: not installed; run `tests/apt.sh stack` as root first")
         self.directory.chmod(0o755)  # PostgreSQL has an account of its own
         return self
 
