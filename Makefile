@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-stack check shell airflow fuzz bench lock clean
+.PHONY: help install demo test coverage test-stack check shell airflow fuzz bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -29,7 +29,10 @@ check: install  ## lint and types
 
 test: check  ## lint, types and the whole test suite
 	@tests/apt.sh suite
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(MEASURE)
+
+coverage: MEASURE := --cov
+coverage: test  ## make test, which also fails when tests run less of the package than before; a third slower
 
 test-stack: install  ## the deployment without Docker: two Celery workers, PostgreSQL, Redis, Ceph, and what may befall them
 	tests/apt.sh stack
