@@ -100,6 +100,7 @@ class BuildPlan(Document):
     Attributes:
         build: the build's id.
         plan: digest of the plan's content; results that name another are stale.
+        tag: of this plan alone, hex digits; part of the name of its version.
         created_at: when it was planned.
         settings: of the whole build; later stages take theirs from here.
         parent: version that LATEST named, and latest_etag its ETag then; None where nothing was published.
@@ -118,6 +119,7 @@ class BuildPlan(Document):
 
     build: str
     plan: str
+    tag: str = "000000"
     created_at: AwareDatetime
     settings: BuildSettings
     parent: str | None

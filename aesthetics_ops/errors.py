@@ -16,6 +16,7 @@
     │       ├── ObjectMissingError  no object has this key
     │       └── OddKeyError         a listing met a key that the native client cannot express
     └── TransientError              the same call may succeed later
+        ├── DatasetBusyError        something else is at work on the dataset
         ├── ScratchSpaceError       the machine's disk is too full for this task now
         ├── StoreUnavailableError   no answer, or "not now"
         └── PublishUnknownError     the reply to the last write was lost
@@ -27,6 +28,7 @@ from typing import ClassVar
 
 __all__ = [
     "AestheticsOpsError",
+    "DatasetBusyError",
     "GateError",
     "InputMissingError",
     "IntegrityError",
@@ -134,6 +136,10 @@ class ObjectMissingError(StoreRefusedError):
 
 class OddKeyError(StoreRefusedError):
     """A listing met a key that the native client cannot express."""
+
+
+class DatasetBusyError(TransientError):
+    """Something else is at work on the dataset, such as an expiry."""
 
 
 class ScratchSpaceError(TransientError):

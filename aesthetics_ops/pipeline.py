@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
 
 from aesthetics_ops.builds import Build, BuildPlan, open_build
 from aesthetics_ops.settings import BuildSettings
@@ -55,7 +56,7 @@ def build_dataset(
     Args:
         settings: of the build.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
-        build_id: names `builds/<build_id>/` in the dataset; by default made from `created_at`.
+        build_id: names `builds/<build_id>/` in the dataset; by default made from `created_at`, and unlike any other.
         created_at: the version's name begins with this time, which has a zone; by default now.
         partitions: parts that the work is cut into at most; they are worked on one after the other.
         progress: told of each partition that is converted or validated, in photos.
@@ -92,7 +93,9 @@ def start_build(
     from aesthetics_ops.planning.stage import plan_build
 
     created_at = created_at or datetime.now(UTC)
-    build = open_build(settings, build_id or f"local-{created_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}", s3=s3)
+    build = open_build(
+        settings, build_id or f"local-{created_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:6]}", s3=s3
+    )
     return build, plan_build(build, created_at=created_at, partitions=partitions)
 
 

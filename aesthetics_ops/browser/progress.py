@@ -39,6 +39,7 @@ class PlanHeadline(Document):
     kind = "plan of a build"
 
     plan: str
+    tag: str = "000000"
     created_at: AwareDatetime
     parent: str | None
     listed: int
@@ -174,11 +175,11 @@ def _read_plan_or_problem(dataset: Dataset, build: str) -> tuple[PlanHeadline | 
 
 
 def _version_of(plan: PlanHeadline | None, versions: list[str]) -> str | None:
-    """Return the version that a build made: its name begins with the time of the plan."""
+    """Return the version that a build made: its name begins with the time of the plan and ends with its tag."""
     if plan is None:
         return None
     stamp = version_stamp(plan.created_at)
-    return next((version for version in versions if version.startswith(stamp)), None)
+    return next((name for name in versions if name.startswith(stamp) and name.endswith(f"-{plan.tag}")), None)
 
 
 def _marks(dataset: Dataset) -> set[str]:

@@ -1,20 +1,46 @@
 """LATEST.json, the pointer to the version that readers should take: read it, and move it.
 
 A move has three ends: done; refused, when another writer was first; unknown, when the reply was lost.
+
+A version is published once LATEST has named it.  `published/<version>.json` keeps that when LATEST moves on: the mark is
+written right after the move, and again by whoever moves LATEST next, in case that the first writer died in between.  So
+what was refused, or never came to its end, is never listed, whatever it left under `versions/`.
 """
 
 import hashlib
 import logging
+from contextlib import suppress
+from typing import Final
 
 from pydantic import Field
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, probe_key, version_key
-from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
+    PUBLISHED,
+    VersionFile,
+    probe_key,
+    published_in,
+    published_key,
+    version_key,
+)
+from aesthetics_ops.errors import IntegrityError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import Store, Swap
 
-__all__ = ["LatestPointer", "compares_writes", "move_latest", "read_latest"]
+__all__ = [
+    "WAY_BACK",
+    "LatestPointer",
+    "PublishedMark",
+    "compares_writes",
+    "is_published",
+    "mark_published",
+    "move_latest",
+    "pointer_to",
+    "published_versions",
+    "read_latest",
+]
 
+WAY_BACK: Final = "`aesthetics-ops rollback DATASET VERSION` makes LATEST name one of `aesthetics-ops versions DATASET`"
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +54,15 @@ class LatestPointer(Document):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")
 
 
+class PublishedMark(Document):
+    """published/<version>.json: LATEST names this version, or has named it."""
+
+    kind = "mark of a published version"
+
+    version: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")
+
+
 def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
     """Return LATEST and its ETag, or None where nothing was ever published.
 
@@ -37,11 +72,27 @@ def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
     stored = LatestPointer.stored(dataset, LATEST_KEY)
     if stored is None:
         return None
-    return LatestPointer.parse(stored.data, name=dataset.url_of(LATEST_KEY)), stored.etag
+    try:
+        return LatestPointer.parse(stored.data, name=dataset.url_of(LATEST_KEY)), stored.etag
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; {WAY_BACK}") from error
+
+
+def published_versions(dataset: Store, latest: LatestPointer | None) -> set[str]:
+    """Return the names of all published versions; nothing but marks is listed, however many there are."""
+    marked = {name for key in dataset.list(PUBLISHED)["key"].to_pylist() if (name := published_in(key)) is not None}
+    return marked | ({latest.version} if latest is not None else set())
+
+
+def is_published(dataset: Store, version: str) -> bool:
+    """Say whether a version has the mark of one that was published and is not being deleted."""
+    return dataset.head(published_key(version)) is not None
 
 
 def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag: str | None, compares: bool) -> Swap:
     """Make LATEST name a version whose files are all in the store.
+
+    The version that it names now gets its mark before, if it has none.
 
     Args:
         dataset: the store that LATEST lies in.
@@ -49,11 +100,63 @@ def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag:
         manifest: the bytes of its manifest, as they are stored.
         expected_etag: of the LATEST that is to be replaced; None where there must be none yet.
         compares: the answer of `compares_writes`; False looks, writes and reads back.
+
+    Raises:
+        IntegrityError: the store keeps other bytes than were written.
+        StoreRefusedError, StoreUnavailableError: the store says no, or nothing; nothing was written.
     """
-    key = version_key(version, VersionFile.MANIFEST)
-    pointer = LatestPointer(version=version, manifest=key, sha256=hashlib.sha256(manifest).hexdigest())
+    pointer = pointer_to(version, manifest)
+    _mark_current(dataset)
     swap = dataset.swap if compares else dataset.replace
-    return swap(LATEST_KEY, pointer.encoded(), expected_etag)
+    ending = swap(LATEST_KEY, pointer.encoded(), expected_etag)
+    if ending is Swap.DONE:
+        _require_kept(dataset, pointer)
+    return ending
+
+
+def pointer_to(version: str, manifest: bytes) -> LatestPointer:
+    """Return what LATEST holds when it names a version; `manifest` are the bytes of its manifest, as they are stored."""
+    key = version_key(version, VersionFile.MANIFEST)
+    return LatestPointer(version=version, manifest=key, sha256=hashlib.sha256(manifest).hexdigest())
+
+
+def mark_published(dataset: Store, pointer: LatestPointer) -> None:
+    """Mark the version that LATEST has just been made to name; where that fails, the next move does it."""
+    try:
+        _mark(dataset, pointer)
+    except (StoreRefusedError, StoreUnavailableError) as error:
+        _log.warning("version %s is published; its mark could not be written now: %s", pointer.version, error)
+
+
+def _mark(dataset: Store, pointer: LatestPointer) -> None:
+    key = published_key(pointer.version)
+    if dataset.head(key) is None:
+        dataset.put(key, PublishedMark(version=pointer.version, sha256=pointer.sha256).encoded())
+
+
+def _mark_current(dataset: Store) -> None:
+    """Mark the version that LATEST names now; one that cannot be read cannot be marked."""
+    with suppress(IntegrityError):
+        found = read_latest(dataset)
+        if found is not None and dataset.head(version_key(found[0].version, VersionFile.MANIFEST)) is not None:
+            _mark(dataset, found[0])
+
+
+def _require_kept(dataset: Store, pointer: LatestPointer) -> None:
+    """Read LATEST back: a store may answer well and keep something else."""
+    stored = LatestPointer.stored(dataset, LATEST_KEY)
+    if stored is not None and bytes(stored.data) == pointer.encoded():
+        return
+    try:
+        moved_on = stored is not None and LatestPointer.parse(stored.data, name="").version != pointer.version
+    except IntegrityError:
+        moved_on = False
+    if not moved_on:
+        found = "nothing" if stored is None else f"{len(stored.data)} bytes that begin with {bytes(stored.data[:24])!r}"
+        raise IntegrityError(
+            f"{dataset.url_of(LATEST_KEY)} was written as {len(pointer.encoded())} bytes and holds {found}: the store or "
+            f"something before it changes what is uploaded; correct it, then {WAY_BACK}"
+        )
 
 
 def compares_writes(dataset: Store, *, single_writer: bool) -> bool:

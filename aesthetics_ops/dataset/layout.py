@@ -1,7 +1,9 @@
 """Where everything lies in a dataset: every key of the store is made and parsed here, and nowhere else.
 
     LATEST.json                        the pointer to the version that readers take
-    versions/<version>/<file>          one published version (`VersionFile`)
+    expiry.json                        while an expiry is at work
+    versions/<version>/<file>          one version, published or refused (`VersionFile`)
+    published/<version>.json           says that LATEST named the version, now or once
     shards/<d0d1>/<digest><suffix>     shards, shared by versions (`ShardFile`)
     builds/<build>/<file>              state of one build (`BuildFile`), its partitions and their results
 
@@ -18,7 +20,9 @@ from aesthetics_ops.errors import SettingsError
 
 __all__ = [
     "BUILDS",
+    "EXPIRY_KEY",
     "LATEST_KEY",
+    "PUBLISHED",
     "PULLED_MANIFEST",
     "SHARDS",
     "SPLITS",
@@ -36,6 +40,8 @@ __all__ = [
     "partition_result_key",
     "partition_rows_key",
     "probe_key",
+    "published_in",
+    "published_key",
     "pulled_shard_name",
     "shard_key",
     "split_of_pulled_shard",
@@ -44,12 +50,15 @@ __all__ = [
     "version_of",
     "version_prefix",
     "version_stamp",
+    "version_time",
 ]
 
 SPLITS: Final = ("train", "validation", "test")
 
 LATEST_KEY: Final = "LATEST.json"
+EXPIRY_KEY: Final = "expiry.json"  # while an expiry is at work
 VERSIONS: Final = "versions/"
+PUBLISHED: Final = "published/"
 SHARDS: Final = "shards/"
 BUILDS: Final = "builds/"
 PULLED_MANIFEST: Final = "manifest.json"  # in a pulled directory
@@ -124,14 +133,34 @@ def version_stamp(planned_at: datetime) -> str:
     return f"{planned_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-"
 
 
-def version_name(planned_at: datetime, fingerprint: str) -> str:
+def version_name(planned_at: datetime, fingerprint: str, tag: str) -> str:
     """Return the name of the version that a build makes.
 
     Args:
         planned_at: when it was planned, with a zone; so names sort by time.
         fingerprint: of its content, hex digits.
+        tag: of its plan, which no other plan has: two builds that start in the same second make two versions.
     """
-    return version_stamp(planned_at) + fingerprint[:8]
+    return f"{version_stamp(planned_at)}{fingerprint[:8]}-{tag}"
+
+
+def version_time(version: str) -> datetime | None:
+    """Return when the build of a version was planned, by its name; None where the name does not say."""
+    try:
+        return datetime.strptime(version.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def published_key(version: str) -> str:
+    """Return the key of the mark that says that a version was published."""
+    return f"{PUBLISHED}{version}.json"
+
+
+def published_in(key: str) -> str | None:
+    """Return the version that a mark is of; None for any other key."""
+    name = key.removeprefix(PUBLISHED).removesuffix(".json")
+    return name if key == published_key(name) and is_name(name) else None
 
 
 def build_id_from(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.latest import LatestPointer, read_latest
+from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, version_key
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, StoredObject
@@ -302,6 +302,6 @@ def stored_manifest(dataset: Store, version: str, latest: LatestPointer | None) 
         )
     if latest is not None and latest.version == version and hashlib.sha256(stored.data).hexdigest() != latest.sha256:
         raise IntegrityError(
-            f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it"
+            f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {LATEST_KEY}; do not use it: {WAY_BACK}"
         )
     return stored

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,7 @@ from aesthetics_ops.dataset.layout import (
     shard_key,
     version_key,
 )
+from aesthetics_ops.dataset.lease import wait_for_expiry
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_manifest
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
@@ -53,6 +55,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     Raises:
         SettingsError: settings contradict the declared format of the score file.
         PlanError, LabelError: see planning and labels.
+        DatasetBusyError: an expiry is at work.
         ScratchSpaceError: the disk is full.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
@@ -63,6 +66,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     # before it is looked which shards are there: from here on expiry deletes none of them
     start = BuildStart(build=build.id, started_at=created_at)
     build.dataset.put(build_key(build.id, BuildFile.STARTED), start.encoded())
+    wait_for_expiry(build.dataset)
     latest = read_latest(build.dataset)
     manifest = read_manifest(build.dataset, latest[0].version) if latest else None
     planned_for = converter()
@@ -71,7 +75,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         work = _unfinished(build.dataset, plan.shards)
         identity, parts = _write_plan(build, plan, work, partitions, scratch)
         record = BuildPlan(
-            build=build.id, plan=identity, created_at=created_at, settings=build.settings,
+            build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
             parent=manifest.version if manifest else None, latest_etag=latest[1] if latest else None, compares=compares,
             labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
             label_range=plan.label_range, inventory=source.inventory,

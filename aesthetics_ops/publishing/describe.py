@@ -84,7 +84,7 @@ def _manifest(
     low, high = plan.label_range or (None, None)
     return Manifest(
         dataset=dataset_url,
-        version=version_name(plan.created_at, fingerprint),
+        version=version_name(plan.created_at, fingerprint, plan.tag),
         parent=plan.parent,
         created_at=plan.created_at,
         source=_source(plan),

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan
-from aesthetics_ops.dataset.latest import move_latest, read_latest
+from aesthetics_ops.dataset.latest import mark_published, move_latest, pointer_to, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, read_manifest, read_manifest_of
 from aesthetics_ops.dataset.tables import put_rows, read_parquet
 from aesthetics_ops.errors import PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
@@ -110,11 +110,34 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
     latest = read_latest(build.dataset)
     if latest is not None and latest[0].version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
-        return _found(build.dataset, manifest, documents, is_new=True)
+        mark_published(build.dataset, latest[0])
+        published = read_manifest_of(build.dataset, manifest.version, latest[0])
+        return _found(build.dataset, published, documents, is_new=True)
     if (latest[1] if latest else None) != plan.latest_etag:
         raise _conflict(build.dataset, manifest)
     check_stored(build.dataset, account.shards)
     del account  # the plan's rows are not needed any more, and large
+    key = version_key(manifest.version, VersionFile.MANIFEST)
+    written = Manifest.stored(build.dataset, key)
+    if written is None:
+        data = _write_version(build, manifest, parent, candidate, near, documents, scratch)
+    else:  # an earlier try wrote it all and could not move LATEST; nothing under versions/ is written twice
+        data = bytes(written.data)
+        manifest = Manifest.parse(data, name=build.dataset.url_of(key))
+    _swap_latest(build.dataset, manifest, data, plan)
+    return _found(build.dataset, manifest, documents, is_new=True)
+
+
+def _write_version(
+    build: Build,
+    manifest: Manifest,
+    parent: Manifest | None,
+    candidate: Candidate,
+    near: NearDuplicateGroups,
+    documents: Mapping[VersionFile, Renderer],
+    scratch: Path,
+) -> bytes:
+    """Write the version's own files, the manifest last; return its bytes."""
     tables = {
         VersionFile.RECORDS: candidate.records,
         VersionFile.REJECTS: candidate.rejects,
@@ -125,10 +148,9 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         manifest, parent, candidate.records, sha256[VersionFile.RECORDS], candidate.rejects, build.dataset, build.photos
     )
     files = render_documents(shown, documents)
-    for file, content in (files | {VersionFile.MANIFEST: manifest.encoded()}).items():  # the manifest is the last one
+    for file, content in (files | {VersionFile.MANIFEST: manifest.encoded()}).items():
         build.dataset.put(version_key(manifest.version, file), content)
-    _swap_latest(build.dataset, manifest, plan)
-    return _published(build.dataset, manifest, documents.keys() - files, is_new=True)
+    return manifest.encoded()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +220,12 @@ def _write_tables(
     return {file: put_rows(dataset, version_key(version, file), table, scratch) for file, table in tables.items()}
 
 
-def _swap_latest(dataset: Store, manifest: Manifest, plan: BuildPlan) -> None:
+def _swap_latest(dataset: Store, manifest: Manifest, data: bytes, plan: BuildPlan) -> None:
     """Make LATEST name this version, or say which of the other two ends it was."""
-    ending = move_latest(
-        dataset, manifest.version, manifest.encoded(), expected_etag=plan.latest_etag, compares=plan.compares
-    )
+    ending = move_latest(dataset, manifest.version, data, expected_etag=plan.latest_etag, compares=plan.compares)
     match ending:
         case Swap.DONE:
+            mark_published(dataset, pointer_to(manifest.version, data))
             _log.info("published version %s: %d records", manifest.version, manifest.records)
         case Swap.REFUSED:
             raise _conflict(dataset, manifest)

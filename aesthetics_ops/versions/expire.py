@@ -5,16 +5,16 @@ read, and leaves all shards alone while a build is being planned, or a young bui
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pydantic import AwareDatetime
 
 from aesthetics_ops.builds import BuildStart, PartitionResult
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.latest import PublishedMark, read_latest
 from aesthetics_ops.dataset.layout import (
     BuildFile,
     VersionFile,
@@ -22,12 +22,16 @@ from aesthetics_ops.dataset.layout import (
     build_of,
     digest_of,
     is_partition_result,
+    published_in,
+    published_key,
     version_key,
     version_of,
+    version_time,
 )
+from aesthetics_ops.dataset.lease import LEASE, ExpiryLease, expiry_lease
 from aesthetics_ops.dataset.manifest import read_manifest_of
 from aesthetics_ops.dataset.tables import read_parquet
-from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.errors import DatasetBusyError, IntegrityError, ObjectMissingError, PublishConflictError
 from aesthetics_ops.store import Store
 from aesthetics_ops.versions.listing import VersionInfo, list_versions
 
@@ -39,6 +43,8 @@ _log = logging.getLogger(__name__)
 _BUILD_GRACE: Final = timedelta(days=7)
 # A plan begun this lately may still be in the making; one that died is made anew, never resumed.
 _PLANNING_GRACE: Final = timedelta(days=1)
+_KEYS_AT_ONCE: Final = 1000
+_LEASE_REST: Final = timedelta(minutes=5)  # the last keys are deleted well before the lease ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,8 @@ class _Needs:
 def expire_versions(dataset: Store, *, keep: int, now: datetime) -> Expired:
     """Delete all but the newest versions, old builds' state, and every shard that nothing kept names.
 
+    What a build left under `versions/` and never published goes too, once it is a week old.
+
     Args:
         dataset: to clean.
         keep: number of versions to keep; >= 1.  The one that LATEST names is kept in any case.
@@ -90,29 +98,71 @@ def expire_versions(dataset: Store, *, keep: int, now: datetime) -> Expired:
 
     Raises:
         NoSuchVersionError: nothing was ever published.
-        IntegrityError: a version cannot be read, so which shards it needs is unknown; nothing is deleted.
+        IntegrityError: LATEST or a version cannot be read, so which shards are needed is unknown; nothing is deleted.
+        DatasetBusyError: another expiry is at work.
+        PublishConflictError: LATEST was moved to a version that was to go; nothing is deleted.
     """
-    versions = list_versions(dataset)
-    _require_readable(dataset, versions)
-    kept = [info.version for number, info in enumerate(versions) if number < keep or info.is_latest]
-    gone = [info.version for info in versions if info.version not in kept]
-    named = _needs_of_versions(dataset, kept)
-    listing = dataset.list("")
-    sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
-    needs = _needs_of_builds(dataset, sizes, now)
-    named = named.union(*(need.digests for need in needs.values()))
-    are_known = all(need.are_known for need in needs.values())
-    stale_builds = sorted({build for key in sizes if (build := build_of(key)) is not None} - needs.keys())
-    doomed = [
-        key
-        for key in sizes
-        if (are_known and (digest := digest_of(key)) is not None and digest not in named)
-        or version_of(key) in gone
-        or build_of(key) in stale_builds
-    ]
-    # manifests first: a version whose shards go must not look published for a moment
-    dataset.delete(sorted(doomed, key=lambda key: (not key.endswith(f"/{VersionFile.MANIFEST}"), key)))
-    return Expired(tuple(gone), tuple(stale_builds), len(doomed), sum(sizes[key] for key in doomed))
+    with expiry_lease(dataset) as lease:
+        read_latest(dataset)
+        versions = list_versions(dataset)
+        _require_readable(dataset, versions)
+        kept = [info.version for number, info in enumerate(versions) if number < keep or info.is_latest]
+        gone = [info.version for info in versions if info.version not in kept]
+        named = _needs_of_versions(dataset, kept)
+        listing = dataset.list("")
+        sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
+        needs = _needs_of_builds(dataset, sizes, now)
+        named = named.union(*(need.digests for need in needs.values()))
+        are_known = all(need.are_known for need in needs.values())
+        stale_builds = sorted({build for key in sizes if (build := build_of(key)) is not None} - needs.keys())
+        unpublished = _old_unpublished(sizes, {info.version for info in versions}, now)
+        doomed = [
+            key
+            for key in sizes
+            if (are_known and (digest := digest_of(key)) is not None and digest not in named)
+            or published_in(key) in gone
+            or version_of(key) in gone
+            or version_of(key) in unpublished
+            or build_of(key) in stale_builds
+        ]
+        _take_marks(dataset, gone)
+        _delete(dataset, doomed, lease)
+        return Expired(tuple(gone), tuple(stale_builds), len(doomed), sum(sizes[key] for key in doomed))
+
+
+def _old_unpublished(keys: Iterable[str], published: Collection[str], now: datetime) -> set[str]:
+    """Return the versions that no build can publish any more, and none has."""
+    names = {name for key in keys if (name := version_of(key)) is not None} - set(published)
+    return {name for name in names if (at := version_time(name)) is not None and now - at >= _BUILD_GRACE}
+
+
+def _take_marks(dataset: Store, gone: Sequence[str]) -> None:
+    """Take the marks of versions that are to go, unless LATEST names one of them by now.
+
+    Whoever makes LATEST name a version looks for its mark afterwards; so one of both sees the other.
+    """
+    marks = {version: stored for version in gone if (stored := PublishedMark.stored(dataset, published_key(version)))}
+    dataset.delete([published_key(version) for version in gone])
+    latest = read_latest(dataset)
+    if latest is not None and latest[0].version in gone:
+        for version, stored in marks.items():
+            dataset.put(published_key(version), stored.data)
+        raise PublishConflictError(
+            f"LATEST of {dataset.url} was moved to {latest[0].version!r}, which was to be deleted; nothing is deleted: "
+            "run expire again"
+        )
+
+
+def _delete(dataset: Store, keys: Sequence[str], lease: ExpiryLease) -> None:
+    """Delete, manifests first: a version whose shards go must not look whole for a moment."""
+    ordered = sorted(keys, key=lambda key: (not key.endswith(f"/{VersionFile.MANIFEST}"), key))
+    for first in range(0, len(ordered), _KEYS_AT_ONCE):
+        if datetime.now(UTC) - lease.since > LEASE - _LEASE_REST:
+            raise DatasetBusyError(
+                f"expiring {dataset.url} takes longer than its lease; {first} of {len(ordered)} objects are deleted: "
+                "run expire again, it goes on"
+            )
+        dataset.delete(ordered[first : first + _KEYS_AT_ONCE])
 
 
 def _require_readable(dataset: Store, versions: list[VersionInfo]) -> None:

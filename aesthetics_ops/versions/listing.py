@@ -1,5 +1,6 @@
 """The published versions of a dataset."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,8 +10,8 @@ from typing import Final
 from pydantic import AwareDatetime
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.latest import LatestPointer, read_latest
-from aesthetics_ops.dataset.layout import VERSIONS, is_name, version_stamp
+from aesthetics_ops.dataset.latest import LatestPointer, published_versions, read_latest
+from aesthetics_ops.dataset.layout import version_stamp
 from aesthetics_ops.dataset.manifest import Accounting, Reuse, stored_manifest
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
@@ -18,6 +19,7 @@ from aesthetics_ops.store import Store
 __all__ = ["Headline", "SplitSize", "VersionInfo", "list_versions", "read_headline", "version_names"]
 
 _READS: Final = 16
+_log = logging.getLogger(__name__)
 
 
 class SplitSize(Document):
@@ -71,12 +73,11 @@ class VersionInfo:
 
 
 def version_names(dataset: Store) -> list[str]:
-    """Return what may be the name of a version, newest first: names begin with the time of their plan.
+    """Return the names of the published versions, newest first: names begin with the time of their plan.
 
-    Nothing but names is listed, however many there are.  One may have no manifest: its publication was cut off, or it
-    is being deleted.
+    What was refused, or never came to its end, is none of them.  A LATEST that cannot be read hides nothing but itself.
     """
-    return sorted(filter(is_name, dataset.folders(VERSIONS)), reverse=True)
+    return sorted(published_versions(dataset, _latest(dataset)), reverse=True)
 
 
 def list_versions(dataset: Store) -> list[VersionInfo]:
@@ -84,12 +85,11 @@ def list_versions(dataset: Store) -> list[VersionInfo]:
 
     Raises:
         NoSuchVersionError: nothing was ever published.
-        IntegrityError: LATEST cannot be read.
     """
-    found = read_latest(dataset)
-    look = partial(_look, dataset, found[0] if found else None)
+    latest = _latest(dataset)
+    names = sorted(published_versions(dataset, latest))
     with ThreadPoolExecutor(_READS, thread_name_prefix="manifest") as pool:
-        versions = [info for info in pool.map(look, version_names(dataset)) if info is not None]
+        versions = [info for info in pool.map(partial(_look, dataset, latest), names) if info is not None]
     if not versions:
         raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
     return sorted(versions, key=_age, reverse=True)
@@ -109,6 +109,16 @@ def read_headline(dataset: Store, version: str, latest: LatestPointer | None) ->
     """
     stored = stored_manifest(dataset, version, latest)
     return Headline.parse(stored.data, name=dataset.url_of(stored.key))
+
+
+def _latest(dataset: Store) -> LatestPointer | None:
+    """Return what LATEST holds; None where there is none, or one that cannot be read, which the log says then."""
+    try:
+        found = read_latest(dataset)
+    except IntegrityError as error:
+        _log.warning("%s", error)
+        return None
+    return found[0] if found else None
 
 
 def _look(dataset: Store, latest: LatestPointer | None, version: str) -> VersionInfo | None:

@@ -1,10 +1,10 @@
 """Make LATEST name another published version."""
 
-from aesthetics_ops.dataset.latest import compares_writes, move_latest, read_latest
+from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, is_published, move_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, SHARDS
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
-from aesthetics_ops.errors import IntegrityError, PublishConflictError
-from aesthetics_ops.store import Store, Swap
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError
+from aesthetics_ops.store import Store, StoredObject, Swap
 
 __all__ = ["rollback"]
 
@@ -12,29 +12,58 @@ __all__ = ["rollback"]
 def rollback(dataset: Store, version: str) -> Manifest:
     """Make LATEST name an older (or newer) published version; the next build starts from it.
 
+    This is the way back from a LATEST that cannot be read, too: what it holds is replaced, whatever it is.
+
     Raises:
-        NoSuchVersionError: there is no such version, or nothing is published.
-        IntegrityError: a shard of it is gone.
-        PublishConflictError: LATEST moved meanwhile, or the write's end is unknown.
+        NoSuchVersionError: there is no such version, or it was never published.
+        IntegrityError: its manifest cannot be read, or a shard of it is gone.
+        PublishConflictError: LATEST moved meanwhile, the version is being deleted, or the write's end is unknown.
         StoreRefusedError: the store ignores conditions on writes, and the version's settings do not say `single_writer`.
     """
-    latest = read_latest(dataset)
-    stored = stored_manifest(dataset, version, latest[0] if latest else None)
-    manifest = Manifest.parse(stored.data, name=dataset.url_of(stored.key))
-    there = set(dataset.list(SHARDS)["key"].to_pylist())
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            if shard.path not in there:
-                raise IntegrityError(
-                    f"version {version!r} needs {dataset.url_of(shard.path)}, which is gone; LATEST stays"
-                )
+    before = LatestPointer.stored(dataset, LATEST_KEY)
+    target = stored_manifest(dataset, version, None)
+    manifest = Manifest.parse(target.data, name=dataset.url_of(target.key))
+    if not is_published(dataset, version):
+        raise NoSuchVersionError(
+            f"version {version!r} of {dataset.url} was never published, or is being deleted; "
+            "`aesthetics-ops versions` lists those that were"
+        )
+    _require_shards(dataset, manifest)
     compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
     ending = move_latest(
-        dataset, version, bytes(stored.data), expected_etag=latest[1] if latest else None, compares=compares
+        dataset, version, bytes(target.data), expected_etag=before.etag if before else None, compares=compares
     )
     if ending is not Swap.DONE:
         raise PublishConflictError(
             f"{dataset.url_of(LATEST_KEY)} could not be moved to {version!r} ({ending.name.lower()}): a build may be publishing; "
             "look at `aesthetics-ops versions`, then try again"
         )
+    _stand_back(dataset, manifest, before, compares=compares)
     return manifest
+
+
+def _require_shards(dataset: Store, manifest: Manifest) -> None:
+    there = set(dataset.list(SHARDS)["key"].to_pylist())
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            if shard.path not in there:
+                raise IntegrityError(
+                    f"version {manifest.version!r} needs {dataset.url_of(shard.path)}, which is gone; LATEST stays"
+                )
+
+
+def _stand_back(dataset: Store, manifest: Manifest, before: StoredObject | None, *, compares: bool) -> None:
+    """Undo the move where an expiry took the version's mark meanwhile: its files may go at any moment.
+
+    An expiry takes the mark, then looks at LATEST, then deletes; so one of both sees the other.
+    """
+    if is_published(dataset, manifest.version):
+        return
+    moved = LatestPointer.stored(dataset, LATEST_KEY)
+    if moved is not None and before is not None:
+        swap = dataset.swap if compares else dataset.replace
+        swap(LATEST_KEY, bytes(before.data), moved.etag)
+    raise PublishConflictError(
+        f"version {manifest.version!r} of {dataset.url} is being deleted by an expiry; LATEST names what it named before: "
+        "choose another of `aesthetics-ops versions`"
+    )

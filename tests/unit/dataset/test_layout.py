@@ -21,6 +21,8 @@ from aesthetics_ops.dataset.layout import (
     partition_result_key,
     partition_rows_key,
     probe_key,
+    published_in,
+    published_key,
     pulled_shard_name,
     shard_key,
     split_of_pulled_shard,
@@ -28,6 +30,7 @@ from aesthetics_ops.dataset.layout import (
     version_name,
     version_of,
     version_stamp,
+    version_time,
 )
 from aesthetics_ops.errors import SettingsError
 
@@ -88,10 +91,31 @@ def test_a_prefix_alone_belongs_to_nobody(key: str) -> None:
     assert not is_partition_result(key)
 
 
-def test_versions_are_named_by_time_in_utc_and_by_content() -> None:
+def test_versions_are_named_by_time_in_utc_by_content_and_by_their_plan() -> None:
     at = datetime(2026, 1, 1, 2, 0, 59, 999_999, tzinfo=UTC)
-    assert version_name(at, "0123abcdef") == "20260101T020059Z-0123abcd"
+    name = version_name(at, "0123abcdef", "9f8e7d")
+    assert name == "20260101T020059Z-0123abcd-9f8e7d"
+    assert version_time(name) == at.replace(microsecond=0)
     assert version_stamp(at.astimezone(timezone(timedelta(hours=9)))) == "20260101T020059Z-"
+
+
+@pytest.mark.parametrize("name", ["", "v0", "20261399T000000Z-x", "-", "20260101T020059-a"])
+def test_a_name_without_a_time_says_none(name: str) -> None:
+    assert version_time(name) is None
+
+
+@pytest.mark.parametrize("name", ["20260101T020000Z-0123abcd-9f8e7d", "v0"])
+def test_a_mark_gives_its_version_back(name: str) -> None:
+    assert published_key(name) == f"published/{name}.json"
+    assert published_in(published_key(name)) == name
+    assert (version_of(published_key(name)), build_of(published_key(name))) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "key", ["published/", "published/.json", "published/a/b.json", "published/a", "versions/a.json"]
+)
+def test_what_is_no_mark_is_of_no_version(key: str) -> None:
+    assert published_in(key) is None
 
 
 @given(st.text(max_size=60))

@@ -1,0 +1,237 @@
+"""Builds, rollbacks and expiries at once: LATEST is always whole, and only what was published is listed.
+
+Ten rounds for each store; `AESTHETICS_RACE_ROUNDS=50` runs fifty.
+"""
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aesthetics_ops.builds import open_build
+from aesthetics_ops.conversion.partition import convert_partition
+from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.layout import SHARDS
+from aesthetics_ops.errors import (
+    AestheticsOpsError,
+    DatasetBusyError,
+    IntegrityError,
+    NoSuchVersionError,
+    PublishConflictError,
+)
+from aesthetics_ops.planning.stage import plan_build
+from aesthetics_ops.publishing.publish import publish_build
+from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.versions.expire import expire_versions
+from aesthetics_ops.versions.listing import list_versions
+from aesthetics_ops.versions.rollback import rollback
+from aesthetics_ops.versions.verify import verify_version
+from tests.support.nights import PHOTOS, Source, photo
+
+ROUNDS = int(os.environ.get("AESTHETICS_RACE_ROUNDS") or 10)
+# How one of several may end that are at work at once: it says so, and nothing is half done.
+LOST = (PublishConflictError, DatasetBusyError, NoSuchVersionError)
+
+
+@dataclass
+class Race:
+    """What several writers did to one dataset.
+
+    Attributes:
+        source: photos, scores and dataset.
+        published: versions that a build says it published.
+        failures: what may not happen.
+    """
+
+    source: Source
+    published: set[str] = field(default_factory=set)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def build(self, second: datetime, number: int) -> None:
+        build = open_build(self.source.settings(), f"race-{second:%H%M%S}-{number}")
+        plan = plan_build(build, created_at=second, partitions=1)
+        for partition in range(len(plan.partitions)):
+            convert_partition(build, plan, partition)
+            validate_partition(build, plan, partition)
+        ended = publish_build(build, plan, documents={})
+        if ended.is_new:
+            self.published.add(ended.manifest.version)
+
+    def roll_back(self, choice: random.Random) -> None:
+        versions = [info.version for info in list_versions(self.dataset)]
+        rollback(self.dataset, choice.choice(versions))
+
+    def expire(self) -> None:
+        expire_versions(self.dataset, keep=2, now=datetime.now(UTC))
+
+    @property
+    def dataset(self) -> Any:
+        return open_build(self.source.settings(), "reader").dataset
+
+    def run(self, *actions: Callable[[], None]) -> None:
+        """Start all at the same moment and wait for their ends."""
+        gate = threading.Barrier(len(actions))
+
+        def act(action: Callable[[], None]) -> None:
+            gate.wait()
+            try:
+                action()
+            except LOST:
+                pass
+            except BaseException as error:
+                self.failures.append(error)
+
+        threads = [threading.Thread(target=act, args=(action,)) for action in actions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def check(self) -> None:
+        assert self.failures == []
+        latest = read_latest(self.dataset)
+        assert latest is not None
+        assert verify_version(self.dataset).version == latest[0].version
+        listed = list_versions(self.dataset)
+        assert [info.problem for info in listed if info.problem] == []
+        assert {info.version for info in listed} <= self.published
+        for info in listed:
+            verify_version(self.dataset, info.version)
+
+
+@pytest.fixture(params=["file", "s3"])
+def source(request: pytest.FixtureRequest) -> Source:
+    if request.param == "file":
+        url = request.getfixturevalue("tmp_path").as_uri() + "/"
+    else:
+        url = request.getfixturevalue("s3_bucket").url
+    source = Source(url, {})
+    for number, name in enumerate(PHOTOS[:4]):
+        source.add(name, photo(name), number + 1)
+    return source
+
+
+def test_after_every_round_latest_is_whole_and_only_what_was_published_is_listed(source: Source) -> None:
+    race = Race(source)
+    choice = random.Random(0)  # noqa: S311 -- which of them is chosen guards nothing
+    now = datetime.now(UTC).replace(microsecond=0)
+    race.build(now, 0)
+    race.check()
+    for number in range(1, ROUNDS + 1):
+        source.score({PHOTOS[number % 4]: 1 + number})  # something changed, so a build has something to publish
+        second = now + timedelta(seconds=number)
+        builds = [lambda n=n, at=second: race.build(at, n) for n in range(choice.choice((2, 3, 4)))]
+        race.run(*builds, lambda: race.roll_back(choice), race.expire)
+        race.check()
+    assert len(race.published) > 1  # they do not only stand in each other's way
+
+
+def test_of_two_builds_planned_in_one_second_one_publishes_and_the_other_says_so(source: Source) -> None:
+    """They have one input and one time, and so would have had one name."""
+    at = datetime(2026, 1, 1, 2, tzinfo=UTC)
+    planned = []
+    for number in range(2):
+        build = open_build(source.settings(), f"twin-{number}")
+        planned.append((build, plan_build(build, created_at=at, partitions=1)))
+    for build, plan in planned:
+        convert_partition(build, plan, 0)
+        validate_partition(build, plan, 0)
+    first = publish_build(*planned[0], documents={})
+    with pytest.raises(PublishConflictError, match="another build published first"):
+        publish_build(*planned[1], documents={})
+    dataset = planned[0][0].dataset
+    assert verify_version(dataset).version == first.manifest.version
+    assert [info.version for info in list_versions(dataset)] == [first.manifest.version]
+    again = open_build(source.settings(), "after")
+    assert not publish_build(again, plan_build(again, created_at=at, partitions=1), documents={}).is_new
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'bc\r\n{"version": "v"}\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n'])
+def test_there_is_a_way_back_from_a_broken_latest(source: Source, content: bytes) -> None:
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    (version,) = race.published
+    race.dataset.put("LATEST.json", content)
+    for ask in (
+        lambda: verify_version(race.dataset),
+        lambda: race.build(datetime(2026, 1, 2, 2, tzinfo=UTC), 1),
+        race.expire,
+    ):
+        with pytest.raises(IntegrityError, match="`aesthetics-ops rollback DATASET VERSION` makes LATEST name"):
+            ask()
+    assert [info.version for info in list_versions(race.dataset)] == [version]
+    assert rollback(race.dataset, version).version == version
+    race.check()
+
+
+def test_a_manifest_that_is_not_latests_is_gone_back_from(source: Source) -> None:
+    race = Race(source)
+    for number in range(2):
+        source.score({PHOTOS[0]: 5 + number})
+        race.build(datetime(2026, 1, 1 + number, 2, tzinfo=UTC), number)
+    old, new = sorted(race.published)
+    key = f"versions/{new}/manifest.json"
+    race.dataset.put(key, bytes(race.dataset.get(key).data) + b" ")
+    with pytest.raises(IntegrityError, match=r"not the manifest whose sha256 stands in LATEST.json; .* rollback"):
+        verify_version(race.dataset)
+    rollback(race.dataset, old)
+    assert verify_version(race.dataset).version == old
+
+
+def test_a_version_that_is_being_deleted_is_not_gone_back_to(source: Source) -> None:
+    race = Race(source)
+    for number in range(2):
+        source.score({PHOTOS[0]: 5 + number})
+        race.build(datetime(2026, 1, 1 + number, 2, tzinfo=UTC), number)
+    old, new = sorted(race.published)
+    race.dataset.delete([f"published/{old}.json"])  # what an expiry does first
+    with pytest.raises(NoSuchVersionError, match="never published, or is being deleted"):
+        rollback(race.dataset, old)
+    assert read_latest(race.dataset)[0].version == new  # type: ignore[index]
+
+
+def test_a_plan_waits_while_an_expiry_is_at_work(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aesthetics_ops.dataset import lease
+
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    monkeypatch.setattr(lease, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "_POLL_SECONDS", 0.01)
+    with lease.expiry_lease(race.dataset):
+        with pytest.raises(DatasetBusyError, match=r"an expiry of .* is at work since"):
+            race.build(datetime(2026, 1, 2, 2, tzinfo=UTC), 1)
+        with pytest.raises(DatasetBusyError, match="is at work"):
+            race.expire()
+    race.expire()
+    race.build(datetime(2026, 1, 2, 2, tzinfo=UTC), 1)
+    race.check()
+
+
+def test_the_lease_of_an_expiry_that_died_ends(source: Source) -> None:
+    from aesthetics_ops.dataset.lease import LEASE, ExpiryLease
+
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    race.dataset.put("expiry.json", ExpiryLease(token="t", since=datetime.now(UTC) - LEASE).encoded())
+    race.build(datetime(2026, 1, 2, 2, tzinfo=UTC), 1)
+    race.expire()
+    assert race.dataset.head("expiry.json") is None
+    race.check()
+
+
+def test_what_was_never_published_goes_after_a_week_and_not_before(source: Source) -> None:
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    race.dataset.put("versions/20260101T020000Z-0123abcd-9f8e7d/records.parquet", b"of a build that was refused")
+    for day, left in ((8, 1), (9, 0)):
+        expire_versions(race.dataset, keep=9, now=datetime(2026, 1, day, 1, 59, tzinfo=UTC))
+        assert race.dataset.list("versions/20260101T020000Z-0123abcd-9f8e7d/").num_rows == left
+    assert race.dataset.list(SHARDS).num_rows
+    with pytest.raises(AestheticsOpsError):
+        rollback(race.dataset, "20260101T020000Z-0123abcd-9f8e7d")
+    race.check()
