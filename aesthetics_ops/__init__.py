@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aesthetics_ops.errors import (
         AestheticsOpsError,
+        DatasetBusyError,
         GateError,
         InputMissingError,
         IntegrityError,
@@ -43,6 +44,7 @@ __all__ = [
     "BuildSettings",
     "Converted",
     "Dataset",
+    "DatasetBusyError",
     "GateError",
     "InputMissingError",
     "IntegrityError",

@@ -14,7 +14,7 @@ from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from aesthetics_ops.browser import make_browser
-from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.layout import published_key, shard_key, version_key
 from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.store import Store
@@ -208,7 +208,7 @@ class TestWhatAPageMayDo:
         reply = client.get(path)
         assert reply.status_code == 404
         assert "<script>" not in reply.text
-        assert {request.key for request in watched.requests} <= {"versions/"}, unquote(path)
+        assert {request.key for request in watched.requests} <= {"published/", "LATEST.json"}, unquote(path)
 
 
 class TestDatasets:
@@ -232,6 +232,7 @@ class TestDatasets:
         for number in range(200):
             name = f"20260101T{number:06}Z-00000000"
             store.put(version_key(name, "manifest.json"), template.replace(made.version, name).encode())
+            store.put(published_key(name), b"{}")
         watched = CountingStore(store)
         with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:
             page = html(client, "/datasets/flowers")
@@ -503,6 +504,7 @@ class TestWhatIsDamagedOrOfAnotherRelease:
 
     def test_a_damaged_manifest_is_one_line_of_the_list(self, client: TestClient, made: Published) -> None:
         made.store.put(version_key("20990101T000000Z-damaged", "manifest.json"), b'{"version": 1}')
+        made.store.put(published_key("20990101T000000Z-damaged"), b"{}")
         page = html(client, "/datasets/flowers")
         assert "2 versions, newest first" in page.words
         assert re.search(r"20990101T000000Z-damaged memory://.*manifest.json is not a manifest: ", page.words)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.dataset.example import FEATURES, Example
-from aesthetics_ops.dataset.layout import LATEST_KEY, SPLITS, shard_key, version_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, SPLITS, published_key, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
@@ -89,7 +89,7 @@ def publish(
             "records": len(chosen), "bytes": sum(shard["bytes"] for shard in shards), "shards": shards,
         }  # fmt: skip
     created_at = START + timedelta(days=number)
-    version = f"{created_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(str(number).encode()).hexdigest()[:8]}"
+    version = f"{created_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(str(number).encode()).hexdigest()[:8]}-000000"
     manifest = make_manifest(store.url, version, created_at, rows, rejects, splits, changes)
     left_out = [
         {"id": (key or detail).rpartition("/")[2], "key": key, "bytes": 100 if key else None, "reason": reason, "detail": detail}
@@ -108,6 +108,7 @@ def publish(
         "sha256": hashlib.sha256(put["manifest.json"]).hexdigest(),
     }  # fmt: skip
     store.put(LATEST_KEY, json.dumps(pointer).encode())
+    store.put(published_key(version), json.dumps({name: pointer[name] for name in ("version", "sha256")}).encode())
     return Published(store, manifest, rows)
 
 
