@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aesthetics_ops.errors import (
+        AccessDeniedError,
         AestheticsOpsError,
         DatasetBusyError,
         GateError,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         NoSuchPageError,
         NoSuchSplitError,
         NoSuchVersionError,
+        ObjectArchivedError,
         ObjectMissingError,
         OddKeyError,
         PermanentError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AccessDeniedError",
     "AestheticsOpsError",
     "BuildSettings",
     "Converted",
@@ -52,6 +55,7 @@ __all__ = [
     "NoSuchPageError",
     "NoSuchSplitError",
     "NoSuchVersionError",
+    "ObjectArchivedError",
     "ObjectMissingError",
     "OddKeyError",
     "PermanentError",

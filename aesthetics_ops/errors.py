@@ -14,6 +14,8 @@
     │   ├── NoSuchPageError         an address of the browser that leads to nothing
     │   └── StoreRefusedError       the store answered no: bucket missing, access denied
     │       ├── ObjectMissingError  no object has this key
+    │       ├── AccessDeniedError   the credentials are good, and may not do this
+    │       ├── ObjectArchivedError the object lies in an archive, and must be restored before it can be read
     │       └── OddKeyError         a listing met a key that the native client cannot express
     └── TransientError              the same call may succeed later
         ├── DatasetBusyError        something else is at work on the dataset
@@ -27,6 +29,7 @@ Callers branch on the class, never on the text.  `exit_code` is what the command
 from typing import ClassVar
 
 __all__ = [
+    "AccessDeniedError",
     "AestheticsOpsError",
     "DatasetBusyError",
     "GateError",
@@ -36,6 +39,7 @@ __all__ = [
     "NoSuchPageError",
     "NoSuchSplitError",
     "NoSuchVersionError",
+    "ObjectArchivedError",
     "ObjectMissingError",
     "OddKeyError",
     "PermanentError",
@@ -132,6 +136,14 @@ class ObjectMissingError(StoreRefusedError):
     """No object has this key."""
 
     exit_code = 1
+
+
+class AccessDeniedError(StoreRefusedError):
+    """The credentials are good, and may not do this; another object may be theirs to read."""
+
+
+class ObjectArchivedError(StoreRefusedError):
+    """The object lies in an archive (GLACIER, DEEP_ARCHIVE), and must be restored before it can be read."""
 
 
 class OddKeyError(StoreRefusedError):

@@ -28,11 +28,13 @@ class RejectReason(StrEnum):
     # decided by the store, after planning
     SOURCE_MISSING = "source_missing"  # listed, but gone when it was read
     SOURCE_CHANGED = "source_changed"  # listed, but another object when it was read
+    SOURCE_DENIED = "source_denied"  # listed, but these credentials may not read it
+    SOURCE_ARCHIVED = "source_archived"  # listed, but in an archive, from which it must be restored first
 
     @property
     def is_loss(self) -> bool:
         """Whether the store decided after planning, so that the shard's recipe must go without the photo."""
-        return self in {RejectReason.SOURCE_MISSING, RejectReason.SOURCE_CHANGED}
+        return self.value.startswith("source_")
 
 
 @dataclass(frozen=True, slots=True)

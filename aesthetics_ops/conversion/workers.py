@@ -13,7 +13,7 @@ from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import withdraw
 from aesthetics_ops.dataset.tfrecord import FramedRecord, frame_example
-from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
 from aesthetics_ops.machine import PixelRoom, codec_threads
 from aesthetics_ops.pixels.photo import Converted, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
@@ -109,6 +109,10 @@ class Workers:
             source = self._build.photos.get(photo.key)
         except ObjectMissingError:
             return Rejected(RejectReason.SOURCE_MISSING, "listed, but gone when it was read")
+        except AccessDeniedError as error:
+            return Rejected(RejectReason.SOURCE_DENIED, str(error))
+        except ObjectArchivedError as error:
+            return Rejected(RejectReason.SOURCE_ARCHIVED, str(error))
         found = len(source.data)
         if source.etag != photo.etag or found != photo.size:
             return Rejected(

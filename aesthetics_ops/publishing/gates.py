@@ -115,6 +115,12 @@ _EXPECTED_REJECTS: Final = frozenset(
 )
 
 
+_HINTS: Final = {
+    RejectReason.SOURCE_DENIED: "to read them the build's credentials need s3:GetObject, and kms:Decrypt where they are encrypted",
+    RejectReason.SOURCE_ARCHIVED: "restore those that lie in an archive",
+}
+
+
 def _unwanted(candidate: Candidate) -> dict[str, int]:
     """Return the rejects that could be mended, by reason."""
     return {reason: count for reason, count in candidate.reasons.items() if reason not in _EXPECTED_REJECTS}
@@ -133,7 +139,8 @@ def _explain_rejects(candidate: Candidate) -> str:
     rows = rejects.filter(pc.is_in(rejects["reason"], pa.array(list(unwanted), pa.string())))
     keys = rows["key"].slice(0, 3).to_pylist()
     labelled = candidate.records.num_rows + lost
-    return f"{lost} of {labelled} labelled photos could not be used ({counts}; for example {keys})"
+    hints = "".join(f"; {hint}" for reason, hint in _HINTS.items() if reason in unwanted)
+    return f"{lost} of {labelled} labelled photos could not be used ({counts}; for example {keys}{hints})"
 
 
 def _shrink_fraction(candidate: Candidate) -> float:

@@ -60,6 +60,8 @@ _NEVER_SEEN: Final = (
     RejectReason.EMPTY,
     RejectReason.NOT_AN_IMAGE,
     RejectReason.SOURCE_MISSING,
+    RejectReason.SOURCE_DENIED,
+    RejectReason.SOURCE_ARCHIVED,
 )
 
 

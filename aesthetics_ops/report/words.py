@@ -53,6 +53,8 @@ REASONS_IN_WORDS: Final[Mapping[str, str]] = {
     RejectReason.TOO_LARGE: "More pixels or bytes than the settings allow.",
     RejectReason.SOURCE_MISSING: "It was listed, but gone when it was to be read.",
     RejectReason.SOURCE_CHANGED: "It was listed, but replaced before it was read; the next build takes the new one.",
+    RejectReason.SOURCE_DENIED: "The build's credentials may not read it; a build that may takes it.",
+    RejectReason.SOURCE_ARCHIVED: "It lies in an archive (GLACIER); once it is restored, the next build takes it.",
 }
 
 TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {

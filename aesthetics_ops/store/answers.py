@@ -5,7 +5,9 @@ import re
 import obstore.exceptions
 
 from aesthetics_ops.errors import (
+    AccessDeniedError,
     AestheticsOpsError,
+    ObjectArchivedError,
     ObjectMissingError,
     OddKeyError,
     StoreRefusedError,
@@ -18,6 +20,12 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 _PASSING_CODES = {"RequestTimeout", "ExpiredToken", "SlowDown", "TooManyRequests", "Throttling", "OperationAborted"}
+_ARCHIVED_CODES = {"InvalidObjectState", "BlobArchived"}  # S3's and Azure's
+# who asks is not believed, so nothing else would be served either
+_UNKNOWN_CALLER = {
+    "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "TokenRefreshRequired", "InvalidSecurity", "NotSignedUp",
+    "RequestTimeTooSkewed", "AccountProblem", "AllAccessDisabled", "AuthenticationFailed", "UnauthorizedAccess",
+}  # fmt: skip
 _PASSING_STATUS = {408, 409, 425, 429, *range(500, 600)} - {501}  # 501: a condition that the server does not know
 
 
@@ -34,12 +42,15 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
     bucket = "/".join(url.split("/")[:3])
     if code == "NoSuchBucket":
         return StoreRefusedError(f"{bucket} does not exist (asked for {url!r}); create the bucket or correct the URL")
+    if code in _ARCHIVED_CODES:
+        return ObjectArchivedError(f"{url!r} lies in an archive ({code}); restore it, then it can be read")
     if code in _PASSING_CODES or status is None or status in _PASSING_STATUS:
         return StoreUnavailableError(f"the store did not serve {url!r}: {said}; try again later")
     if status == 404:
         return ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix")
     if status in (401, 403):
-        return StoreRefusedError(
+        refusal = StoreRefusedError if code in _UNKNOWN_CALLER else AccessDeniedError
+        return refusal(
             f"access to {url!r} is denied: {said}; check the credentials, and that they may list, read and write there"
         )
     return StoreRefusedError(f"the store refused {url!r}: {said}; check the URL and the store's settings")

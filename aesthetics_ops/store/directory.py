@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError
+from aesthetics_ops.errors import AccessDeniedError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.listing import in_key_order, listing
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
@@ -168,7 +168,7 @@ class DirectoryStore(Store):
         except FileNotFoundError as error:
             raise ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix") from error
         except PermissionError as error:
-            raise StoreRefusedError(
+            raise AccessDeniedError(
                 f"access to {url!r} is denied; check the owner and mode of {error.filename!r}"
             ) from error
         except OSError as error:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.dataset.tables import read_parquet
-from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
@@ -47,6 +47,8 @@ class Outcome(StrEnum):
     KEPT = "kept"  # it was there already, from an earlier call
     CHANGED = "changed"  # the store holds another object under its key now
     VANISHED = "vanished"  # the store holds nothing under its key now
+    DENIED = "denied"  # these credentials may not read it
+    ARCHIVED = "archived"  # it must be restored before it can be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,11 @@ def _save(photos: Store, directory: Path, index: dict[str, dict[str, Any]], row:
     before = index.get(name, {})
     if (before.get("bytes"), before.get("etag")) == expected and path.is_file() and path.stat().st_size == row["bytes"]:
         return Saved(key, row["reason"], Outcome.KEPT, name)
-    if (found := photos.head(key)) != expected:
-        return _not_saved(row, found)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_file = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        if (found := photos.head(key)) != expected:
+            return _not_saved(row, found)
         photos.download(key, partial_file)
         # once more: it may have been replaced meanwhile
         if (found := photos.head(key)) != expected or partial_file.stat().st_size != row["bytes"]:
@@ -177,6 +179,10 @@ def _save(photos: Store, directory: Path, index: dict[str, dict[str, Any]], row:
         partial_file.replace(path)
     except ObjectMissingError:
         return _not_saved(row, None)
+    except AccessDeniedError:
+        return Saved(key, row["reason"], Outcome.DENIED, None)
+    except ObjectArchivedError:
+        return Saved(key, row["reason"], Outcome.ARCHIVED, None)
     finally:
         partial_file.unlink(missing_ok=True)
     return Saved(key, row["reason"], Outcome.SAVED, name)

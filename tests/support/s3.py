@@ -31,8 +31,9 @@ class S3TestBucket:
         return f"s3://{self.name}/"
 
 
-def make_bucket(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, key: str, secret: str) -> S3TestBucket:
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+def point_to(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, key: str, secret: str) -> None:
+    """Make an environment in which boto3's default chain finds a server and nothing else."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     values = {
         "AWS_ACCESS_KEY_ID": key,
@@ -47,6 +48,10 @@ def make_bucket(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, key: str, se
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
+
+
+def make_bucket(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, key: str, secret: str) -> S3TestBucket:
+    point_to(monkeypatch, endpoint_url, key, secret)
     client = boto3.Session().client("s3")
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=bucket)

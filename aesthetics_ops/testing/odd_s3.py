@@ -1,0 +1,255 @@
+"""A small S3 server in memory whose oddities can be chosen: what servers and proxies do that are not quite S3.
+
+In: how it treats uploads, checksums and conditions, and what it answers out of turn.  Out: a server on loopback, over
+TLS where a context is given.
+
+    with running_s3(OddS3(aws_chunked="kept")) as server:
+        store = open_store("s3://bucket/", s3=S3Access(session, server.url))
+
+Every bucket exists.  Signatures are not looked at.  One-part uploads only: up to 16 MiB.
+"""
+
+import hashlib
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from aesthetics_ops.testing.fault_proxy import SeenRequest
+
+__all__ = ["OddS3", "running_s3"]
+
+Answer = tuple[int, str]  # a status and S3's code for it
+_PAGE = 1000
+
+
+@contextmanager
+def running_s3(server: "OddS3") -> Iterator["OddS3"]:
+    """Run the server in a thread."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class OddS3(ThreadingHTTPServer):
+    """The server.
+
+    Args:
+        aws_chunked: what becomes of bodies that are sent in signed or trailed chunks: "decoded", as S3 does; "kept" with
+            the chunks' frames, as a server does that does not know them; "refused" with 501.
+        checksums: "taken", without looking at them; or "refused" with 400, whichever header holds one.
+        conditions: on writes: "kept", as S3 does; "ignored"; or "refused" with 501.
+        tls: the server's side of TLS; None for plain HTTP.
+
+    Attributes:
+        objects: bytes by `bucket/key`.
+        answer: called with each request and with how many of its method came before; what it returns is answered in place
+            of doing what was asked.
+        seen: the requests that came by, in order.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        *,
+        aws_chunked: Literal["decoded", "kept", "refused"] = "decoded",
+        checksums: Literal["taken", "refused"] = "taken",
+        conditions: Literal["kept", "ignored", "refused"] = "kept",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.aws_chunked, self.checksums, self.conditions = aws_chunked, checksums, conditions
+        self.tls = tls
+        self.objects: dict[str, bytes] = {}
+        self.answer: Callable[[SeenRequest, int], Answer | None] = lambda request, number: None
+        self.seen: list[SeenRequest] = []
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where clients send their requests to."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_port}"
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection."""
+        connection, address = super().get_request()
+        if self.tls:
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that go away are what tests are about."""
+
+    def see(self, request: SeenRequest) -> Answer | None:
+        """Note a request, and say what is answered out of turn."""
+        with self.lock:
+            number = sum(seen.method == request.method for seen in self.seen)
+            self.seen.append(request)
+        return self.answer(request, number)
+
+    def put(self, name: str, data: bytes, headers: dict[str, str]) -> Answer | None:
+        """Store an object, or say why not."""
+        if self.checksums == "refused" and (refused := _checksum_headers(headers)):
+            return 400, f"InvalidRequest: unsupported header {refused[0]}"
+        if "aws-chunked" in headers.get("content-encoding", "") or "x-amz-trailer" in headers:
+            if self.aws_chunked == "refused":
+                return 501, "NotImplemented"
+            data = _decoded(data) if self.aws_chunked == "decoded" else data
+        with self.lock:
+            refusal = self._refusal(name, headers)
+            if refusal is None:
+                self.objects[name] = data
+            return refusal
+
+    def _refusal(self, name: str, headers: dict[str, str]) -> Answer | None:
+        wanted = headers.get("if-match")
+        if (wanted is None and "if-none-match" not in headers) or self.conditions == "ignored":
+            return None
+        if self.conditions == "refused":
+            return 501, "NotImplemented"
+        current = self.objects.get(name)
+        if wanted is None:
+            return None if current is None else (412, "PreconditionFailed")
+        if current is None:
+            return 404, "NoSuchKey"
+        return None if wanted.strip('"') == _etag(current) else (412, "PreconditionFailed")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: OddS3
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        body = self._body()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.server.see(SeenRequest(self.command, self.path, headers))
+        parts = urlsplit(self.path)
+        name, query = unquote(parts.path).removeprefix("/"), parse_qs(parts.query, keep_blank_values=True)
+        if answer is not None:
+            self._refuse(*answer)
+        elif self.command == "PUT":
+            refusal = self.server.put(name, body, headers)
+            self._refuse(*refusal) if refusal else self._reply(
+                200, b"", {"ETag": f'"{_etag(self.server.objects[name])}"'}
+            )
+        elif self.command == "DELETE":
+            self.server.objects.pop(name, None)
+            self._reply(204, b"")
+        elif self.command == "POST":
+            self._delete(name, body)
+        elif "list-type" in query:
+            self._list(name, {key: values[0] for key, values in query.items()})
+        else:
+            self._read(name, headers.get("range"))
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
+
+    def _body(self) -> bytes:
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            pass  # http.server has answered it
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _read(self, name: str, span: str | None) -> None:
+        data = self.server.objects.get(name)
+        if data is None:
+            self._refuse(404, "NoSuchKey" if "/" in name else "NoSuchBucket")
+            return
+        headers = {"ETag": f'"{_etag(data)}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        status = 200
+        if span is not None:
+            first, _, last = span.removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last or len(data) - 1), len(data) - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+            status, data = 206, data[start : end + 1]
+        self._reply(status, data, headers)
+
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        bucket = bucket.rstrip("/")
+        prefix, after = query.get("prefix", ""), query.get("continuation-token") or query.get("start-after", "")
+        delimiter, limit = query.get("delimiter", ""), int(query.get("max-keys", _PAGE))
+        known = sorted(name.removeprefix(f"{bucket}/") for name in self.server.objects if name.startswith(f"{bucket}/"))
+        keys = [key for key in known if key.startswith(prefix) and key > after]
+        deep = {key for key in keys if delimiter and delimiter in key[len(prefix) :]}
+        folders = sorted({prefix + key[len(prefix) :].split(delimiter)[0] + delimiter for key in deep})
+        flat = [key for key in keys if key not in deep]
+        page, more = flat[:limit], len(flat) > limit
+        items = "".join(
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f"<ETag>&quot;{_etag(data)}&quot;</ETag><Size>{len(data)}</Size></Contents>"
+            for key, data in ((key, self.server.objects[f"{bucket}/{key}"]) for key in page)
+        )
+        items += "".join(f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in folders)
+        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        self._reply_xml(
+            200,
+            f"<ListBucketResult><Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
+            f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{str(more).lower()}</IsTruncated>{token}{items}</ListBucketResult>",
+        )
+
+    def _delete(self, bucket: str, body: bytes) -> None:
+        keys = [node.text or "" for node in ElementTree.fromstring(body).iter() if node.tag.endswith("Key")]  # noqa: S314
+        for key in keys:
+            self.server.objects.pop(f"{bucket.rstrip('/')}/{key}", None)
+        deleted = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+        self._reply_xml(200, f"<DeleteResult>{deleted}</DeleteResult>")
+
+    def _refuse(self, status: int, code: str) -> None:
+        code, _, message = code.partition(": ")
+        self._reply_xml(status, f"<Error><Code>{code}</Code><Message>{message or 'no'}</Message></Error>")
+
+    def _reply_xml(self, status: int, text: str) -> None:
+        self._reply(
+            status, f"<?xml version='1.0' encoding='UTF-8'?>{text}".encode(), {"Content-Type": "application/xml"}
+        )
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _etag(data: bytes) -> str:
+    """Return the ETag that S3 gives to bytes of one part."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _checksum_headers(headers: dict[str, str]) -> list[str]:
+    return [name for name in headers if name.startswith(("x-amz-checksum-", "x-amz-trailer")) or name == "content-md5"]
+
+
+def _decoded(framed: bytes) -> bytes:
+    """Return what aws-chunked frames hold."""
+    data = b""
+    while framed:
+        head, _, framed = framed.partition(b"\r\n")
+        size = int(head.split(b";")[0], 16)
+        if size == 0:
+            break
+        data, framed = data + framed[:size], framed[size + 2 :]
+    return data
