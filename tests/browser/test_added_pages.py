@@ -10,8 +10,9 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from aesthetics_ops.browser import AddedPages, Chosen, make_browser, page_of_dataset
+from aesthetics_ops.testing.datasets import SyntheticVersion
 from tests.support.paths import ROOT
-from tests.support.versions import HOSTILE, Published, new_store, publish, sample_photos, sample_rejects
+from tests.support.versions import HOSTILE, publish_once, sample_photos, sample_rejects
 from tests.support.web import Html, TestClient
 
 
@@ -23,8 +24,8 @@ def guard(request: Request) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return publish(new_store(), tmp_path_factory.mktemp("shards"), sample_photos(12), sample_rejects())
+def published() -> SyntheticVersion:
+    return publish_once(sample_photos(12), sample_rejects())
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,13 @@ def added(tmp_path_factory: pytest.TempPathFactory) -> AddedPages:
 
 
 @pytest.fixture(scope="module")
-def client(published: Published, added: AddedPages) -> Iterator[TestClient]:
+def client(published: SyntheticVersion, added: AddedPages) -> Iterator[TestClient]:
     app = make_browser(guard, {"flowers": lambda: published.store}, pages=[added])
     with TestClient(app, headers={"user": "flowers"}) as client:
         yield client
 
 
-def test_it_shows_something_of_the_version(client: TestClient, published: Published) -> None:
+def test_it_shows_something_of_the_version(client: TestClient, published: SyntheticVersion) -> None:
     reply = client.get(f"/datasets/flowers/versions/{published.version}/histogram")
     assert reply.status_code == 200
     page = Html(reply.text)
@@ -69,7 +70,7 @@ def test_it_shows_something_of_the_version(client: TestClient, published: Publis
     assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
-def test_a_tab_leads_to_it_from_every_page_of_the_version(client: TestClient, published: Published) -> None:
+def test_a_tab_leads_to_it_from_every_page_of_the_version(client: TestClient, published: SyntheticVersion) -> None:
     here = f"/datasets/flowers/versions/{published.version}"
     for path in ("", "/rejects", "/search", "/shards/train", "/histogram"):
         (link,) = [link for link in Html(client.get(here + path).text).all("a") if link["href"] == f"{here}/histogram"]
@@ -77,7 +78,7 @@ def test_a_tab_leads_to_it_from_every_page_of_the_version(client: TestClient, pu
     assert f"{here}/histogram" not in client.get("/datasets/flowers").text
 
 
-def test_it_stands_behind_the_same_guard(client: TestClient, published: Published, added: AddedPages) -> None:
+def test_it_stands_behind_the_same_guard(client: TestClient, published: SyntheticVersion, added: AddedPages) -> None:
     paths = [route.path for route in added.routes.routes if isinstance(route, APIRoute)]
     assert len(paths) == 2
     for path in paths:
@@ -102,7 +103,7 @@ def test_what_it_shows_is_escaped(client: TestClient) -> None:
     assert page.all("script") == page.all("img") == []
 
 
-def test_a_browser_without_it_does_not_know_it(published: Published) -> None:
+def test_a_browser_without_it_does_not_know_it(published: SyntheticVersion) -> None:
     with TestClient(make_browser(guard, {"flowers": lambda: published.store}), headers={"user": "flowers"}) as client:
         here = f"/datasets/flowers/versions/{published.version}"
         assert client.get(f"{here}/histogram").status_code == 404

@@ -4,20 +4,20 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
-import pyarrow as pa
 import pytest
 from fastapi import Request
 
 from aesthetics_ops.browser import make_browser
-from aesthetics_ops.dataset.layout import shard_key, version_key
-from aesthetics_ops.dataset.tables import RECORDS, REJECTS
+from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.report.page import render_report
-from aesthetics_ops.store import Store, open_store
-from tests.support.versions import HOSTILE, START, Photo, new_store, publish, sample_photos, sample_rejects, start_build
+from aesthetics_ops.store import Store
+from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo
+from tests.support.versions import HOSTILE, new_dataset, new_store, sample_photos, sample_rejects
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 UNBREAKABLE = "x" * 200
@@ -129,37 +129,32 @@ def _unreachable() -> Store:
 def _hostile_photos() -> list[Photo]:
     photos = sample_photos()
     for place, name in enumerate((HOSTILE, UNBREAKABLE, "صورة بالعربية", "写真" * 30)):
-        photos[place] = (name, *photos[place][1:])
+        photos[place] = replace(photos[place], id=name)
     return photos
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def pages() -> Iterator[dict[str, str]]:
     """The address of every kind of page, served on the loopback interface."""
     import uvicorn
 
-    folder = tmp_path_factory.mktemp("shards")
-    store = new_store()
-    first = publish(store, folder, sample_photos()[2:], sample_rejects()[:1])
-    rejects = [(f"{UNBREAKABLE}.jpg", "corrupt", "z" * 250), *sample_rejects()]
-    second = publish(
-        store, folder, _hostile_photos(), rejects, number=1, parent=first.version,
-        settings=first.manifest.settings | {"quality": 80, "split_salt": UNBREAKABLE},
-    )  # fmt: skip
-    reject_rows = [{"id": key, "key": key, "reason": reason, "detail": detail} for key, reason, detail in rejects]
+    dataset = new_dataset()
+    store = dataset.store
+    first = dataset.publish(sample_photos()[2:], sample_rejects()[:1])
+    rejects = [LeftOut(f"{UNBREAKABLE}.jpg", "corrupt", "z" * 250), *sample_rejects()]
+    second = dataset.publish(_hostile_photos(), rejects, settings={"quality": 80, "split_salt": UNBREAKABLE})
     report = render_report(
-        second.manifest, first.manifest, pa.Table.from_pylist(second.records, RECORDS.schema),
-        pa.Table.from_pylist(reject_rows, REJECTS.schema), dataset=store, photos=open_store("memory://nothing/"),
-    )  # fmt: skip
-    store.put(version_key(second.version, "report.html"), report.encode())
+        second.manifest, first.manifest, second.records, second.rejects, dataset=store, photos=dataset.photos
+    )
+    store.put(version_key(second.version, VersionFile.REPORT), report.encode())
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]
-    start_build(store, "2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
-    store.put(shard_key("a" * 64, ".json"), b"{}")
-    start_build(store, "2026-11-24T020000", START + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
-    start_build(store, "2026-11-25T020000", START, [], plan=False)
+    dataset.plan("2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
+    store.put(shard_key("a" * 64, ShardFile.RESULT), b"{}")
+    dataset.plan("2026-11-24T020000", FIRST_NIGHT + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
+    store.put(build_key("2026-11-25T020000", BuildFile.ROWS), b"")
     damaged = new_store()
-    damaged.put(version_key("20261122T020000Z-0000dead", "manifest.json"), b'{"version": 1}')
-    damaged.put("builds/2026-11-25T020000/plan.json", b"{")
+    damaged.put(version_key("20261122T020000Z-0000dead", VersionFile.MANIFEST), b'{"version": 1}')
+    damaged.put(build_key("2026-11-25T020000", BuildFile.PLAN), b"{")
 
     opened = {
         "flowers": lambda: store,

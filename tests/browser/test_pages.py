@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,21 +14,21 @@ from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from aesthetics_ops.browser import make_browser
-from aesthetics_ops.dataset.layout import published_key, shard_key, version_key
+from aesthetics_ops.dataset.layout import (
+    BuildFile,
+    ShardFile,
+    VersionFile,
+    build_key,
+    published_key,
+    shard_key,
+    version_key,
+)
 from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.store import Store
+from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, SyntheticDataset, SyntheticVersion
 from aesthetics_ops.testing.stores import CountingStore
-from tests.support.versions import (
-    HOSTILE,
-    START,
-    Published,
-    new_store,
-    publish,
-    sample_photos,
-    sample_rejects,
-    start_build,
-)
+from tests.support.versions import HOSTILE, new_dataset, new_store, publish_once, sample_photos, sample_rejects
 from tests.support.web import Html, TestClient
 
 
@@ -41,27 +41,23 @@ def guard(request: Request) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> list[Published]:
+def published() -> list[SyntheticVersion]:
     """Two versions in one store, the second with a photo whose id is hostile."""
-    folder = tmp_path_factory.mktemp("shards")
-    store = new_store()
+    dataset = new_dataset()
     photos = sample_photos()
-    first = publish(store, folder, photos[1:], sample_rejects()[:1])
-    photos[0] = (HOSTILE, *photos[0][1:])
-    second = publish(
-        store, folder, photos, sample_rejects(), number=1, parent=first.version,
-        settings=first.manifest.settings | {"quality": 80},
-    )  # fmt: skip
+    first = dataset.publish(photos[1:], sample_rejects()[:1])
+    photos[0] = replace(photos[0], id=HOSTILE)
+    second = dataset.publish(photos, sample_rejects(), settings={"quality": 80})
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]
-    start_build(store, "2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
-    store.put(shard_key("a" * 64, ".json"), b"{}")
-    start_build(store, "2026-11-24T020000", START + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
-    start_build(store, "2026-11-25T020000", START, [], plan=False)
+    dataset.plan("2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
+    dataset.store.put(shard_key("a" * 64, ShardFile.RESULT), b"{}")
+    dataset.plan("2026-11-24T020000", FIRST_NIGHT + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
+    dataset.store.put(build_key("2026-11-25T020000", BuildFile.ROWS), b"")
     return [first, second]
 
 
 @pytest.fixture(scope="module")
-def watched(published: list[Published]) -> CountingStore:
+def watched(published: list[SyntheticVersion]) -> CountingStore:
     return CountingStore(published[0].store)
 
 
@@ -93,7 +89,9 @@ def routes(client: TestClient, version: str) -> list[str]:
 
 
 class TestWhoMayCome:
-    def test_every_route_refuses_who_is_not_logged_in(self, client: TestClient, published: list[Published]) -> None:
+    def test_every_route_refuses_who_is_not_logged_in(
+        self, client: TestClient, published: list[SyntheticVersion]
+    ) -> None:
         client.headers.pop("user")
         try:
             for path in routes(client, published[1].version):
@@ -103,20 +101,20 @@ class TestWhoMayCome:
             client.headers["user"] = "flowers broken"
 
     def test_every_route_of_a_dataset_refuses_who_may_not_read_it(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         for path in routes(client, published[1].version):
             if "/datasets/" in path:
                 assert client.get(path, headers={"user": "other"}).status_code == 403, path
 
-    def test_every_route_answers_who_may(self, client: TestClient, published: list[Published]) -> None:
+    def test_every_route_answers_who_may(self, client: TestClient, published: list[SyntheticVersion]) -> None:
         for path in routes(client, published[1].version):
             assert client.get(path).status_code == 200, path
 
     def test_a_dataset_that_one_may_not_read_is_not_listed(self, client: TestClient) -> None:
         assert "flowers" not in Html(client.get("/", headers={"user": "broken"}).text).words
 
-    def test_nothing_can_be_written(self, client: TestClient, published: list[Published]) -> None:
+    def test_nothing_can_be_written(self, client: TestClient, published: list[SyntheticVersion]) -> None:
         for path in routes(client, published[1].version):
             for method in ("POST", "PUT", "DELETE", "PATCH"):
                 assert client.request(method, path).status_code == 405
@@ -124,7 +122,7 @@ class TestWhoMayCome:
 
 class TestWhatAPageMayDo:
     def test_every_answer_has_a_policy_without_scripts_and_foreign_origins(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         for path in [*routes(client, published[1].version), "/nothing", "/datasets/nothing", "/?page=x"]:
             headers = client.get(path).headers
@@ -139,7 +137,7 @@ class TestWhatAPageMayDo:
             assert headers["cache-control"].startswith("private")
 
     def test_pages_hold_no_script_no_style_and_no_foreign_address(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         for path in routes(client, published[1].version):
             reply = client.get(path)
@@ -162,7 +160,7 @@ class TestWhatAPageMayDo:
         assert {"/proxy/prefix/browser/datasets/flowers"} <= {link["href"] for link in page.all("a")}
 
     def test_pages_can_be_used_with_a_keyboard_and_a_screen_reader(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         for path in routes(client, published[1].version):
             reply = client.get(path)
@@ -181,7 +179,7 @@ class TestWhatAPageMayDo:
             assert len(page.all("label")) == len(page.all("select")) + len(page.all("input"))
 
     def test_what_is_hostile_in_ids_and_keys_is_text_and_reaches_nothing(
-        self, client: TestClient, watched: CountingStore, published: list[Published]
+        self, client: TestClient, watched: CountingStore, published: list[SyntheticVersion]
     ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}"
         watched.requests.clear()
@@ -213,7 +211,7 @@ class TestWhatAPageMayDo:
 
 class TestDatasets:
     def test_each_is_listed_with_its_newest_version_or_the_reason_why_not(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         words = html(client, "/").words
         assert f"flowers memory://{published[0].store.url.removeprefix('memory://')} {published[1].version} 30" in words
@@ -225,13 +223,13 @@ class TestDatasets:
         assert "No answer from the store" in words
         assert "secret" not in words
 
-    def test_versions_are_listed_newest_first_and_only_those_shown_are_read(self, tmp_path: Path) -> None:
-        store = new_store()
-        made = publish(store, tmp_path, sample_photos(3), [])
-        template = bytes(store.get(version_key(made.version, "manifest.json")).data).decode()
+    def test_versions_are_listed_newest_first_and_only_those_shown_are_read(self) -> None:
+        made = publish_once(sample_photos(3), [])
+        store = made.store
+        template = bytes(store.get(version_key(made.version, VersionFile.MANIFEST)).data).decode()
         for number in range(200):
             name = f"20260101T{number:06}Z-00000000"
-            store.put(version_key(name, "manifest.json"), template.replace(made.version, name).encode())
+            store.put(version_key(name, VersionFile.MANIFEST), template.replace(made.version, name).encode())
             store.put(published_key(name), b"{}")
         watched = CountingStore(store)
         with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:
@@ -254,7 +252,7 @@ class TestDatasets:
 
 class TestVersions:
     def test_one_shows_its_numbers_and_leads_to_report_photos_and_rejects(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}"
         page = html(client, here)
@@ -263,15 +261,12 @@ class TestVersions:
         links = {link["href"] for link in page.all("a")}
         assert {f"{here}/report", f"{here}/shards/train/0", f"{here}/rejects?reason=corrupt"} <= links
 
-    def test_reasons_and_transforms_of_a_newer_version_are_shown_by_name(self, tmp_path: Path) -> None:
-        store = new_store()
-        left_out = [("blur.jpg", "too_blurred", "no edge in it")]
-        old = publish(store, tmp_path, sample_photos(3), [])
-        new = publish(store, tmp_path, sample_photos(3), left_out, number=1, parent=old.version)
-        rows = [row | {"transforms": ["rgb_sharpened"]} for row in new.records]
-        store.put(
-            version_key(new.version, "records.parquet"), write_parquet(pa.Table.from_pylist(rows, RECORDS.schema))
-        )
+    def test_reasons_and_transforms_of_a_newer_version_are_shown_by_name(self) -> None:
+        dataset = new_dataset()
+        store = dataset.store
+        old = dataset.publish(sample_photos(3))
+        sharpened = [replace(photo, transforms=("rgb_sharpened",)) for photo in sample_photos(3)]
+        new = dataset.publish(sharpened, [LeftOut("blur.jpg", "too_blurred", "no edge in it")])
         with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
             here = f"/datasets/flowers/versions/{new.version}"
             assert "too blurred 1" in html(client, here).words
@@ -281,10 +276,10 @@ class TestVersions:
             compared = html(client, f"/datasets/flowers/compare?before={old.version}&after={new.version}").words
             assert "Photos left out 0 1 +1 too blurred 0 1 +1" in compared
 
-    def test_a_version_without_a_report_says_so(self, tmp_path: Path) -> None:
-        store = new_store()
-        made = publish(store, tmp_path, sample_photos(3), [])
-        store.delete([version_key(made.version, "report.html")])
+    def test_a_version_without_a_report_says_so(self) -> None:
+        made = publish_once(sample_photos(3), [])
+        store = made.store
+        store.delete([version_key(made.version, VersionFile.REPORT)])
         with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
             here = f"/datasets/flowers/versions/{made.version}/report"
             page = html(client, here)
@@ -292,7 +287,7 @@ class TestVersions:
             assert "<iframe" not in client.get(here).text
             html(client, f"{here}.html", 404)
 
-    def test_the_report_is_framed_without_rights(self, client: TestClient, published: list[Published]) -> None:
+    def test_the_report_is_framed_without_rights(self, client: TestClient, published: list[SyntheticVersion]) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}/report"
         (frame,) = html(client, here).all("iframe")
         assert (frame["src"], frame["sandbox"]) == (f"{here}.html", None)
@@ -300,7 +295,7 @@ class TestVersions:
         assert reply.text.endswith("<p>the report")
         assert "sandbox" in reply.headers["content-security-policy"]
 
-    def test_two_are_compared_side_by_side(self, client: TestClient, published: list[Published]) -> None:
+    def test_two_are_compared_side_by_side(self, client: TestClient, published: list[SyntheticVersion]) -> None:
         old, new = (version.version for version in published)
         page = html(client, f"/datasets/flowers/compare?before={old}&after={new}")
         assert "Records 29 30 +1" in page.words
@@ -317,21 +312,21 @@ class TestVersions:
 
 class TestPhotos:
     def test_shards_are_listed_and_the_photos_of_one_are_paged(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}/shards/train"
         assert "3 shards in reading order" in html(client, here).words
         page = html(client, f"{here}/1")
-        rows = [row for row in published[1].records if row["split"] == "train"][10:20]
+        rows = [row for row in published[1].rows if row["split"] == "train"][10:20]
         assert [image["src"] for image in page.all("img")] == [f"{here}/1/{place}/photo.jpg" for place in range(10)]
         for row in rows:
             assert f"{row['id']} Score {row['label']:.3f} {row['width']:,} × {row['height']:,} px" in page.words
             assert f"from {row['key']}" in page.words
 
-    def test_a_large_shard_is_cut_into_pages(self, tmp_path: Path) -> None:
-        store = new_store()
-        data = sample_photos(1)[0][1]
-        made = publish(store, tmp_path, [(f"p{n}", data, float(n), "train") for n in range(50)], [], per_shard=50)
+    def test_a_large_shard_is_cut_into_pages(self) -> None:
+        jpeg = sample_photos(1)[0].jpeg
+        made = publish_once([Photo(f"p{n}", jpeg, float(n)) for n in range(50)], [], per_shard=50)
+        store = made.store
         with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
             here = f"/datasets/flowers/versions/{made.version}/shards/train/0"
             assert len(html(client, here).all("img")) == 24
@@ -342,21 +337,21 @@ class TestPhotos:
             assert html(client, f"{here}?page=0", 422)
 
     def test_a_photo_is_the_stored_jpeg_read_by_byte_range(
-        self, client: TestClient, watched: CountingStore, published: list[Published]
+        self, client: TestClient, watched: CountingStore, published: list[SyntheticVersion]
     ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}/shards"
-        originals = {photo[0]: photo[1] for photo in sample_photos()}
+        originals = {photo.id: photo.jpeg for photo in sample_photos()}
         places = [(split, n, row) for split, n in (("train", 1), ("test", 0)) for row in range(3)]
         for split, number, record in places:
-            rows = [row for row in published[1].records if row["split"] == split]
+            rows = [row for row in published[1].rows if row["split"] == split]
             watched.requests.clear()
             reply = client.get(f"{here}/{split}/{number}/{record}/photo.jpg")
             assert reply.headers["content-type"] == "image/jpeg"
             assert reply.headers["x-content-type-options"] == "nosniff"
             assert reply.content == originals[rows[number * 10 + record]["id"]]
             assert set(watched.read) - {rows[number * 10]["shard"]} <= {
-                "LATEST.json", version_key(published[1].version, "manifest.json"),
-                version_key(published[1].version, "records.parquet"),
+                "LATEST.json", version_key(published[1].version, VersionFile.MANIFEST),
+                version_key(published[1].version, VersionFile.RECORDS),
             }  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -367,7 +362,7 @@ class TestPhotos:
         ],
     )  # fmt: skip
     def test_a_place_that_the_index_does_not_have_is_not_read(
-        self, client: TestClient, watched: CountingStore, published: list[Published], place: str, status: int
+        self, client: TestClient, watched: CountingStore, published: list[SyntheticVersion], place: str, status: int
     ) -> None:
         client.get(f"/datasets/flowers/versions/{published[1].version}/shards/train/0/0/photo.jpg")
         watched.requests.clear()
@@ -375,19 +370,19 @@ class TestPhotos:
         assert reply.status_code == status
         assert watched.requests == []
 
-    def test_bytes_that_are_not_the_indexed_record_are_not_sent(self, tmp_path: Path) -> None:
-        store = new_store()
-        made = publish(store, tmp_path, sample_photos(3), [])
-        key = made.records[0]["shard"]
+    def test_bytes_that_are_not_the_indexed_record_are_not_sent(self) -> None:
+        made = publish_once(sample_photos(3), [])
+        store = made.store
+        key = made.rows[0]["shard"]
         store.put(key, bytes(store.get(key).data[:-1000]) + bytes(1000))
         with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
             path = f"/datasets/flowers/versions/{made.version}/shards/train/0/2/photo.jpg"
             assert client.get(path).status_code == 502
             assert client.get(path).headers["content-type"].startswith("text/html")
 
-    def test_a_manifest_that_names_another_object_as_a_shard_reads_nothing(self, tmp_path: Path) -> None:
-        store = new_store()
-        made = publish(store, tmp_path, sample_photos(3), [])
+    def test_a_manifest_that_names_another_object_as_a_shard_reads_nothing(self) -> None:
+        made = publish_once(sample_photos(3), [])
+        store = made.store
         shards = made.manifest.splits["train"].shards
         split = made.manifest.splits["train"].model_copy(
             update={"shards": (shards[0].model_copy(update={"path": "../../secret"}),)}
@@ -395,7 +390,7 @@ class TestPhotos:
         forged = made.manifest.model_copy(
             update={"splits": made.manifest.splits | {"train": split}, "version": "forged"}
         )
-        store.put(version_key("forged", "manifest.json"), forged.model_dump_json().encode())
+        store.put(version_key("forged", VersionFile.MANIFEST), forged.model_dump_json().encode())
         watched = CountingStore(store)
         with TestClient(make_browser(guard, {"flowers": lambda: watched}), headers={"user": "flowers"}) as client:
             assert client.get("/datasets/flowers/versions/forged/shards/train/0/0/photo.jpg").status_code == 502
@@ -404,9 +399,9 @@ class TestPhotos:
 
 class TestSearch:
     def test_an_id_is_found_with_its_photo_score_and_place(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
-        row = published[1].records[12]
+        row = published[1].rows[12]
         page = html(client, f"/datasets/flowers/versions/{published[1].version}/search?text={row['id']}")
         assert (
             page.all("img")[0]["src"] == f"/datasets/flowers/versions/{published[1].version}/shards/train/1/2/photo.jpg"
@@ -414,11 +409,11 @@ class TestSearch:
         assert f"{row['id']} Score {row['label']:.3f}" in page.words
         assert "in train 1" in page.words
 
-    def test_the_exact_id_comes_before_longer_ones_and_a_part_finds_many(self, tmp_path: Path) -> None:
-        store = new_store()
-        data = sample_photos(1)[0][1]
+    def test_the_exact_id_comes_before_longer_ones_and_a_part_finds_many(self) -> None:
+        jpeg = sample_photos(1)[0].jpeg
         ids = [f"x{n}" for n in range(30)] + ["x"]
-        made = publish(store, tmp_path, [(name, data, 5.0, "train") for name in ids], [])
+        made = publish_once([Photo(name, jpeg, 5.0) for name in ids], [])
+        store = made.store
         with TestClient(make_browser(guard, {"flowers": lambda: store}), headers={"user": "flowers"}) as client:
             page = html(client, f"/datasets/flowers/versions/{made.version}/search?text=X")
             assert "31 records with “X” in the id" in page.words
@@ -428,7 +423,9 @@ class TestSearch:
             page = html(client, f"/datasets/flowers/versions/{made.version}/search?text=x&page=2")
             assert len(page.all("img")) == 7
 
-    def test_what_was_left_out_is_found_with_its_reason(self, client: TestClient, published: list[Published]) -> None:
+    def test_what_was_left_out_is_found_with_its_reason(
+        self, client: TestClient, published: list[SyntheticVersion]
+    ) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}"
         words = html(client, f"{here}/search?text=959620").words
         assert "0 records" in words
@@ -437,7 +434,7 @@ class TestSearch:
 
 
 class TestRejects:
-    def test_they_are_paged_and_filtered_by_reason(self, client: TestClient, published: list[Published]) -> None:
+    def test_they_are_paged_and_filtered_by_reason(self, client: TestClient, published: list[SyntheticVersion]) -> None:
         here = f"/datasets/flowers/versions/{published[1].version}/rejects"
         assert "123 photos or rows" in html(client, here).words
         assert len(html(client, here).all("tr")) == 1 + 50
@@ -456,7 +453,9 @@ class TestRejects:
 
 
 class TestBuilds:
-    def test_each_says_how_many_of_its_shards_are_done(self, client: TestClient, published: list[Published]) -> None:
+    def test_each_says_how_many_of_its_shards_are_done(
+        self, client: TestClient, published: list[SyntheticVersion]
+    ) -> None:
         words = html(client, "/datasets/flowers/builds").words
         assert "2026-11-23T020000 2026-11-23 02:00 published 3 of 3" in words
         assert "2026-11-24T020000 2026-12-01 02:00 converting 0 of 3" in words
@@ -464,7 +463,7 @@ class TestBuilds:
         assert words.index("2026-11-25T") < words.index("2026-11-24T") < words.index("2026-11-23T020000")
 
     def test_one_shows_its_partitions_and_those_their_shards(
-        self, client: TestClient, published: list[Published]
+        self, client: TestClient, published: list[SyntheticVersion]
     ) -> None:
         words = html(client, "/datasets/flowers/builds/2026-11-24T020000").words
         assert "Made 1 of 3" in words
@@ -483,27 +482,31 @@ class TestWhatIsDamagedOrOfAnotherRelease:
     """What cannot be read is said where it would stand, and hides nothing else."""
 
     @pytest.fixture
-    def made(self, tmp_path: Path) -> Published:
-        return publish(new_store(), tmp_path, sample_photos(12), sample_rejects())
+    def dataset(self) -> SyntheticDataset:
+        return new_dataset()
 
     @pytest.fixture
-    def client(self, made: Published) -> Iterator[TestClient]:
+    def made(self, dataset: SyntheticDataset) -> SyntheticVersion:
+        return dataset.publish(sample_photos(12), sample_rejects())
+
+    @pytest.fixture
+    def client(self, made: SyntheticVersion) -> Iterator[TestClient]:
         with TestClient(make_browser(guard, {"flowers": lambda: made.store}), headers={"user": "flowers"}) as client:
             yield client
 
-    def rewrite(self, made: Published, key: str, change: Callable[[dict[str, Any]], None]) -> None:
+    def rewrite(self, made: SyntheticVersion, key: str, change: Callable[[dict[str, Any]], None]) -> None:
         document = json.loads(bytes(made.store.get(key).data))
         change(document)
         made.store.put(key, json.dumps(document).encode())
 
-    def forge_manifest(self, made: Published, change: Callable[[dict[str, Any]], None]) -> None:
+    def forge_manifest(self, made: SyntheticVersion, change: Callable[[dict[str, Any]], None]) -> None:
         """Change a manifest and LATEST with it."""
-        key = version_key(made.version, "manifest.json")
+        key = version_key(made.version, VersionFile.MANIFEST)
         self.rewrite(made, key, change)
         made.store.delete(["LATEST.json"])
 
-    def test_a_damaged_manifest_is_one_line_of_the_list(self, client: TestClient, made: Published) -> None:
-        made.store.put(version_key("20990101T000000Z-damaged", "manifest.json"), b'{"version": 1}')
+    def test_a_damaged_manifest_is_one_line_of_the_list(self, client: TestClient, made: SyntheticVersion) -> None:
+        made.store.put(version_key("20990101T000000Z-damaged", VersionFile.MANIFEST), b'{"version": 1}')
         made.store.put(published_key("20990101T000000Z-damaged"), b"{}")
         page = html(client, "/datasets/flowers")
         assert "2 versions, newest first" in page.words
@@ -511,14 +514,18 @@ class TestWhatIsDamagedOrOfAnotherRelease:
         assert f"{made.version} latest 2026-11-22 02:00 12" in page.words
         assert "is not a manifest" in html(client, "/datasets/flowers/versions/20990101T000000Z-damaged", 502).words
 
-    def test_a_damaged_plan_is_one_line_of_the_list(self, client: TestClient, made: Published) -> None:
-        start_build(made.store, "2026-11-24T020000", START, [["a" * 64]])
-        made.store.put("builds/2026-11-23T020000/plan.json", b"{")
+    def test_a_damaged_plan_is_one_line_of_the_list(
+        self, client: TestClient, dataset: SyntheticDataset, made: SyntheticVersion
+    ) -> None:
+        dataset.plan("2026-11-24T020000", FIRST_NIGHT, [["a" * 64]])
+        made.store.put(build_key("2026-11-23T020000", BuildFile.PLAN), b"{")
         words = html(client, "/datasets/flowers/builds").words
         assert "plan.json is not a plan of a build" in words
         assert "2026-11-24T020000 2026-11-22 02:00" in words
 
-    def test_fields_of_a_newer_release_are_passed_over(self, client: TestClient, made: Published) -> None:
+    def test_fields_of_a_newer_release_are_passed_over(
+        self, client: TestClient, dataset: SyntheticDataset, made: SyntheticVersion
+    ) -> None:
         def add(document: dict[str, Any]) -> None:
             document["new"] = document["reuse"]["new"] = document["splits"]["train"]["new"] = 1
 
@@ -528,13 +535,13 @@ class TestWhatIsDamagedOrOfAnotherRelease:
             del document["compares"]
 
         self.forge_manifest(made, add)
-        start_build(made.store, "b", START, [["a" * 64]])
+        dataset.plan("b", FIRST_NIGHT, [["a" * 64]])
         self.rewrite(made, "builds/b/plan.json", age)
         for path in ("", f"/versions/{made.version}", "/builds", "/builds/b"):
             html(client, f"/datasets/flowers{path}")
 
     def test_as_many_rejects_are_shown_as_the_table_has_whatever_the_manifest_counts(
-        self, client: TestClient, made: Published
+        self, client: TestClient, made: SyntheticVersion
     ) -> None:
         def inflate(document: dict[str, Any]) -> None:
             document["rejects"]["corrupt"] += 10**12
@@ -556,22 +563,22 @@ class TestWhatIsDamagedOrOfAnotherRelease:
         ],
     )
     def test_a_row_that_is_not_what_it_must_be_is_not_shown(
-        self, client: TestClient, made: Published, column: str, value: pa.Scalar, words: str
+        self, client: TestClient, made: SyntheticVersion, column: str, value: pa.Scalar, words: str
     ) -> None:
-        rows = pa.Table.from_pylist(made.records, RECORDS.schema)
+        rows = made.records
         forged = rows.set_column(
             rows.schema.get_field_index(column), column, pa.array([value.as_py()] * len(rows), value.type)
         )
-        made.store.put(version_key(made.version, "records.parquet"), write_parquet(forged))
+        made.store.put(version_key(made.version, VersionFile.RECORDS), write_parquet(forged))
         here = f"/datasets/flowers/versions/{made.version}"
-        for path in ("/shards/train/0", "/shards/train/0/0", f"/search?text={made.records[0]['id']}"):
+        for path in ("/shards/train/0", "/shards/train/0/0", f"/search?text={made.rows[0]['id']}"):
             assert words in html(client, here + path, 502).words
 
     def test_a_photo_of_a_shard_that_the_version_does_not_have_has_no_place(
-        self, client: TestClient, made: Published
+        self, client: TestClient, made: SyntheticVersion
     ) -> None:
-        row = made.records[0] | {"id": "stray", "shard": shard_key("e" * 64, ".tfrecord")}
-        table = pa.Table.from_pylist([*made.records, row], RECORDS.schema)
-        made.store.put(version_key(made.version, "records.parquet"), write_parquet(table))
+        row = made.rows[0] | {"id": "stray", "shard": shard_key("e" * 64, ShardFile.RECORDS)}
+        table = pa.Table.from_pylist([*made.rows, row], RECORDS.schema)
+        made.store.put(version_key(made.version, VersionFile.RECORDS), write_parquet(table))
         words = html(client, f"/datasets/flowers/versions/{made.version}/search?text=stray", 502).words
         assert "photo 'stray' is in no shard" in words

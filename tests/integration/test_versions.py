@@ -19,6 +19,7 @@ from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.testing.datasets import SyntheticVersion
 from aesthetics_ops.testing.stores import CountingStore
 from aesthetics_ops.validation.partition import validate_partition
 from aesthetics_ops.versions.diff import Change, Changes, ShardChanges, diff_versions
@@ -39,7 +40,7 @@ from tests.support.nights import (
     shard_hashes,
     start,
 )
-from tests.support.versions import Published, new_store, publish, sample_photos, sample_rejects
+from tests.support.versions import publish_once, sample_photos, sample_rejects
 
 LATER = START + timedelta(days=30)
 
@@ -249,21 +250,18 @@ class TestVerifyManyShards:
     """Shards are read side by side, and what is found does not depend on which comes first."""
 
     @pytest.fixture
-    def many(self, tmp_path: Path) -> Published:
+    def many(self) -> SyntheticVersion:
         """16 shards."""
-        made = publish(new_store(), tmp_path, sample_photos(30), sample_rejects(), per_shard=2)
-        plan = pa.table({"key": [str(number) for number in range(made.manifest.source.listed)]})
-        made.store.put(version_key(made.version, "plan.parquet"), write_parquet(plan))
-        return made
+        return publish_once(sample_photos(30), sample_rejects(), per_shard=2)
 
-    def paths(self, many: Published) -> list[str]:
+    def paths(self, many: SyntheticVersion) -> list[str]:
         return [path for _, path, _ in shard_hashes(many.manifest)]
 
-    def damage(self, many: Published, path: str) -> None:
+    def damage(self, many: SyntheticVersion, path: str) -> None:
         many.store.put(path, bytes(many.store.get(path).data)[:-1])
 
     def test_of_several_damaged_shards_the_first_is_named_even_if_another_was_read_before(
-        self, many: Published
+        self, many: SyntheticVersion
     ) -> None:
         first, later = self.paths(many)[2], self.paths(many)[4]
         self.damage(many, later)
@@ -281,7 +279,7 @@ class TestVerifyManyShards:
         with pytest.raises(IntegrityError, match=f"{first} is missing"):
             verify_version(store)
 
-    def test_a_few_shards_are_read_at_once_and_no_more(self, many: Published) -> None:
+    def test_a_few_shards_are_read_at_once_and_no_more(self, many: SyntheticVersion) -> None:
         pair, together = threading.Barrier(2), self.paths(many)[:2]
 
         def meet(key: str) -> None:
@@ -294,7 +292,7 @@ class TestVerifyManyShards:
         assert sizes == [shard.bytes for split in many.manifest.splits.values() for shard in split.shards]
         assert store.most_files <= 4
 
-    def test_tables_are_counted_by_their_footers(self, many: Published) -> None:
+    def test_tables_are_counted_by_their_footers(self, many: SyntheticVersion) -> None:
         store = WatchedDownloads(many.store)
         verify_version(store)
         whole = [request.key for request in store.requests if request.method == "get"]
@@ -304,29 +302,29 @@ class TestVerifyManyShards:
         ("order", "shard"), [([0, 2, 1], 0), ([1, 0, 2], 0), ([0, 1, 3, 2], 1)], ids=["inside", "start", "later"]
     )
     def test_records_in_another_order_than_the_shards_are_found(
-        self, many: Published, order: list[int], shard: int
+        self, many: SyntheticVersion, order: list[int], shard: int
     ) -> None:
-        rows = many.records
+        rows = many.rows
         mixed = [rows[place] for place in order] + rows[len(order) :]
         assert mixed != rows
         self.put_records(many, mixed)
         with pytest.raises(IntegrityError, match=self.paths(many)[shard]):
             verify_version(many.store)
 
-    def test_a_damaged_shard_is_named_before_rows_of_later_shards_that_are_wrong(self, many: Published) -> None:
+    def test_a_damaged_shard_is_named_before_rows_of_later_shards_that_are_wrong(self, many: SyntheticVersion) -> None:
         self.damage(many, self.paths(many)[3])
-        self.put_records(many, many.records[:9] + many.records[10:] + many.records[9:10])
+        self.put_records(many, many.rows[:9] + many.rows[10:] + many.rows[9:10])
         with pytest.raises(IntegrityError, match=f"{self.paths(many)[3]} has sha256"):
             verify_version(many.store)
 
     @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
-    def test_a_table_that_is_cut_off_is_named(self, many: Published, name: str) -> None:
+    def test_a_table_that_is_cut_off_is_named(self, many: SyntheticVersion, name: str) -> None:
         key = version_key(many.version, f"{name}.parquet")
         many.store.put(key, bytes(many.store.get(key).data)[:-3])
         with pytest.raises(IntegrityError, match=f"{key} is not a whole Parquet file"):
             verify_version(many.store)
 
-    def put_records(self, many: Published, rows: list[dict[str, Any]]) -> None:
+    def put_records(self, many: SyntheticVersion, rows: list[dict[str, Any]]) -> None:
         table = pa.Table.from_pylist(rows, schema=RECORDS.schema)
         many.store.put(version_key(many.version, "records.parquet"), write_parquet(table))
 

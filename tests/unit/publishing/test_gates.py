@@ -1,6 +1,5 @@
 """Gates measure what is about to be published, and refuse; a gate is one object, and one can be added from outside."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ from aesthetics_ops.publishing.statistics import count_reasons
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import gate_in_words
 from aesthetics_ops.settings import BuildSettings
-from tests.support.report_cases import Version, sample_photos
+from aesthetics_ops.store import open_store
+from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
 
 
 def candidate(
@@ -40,8 +40,8 @@ def candidate(
 
 
 @pytest.fixture
-def parent(tmp_path: Path) -> Manifest:
-    return Version(tmp_path, sample_photos(20), version="before").manifest  # type: ignore[no-any-return, no-untyped-call]
+def parent() -> Manifest:
+    return SyntheticDataset(open_store("memory://gates/")).publish(synthetic_photos(20), version="before").manifest
 
 
 def measured(results: tuple[GateResult, ...]) -> dict[str, float]:

@@ -6,17 +6,18 @@ import re
 import pytest
 import yaml
 
-from aesthetics_ops.dataset.layout import version_key
+from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.report.card import render_card
 from aesthetics_ops.report.croissant import render_croissant
-from tests.support.report_cases import Version, sample_photos, sample_rejects
+from aesthetics_ops.testing.datasets import SyntheticDataset
+from tests.support.versions import new_store, rejects_with_files, sample_photos
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
-    return Version(tmp_path_factory.mktemp("card"), sample_photos(16), sample_rejects()).manifest
+def manifest():
+    return SyntheticDataset(new_store("flowers&<b>")).publish(sample_photos(16), rejects_with_files()).manifest
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_card_starts_with_the_header_that_the_hub_reads(card):
 
 def test_card_counts_what_the_manifest_counts(manifest, card):
     assert "24 photos listed = 16 records + 8 left out" in card
-    assert "| train | 12 | 1 |" in card
+    assert "| train | 14 | 2 |" in card
     for reason, count in manifest.rejects.items():
         assert f"| `{reason}` | {count} |" in card
     for feature in manifest.features:
@@ -105,7 +106,7 @@ def test_croissant_names_every_shard_with_its_digest(manifest, croissant):
         (shard.path, shard.sha256, f"{shard.bytes} B") for shard in shards
     ]
     # relative to the place where croissant.json lies
-    up = version_key(manifest.version, "croissant.json").count("/")
+    up = version_key(manifest.version, VersionFile.CROISSANT).count("/")
     assert all(file["contentUrl"] == "../" * up + file["@id"] for file in files)
 
 
