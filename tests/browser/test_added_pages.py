@@ -65,7 +65,7 @@ def test_it_shows_something_of_the_version(client: TestClient, published: Synthe
     reply = client.get(f"/datasets/flowers/versions/{published.version}/histogram")
     assert reply.status_code == 200
     page = Html(reply.text)
-    assert "Scores 12 records by score From Records 1.000 12" in page.words
+    assert "Scores 12 records by score From Records 3.000 1 3.055 1" in page.words
     assert "script-src" not in reply.headers["content-security-policy"]
     assert "default-src 'none'" in reply.headers["content-security-policy"]
 

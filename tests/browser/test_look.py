@@ -12,7 +12,15 @@ import pytest
 from fastapi import Request
 
 from aesthetics_ops.browser import make_browser
-from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
+from aesthetics_ops.dataset.layout import (
+    BuildFile,
+    ShardFile,
+    VersionFile,
+    build_key,
+    published_key,
+    shard_key,
+    version_key,
+)
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.report.page import render_report
 from aesthetics_ops.store import Store
@@ -154,6 +162,7 @@ def pages() -> Iterator[dict[str, str]]:
     store.put(build_key("2026-11-25T020000", BuildFile.ROWS), b"")
     damaged = new_store()
     damaged.put(version_key("20261122T020000Z-0000dead", VersionFile.MANIFEST), b'{"version": 1}')
+    damaged.put(published_key("20261122T020000Z-0000dead"), b"{}")
     damaged.put(build_key("2026-11-25T020000", BuildFile.PLAN), b"{")
 
     opened = {

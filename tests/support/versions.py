@@ -45,9 +45,9 @@ def sample_photos(count: int = 30) -> list[Photo]:
 
 
 def sample_rejects() -> list[LeftOut]:
-    """Enough for several pages; their files are gone."""
+    """Enough for several pages; but for one their files are gone."""
     return [
-        LeftOut("959620.jpg", RejectReason.CORRUPT, "Premature end of JPEG file"),
+        LeftOut("959620.jpg", RejectReason.CORRUPT, "Premature end of JPEG file", bytes(100)),
         LeftOut(HOSTILE, RejectReason.NOT_A_PHOTO, HOSTILE),
         LeftOut(None, RejectReason.LABEL_WITHOUT_PHOTO, "row 17 of the score file"),
         *(LeftOut(f"tagged/{n}.jpg", RejectReason.UNLABELLED, "no row names it") for n in range(120)),

@@ -1,7 +1,9 @@
 """The small datasets for tests are datasets: whatever reads one reads them."""
 
 import itertools
+import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from aesthetics_ops.testing.manifests import bare_manifest, publish_manifest
 from aesthetics_ops.versions.diff import diff_versions
 from aesthetics_ops.versions.listing import list_versions
 from aesthetics_ops.versions.verify import verify_version
+from tests.support.paths import ROOT
 
 _names = itertools.count()
 LEFT_OUT = [
@@ -112,3 +115,11 @@ def test_a_bare_manifest_adds_up_and_can_be_published(store):
 def test_a_photo_that_is_no_jpeg_is_refused(store):
     with pytest.raises(ValueError, match="photo 'x' is not a whole JPEG"):
         SyntheticDataset(store).publish([Photo("x", b"PNG", 5.0)])
+
+
+def test_the_example_of_the_reference_page_works():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page.partition("## For your own tests")[2], re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+    assert names["scores"] == pytest.approx([photo.score for photo in synthetic_photos(20) if photo.split == "train"])
