@@ -173,8 +173,8 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     near_duplicate_distance: int | None = Field(
         6,
         title="Near-duplicates, bits",
-        description="Photos whose perceptual hashes differ in at most this many of 64 bits are near-duplicates: the next "
-        "build puts them into one split; empty looks for none",
+        description="Photos whose perceptual hashes differ in at most this many of 64 bits are near-duplicates and "
+        "come into one split; empty looks for none",
         ge=0,
         le=10,
         json_schema_extra={"section": "Splits"},

@@ -97,6 +97,7 @@ class BuildFile(StrEnum):
     PLAN = "plan.json"  # written last, so it is the plan's done-marker
     ROWS = "plan.parquet"
     UNMATCHED = "unmatched.parquet"
+    REGROUPED = "regrouped.parquet"  # the rows of plan.parquet, each group of near-duplicates in one split
 
 
 def shard_key(digest: str, file: ShardFile) -> str:

@@ -154,7 +154,7 @@ class Validation(Document):
 class NearDuplicates(Document):
     """Records that look alike, in groups; `near_duplicates.parquet` lists them all.
 
-    A group that spans splits is moved into one by the next build, unless the score file names the splits.
+    No group spans splits, unless the score file names the splits.
     """
 
     max_distance: int | None = Field(

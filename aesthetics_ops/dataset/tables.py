@@ -32,6 +32,7 @@ __all__ = [
     "put_rows",
     "read_parquet",
     "write_parquet",
+    "write_rows",
 ]
 
 
@@ -227,6 +228,11 @@ def write_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def write_rows(rows: pa.Table, path: Path) -> None:
+    """Write a table to a local Parquet file, some rows at a time; equal tables give equal bytes."""
+    pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
+
+
 def put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
     """Write a table as a Parquet object, some rows at a time; return the object's sha256.
 
@@ -237,7 +243,7 @@ def put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
         scratch: a folder for the file on its way.
     """
     path = scratch / f"rows-{key.replace('/', '-')}"
-    pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
+    write_rows(rows, path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     store.upload(key, path)

@@ -6,10 +6,8 @@ Pure: no clock, no network, no randomness.  Equal input gives an equal plan.  Co
 cuts; nothing loops over photos.  With a scratch folder, memory is bounded by what comes in and 2 GiB beside it.
 """
 
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 import duckdb
 import numpy as np
@@ -18,17 +16,16 @@ import pyarrow as pa
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather, open_database
 from aesthetics_ops.planning.joining import UNMATCHED, find_label_range, join_labels, reject_duplicates, require_usable
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
-from aesthetics_ops.planning.shards import ORDERED, planned_rows
+from aesthetics_ops.planning.shards import ORDERED, Distributions, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
 __all__ = ["plan_photos"]
 
-_MEMORY_LIMIT: Final = "2GiB"  # of DuckDB's own; what is more goes to scratch
-_ROWS_AT_ONCE: Final = 1 << 17
 _NO_GROUPS = pa.schema([("key", pa.string()), ("group", pa.string())]).empty_table()
 
 
@@ -55,10 +52,10 @@ def plan_photos(
     Raises:
         PlanError: nothing is listed, no photo has a usable label, or scores cannot be scaled.
     """
-    with closing(_database(scratch)) as db:
-        _attach(db, "listing", listing)
+    with closing(open_database(scratch)) as db:
+        attach(db, "listing", listing)
         _require_listed(db, settings)
-        _attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
+        attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
         _attach_parent(db, parent, settings)
         join_labels(db, settings)
         reject_duplicates(db)
@@ -67,30 +64,11 @@ def plan_photos(
         choose_splits(db, settings)
         choose_slots(db, settings)
         low, high = label_range or (0.0, 1.0)
-        ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(_ROWS_AT_ONCE)
+        ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(ROWS_AT_ONCE)
         shards: list[PlannedShard] = []
-        photos = _gathered(planned_rows(ordered, shards, labels, settings, converter), scratch)
+        photos = gather(planned_rows(ordered, shards, Distributions(labels).at, settings, converter), scratch)
         unmatched = db.sql(UNMATCHED).to_arrow_table()
     return Plan(photos, tuple(shards), unmatched, label_range)
-
-
-def _database(scratch: Path | None) -> duckdb.DuckDBPyConnection:
-    """Open a database in scratch, where tables are compressed and need not stay in memory; or one in memory."""
-    if scratch is None:
-        return duckdb.connect()
-    limits: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": _MEMORY_LIMIT,
-        "temp_directory": str(scratch / "spill"),
-        "preserve_insertion_order": False,
-    }
-    return duckdb.connect(scratch / "plan.duckdb", config=limits)
-
-
-def _attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> None:
-    if isinstance(rows, Path):
-        db.read_parquet(str(rows / "*.parquet" if rows.is_dir() else rows)).create_view(name)
-    else:
-        db.register(name, rows)
 
 
 def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, settings: BuildSettings) -> None:
@@ -102,21 +80,10 @@ def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, set
     kept = (settings.seed, settings.shard_bytes)
     if parent is not None and not settings.reshuffle and (parent.seed, parent.shard_bytes) == kept:
         photos = parent.photos
-    _attach(db, "near", groups)
-    _attach(db, "parent", photos)
+    attach(db, "near", groups)
+    attach(db, "parent", photos)
 
 
 def _require_listed(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
     if not db.sql("SELECT 1 FROM listing LIMIT 1").fetchall():
         raise PlanError(f"no objects under {settings.photos!r}; check the photos prefix, or upload photos first")
-
-
-def _gathered(tables: Iterable[pa.Table], scratch: Path | None) -> pa.Table:
-    """Return the tables as one: in memory, or in a file in scratch that is mapped."""
-    if scratch is None:
-        return pa.concat_tables([PLAN.schema.empty_table(), *tables])
-    path = scratch / "plan.arrow"
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, PLAN.schema) as writer:
-        for table in tables:
-            writer.write_table(table.combine_chunks())
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

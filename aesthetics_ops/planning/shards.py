@@ -1,6 +1,6 @@
 """Cut placed photos into shards, in reading order, and name each shard by its recipe's digest."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from aesthetics_ops.planning.model import PlannedShard
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
-__all__ = ["ORDERED", "planned_rows"]
+__all__ = ["ORDERED", "Distributions", "planned_rows"]
 
 ORDERED: Final = """
     SELECT p.key, p.etag, p.size, p.id, placed.split_index, placed.slot,
@@ -27,20 +27,27 @@ ORDERED: Final = """
 def planned_rows(
     ordered: Iterable[pa.RecordBatch],
     shards: list[PlannedShard],
-    labels: Labels,
+    distributions: Callable[[pa.ChunkedArray], pa.Array],
     settings: BuildSettings,
     converter: Converter,
 ) -> Iterator[pa.Table]:
-    """Yield the plan's rows, whole shards at a time, and add the shards to `shards`."""
+    """Yield the plan's rows, whole shards at a time, and add the shards to `shards`.
+
+    Args:
+        ordered: rows of ORDERED.
+        shards: grows.
+        distributions: returns the lists of float32 that stand at these places of the source; null where there is none.
+        settings: of the build; part of every recipe.
+        converter: likewise.
+    """
     first = 0
-    distributions = _Distributions(labels)
     for rows in _whole_shards(ordered):
         bounds = _bounds(rows)
         starts, ends = bounds[:-1], bounds[1:]
         columns = {
             **{name: rows[name] for name in ("key", "etag", "size", "id", "slot", "label", "reason", "detail")},
             "split": pa.array(SPLITS).take(rows["split_index"]),
-            "distribution": distributions.at(rows["place"]),
+            "distribution": distributions(rows["place"]),
         }
         digests = list(recipe_digests(pa.table(columns), starts, ends, settings, converter))
         shard = pa.array(np.repeat(np.arange(len(digests)), ends - starts))
@@ -87,7 +94,7 @@ def _shard_at(rows: pa.Table, row: int) -> tuple[int | None, int | None]:
     return rows["split_index"][row].as_py(), rows["slot"][row].as_py()
 
 
-class _Distributions:
+class Distributions:
     """The labels' distributions, to be taken by position."""
 
     def __init__(self, labels: Labels) -> None:

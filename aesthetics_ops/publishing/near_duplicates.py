@@ -1,7 +1,7 @@
 """Find photos that look alike, so that none of them trains a model which another of them tests.
 
 In: the records of a version with their perceptual hashes, and the groups of the version before.  Out: the records that
-have a near-duplicate, each with the name of its group; the next plan puts a group into one split.
+have a near-duplicate, each with the name of its group; `regroup.py` puts a group into one split.
 Pure: equal input gives equal groups, whatever the order of the records.
 
 Alike are hashes that differ in at most `max_distance` of 64 bits, and what is alike to the same is alike: groups are

@@ -1,6 +1,6 @@
 """Turn a converted, validated build into a version, and make LATEST name it.
 
-Account for every photo and shard, make the tables, find near-duplicates, pass the gates, describe the version, write it,
+Account for every photo and shard, make the tables, find near-duplicates and bring them into one split, pass the gates, describe the version, write it,
 and move LATEST by compare-and-swap: a reader sees the old version or the new one, whole.  Each step is a module of its
 own; this one only says which comes when.
 
@@ -21,7 +21,7 @@ from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.latest import mark_published, move_latest, pointer_to, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest, read_manifest_of
-from aesthetics_ops.dataset.tables import put_rows, read_parquet
+from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_rows
 from aesthetics_ops.errors import PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.publishing.account import BuiltShard, account_shards, check_stored, partition_results
@@ -29,6 +29,7 @@ from aesthetics_ops.publishing.describe import describe_version, fingerprint_of
 from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, render_documents
 from aesthetics_ops.publishing.gates import Candidate, pass_gates
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
+from aesthetics_ops.publishing.regroup import regroup
 from aesthetics_ops.publishing.statistics import count_reasons
 from aesthetics_ops.publishing.tables import Outcome, ShardRows, make_tables
 from aesthetics_ops.settings import BuildSettings
@@ -105,6 +106,12 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         _log.info("nothing changed: version %s already holds exactly this", parent.version)
         return _found(build.dataset, parent, documents, is_new=False)
     candidate, near = _assemble(build, plan, account, parent)
+    if near.summary.spanning_splits and plan.settings.split_column is None:
+        account = _second_round(build, plan, account, candidate, near, parent, scratch)
+        if parent is not None and _is_the_same(parent, account.shards, plan.settings):
+            _log.info("nothing changed: version %s already holds exactly this", parent.version)
+            return _found(build.dataset, parent, documents, is_new=False)
+        candidate, near = _assemble(build, plan, account, parent, found=near.table)
     gates = pass_gates(candidate)
     manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates)
     latest = read_latest(build.dataset)
@@ -184,22 +191,47 @@ def _is_the_same(parent: Manifest, shards: list[BuiltShard], settings: BuildSett
     return is_searched and parent.fingerprint == fingerprint_of(shards)
 
 
+def _second_round(
+    build: Build,
+    plan: BuildPlan,
+    account: _Account,
+    candidate: Candidate,
+    near: NearDuplicateGroups,
+    parent: Manifest | None,
+    scratch: Path,
+) -> _Account:
+    """Bring every group of near-duplicates into one split; the plan's file in `scratch` becomes that of the new rows."""
+    (scratch / "again").mkdir()
+    regrouped = regroup(
+        build, plan, pq.read_table(scratch / VersionFile.PLAN), account.outcome, (candidate.records, candidate.rejects),
+        near.table, scratch / "again",
+    )  # fmt: skip
+    write_rows(regrouped.rows, scratch / VersionFile.PLAN)
+    rows = pq.read_table(scratch / VersionFile.PLAN, columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
+    return _Account(rows, regrouped.outcome, *account_shards(build, rows, regrouped.outcome, parent))
+
+
 def _assemble(
-    build: Build, plan: BuildPlan, account: _Account, parent: Manifest | None
+    build: Build, plan: BuildPlan, account: _Account, parent: Manifest | None, found: pa.Table | None = None
 ) -> tuple[Candidate, NearDuplicateGroups]:
-    """Make the version's tables."""
+    """Make the version's tables; `found` are the groups that this build has found already."""
     records, rejects = make_tables(build, account.rows, account.outcome, account.added, parent)
-    near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records, parent)
+    near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records, parent, found)
     return Candidate(plan.settings, records, rejects, count_reasons(rejects), near.summary, parent), near
 
 
 def _near_duplicates(
-    dataset: Store, asked: int | None, records: pa.Table, parent: Manifest | None
+    dataset: Store, asked: int | None, records: pa.Table, parent: Manifest | None, found_before: pa.Table | None
 ) -> NearDuplicateGroups:
-    """Return the near-duplicates among the version's records; the next plan puts each group into one split."""
-    before = None
+    """Return the near-duplicates among the version's records."""
+    before = found_before
     # groups that were found with a larger distance are looked for anew
-    if parent is not None and asked is not None and (parent.settings["near_duplicate_distance"] or 0) <= asked:
+    if (
+        before is None
+        and parent is not None
+        and asked is not None
+        and (parent.settings["near_duplicate_distance"] or 0) <= asked
+    ):
         before = read_parquet(dataset, version_key(parent.version, VersionFile.NEAR_DUPLICATES))
     near = group_records(records, max_distance=asked, before=before)
     found = near.summary

@@ -19,9 +19,10 @@ from aesthetics_ops.dataset.results import (
 )
 from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
+from aesthetics_ops.store import Store
 from aesthetics_ops.validation.shard import check_shard
 
-__all__ = ["validate_partition"]
+__all__ = ["validate_partition", "validate_shard"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,14 @@ def validate_partition(
     for result in _converted(build, plan, partition):
         verdict = read_verdict(build.dataset, result.digest)
         if verdict is None or verdict.sha256 != result.sha256:
-            _validate_shard(build, result, partition)
+            try:
+                validate_shard(build.dataset, result)
+            except IntegrityError as error:
+                raise IntegrityError(
+                    f"{error}: convert partition {partition} of build {build.id!r} again, which makes this shard anew",
+                    stage="convert",
+                    partition=partition,
+                ) from error
             summary["read"] += 1
         summary["shards"] += 1
         summary["records"] += result.records
@@ -80,8 +88,14 @@ def _converted(build: Build, plan: BuildPlan, partition: int) -> Iterator[ShardR
         yield result
 
 
-def _validate_shard(build: Build, result: ShardResult, partition: int) -> None:
-    dataset = build.dataset
+def validate_shard(dataset: Store, result: ShardResult) -> None:
+    """Read one shard back and write its verdict; one that fails loses its result.
+
+    Raises:
+        IntegrityError: the shard is not what its result says; names it, the record and its id.
+        ScratchSpaceError: the disk has no room for it.
+        StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
+    """
     key = shard_key(result.digest, ShardFile.RECORDS)
     with scratch_for(result.bytes) as scratch:
         path = scratch / "shard.tfrecord"
@@ -90,12 +104,7 @@ def _validate_shard(build: Build, result: ShardResult, partition: int) -> None:
             counts = check_shard(path, result, name=dataset.url_of(key))
         except (IntegrityError, ObjectMissingError) as error:
             withdraw(dataset, result.digest)
-            raise IntegrityError(
-                f"{error}; its result is withdrawn: convert partition {partition} of build {build.id!r} again, which makes "
-                "this shard anew",
-                stage="convert",
-                partition=partition,
-            ) from error
+            raise IntegrityError(f"{error}; its result is withdrawn", stage="convert") from error
     import tensorflow as tf
 
     verdict = ShardVerdict(

@@ -234,6 +234,7 @@ def _times(dataset: Store, build: str) -> tuple[datetime | None, datetime | None
 def _needs_of_build(dataset: Store, build: str, results: list[str]) -> _Needs:
     try:
         named = _digests_in(dataset, build_key(build, BuildFile.ROWS))
+        named |= _digests_in(dataset, build_key(build, BuildFile.REGROUPED))
         # a photo that was lost gave its shard a name that stands in no plan yet
         for key in results:
             named |= set(PartitionResult.parse(dataset.get(key).data, name=dataset.url_of(key)).shards.values())

@@ -1,0 +1,46 @@
+"""Where plans are worked out: a database in scratch, and the table that comes out of it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from aesthetics_ops.dataset.tables import PLAN
+
+__all__ = ["ROWS_AT_ONCE", "attach", "gather", "open_database"]
+
+ROWS_AT_ONCE: Final = 1 << 17
+_MEMORY_LIMIT: Final = "2GiB"  # of DuckDB's own; what is more goes to scratch
+
+
+def open_database(scratch: Path | None) -> duckdb.DuckDBPyConnection:
+    """Open a database in scratch, where tables are compressed and need not stay in memory; or one in memory."""
+    if scratch is None:
+        return duckdb.connect()
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY_LIMIT,
+        "temp_directory": str(scratch / "spill"),
+        "preserve_insertion_order": False,
+    }
+    return duckdb.connect(scratch / "plan.duckdb", config=limits)
+
+
+def attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> None:
+    """Give rows a name in SQL: a table, a Parquet file, or a folder of such."""
+    if isinstance(rows, Path):
+        db.read_parquet(str(rows / "*.parquet" if rows.is_dir() else rows)).create_view(name)
+    else:
+        db.register(name, rows)
+
+
+def gather(tables: Iterable[pa.Table], scratch: Path | None) -> pa.Table:
+    """Return the tables as one: in memory, or in a file in scratch that is mapped."""
+    if scratch is None:
+        return pa.concat_tables([PLAN.schema.empty_table(), *tables])
+    path = scratch / "plan.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, PLAN.schema) as writer:
+        for table in tables:
+            writer.write_table(table.combine_chunks())
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
