@@ -1,6 +1,8 @@
 """`aesthetics-ops`: the stages and the published versions, from a shell.
 
-Exit status: 0 done; 1 the data or a gate says no; 2 wrong usage or settings; 3 the store cannot be reached or refuses.
+Exit status: 0 done; 1 the data, a gate or a local file says no; 2 wrong usage or settings; 3 the store cannot be reached
+or refuses, or a disk is full; 4 a mistake in this program; 130 and 143 stopped by Ctrl-C and by SIGTERM; 141 nobody reads
+the output any more.  An error is one line on stderr.
 With `--json`, one JSON document goes to stdout; everything else goes to stderr.
 """
 
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,10 @@ from tqdm import tqdm
 from aesthetics_ops import __version__
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
-from aesthetics_ops.errors import AestheticsOpsError, SettingsError
+from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings, parse_settings
+from aesthetics_ops.shell import guarded, one_line, write_out
 from aesthetics_ops.store import open_store
 
 __all__ = ["main"]
@@ -33,29 +37,18 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        options = _parser().parse_args(arguments)
-    except SettingsError as error:
-        return _failed(error, as_json="--json" in arguments)
+    return guarded(partial(_run, arguments), as_json="--json" in arguments, verbose="--verbose" in arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    logging.raiseExceptions = False  # a line that nobody reads any more is no error
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING
     )
-    try:
-        document, text = options.run(options)
-    except AestheticsOpsError as error:
-        return _failed(error, as_json=options.json)
-    except KeyboardInterrupt:
-        print("aesthetics-ops: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return 130
-    print(json.dumps(document, indent=1, default=str) if options.json else text)
+    document, text = options.run(options)
+    write_out(json.dumps(document, indent=1, default=str) if options.json else text)
     return 0
-
-
-def _failed(error: AestheticsOpsError, *, as_json: bool) -> int:
-    print(f"aesthetics-ops: {error}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
-    return error.exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,12 +144,12 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.pipeline import build_dataset
 
     published = build_dataset(settings, progress=_bar)
-    end = "published" if published.is_new else "nothing changed:"
+    manifest = published.manifest
     report = published.report_url or "none: it could not be made; the data is whole"
-    return (
-        published.summary,
-        f"{end} version {published.manifest.version}\n{_describe(published.manifest)}\nreport      {report}",
-    )
+    end = f"published version {manifest.version}"
+    if not published.is_new:
+        end = f"nothing changed: version {manifest.version} already holds this: {_shards(manifest.reuse.shards_total)}, all there"
+    return published.summary, f"{end}\n{_describe(manifest, is_new=published.is_new)}\nreport      {report}"
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, str]:
@@ -167,12 +160,15 @@ def _show(options: argparse.Namespace) -> tuple[Any, str]:
 def _verify(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.versions.verify import verify_version
 
-    manifest = verify_version(open_store(options.dataset), options.of_version)
+    dataset = open_store(options.dataset)
+    manifest = read_manifest(dataset, options.of_version)
+    with _bar("verify", manifest.bytes, "B") as progress:
+        manifest = verify_version(dataset, manifest.version, progress=progress)
     shards = sum(len(split.shards) for split in manifest.splits.values())
     document = {"version": manifest.version, "shards": shards, "records": manifest.records, "bytes": manifest.bytes}
     return (
         document,
-        f"version {manifest.version}: {shards} shards, {manifest.records} records, all as the manifest says",
+        f"version {manifest.version}: {_shards(shards)}, {manifest.records} records, all as the manifest says",
     )
 
 
@@ -187,7 +183,7 @@ def _pull(options: argparse.Namespace) -> tuple[Any, str]:
     document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
     return (
         document,
-        f"version {pulled.manifest.version}: {len(files)} shards in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded",
+        f"version {pulled.manifest.version}: {_shards(len(files))} in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded",
     )
 
 
@@ -200,20 +196,15 @@ def _rejects(options: argparse.Namespace) -> tuple[Any, str]:
     counts = {reason: manifest.rejects[reason] for reason in manifest.rejects if not reasons or reason in reasons}
     document: dict[str, Any] = {"version": manifest.version, "reasons": counts, "rejects": rows}
     lines = [f"version {manifest.version} left out", *(f"{count:>9,}  {reason}" for reason, count in counts.items())]
-    lines += [_one_line(f"{row['reason']}  {row['key'] or row['id']}  {row['detail'] or ''}") for row in rows]
+    lines += [one_line(f"{row['reason']}  {row['key'] or row['id']}  {row['detail'] or ''}") for row in rows]
     if options.save is not None:
         with _bar("save", len(rows), "photo") as progress:
             saved = save_rejects(rejects, open_store(manifest.source.photos), options.save, progress=progress)
         document["saved"] = [asdict(photo) for photo in saved]
         outcomes = Counter(photo.outcome for photo in saved)
         lines.append(f"in {options.save}: {outcomes[Outcome.SAVED]:,} saved, {outcomes[Outcome.KEPT]:,} there already")
-        lines += [_one_line(f"not saved, {photo.outcome} since: {photo.key}") for photo in saved if photo.path is None]
+        lines += [one_line(f"not saved, {photo.outcome} since: {photo.key}") for photo in saved if photo.path is None]
     return document, "\n".join(lines)
-
-
-def _one_line(text: str) -> str:
-    """Return a text with everything escaped that a terminal would not just show."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _versions(options: argparse.Namespace) -> tuple[Any, str]:
@@ -235,7 +226,7 @@ def _diff(options: argparse.Namespace) -> tuple[Any, str]:
     lines = [f"{diff.before} -> {diff.after}", "records     {:,} -> {:,}".format(*diff.records)]
     for kind, change in diff.changes.by_kind.items():
         examples = f"  ({', '.join(change.examples)})" if change.examples else ""
-        lines.append(f"{kind:<11} {change.count:,}{_one_line(examples)}")
+        lines.append(f"{kind:<11} {change.count:,}{one_line(examples)}")
     shards = diff.shards
     lines.append(f"shards      {shards.shared} shared, {shards.dropped} dropped, {shards.new} new")
     return asdict(diff), "\n".join(lines)
@@ -265,17 +256,22 @@ def _bar(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         yield lambda count: typing.cast(None, bar.update(count))
 
 
-def _describe(manifest: Manifest) -> str:
-    """Return a version's headline numbers, one per line."""
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count:,} shards"
+
+
+def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
+    """Return a version's headline numbers, one per line; how it came about only where it is new, or looked at by name."""
     rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
-    accounting = manifest.accounting
+    accounting, reuse = manifest.accounting, manifest.reuse
+    came_about = f"{reuse.shards_added:,} new, {reuse.shards_reused:,} reused" if is_new else "all reused"
     lines = [
         f"photos      {accounting.listed:,} listed, {accounting.converted:,} converted, {accounting.rejected:,} rejected",
         f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo",
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
         "splits      " + ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items()),
-        f"shards      {manifest.reuse.shards_total}: {manifest.reuse.shards_added} new, {manifest.reuse.shards_reused} reused",
+        f"shards      {reuse.shards_total:,}: {came_about}",
         f"manifest    {manifest.dataset}{version_key(manifest.version, VersionFile.MANIFEST)}",
     ]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ A container that may use two of 64 cores has two: `os.cpu_count()` does not know
 """
 
 import errno
+import fcntl
 import math
 import os
 import shutil
@@ -25,6 +26,8 @@ __all__ = [
     "batch_scheduling",
     "codec_threads",
     "cpus",
+    "drop_scratch",
+    "naming",
     "quiet_stderr",
     "scratch_for",
 ]
@@ -32,6 +35,9 @@ __all__ = [
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
 TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
 _GROUPS: Final = Path("/sys/fs/cgroup")
+_SCRATCH_PREFIX: Final = "aesthetics-ops-scratch-"
+_SCRATCH_LOCK: Final = ".lock"
+_own_scratch: Final[dict[Path, int]] = {}  # to the process that made it
 
 
 def codec_threads() -> int:
@@ -172,24 +178,93 @@ def batch_scheduling() -> Iterator[None]:
 def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
     """Give a directory of one's own for files that will be uploaded, once it is sure that they fit.
 
-    It lies where `TMPDIR` says, and is deleted afterwards.
+    It lies where `TMPDIR` says, and is deleted afterwards.  What processes left there that were killed goes first: a
+    directory is locked as long as its process lives.
 
     Args:
         needed_bytes: most that the files take at one time; 0 where that is not known beforehand.
 
     Raises:
-        ScratchSpaceError: the disk has less than that, or was filled by others meanwhile.
+        ScratchSpaceError: the directory cannot be made, the disk has less than that, or was filled by others meanwhile.
     """
-    with tempfile.TemporaryDirectory(prefix="aesthetics-ops-") as name:
-        free_bytes = shutil.disk_usage(name).free
+    try:
+        parent = Path(tempfile.gettempdir())
+        _sweep(parent)
+        scratch, lock = _locked_directory(parent)
+    except OSError as error:
+        raise ScratchSpaceError(
+            f"no scratch directory can be made: {error}; point TMPDIR at a directory that can be written"
+        ) from error
+    _own_scratch[scratch] = os.getpid()
+    try:
+        free_bytes = shutil.disk_usage(scratch).free
         if free_bytes < needed_bytes:
             raise _no_room(f"has {free_bytes:,} bytes free, but this task may write {needed_bytes:,}")
+        yield scratch
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _no_room("is full") from error
+    finally:
+        _remove(scratch)
+        os.close(lock)
+
+
+def drop_scratch() -> None:
+    """Delete the scratch directories of this process now: for one that ends without going through its `finally`s."""
+    for scratch, owner in list(_own_scratch.items()):
+        if owner == os.getpid():  # a forked child deletes nothing of its parent's
+            _remove(scratch)
+
+
+def _remove(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    _own_scratch.pop(scratch, None)
+
+
+def _locked_directory(parent: Path) -> tuple[Path, int]:
+    """Make a directory with a locked file in it; return both, the file as its open descriptor."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=parent))
+        lock = -1
         try:
-            yield Path(name)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise _no_room("is full") from error
+            lock = os.open(made / _SCRATCH_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with suppress(OSError):  # no locks here: then nobody sweeps either
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock), (made / _SCRATCH_LOCK).stat()):
+                return made, lock
+        except FileNotFoundError:  # swept between two of these lines, since it was not locked yet
+            pass
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        if lock >= 0:
+            os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Delete the scratch directories in `parent` whose processes are dead; whatever cannot be told or deleted stays."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(_SCRATCH_PREFIX):
+                with suppress(OSError):
+                    _sweep_one(entry)
+
+
+def _sweep_one(entry: os.DirEntry[str]) -> None:
+    if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+        return
+    left = Path(entry.path)
+    try:
+        lock = os.open(left / _SCRATCH_LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        left.rmdir()  # killed before it had a lock, or about to make one: then it makes another directory
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(left)
+    finally:
+        os.close(lock)
 
 
 def _no_room(what: str) -> ScratchSpaceError:
@@ -197,6 +272,17 @@ def _no_room(what: str) -> ScratchSpaceError:
         f"the scratch directory {tempfile.gettempdir()!r} {what}; free some, point TMPDIR at a larger disk, or set a "
         "smaller shard_bytes"
     )
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an OSError that names no file this one: a disk that is full while a file is written does not say which."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

@@ -27,10 +27,10 @@ import pendulum
 from airflow.sdk import Asset, Param, dag, task
 
 from aesthetics_ops.airflow import tasks
-from aesthetics_ops.config import DatasetConfig, config_path, load_datasets
+from aesthetics_ops.config import DatasetConfig, config_path, load_datasets, mapped_tasks
 from aesthetics_ops.settings import form_fields
 
-PARTITIONS = int(os.environ.get("AESTHETICS_PARTITIONS") or 8)
+PARTITIONS = mapped_tasks()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each task imports numpy, whose threads would spin on every core
 
 

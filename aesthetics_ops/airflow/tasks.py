@@ -49,7 +49,13 @@ class _Attempt:
 
 
 def plan(config: "DatasetConfig", *, partitions: int) -> dict[str, Any]:
-    """Plan the build of this run; `partitions` is the number of mapped tasks that the DAG has."""
+    """Plan the build of this run, in as many parts as it has mapped tasks.
+
+    Args:
+        config: of the dataset.
+        partitions: mapped tasks that the DAG has where this worker parses it.  The run's own number counts where it is
+            known: the scheduler, whose environment may differ, has made its tasks already.
+    """
     from aesthetics_ops.builds import open_build
     from aesthetics_ops.planning.stage import plan_build
     from aesthetics_ops.settings import parse_settings
@@ -57,6 +63,7 @@ def plan(config: "DatasetConfig", *, partitions: int) -> dict[str, Any]:
     with _attempt(config) as attempt:
         settings = parse_settings(attempt.values, where="trigger form or conf")
         build = open_build(settings, attempt.build_id, s3=attempt.s3)
+        partitions = _mapped_in_this_run() or partitions
         return plan_build(build, created_at=datetime.now(UTC), partitions=partitions).summary
 
 
@@ -64,16 +71,16 @@ def download_and_convert(config: "DatasetConfig", partition: int) -> dict[str, A
     """Make the shards of one partition."""
     from aesthetics_ops.conversion.partition import convert_partition
 
-    with _partition(config, partition) as (build, record):
-        return asdict(convert_partition(build, record, partition))
+    with _partition(config, partition) as (build, record, number):
+        return asdict(convert_partition(build, record, number))
 
 
 def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
     """Read the shards of one partition back."""
     from aesthetics_ops.validation.partition import validate_partition
 
-    with _partition(config, partition) as (build, record):
-        return validate_partition(build, record, partition)
+    with _partition(config, partition) as (build, record, number):
+        return validate_partition(build, record, number)
 
 
 def publish(config: "DatasetConfig", asset: Asset, outlet_events: Any) -> dict[str, Any]:
@@ -86,6 +93,15 @@ def publish(config: "DatasetConfig", asset: Asset, outlet_events: Any) -> dict[s
         raise AirflowSkipException(f"nothing changed since version {published.manifest.version}")
     outlet_events[asset].extra = published.summary
     return published.summary
+
+
+def _mapped_in_this_run() -> int:
+    """Return how many mapped tasks the scheduler made for this run; 0 where none are made yet, as under `tasks test`."""
+    context = get_current_context()
+    task = _TASK_OF_STAGE["convert"]
+    return context["ti"].get_ti_count(
+        dag_id=context["dag"].dag_id, task_ids=[task], run_ids=[context["dag_run"].run_id]
+    )
 
 
 @contextmanager
@@ -103,11 +119,16 @@ def _attempt(config: "DatasetConfig") -> Iterator[_Attempt]:
 
 
 @contextmanager
-def _partition(config: "DatasetConfig", partition: int) -> Iterator[tuple["Build", "BuildPlan"]]:
-    """Give a mapped task its build; skip it when the plan has less work than partitions."""
+def _partition(config: "DatasetConfig", partition: int) -> Iterator[tuple["Build", "BuildPlan", int]]:
+    """Give a mapped task its build and its partition; skip it when the plan has less work than tasks.
+
+    The partition is the task's number in the run.  Its argument comes from the DAG as this worker parses it, which may
+    have fewer mapped tasks than the scheduler made.
+    """
     with _attempt(config) as attempt:
         build, record = attempt.resume()
         context = cast(dict[str, Any], get_current_context())
+        partition = partition if context["ti"].map_index < 0 else context["ti"].map_index
         if partition >= len(record.partitions):
             context["holds"] = f"{partition}: empty"
             raise AirflowSkipException(
@@ -117,7 +138,7 @@ def _partition(config: "DatasetConfig", partition: int) -> Iterator[tuple["Build
         context["holds"] = (
             f"{partition}: {len(part.shards)} shards, {part.photos} photos, {part.source_bytes / 1e6:.1f} MB"
         )
-        yield build, record
+        yield build, record, partition
 
 
 def _what_to_run(error: PermanentError, dag_id: str, run: Any) -> str:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.latest import mark_published, move_latest, pointer_to, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest, read_manifest_of
+from aesthetics_ops.dataset.manifest import Manifest, Reuse, read_manifest, read_manifest_of
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_rows
 from aesthetics_ops.errors import PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
@@ -74,8 +74,16 @@ class Published:
             "records": self.manifest.records,
             "rejected": self.manifest.accounting.rejected,
             "bytes": self.manifest.bytes,
-            **self.manifest.reuse.model_dump(),
+            **self._reuse.model_dump(),
         }
+
+    @property
+    def _reuse(self) -> Reuse:
+        """What this build did: of a version that was there before, it reused every shard."""
+        reuse = self.manifest.reuse
+        if self.is_new:
+            return reuse
+        return Reuse(shards_total=reuse.shards_total, shards_added=0, shards_reused=reuse.shards_total)
 
 
 def publish_build(build: Build, plan: BuildPlan, *, documents: Mapping[VersionFile, Renderer] = DOCUMENTS) -> Published:

@@ -26,6 +26,7 @@ from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
+from aesthetics_ops.machine import naming
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
@@ -104,21 +105,22 @@ def save_rejects(
 
     Raises:
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
-        OSError: the directory cannot be written.
+        OSError: the directory cannot be written, or its disk is full; names the file.
     """
     rows = rejects.filter(pc.is_valid(rejects["key"])).to_pylist()
     directory.mkdir(parents=True, exist_ok=True)
     index = _read_index(directory)
     done: list[Saved] = []
+    pool = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="reject")
     try:
-        with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="reject") as pool:
-            for row, saved in zip(rows, pool.map(partial(_save, photos, directory, index), rows), strict=True):
-                done.append(saved)
-                if saved.path is not None:
-                    facts = {name: row[name] for name in ("key", "reason", "detail", "etag", "bytes")}
-                    index[saved.path] = {"file": saved.path, **facts}
-                progress(1)
+        for row, saved in zip(rows, pool.map(partial(_save, photos, directory, index), rows), strict=True):
+            done.append(saved)
+            if saved.path is not None:
+                facts = {name: row[name] for name in ("key", "reason", "detail", "etag", "bytes")}
+                index[saved.path] = {"file": saved.path, **facts}
+            progress(1)
     finally:
+        pool.shutdown(cancel_futures=True)  # what stops this call stops it soon
         _write_index(directory, index)
     return done
 
@@ -172,7 +174,8 @@ def _save(photos: Store, directory: Path, index: dict[str, dict[str, Any]], row:
     try:
         if (found := photos.head(key)) != expected:
             return _not_saved(row, found)
-        photos.download(key, partial_file)
+        with naming(partial_file):
+            photos.download(key, partial_file)
         # once more: it may have been replaced meanwhile
         if (found := photos.head(key)) != expected or partial_file.stat().st_size != row["bytes"]:
             return _not_saved(row, found)
@@ -206,5 +209,9 @@ def _read_index(directory: Path) -> dict[str, dict[str, Any]]:
 
 def _write_index(directory: Path, index: dict[str, dict[str, Any]]) -> None:
     partial_file = directory / f"{_INDEX}.{os.getpid()}.partial"
-    partial_file.write_text("".join(json.dumps(index[name]) + "\n" for name in sorted(index)), encoding="utf-8")
-    partial_file.replace(directory / _INDEX)
+    try:
+        with naming(partial_file):
+            partial_file.write_text("".join(json.dumps(index[name]) + "\n" for name in sorted(index)), encoding="utf-8")
+        partial_file.replace(directory / _INDEX)
+    finally:
+        partial_file.unlink(missing_ok=True)

@@ -133,6 +133,13 @@ def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment
             "'qualty' is not a setting",
         ),
         ("[cats", "is not TOML"),
+        (
+            "".join(
+                f'[{name}]\nphotos = "s3://b/{name}/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d/"\n'
+                for name in ("cats", "dogs")
+            ),
+            "tables [cats] and [dogs]",
+        ),
     ],
 )
 def test_a_wrong_configuration_file_is_an_import_error_that_says_what_is_wrong(
@@ -142,3 +149,12 @@ def test_a_wrong_configuration_file_is_an_import_error_that_says_what_is_wrong(
     config.write_text(table)
     (error,) = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"].values()
     assert words in error
+
+
+@pytest.mark.parametrize("number", ["0", "abc"])
+def test_a_wrong_number_of_partitions_is_an_import_error_that_names_variable_value_and_rule(
+    tmp_path: Path, number: str
+) -> None:
+    parsed = parse(tmp_path, AESTHETICS_PARTITIONS=number)
+    (error,) = parsed["errors"].values()
+    assert f"AESTHETICS_PARTITIONS is '{number}', but must be a whole number from 1 to 1024" in error

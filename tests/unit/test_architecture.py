@@ -26,6 +26,7 @@ LAYERS = (
     "publishing browser",
     "pipeline airflow",
     "testing",
+    "shell",
     "cli",
     "__main__",
 )

@@ -3,10 +3,13 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -158,6 +161,78 @@ def test_scratch_is_a_directory_that_goes_away(temporary: Path) -> None:
     with scratch_for(1) as scratch:
         assert scratch.parent == temporary
         (scratch / "file").write_bytes(b"x")
+
+
+@contextmanager
+def held_scratch(temporary: Path) -> Iterator[Path]:
+    """Have another process hold a scratch directory with a file in it; it is killed at the end."""
+    code = """
+import time
+from aesthetics_ops.machine import scratch_for
+with scratch_for() as scratch:
+    (scratch / "file").write_bytes(b"x")
+    print(scratch, flush=True)
+    time.sleep(60)
+"""
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            yield Path(process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+def test_what_a_killed_process_left_goes_when_the_next_scratch_is_made_and_what_a_living_one_has_stays(
+    temporary: Path,
+) -> None:
+    with held_scratch(temporary) as held:
+        with held_scratch(temporary) as left:
+            pass
+        assert (left / "file").exists()
+        with scratch_for():
+            assert not left.exists()
+            assert (held / "file").exists()
+    with scratch_for():
+        assert not held.exists()
+
+
+def test_sweeping_touches_only_what_is_surely_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    others = [
+        tmp_path / "aesthetics-ops-data",
+        tmp_path / "aesthetics-ops-scratch-without-lock",
+        tmp_path / "elsewhere",
+    ]
+    for other in others:
+        other.mkdir()
+        (other / "file").write_bytes(b"x")
+    (tmp_path / "elsewhere" / ".lock").write_bytes(b"")
+    (tmp_path / "aesthetics-ops-scratch-link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "aesthetics-ops-scratch-file").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    with scratch_for():
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_many_make_and_sweep_scratch_at_once_and_nobody_loses_a_file(temporary: Path) -> None:
+    def work(number: int) -> bool:
+        with scratch_for() as scratch:
+            (scratch / "file").write_bytes(b"x")
+            return (scratch / "file").exists()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(400), timeout=60))
+
+
+def test_a_place_where_no_scratch_can_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with (
+        pytest.raises(ScratchSpaceError, match=r"no scratch directory can be made: .*absent.*; point TMPDIR"),
+        scratch_for(),
+    ):
+        raise AssertionError("work began")
 
 
 def test_too_little_scratch_is_refused_before_work_begins(temporary: Path) -> None:

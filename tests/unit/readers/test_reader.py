@@ -22,6 +22,7 @@ from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 
 GRAY = "00"
+LOCK = ".aesthetics-ops-lock"
 
 
 def jpeg(number: int) -> bytes:
@@ -76,7 +77,7 @@ class TestPull:
             for name, split in pulled.manifest.splits.items()
             for number in range(len(split.shards))
         ]
-        assert files == sorted([*expected, "manifest.json"])
+        assert files == sorted([*expected, "manifest.json", LOCK])
         assert len(pulled.files["train"]) > 2
         assert pulled.downloaded_bytes == pulled.manifest.bytes
         for name, split in pulled.manifest.splits.items():
@@ -107,7 +108,7 @@ class TestPull:
         new = dataset.pull(tmp_path)
         assert new.manifest == manifests[1]
         assert new.downloaded_bytes == fresh < manifests[1].bytes
-        expected = {path.name for split in new.files.values() for path in split} | {"manifest.json"}
+        expected = {path.name for split in new.files.values() for path in split} | {"manifest.json", LOCK}
         assert {path.name for path in tmp_path.iterdir()} == expected
         ids = [example.id for split in new.files.values() for example in examples(split)]
         assert ids == [row["id"] for row in dataset.records().to_pylist()]
@@ -133,7 +134,7 @@ class TestPull:
         finally:
             dataset.store.put(path, good)
         assert dataset.pull(tmp_path).manifest == manifests[1]
-        assert not list(tmp_path.glob("*.part"))
+        assert not [path for path in tmp_path.iterdir() if path.suffix in (".part", ".shard")]
 
     def test_one_split_alone_can_be_pulled(self, dataset: Dataset, tmp_path: Path) -> None:
         pulled = dataset.pull(tmp_path, splits=["test"])

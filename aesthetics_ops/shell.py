@@ -1,0 +1,201 @@
+"""What a command owes the shell that runs it: a line and an exit status, whatever happens to it.
+
+In: a command.  Out: what it prints on stdout; on stderr one line for whatever stopped it; its exit status.
+Promised: no traceback, unless the user asks for it.  SIGTERM ends the process within seconds and leaves no scratch files.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TextIO
+
+from aesthetics_ops.errors import AestheticsOpsError, ScratchSpaceError
+from aesthetics_ops.machine import drop_scratch
+
+__all__ = ["catch_sigterm", "guarded", "one_line", "open_closed_streams", "write_out"]
+
+_STDOUT: Final = "standard output"
+_BUG: Final = 4
+_INTERRUPTED: Final = 128 + signal.SIGINT
+_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
+_TERMINATED: Final = 128 + signal.SIGTERM
+_SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
+
+_LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What to do about an error of the operating system.  The file is named before it.
+_NEXT_STEPS: Final[dict[int, str]] = {
+    errno.EEXIST: "it is in the way, and not a directory; move it away, or name another directory",
+    errno.ENOTDIR: "it is in the way, and not a directory; move it away, or name another directory",
+    errno.EISDIR: "a directory is in the way of a file; move it away, or name another directory",
+    errno.ENOTEMPTY: "a directory is in the way of a file; move it away, or name another directory",
+    errno.EACCES: "access is denied; check its owner and mode, or name another place",
+    errno.EPERM: "access is denied; check its owner and mode, or name another place",
+    errno.EROFS: "its file system is read-only; name another place",
+    errno.ENAMETOOLONG: "the name is too long for its file system; name a shorter one",
+    errno.ENOENT: "it does not exist; check the name",
+    errno.ELOOP: "its links lead in a circle; name another place",
+    errno.ENOSPC: "its disk is full; free some space, and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space, and run the same command again",
+    errno.EFBIG: "the file is larger than its file system or `ulimit -f` allows; name another place",
+    errno.EMFILE: "too many files are open; raise `ulimit -n`",
+    errno.EIO: "the device cannot read or write it; check the disk",
+    errno.EBADF: "it is closed, so the command's output cannot be written",
+}
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came."""
+
+
+def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
+    """Run a command; whatever it raises becomes one line on stderr and an exit status.
+
+    Args:
+        command: writes with `write_out`, and returns its exit status.
+        as_json: an error goes to stdout too, as one JSON document.
+        verbose: show the traceback of what is no `AestheticsOpsError`.
+    """
+    try:
+        return _ended(command)
+    except KeyboardInterrupt:
+        _complain("interrupted; the same command goes on where this one stopped")
+        return _INTERRUPTED
+    except _TerminatedError:
+        _complain("terminated; the same command goes on where this one stopped")
+        return _TERMINATED
+    except Exception as error:  # the process boundary: no traceback reaches a user
+        if isinstance(error, BrokenPipeError) and error.filename == _STDOUT:
+            return _BROKEN_PIPE  # who reads has enough
+        if verbose and not isinstance(error, AestheticsOpsError):
+            _complain("".join(traceback.format_exception(error)), prefix="")
+        message, status = _explained(error)
+        _complain(message)
+        if as_json:
+            with suppress(OSError):
+                write_out(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
+        return status
+
+
+def write_out(text: str) -> None:
+    """Write a text and a newline to stdout, and wait until it is out.
+
+    Raises:
+        OSError: it is closed, full, or nobody reads it any more.
+    """
+    if sys.stdout is None:  # the shell closed it
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), _STDOUT)
+    try:
+        sys.stdout.write(text + "\n" if text else "")
+        sys.stdout.flush()
+    except OSError as error:
+        _divert(sys.stdout)
+        raise OSError(error.errno, error.strerror, _STDOUT) from error
+
+
+def one_line(text: str) -> str:
+    """Return a text with everything escaped that a terminal would not just show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def open_closed_streams() -> None:
+    """Open on /dev/null what the shell closed of stdin, stdout and stderr: the next file opened would take its place.
+
+    `sys.stdout` stays None where it was closed, so that `write_out` can tell.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal that lacks a letter
+
+
+def catch_sigterm() -> None:
+    """Let SIGTERM end this process as an error would: `finally` runs, scratch files go, and requests in flight have seconds."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    late = threading.Timer(_SECONDS_TO_END, _end_now)
+    late.daemon = True
+    late.start()
+    raise _TerminatedError
+
+
+def _end_now() -> None:
+    """End a process whose threads do not: a server keeps them waiting, say."""
+    drop_scratch()
+    os._exit(_TERMINATED)
+
+
+def _ended(command: Callable[[], int]) -> int:
+    """Run a command and return its status, also where it ends by SystemExit, as `--help` does."""
+    try:
+        status = command()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    write_out("")  # argparse writes by itself
+    return status
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """Return in one line what happened and what to do, and the exit status."""
+    match error:
+        case AestheticsOpsError():
+            text, status = str(error), error.exit_code
+        case OSError():
+            text = _of_the_system(error)
+            status = ScratchSpaceError.exit_code if error.errno in _NO_ROOM else 1
+        case MemoryError():
+            text = "not enough memory; end other programs, or set AESTHETICS_THREADS to less, and run the same command again"
+            status = ScratchSpaceError.exit_code
+        case RecursionError():
+            text, status = f"the input is nested too deeply to be read: {error}; check the score file", 1
+        case _:
+            text = (
+                f"{type(error).__name__}: {error}; this is a mistake in aesthetics-ops: run the same command with "
+                "--verbose, and report what it prints"
+            )
+            status = _BUG
+    return one_line(" ".join(text.splitlines())), status
+
+
+def _of_the_system(error: OSError) -> str:
+    found = error.filename if error.filename2 is None else error.filename2  # of a rename, where it should go
+    name = found if found == _STDOUT else "a file" if found is None else _quoted(str(found))
+    what = _NEXT_STEPS.get(error.errno or 0)
+    return f"{name}: {what}" if what else f"{name}: {error.strerror or error}; check the disk and the file"
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...")
+
+
+def _complain(text: str, prefix: str = "aesthetics-ops: ") -> None:
+    try:
+        sys.stderr.write(f"{prefix}{text}\n")
+        sys.stderr.flush()
+    except OSError:  # nobody is left to tell
+        _divert(sys.stderr)
+
+
+def _divert(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere; Python would fail to write it once more when it ends, and say so."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
