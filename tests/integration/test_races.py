@@ -1,15 +1,6 @@
-"""Builds, rollbacks and expiries at once: LATEST is always whole, and only what was published is listed.
+"""Builds, rollbacks and expiries at once: LATEST is always whole, and only what was published is listed."""
 
-Ten rounds for each store; `AESTHETICS_RACE_ROUNDS=50` runs fifty.
-"""
-
-import os
-import random
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 
@@ -31,77 +22,8 @@ from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions
 from aesthetics_ops.versions.rollback import rollback
 from aesthetics_ops.versions.verify import verify_version
-from tests.support.nights import PHOTOS, Source, photo
-
-ROUNDS = int(os.environ.get("AESTHETICS_RACE_ROUNDS") or 10)
-# How one of several may end that are at work at once: it says so, and nothing is half done.
-LOST = (PublishConflictError, DatasetBusyError, NoSuchVersionError)
-
-
-@dataclass
-class Race:
-    """What several writers did to one dataset.
-
-    Attributes:
-        source: photos, scores and dataset.
-        published: versions that a build says it published.
-        failures: what may not happen.
-    """
-
-    source: Source
-    published: set[str] = field(default_factory=set)
-    failures: list[BaseException] = field(default_factory=list)
-
-    def build(self, second: datetime, number: int) -> None:
-        build = open_build(self.source.settings(), f"race-{second:%H%M%S}-{number}")
-        plan = plan_build(build, created_at=second, partitions=1)
-        for partition in range(len(plan.partitions)):
-            convert_partition(build, plan, partition)
-            validate_partition(build, plan, partition)
-        ended = publish_build(build, plan, documents={})
-        if ended.is_new:
-            self.published.add(ended.manifest.version)
-
-    def roll_back(self, choice: random.Random) -> None:
-        versions = [info.version for info in list_versions(self.dataset)]
-        rollback(self.dataset, choice.choice(versions))
-
-    def expire(self) -> None:
-        expire_versions(self.dataset, keep=2, now=datetime.now(UTC))
-
-    @property
-    def dataset(self) -> Any:
-        return open_build(self.source.settings(), "reader").dataset
-
-    def run(self, *actions: Callable[[], None]) -> None:
-        """Start all at the same moment and wait for their ends."""
-        gate = threading.Barrier(len(actions))
-
-        def act(action: Callable[[], None]) -> None:
-            gate.wait()
-            try:
-                action()
-            except LOST:
-                pass
-            except BaseException as error:
-                self.failures.append(error)
-
-        threads = [threading.Thread(target=act, args=(action,)) for action in actions]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def check(self) -> None:
-        assert self.failures == []
-        latest = read_latest(self.dataset)
-        assert latest is not None
-        assert verify_version(self.dataset).version == latest[0].version
-        listed = list_versions(self.dataset)
-        assert [info.problem for info in listed if info.problem] == []
-        assert {info.version for info in listed} <= self.published
-        for info in listed:
-            verify_version(self.dataset, info.version)
+from tests.support.nights import PHOTOS, Source
+from tests.support.races import Race, four_photos, run_rounds
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -110,25 +32,11 @@ def source(request: pytest.FixtureRequest) -> Source:
         url = request.getfixturevalue("tmp_path").as_uri() + "/"
     else:
         url = request.getfixturevalue("s3_bucket").url
-    source = Source(url, {})
-    for number, name in enumerate(PHOTOS[:4]):
-        source.add(name, photo(name), number + 1)
-    return source
+    return four_photos(url)
 
 
 def test_after_every_round_latest_is_whole_and_only_what_was_published_is_listed(source: Source) -> None:
-    race = Race(source)
-    choice = random.Random(0)  # noqa: S311 -- which of them is chosen guards nothing
-    now = datetime.now(UTC).replace(microsecond=0)
-    race.build(now, 0)
-    race.check()
-    for number in range(1, ROUNDS + 1):
-        source.score({PHOTOS[number % 4]: 1 + number})  # something changed, so a build has something to publish
-        second = now + timedelta(seconds=number)
-        builds = [lambda n=n, at=second: race.build(at, n) for n in range(choice.choice((2, 3, 4)))]
-        race.run(*builds, lambda: race.roll_back(choice), race.expire)
-        race.check()
-    assert len(race.published) > 1  # they do not only stand in each other's way
+    run_rounds(source)
 
 
 def test_of_two_builds_planned_in_one_second_one_publishes_and_the_other_says_so(source: Source) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.stack.ceph import Ceph, start_ceph
 from tests.stack.deployment import secrets_of_env
 from tests.stack.services import Machine
+from tests.support.s3 import S3TestBucket, make_bucket
 
 HERE = Path(__file__).parent
 
@@ -47,3 +48,9 @@ def variables() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def ceph(machine: Machine, variables: dict[str, str]) -> Ceph:
     return start_ceph(machine, key=variables["S3_ACCESS_KEY"], secret=variables["S3_SECRET_KEY"])
+
+
+@pytest.fixture
+def s3_bucket(ceph: Ceph, monkeypatch: pytest.MonkeyPatch) -> S3TestBucket:
+    """A fresh bucket, and an environment in which boto3's default chain finds it and nothing else."""
+    return make_bucket(monkeypatch, ceph.endpoint_url, ceph.key, ceph.secret)

@@ -3,15 +3,8 @@
 import pytest
 
 from aesthetics_ops.store import open_store
-from tests.stack.ceph import Ceph
-from tests.support.s3 import S3TestBucket, make_bucket
+from tests.support.s3 import S3TestBucket
 from tests.support.s3_contract import S3Contract, S3FaultContract
-
-
-@pytest.fixture
-def s3_bucket(ceph: Ceph, monkeypatch: pytest.MonkeyPatch) -> S3TestBucket:
-    """A fresh bucket, and an environment in which boto3's default chain finds it and nothing else."""
-    return make_bucket(monkeypatch, ceph.endpoint_url, ceph.key, ceph.secret)
 
 
 @pytest.fixture
