@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: install  ## two nights of the DAG on the bundled sample, through Airflow and an embedded S3
-	@$(BIN)/python demo/demo.py
+	@$(BIN)/python -m demo.demo
 
 check: install  ## lint and types
 	$(BIN)/ruff check .

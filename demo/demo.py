@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Any
 
-from sandbox import BUCKET, ROOT, Sandbox, open_sandbox
+from demo.sandbox import BUCKET, ROOT, Sandbox, open_sandbox
 
 DATASET = f"s3://{BUCKET}/datasets/photo_dataset/"
 REMOVED, RESCORED = "photos/902203.jpg", "904435"

@@ -11,11 +11,6 @@ BENCHMARKS = ROOT / "benchmarks"
 MIB = 1 << 20
 
 
-@pytest.fixture(autouse=True)
-def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
 def test_cpu_memory_and_wall_of_a_whole_tree_are_counted_also_of_workers_nobody_waited_for(tmp_path):
     from measure import measure
 
@@ -102,7 +97,13 @@ def test_the_fast_s3_lists_and_serves_what_it_was_given_under_keys_and_etags_of_
 
 
 def sample(job: str, photos: int, wall: float, cpu: float, number: int = 0, **more: object) -> dict[str, object]:
-    values = {"peak_bytes": 2e8, "processes": 1, "server_cpu_seconds": 0.1, "foreign_cores": 0.0, "output_bytes": 1e6}
+    values: dict[str, object] = {
+        "peak_bytes": 2e8,
+        "processes": 1,
+        "server_cpu_seconds": 0.1,
+        "foreign_cores": 0.0,
+        "output_bytes": 1e6,
+    }
     values |= {"job": job, "round": number, "photos": photos, "wall_seconds": wall, "cpu_seconds": cpu}
     return values | {"printed": {}, "error": ""} | more
 

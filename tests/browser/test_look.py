@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 import pytest
@@ -30,9 +31,13 @@ from tests.support.versions import HOSTILE, new_dataset, new_store, sample_photo
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 UNBREAKABLE = "x" * 200
 LONG_DATASET = "archive_" + "y" * 100
+Theme = Literal["light", "dark"]
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 playwright_sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 
 # Returns what is wrong with a page, in words.  Text in a closed <details> or moved out of view takes no part.
@@ -220,7 +225,7 @@ def pages() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator["playwright_sync.Browser"]:
+def chromium() -> Iterator["Browser"]:
     arguments = [
         "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync",
@@ -231,18 +236,16 @@ def chromium() -> Iterator["playwright_sync.Browser"]:
         browser.close()
 
 
-def _see(chromium: "playwright_sync.Browser", size: str, theme: str) -> "playwright_sync.Page":
+def _see(chromium: "Browser", size: str, theme: Theme) -> "Page":
     width, height = SIZES[size]
     page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
     page.set_default_timeout(30_000)
     return page
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", get_args(Theme))
 @pytest.mark.parametrize("size", SIZES)
-def test_every_page_can_be_read(
-    chromium: "playwright_sync.Browser", pages: dict[str, str], size: str, theme: str
-) -> None:
+def test_every_page_can_be_read(chromium: "Browser", pages: dict[str, str], size: str, theme: Theme) -> None:
     wrong = {}
     page = _see(chromium, size, theme)
     for name, address in pages.items():
@@ -253,9 +256,9 @@ def test_every_page_can_be_read(
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
-def test_the_two_themes_differ(chromium: "playwright_sync.Browser", pages: dict[str, str]) -> None:
+def test_the_two_themes_differ(chromium: "Browser", pages: dict[str, str]) -> None:
     colours = set()
-    for theme in ("light", "dark"):
+    for theme in get_args(Theme):
         page = _see(chromium, "desk", theme)
         for name in ("datasets", "report file"):
             page.goto(pages[name])
@@ -268,7 +271,7 @@ def test_the_two_themes_differ(chromium: "playwright_sync.Browser", pages: dict[
     "name", ["datasets", "compare", "version", "photos", "rejects", "search, found", "report file"]
 )
 def test_every_link_and_field_is_reached_with_the_tab_key_and_is_seen_to_be(
-    chromium: "playwright_sync.Browser", pages: dict[str, str], name: str
+    chromium: "Browser", pages: dict[str, str], name: str
 ) -> None:
     page = _see(chromium, "desk", "light")
     page.goto(pages[name])
@@ -309,7 +312,7 @@ def test_every_link_and_field_is_reached_with_the_tab_key_and_is_seen_to_be(
         ("", "no title"),
     ],
 )
-def test_what_is_wrong_with_a_page_is_found(chromium: "playwright_sync.Browser", body: str, what: str) -> None:
+def test_what_is_wrong_with_a_page_is_found(chromium: "Browser", body: str, what: str) -> None:
     page = _see(chromium, "phone", "light")
     page.set_content(f"<!doctype html><body>{body}")
     page.evaluate(LOAD_PICTURES)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import pytest
@@ -29,6 +30,9 @@ QUALITY = "90"
 START_SECONDS, RUN_SECONDS, STOP_SECONDS = 240, 480, 90
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+if TYPE_CHECKING:
+    from playwright.sync_api import FrameLocator, Page
+
 playwright_sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 
 
@@ -86,7 +90,7 @@ def airflow() -> Iterator[Airflow]:
 class Person:
     """Somebody at a browser, who may save what they see."""
 
-    def __init__(self, page: "playwright_sync.Page", airflow: Airflow) -> None:
+    def __init__(self, page: "Page", airflow: Airflow) -> None:
         self.page = page
         self.airflow = airflow
         folder = os.environ.get("AESTHETICS_SCREENSHOTS")
@@ -121,7 +125,7 @@ class Person:
         shrink(path)
 
     @property
-    def datasets(self) -> "playwright_sync.FrameLocator":
+    def datasets(self) -> "FrameLocator":
         """The browser's pages, in the frame that Airflow shows them in."""
         return self.page.frame_locator("iframe")
 
@@ -209,7 +213,7 @@ def test_a_person_builds_a_version_from_the_form_and_looks_at_what_came_out(pers
     person.save("photos")
 
     # search an id
-    wanted = photos.nth(2).get_attribute("alt").removeprefix("Photo ")  # type: ignore[union-attr]
+    wanted = photos.nth(2).get_attribute("alt").removeprefix("Photo ")
     person.datasets.get_by_role("link", name="Search", exact=True).click()
     person.datasets.get_by_label("Id of a photo").fill(wanted)
     person.datasets.get_by_role("button", name="Search").click()

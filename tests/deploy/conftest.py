@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.compose import AIRFLOW, COMPOSE, ROOT, interpolate
+from tests.support.compose import AIRFLOW, COMPOSE, interpolate
 from tests.support.kubernetes import KUBERNETES, option_of
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="session")

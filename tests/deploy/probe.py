@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+from typing import Any
 
 
 def answer(question: dict) -> dict:
@@ -76,7 +77,7 @@ def connection() -> dict:
     }
 
 
-def drivers(conf: object) -> list:
+def drivers(conf: Any) -> list:
     from sqlalchemy.engine import make_url
 
     urls = conf.get("database", "sql_alchemy_conn"), conf.get("celery", "result_backend").removeprefix("db+")

@@ -13,7 +13,6 @@ from tests.support.compose import (
     AIRFLOW,
     COMPOSE,
     EXAMPLE,
-    ROOT,
     SERVICES,
     TEXT,
     MissingVariableError,
@@ -24,6 +23,7 @@ from tests.support.compose import (
     variables,
 )
 from tests.support.kubernetes import option_of
+from tests.support.paths import ROOT
 
 SECRETS = {name for name, value in EXAMPLE.items() if not value}
 OF_COMPOSE = {"COMPOSE_PROFILES"}  # which Compose reads itself
@@ -195,7 +195,8 @@ def test_the_bundled_s3_checks_keys_and_shows_nothing_but_s3(deployed):
     s3 = deployed["services"]["s3"]
     version = [int(part) for part in s3["image"].rpartition(":")[2].split(".")]
     assert version >= [4, 40]  # conditional writes are atomic
-    flags = dict(re.fullmatch(r"-([A-Za-z0-9.]+)(?:=(.*))?", word).groups() for word in s3["command"][1:])
+    found = (re.fullmatch(r"-([A-Za-z0-9.]+)(?:=(.*))?", word) for word in s3["command"][1:])
+    flags = {flag[1]: flag[2] for flag in found}
     assert {*flags} == WEED_SERVER
     assert (flags["ip.bind"], flags["s3.ip.bind"], flags["s3.port"]) == ("127.0.0.1", "0.0.0.0", "8333")  # noqa: S104
     assert s3["ports"][0].endswith(":" + flags["s3.port"])

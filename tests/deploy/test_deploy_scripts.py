@@ -17,7 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
-from tests.support.compose import EXAMPLE, ROOT
+from tests.support.compose import EXAMPLE
+from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 SAMPLES = ROOT / "samples"

@@ -9,10 +9,11 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.compose import ROOT
+from tests.support.paths import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COPIED = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.MULTILINE)]
@@ -159,7 +160,7 @@ def run_settings(tmp_path: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def loaded(said: str) -> dict[str, object]:
+def loaded(said: str) -> dict[str, Any]:
     return json.loads(re.search(r"^LOADED (.*)$", said, flags=re.MULTILINE)[1])
 
 

@@ -7,8 +7,9 @@ import yaml
 
 from aesthetics_ops.machine import TASKS_VARIABLE
 from aesthetics_ops.settings import BuildSettings
-from tests.support.compose import COMPOSE, ROOT, size_bytes
+from tests.support.compose import COMPOSE, size_bytes
 from tests.support.kubernetes import KUBERNETES, option_of
+from tests.support.paths import ROOT
 
 VALUES = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
 POD = yaml.safe_load((KUBERNETES / "pod_template.yaml").read_text())["spec"]

@@ -97,7 +97,10 @@ def _row(source: str, name: str) -> Row:
 def read_table() -> tuple[dict[str, Any], tuple[Row, ...]]:
     """Return what made the table, and its rows."""
     document = json.loads(TABLE.read_text(encoding="utf-8"))
-    return document["made_by"], tuple(Row(*row[:4], tuple(row[4]), row[5]) for row in document["rows"])
+    return document["made_by"], tuple(
+        Row(source, settings, decoder, outcome, tuple(transforms), phash)
+        for source, settings, decoder, outcome, transforms, phash in document["rows"]
+    )
 
 
 def made_by() -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from aesthetics_ops.builds import Build, BuildPlan, resume_build
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, build_key, partition_result_key, shard_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, ShardFile, build_key, partition_result_key, shard_key
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict, withdraw, write_verdict
 from aesthetics_ops.dataset.tables import read_parquet
@@ -157,7 +157,7 @@ class TestValidation:
 
     def test_a_changed_byte_is_found_with_record_and_id(self, source: Source) -> None:
         def spoil(build: Build, digest: str) -> None:
-            key = shard_key(digest, ".tfrecord")
+            key = shard_key(digest, ShardFile.RECORDS)
             data = bytearray(build.dataset.get(key).data)
             data[-1000] ^= 1
             build.dataset.put(key, bytes(data))
@@ -169,7 +169,7 @@ class TestValidation:
 
     def test_a_truncated_shard_is_found_with_record_and_id(self, source: Source) -> None:
         def spoil(build: Build, digest: str) -> None:
-            key = shard_key(digest, ".tfrecord")
+            key = shard_key(digest, ShardFile.RECORDS)
             build.dataset.put(key, build.dataset.get(key).data[:-5])
 
         message, digest, ids = self.spoil(source, spoil)
@@ -180,7 +180,7 @@ class TestValidation:
         def spoil(build: Build, digest: str) -> None:
             result = read_shard_result(build.dataset, digest)
             assert result is not None
-            key = shard_key(digest, ".tfrecord")
+            key = shard_key(digest, ShardFile.RECORDS)
             build.dataset.put(key, build.dataset.get(key).data[: result.index.offset[1]])
 
         message, _, ids = self.spoil(source, spoil)
@@ -193,14 +193,14 @@ class TestValidation:
                 for key in build.dataset.list("shards/")["key"].to_pylist()
                 if key.endswith(".tfrecord") and digest not in key
             )
-            build.dataset.put(shard_key(digest, ".tfrecord"), build.dataset.get(other).data)
+            build.dataset.put(shard_key(digest, ShardFile.RECORDS), build.dataset.get(other).data)
 
         message, _, ids = self.spoil(source, spoil)
         assert f"record 0, id {ids[0]!r}, is that of" in message
 
     def test_a_shard_that_is_gone_is_found(self, source: Source) -> None:
         message, digest, _ = self.spoil(
-            source, lambda build, digest: build.dataset.delete([shard_key(digest, ".tfrecord")])
+            source, lambda build, digest: build.dataset.delete([shard_key(digest, ShardFile.RECORDS)])
         )
         assert f"{digest}.tfrecord' does not exist" in message
 
@@ -438,7 +438,7 @@ class TestPublishing:
     def test_a_shard_that_vanished_before_publishing_is_refused_and_made_anew(self, source: Source) -> None:
         build, plan = self.ready(source)
         digest = plan.partitions[0].shards[0]
-        build.dataset.delete([shard_key(digest, ".tfrecord")])
+        build.dataset.delete([shard_key(digest, ShardFile.RECORDS)])
         with pytest.raises(IntegrityError, match=rf"{digest}.tfrecord is not in the store.* delete .*{digest}.json"):
             publish_build(build, plan)
         assert version_files(build.dataset) == []

@@ -40,10 +40,13 @@ def test_a_version_whose_counts_do_not_add_up_is_not_published(source: Source) -
 
 def test_documents_are_made_from_what_the_version_holds(source: Source) -> None:
     build, plan = ready(source)
-    seen = []
-    published = publish_build(
-        build, plan, documents={VersionFile.REPORT: lambda shown: seen.append(shown) or "<p>the page"}
-    )
+    seen: list[Shown] = []
+
+    def render(shown: Shown) -> str:
+        seen.append(shown)
+        return "<p>the page"
+
+    published = publish_build(build, plan, documents={VersionFile.REPORT: render})
     (shown,) = seen
     assert (shown.manifest, shown.parent) == (published.manifest, None)
     assert shown.records.equals(version_table(build.dataset, published.manifest, "records"))

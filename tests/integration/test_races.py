@@ -100,7 +100,7 @@ def test_a_version_that_is_being_deleted_is_not_gone_back_to(source: Source) -> 
     race.dataset.delete([f"published/{old}.json"])  # what an expiry does first
     with pytest.raises(NoSuchVersionError, match="never published, or is being deleted"):
         rollback(race.dataset, old)
-    assert read_latest(race.dataset)[0].version == new  # type: ignore[index]
+    assert read_latest(race.dataset)[0].version == new
 
 
 def test_a_plan_waits_while_an_expiry_is_at_work(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

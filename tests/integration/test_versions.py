@@ -14,7 +14,16 @@ import pytest
 from aesthetics_ops.builds import BuildStart
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, build_key, digest_of, shard_key, version_key
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
+    BuildFile,
+    ShardFile,
+    VersionFile,
+    build_key,
+    digest_of,
+    shard_key,
+    version_key,
+)
 from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.publishing.publish import publish_build
@@ -83,9 +92,9 @@ def test_versions_are_listed_newest_first(source: Source) -> None:
 
 def test_a_version_that_cannot_be_read_is_listed_with_its_problem_and_hides_no_other(source: Source) -> None:
     first, second = two_nights(source)
-    key = version_key(first.manifest.version, "manifest.json")
+    key = version_key(first.manifest.version, VersionFile.MANIFEST)
     first.dataset.put(key, b'{"version": 1}')
-    first.dataset.put(version_key("20250101T000000Z-cut_off", "plan.parquet"), b"")
+    first.dataset.put(version_key("20250101T000000Z-cut_off", VersionFile.PLAN), b"")
     newest, broken = list_versions(first.dataset)
     assert (newest.version, newest.records, newest.problem) == (second.manifest.version, 14, "")
     assert (broken.version, broken.created_at, broken.records) == (first.manifest.version, None, 0)
@@ -97,7 +106,7 @@ def test_listing_reads_latest_once_and_each_manifest_once(source: Source) -> Non
     first, second = two_nights(source)
     watched = CountingStore(first.dataset)
     list_versions(watched)
-    manifests = [version_key(night.manifest.version, "manifest.json") for night in (first, second)]
+    manifests = [version_key(night.manifest.version, VersionFile.MANIFEST) for night in (first, second)]
     assert sorted(watched.read) == sorted([LATEST_KEY, *manifests])
 
 
@@ -198,20 +207,22 @@ class TestVerify:
 
     @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
     def test_a_missing_table_is_named(self, night: Night, name: str) -> None:
-        night.dataset.delete([version_key(night.manifest.version, f"{name}.parquet")])
+        night.dataset.delete([version_key(night.manifest.version, VersionFile(f"{name}.parquet"))])
         with pytest.raises(
             IntegrityError, match=rf"version '{night.manifest.version}' is incomplete: .*{name}.parquet"
         ):
             verify_version(night.dataset)
 
     def test_a_table_of_another_version_is_found(self, night: Night) -> None:
-        records, rejects = (version_key(night.manifest.version, f"{name}.parquet") for name in ("records", "rejects"))
+        records, rejects = (
+            version_key(night.manifest.version, VersionFile(f"{name}.parquet")) for name in ("records", "rejects")
+        )
         night.dataset.put(records, night.dataset.get(rejects).data)
         with pytest.raises(IntegrityError, match=r"lists 0 records.* its manifest 14"):
             verify_version(night.dataset)
 
     def test_a_manifest_that_latest_does_not_promise_is_refused(self, night: Night) -> None:
-        key = version_key(night.manifest.version, "manifest.json")
+        key = version_key(night.manifest.version, VersionFile.MANIFEST)
         night.dataset.put(key, bytes(night.dataset.get(key).data).replace(b'"records": 14', b'"records": 15'))
         with pytest.raises(IntegrityError, match=r"is not the manifest whose sha256 stands in LATEST.json"):
             verify_version(night.dataset)
@@ -296,7 +307,7 @@ class TestVerifyManyShards:
         store = WatchedDownloads(many.store)
         verify_version(store)
         whole = [request.key for request in store.requests if request.method == "get"]
-        assert whole == [LATEST_KEY, version_key(many.version, "manifest.json")]
+        assert whole == [LATEST_KEY, version_key(many.version, VersionFile.MANIFEST)]
 
     @pytest.mark.parametrize(
         ("order", "shard"), [([0, 2, 1], 0), ([1, 0, 2], 0), ([0, 1, 3, 2], 1)], ids=["inside", "start", "later"]
@@ -319,14 +330,14 @@ class TestVerifyManyShards:
 
     @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
     def test_a_table_that_is_cut_off_is_named(self, many: SyntheticVersion, name: str) -> None:
-        key = version_key(many.version, f"{name}.parquet")
+        key = version_key(many.version, VersionFile(f"{name}.parquet"))
         many.store.put(key, bytes(many.store.get(key).data)[:-3])
         with pytest.raises(IntegrityError, match=f"{key} is not a whole Parquet file"):
             verify_version(many.store)
 
     def put_records(self, many: SyntheticVersion, rows: list[dict[str, Any]]) -> None:
         table = pa.Table.from_pylist(rows, schema=RECORDS.schema)
-        many.store.put(version_key(many.version, "records.parquet"), write_parquet(table))
+        many.store.put(version_key(many.version, VersionFile.RECORDS), write_parquet(table))
 
 
 class TestRollback:
@@ -362,8 +373,7 @@ class TestExpiry:
         assert expired.versions == (first.manifest.version,)
         assert set(expired.builds) == {first.build.id, second.build.id}
         names = {shard.digest for split in second.manifest.splits.values() for shard in split.shards}
-        suffixes = (".tfrecord", ".json", ".validated.json")
-        assert keys(dataset, "shards/") == {shard_key(name, suffix) for name in names for suffix in suffixes}
+        assert keys(dataset, "shards/") == {shard_key(name, file) for name in names for file in ShardFile}
         assert {key.split("/")[1] for key in keys(dataset, "versions/")} == {second.manifest.version}
         assert keys(dataset, "builds/") == set()
         assert verify_version(dataset) == second.manifest
@@ -461,7 +471,7 @@ class TestExpiry:
     @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"created_at": "soon"}', b'{"created_at": null}'])
     def test_a_damaged_plan_counts_by_the_builds_start(self, source: Source, damage: bytes) -> None:
         first, second = two_nights(source)
-        plan = build_key(second.build.id, "plan.json")
+        plan = build_key(second.build.id, BuildFile.PLAN)
         first.dataset.put(plan, damage)
         now = second.record.created_at + timedelta(hours=1)
         assert expire_versions(first.dataset, keep=1, now=now).builds == ()
@@ -491,7 +501,7 @@ class TestExpiry:
     ) -> None:
         first, second = two_nights(source)
         before = first.dataset.list()["key"]
-        first.dataset.put(version_key(second.manifest.version, file), b"damaged")
+        first.dataset.put(version_key(second.manifest.version, VersionFile(file)), b"damaged")
         with pytest.raises(
             IntegrityError, match=f"version '{second.manifest.version}' needs.*nothing is deleted: .*{file}"
         ):
@@ -501,7 +511,7 @@ class TestExpiry:
     def test_an_old_version_that_cannot_be_read_is_not_deleted_in_silence(self, source: Source) -> None:
         first, _ = two_nights(source)
         before = first.dataset.list()["key"]
-        first.dataset.put(version_key(first.manifest.version, "manifest.json"), b"damaged")
+        first.dataset.put(version_key(first.manifest.version, VersionFile.MANIFEST), b"damaged")
         with pytest.raises(IntegrityError, match=f"'{first.manifest.version}'.*nothing is deleted"):
             expire_versions(first.dataset, keep=1, now=LATER)
         assert first.dataset.list()["key"] == before

@@ -189,8 +189,8 @@ def secrets_of_env() -> dict[str, str]:
 
 def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -304,7 +304,7 @@ def _start_postgres(deployment: Deployment, port: int) -> None:
             with closing(psycopg2.connect(url)) as connection:
                 connection.autocommit = True
                 connection.cursor().execute("CREATE DATABASE airflow")
-        except psycopg2.OperationalError as error:
+        except psycopg2.OperationalError as error:  # type: ignore[attr-defined]
             raise OSError(str(error)) from error
         return True
 

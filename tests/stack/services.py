@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 __all__ = ["Machine", "Service", "ServiceError", "free_port", "tail", "wait_for"]
 
@@ -189,7 +189,7 @@ class Machine:
         """
         log = self.directory / f"{name}.log"
         with log.open("ab") as file:
-            process = subprocess.Popen(
+            process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, env=_environment(env), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
                 start_new_session=True, **_identity(account),
             )  # fmt: skip
@@ -229,7 +229,7 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     return {**(os.environ if env is None else env), "PATH": PATHS}
 
 
-def _identity(account: str | None) -> dict[str, object]:
+def _identity(account: str | None) -> dict[str, Any]:
     """What `Popen` needs to run under another account; nothing where only root may do that."""
     if account is None or os.getuid() != 0:
         return {}

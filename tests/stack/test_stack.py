@@ -14,7 +14,7 @@ import boto3
 import pytest
 
 from aesthetics_ops.builds import BuildPlan, resume_build
-from aesthetics_ops.dataset.layout import shard_key
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import S3Access, Store, open_store
 from tests.stack.ceph import Ceph
@@ -70,11 +70,11 @@ class Evening:
     large: str = ""
     lost: Worker | None = None
     partition: int = -1
-    finished: dict[str, tuple[str, Any]] = None  # type: ignore[assignment]
+    finished: dict[str, tuple[str, Any]] = None
     finished_there: int = 0
     half: tuple[Path, ...] = ()
     next_large: str = ""
-    waited_as: set[str] = None  # type: ignore[assignment]
+    waited_as: set[str] = None
     versions: tuple[str, str] = ("", "")
     away: str = ""
     done_away: int = 0
@@ -147,7 +147,7 @@ def lose_a_worker(deployment: Deployment, bucket: Bucket, evening: Evening) -> N
         there = bucket.shards("large")
         for task in running:
             shards = bucket.plan("large", FIRST).partitions[task["map_index"]].shards
-            done = {digest for digest in shards if shard_key(digest, ".json") in there}
+            done = {digest for digest in shards if shard_key(digest, ShardFile.RESULT) in there}
             if 1 <= len(done) < len(shards) - 1:
                 return task, set(shards)
         return None
@@ -163,7 +163,7 @@ def lose_a_worker(deployment: Deployment, bucket: Bucket, evening: Evening) -> N
     complete = {key for key in there if key.endswith(".json") and not key.endswith(".validated.json")}
     complete |= {key.removesuffix(".json") + ".tfrecord" for key in complete}
     evening.finished = {key: there[key] for key in complete}
-    evening.finished_there = sum(shard_key(digest, ".json") in complete for digest in shards)
+    evening.finished_there = sum(shard_key(digest, ShardFile.RESULT) in complete for digest in shards)
     evening.half = tuple(evening.lost.scratch.rglob("*.tfrecord"))
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.compose import ROOT
+from tests.support.paths import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 

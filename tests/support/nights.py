@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.conversion.partition import ConversionSummary
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import shard_key, version_key
+from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.results import ShardResult, read_shard_result
 from aesthetics_ops.dataset.tables import read_parquet
@@ -63,7 +64,7 @@ class Source:
     def remove(self, name: str, *, suffix: str = ".jpg") -> None:
         self.store.delete([f"photos/{name}{suffix}"])
 
-    def score(self, scores: dict[str, object]) -> None:
+    def score(self, scores: Mapping[str, object]) -> None:
         self.scores |= scores
         lines = ["id,score", *(f"{name},{score}" for name, score in self.scores.items())]
         self.store.put("scores.csv", "\n".join(lines).encode())
@@ -132,7 +133,7 @@ def build_once(settings: BuildSettings) -> Night:
 
 
 def version_table(dataset: Store, manifest: Manifest, name: str) -> pa.Table:
-    return read_parquet(dataset, version_key(manifest.version, f"{name}.parquet"))
+    return read_parquet(dataset, version_key(manifest.version, VersionFile(f"{name}.parquet")))
 
 
 def shard_hashes(manifest: Manifest) -> list[tuple[str, str, str]]:
@@ -149,18 +150,18 @@ def version_files(dataset: Store) -> list[str]:
     return dataset.list("versions/")["key"].to_pylist()
 
 
-def forge(dataset: Store, digest: str, number: int, scratch: Path, **changes: object) -> ShardResult:
+def forge(dataset: Store, digest: str, number: int, scratch: Path, **changes: Any) -> ShardResult:
     """Change one record of a stored shard, and its result too, so that hash, size and framing still agree."""
     result = read_shard_result(dataset, digest)
     assert result is not None
-    stored = io.BytesIO(dataset.get(shard_key(digest, ".tfrecord")).data)
+    stored = io.BytesIO(dataset.get(shard_key(digest, ShardFile.RECORDS)).data)
     path = scratch / "forged.tfrecord"
     with ShardWriter(path) as shard:
         for place, record in enumerate(read_records(stored)):
             example = decode_example(record)
             shard.write(replace(example, **changes) if place == number else example)
     forged = result.model_copy(update={"bytes": shard.bytes_written, "sha256": shard.sha256, "crc32c": shard.crc32c})
-    dataset.upload(shard_key(digest, ".tfrecord"), path)
+    dataset.upload(shard_key(digest, ShardFile.RECORDS), path)
     path.unlink()
-    dataset.put(shard_key(digest, ".json"), forged.model_dump_json().encode())
+    dataset.put(shard_key(digest, ShardFile.RESULT), forged.model_dump_json().encode())
     return forged

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -237,7 +238,7 @@ def seen(photo: Converted) -> NDArray[np.uint8]:
     return np.asarray(simplejpeg.decode_jpeg(photo.jpeg, "RGB", strict=True))
 
 
-def levels_off(photo: Converted, wanted: NDArray[np.uint8]) -> float:
+def levels_off(photo: Converted, wanted: NDArray[Any]) -> float:
     stored = seen(photo)
     assert stored.shape == wanted.shape
     return float(np.abs(stored.astype(float) - wanted).mean())

@@ -65,7 +65,7 @@ def test_a_field_more_in_any_part_of_a_manifest_is_passed_over() -> None:
 @every_document
 def test_code_cannot_write_a_field_that_the_document_does_not_have(kind: type[Document]) -> None:
     with pytest.raises(ValidationError, match=r"(?i)extra inputs are not permitted"):
-        kind(**DOCUMENTS[kind], of_a_newer_release=1)
+        kind(**DOCUMENTS[kind], **{"of_a_newer_release": 1})
 
 
 @every_document
@@ -91,7 +91,7 @@ def test_a_document_that_is_not_there_is_none() -> None:
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
-    kinds = [*DOCUMENTS, BuildPlan]
+    kinds: list[type[Document]] = [*DOCUMENTS, BuildPlan]
     assert len({kind.kind for kind in kinds}) == len(kinds)
 
 

@@ -75,7 +75,9 @@ def test_an_image_is_not_copied_and_may_be_any_view(tmp_path, wrap):
         view, *(getattr(VOTED, name) for name in ("label", "id", "height_px", "width_px", "distribution"))
     )
     assert encode_example(VOTED)[1] is VOTED.image
-    assert encode_example(example)[1].obj is view.obj
+    image = encode_example(example)[1]
+    assert isinstance(image, memoryview)
+    assert image.obj is view.obj
     write(tmp_path / "bytes", VOTED)
     write(tmp_path / "view", example)
     assert (tmp_path / "view").read_bytes() == (tmp_path / "bytes").read_bytes()

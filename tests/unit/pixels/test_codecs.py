@@ -127,7 +127,7 @@ def test_each_decoder_counts(name: str, monkeypatch: pytest.MonkeyPatch, measure
         decoded.image.load()
         at = (decoded.image.width // 2, decoded.image.height // 2)
         level = decoded.image.getpixel(at)
-        decoded.image.putpixel(at, level ^ 1 if isinstance(level, int) else (level[0] ^ 64, *level[1:]))
+        decoded.image.putpixel(at, (level[0] ^ 64, *level[1:]) if isinstance(level, tuple) else int(level) ^ 1)
         return decoded
 
     monkeypatch.setitem(decoders._DECODERS, name, replace(original, read=changed))

@@ -9,7 +9,8 @@ import pytest
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import PixelSettings
-from tests.support.photo_cases import KEEP, NASTY, REENCODE, ROOT, NastyFile, nasty_files, seen
+from tests.support.paths import ROOT
+from tests.support.photo_cases import KEEP, NASTY, REENCODE, NastyFile, nasty_files, seen
 
 FILES = nasty_files()
 CONVERTED = "converted"

@@ -1,6 +1,8 @@
 """Planning through its public door: every listed photo has one place, and that place is stable."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,15 +38,15 @@ def listing(sizes: dict[str, int], etags: dict[str, str] | None = None) -> pa.Ta
     return pa.table(columns)
 
 
-def scores(rows: dict[str, object] | list[tuple[str, object]], of: BuildSettings) -> Labels:
-    pairs = rows.items() if isinstance(rows, dict) else rows
+def scores(rows: Mapping[str, object] | Sequence[tuple[str, object]], of: BuildSettings) -> Labels:
+    pairs = rows.items() if isinstance(rows, Mapping) else rows
     text = "id,score\n" + "\n".join(f"{name},{score}" for name, score in pairs)
     return read_labels(text.encode(), source=of.labels, settings=of)
 
 
 def plan(
     photos: dict[str, int],
-    rows: dict[str, object] | list[tuple[str, object]],
+    rows: Mapping[str, object] | Sequence[tuple[str, object]],
     *,
     parent: Plan | None = None,
     etags: dict[str, str] | None = None,
@@ -226,7 +228,7 @@ class TestSticky:
         assert next(shard for shard in third.shards if shard.slot == first.shards[2].slot).photos > 2
 
     @pytest.mark.parametrize("change", [{"reshuffle": True}, {"seed": 7}, {"shard_bytes": 7_000}], ids=str)
-    def test_reshuffle_a_new_seed_and_a_new_shard_size_plan_from_scratch(self, change: dict[str, object]) -> None:
+    def test_reshuffle_a_new_seed_and_a_new_shard_size_plan_from_scratch(self, change: dict[str, Any]) -> None:
         photos, rows = many(200)
         first = plan(photos, rows)
         photos, rows = photos | {"new.jpg": 1000}, rows | {"new": 3}

@@ -55,7 +55,7 @@ def test_reasons_of_two_versions_stand_in_the_order_of_the_list_with_unknown_one
         (0.0004, "{:.2f}".format, "+0.0004"), (-0.3, count_in_words, "−0.3"),
     ],
 )  # fmt: skip
-def test_a_difference_has_a_sign_and_is_never_nothing_where_there_is_one(difference, words, expected) -> None:  # type: ignore[no-untyped-def]
+def test_a_difference_has_a_sign_and_is_never_nothing_where_there_is_one(difference, words, expected) -> None:
     assert difference_in_words(difference, words) == expected
 
 

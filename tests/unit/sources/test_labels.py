@@ -389,7 +389,7 @@ def test_any_bytes_are_read_or_refused_but_never_crash(data):
 @pytest.mark.parametrize("rows", [AVA, AVA.replace(b" ", b"  ")], ids=["plain", "any blanks"])
 def test_ava_rows_are_not_read_one_by_one(rows):
     def calls(data):
-        counted = Counter()
+        counted: Counter[str] = Counter()
         sys.setprofile(lambda _, event, __: counted.update([event]))
         try:
             read(data)
