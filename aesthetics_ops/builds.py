@@ -105,6 +105,7 @@ class BuildPlan(Document):
         settings: of the whole build; later stages take theirs from here.
         parent: version that LATEST named, and latest_etag its ETag then; None where nothing was published.
         labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
+        label_columns: of the score file, that hold the `id`, `score` and `split`; empty where it names none.
         label_range: score mapped to 0 and to 1.
         compares: the dataset's store refuses a write to LATEST that another writer has overtaken.
         listed, listed_bytes: objects under the photos prefix.
@@ -131,6 +132,7 @@ class BuildPlan(Document):
     compares: bool
     listed: int
     listed_bytes: int
+    label_columns: dict[str, str] = Field(default_factory=dict)
     inventory: SourceInventory | None = None
     shards: int
     planned: int

@@ -265,9 +265,10 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
     rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
     accounting, reuse = manifest.accounting, manifest.reuse
     came_about = f"{reuse.shards_added:,} new, {reuse.shards_reused:,} reused" if is_new else "all reused"
+    columns = "".join(f", {use} in {column!r}" for use, column in manifest.source.label_columns.items())
     lines = [
         f"photos      {accounting.listed:,} listed, {accounting.converted:,} converted, {accounting.rejected:,} rejected",
-        f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo",
+        f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo{one_line(columns)}",
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
         "splits      " + ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items()),

@@ -255,6 +255,12 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         description="Refuse to publish when more than this share of the labelled photos could not be used",
         json_schema_extra={"section": "Gates"},
     )
+    max_unmatched_fraction: Fraction = Field(
+        1.0,
+        title="Gate: largest share of scores without photo",
+        description="Refuse to publish when more than this share of the score file's rows name no photo",
+        json_schema_extra={"section": "Gates"},
+    )
     max_shrink_fraction: Fraction = Field(
         0.1,
         title="Gate: largest shrinkage",
@@ -333,7 +339,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
 
 
 _NOT_CONTENT = {
-    "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_shrink_fraction", "min_records",
+    "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
     "single_writer",
 }  # fmt: skip
 

@@ -54,6 +54,10 @@ class Source(Document):
     labels: str = Field(description="URL of the score file")
     labels_etag: str = Field(description="its ETag when it was read")
     label_rows: int = Field(ge=0, description="rows in it")
+    label_columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="its columns that hold the id, score and split; empty where columns have no names",
+    )
     inventory: SourceInventory | None = Field(
         None, description="what named the photos; null where the prefix was listed"
     )

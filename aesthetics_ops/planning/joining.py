@@ -3,67 +3,77 @@
 from typing import Final
 
 import duckdb
-import pyarrow as pa
 
 from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.naming import unify_names
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
 __all__ = ["UNMATCHED", "find_label_range", "join_labels", "reject_duplicates", "require_usable"]
 
-# Suffixes that no image format has.  A photo tool leaves such files beside its photos; anything else is tried by content.
-_NOT_PHOTO_SUFFIXES = """
-    aac aae avi bak bat bin bz2 cfg conf csv css db dll doc docx exe gz htm html ini ipynb jar js json jsonl lock log lrcat
-    m4a m4v md md5 mkv mov mp3 mp4 mpg npy npz ods odt on1 parquet pdf pickle pkl pp3 ppt pptx ps1 py rar rtf sh sha1 sha256
-    sqlite sqlite3 srt tar tfrecord tgz thm tmp toml torrent tsv txt url wav webm xls xlsx xml xmp xz yaml yml zip zst
-""".split()  # noqa: SIM905
-
-
 # Grouping numbers is much cheaper than grouping texts, and few come twice.
 _REPEATED: Final = """
     CREATE TABLE repeated AS
-    SELECT name, by_key FROM label_rows
-    WHERE hash(name, by_key) IN (SELECT hash(name, by_key) FROM label_rows GROUP BY ALL HAVING count(*) > 1)
+    SELECT name FROM label_rows
+    WHERE hash(name) IN (SELECT hash(name) FROM label_rows GROUP BY ALL HAVING count(*) > 1)
     GROUP BY ALL HAVING count(*) > 1
 """
 _NAMED: Final = """
     CREATE TEMP VIEW named AS
-    SELECT name, by_key, place, score, split, excluded, problem FROM label_rows ANTI JOIN repeated USING (name, by_key)
+    SELECT name, by_key, place, score, split, excluded, problem, contains(name, '.') OR contains(name, '/') AS is_marked
+    FROM label_rows ANTI JOIN repeated USING (name)
     UNION ALL
-    SELECT name, by_key, min(place), arg_min(score, row), arg_min(split, row), min(excluded),
+    SELECT name, bool_and(by_key), min(place), arg_min(score, row), arg_min(split, row), min(excluded),
         CASE WHEN count(DISTINCT (score, distribution::VARCHAR, split)) > 1
             THEN count(*) || ' label rows disagree: ' || string_agg('row ' || row || ' has '
                 || coalesce(score::VARCHAR, 'none') || coalesce(' ' || split, ''), ', ' ORDER BY row)
-            ELSE arg_min(problem, row) END
-    FROM label_rows SEMI JOIN repeated USING (name, by_key) GROUP BY name, by_key
-"""
-_LISTED: Final = """
-    CREATE TEMP VIEW listed AS
-    SELECT key, size, etag, regexp_replace(base, '(.)\\.[^.]*$', '\\1') AS stem,
-        base = '.DS_Store' OR lower(regexp_extract(base, '.\\.([^.]*)$', 1)) IN (SELECT suffix FROM suffix_of_no_photo)
-            AS is_no_photo
-    FROM (SELECT key, size, etag, split_part(key, '/', -1) AS base FROM listing)
+            ELSE arg_min(problem, row) END,
+        contains(name, '.') OR contains(name, '/')
+    FROM label_rows SEMI JOIN repeated USING (name) GROUP BY name
 """
 _PHOTO: Final = """
     CREATE TABLE photo AS
-    SELECT p.key, p.size, p.etag, CASE WHEN k.place IS NOT NULL THEN p.key ELSE p.stem END AS id,
-        md5_number_lower($seed || ':' || id) AS rank, k.place AS key_place, s.place AS stem_place,
+    SELECT p.key, p.size, p.etag,
+        coalesce(k.place, CASE WHEN p.stem = p.key THEN s.place END) AS key_place,
+        CASE WHEN key_place IS NOT NULL THEN p.key ELSE p.stem END AS id,
+        md5_number_lower($seed || ':' || id) AS rank,
+        CASE WHEN p.stem <> p.key THEN s.place END AS stem_place,
         label.score, label.split AS named_split,
         CASE WHEN p.is_no_photo THEN $not_a_photo
+            WHEN label.place IS NULL AND (p.is_in_hidden OR p.is_dotted) THEN $not_a_photo
             WHEN label.place IS NULL THEN $unlabelled
             WHEN label.excluded IS NOT NULL THEN $excluded
             WHEN label.problem IS NOT NULL THEN $label_invalid
             WHEN p.size > $max_photo_bytes THEN $too_large END AS reason,
-        CASE reason WHEN $not_a_photo THEN 'no image format has this suffix'
-            WHEN $unlabelled THEN 'no label row names it'
-            WHEN $excluded THEN label.excluded
-            WHEN $label_invalid THEN label.problem
-            WHEN $too_large THEN size || ' bytes, over max_photo_bytes ' || $max_photo_bytes END AS detail
-    FROM listed p
-    LEFT JOIN named k ON k.by_key AND k.name = CASE WHEN NOT p.is_no_photo THEN p.key END
-    LEFT JOIN named s ON NOT s.by_key AND s.name = CASE WHEN NOT p.is_no_photo THEN p.stem END
+        CASE WHEN p.is_no_photo THEN 'no image format has this suffix'
+            WHEN reason = $not_a_photo THEN 'it is hidden or lies in a hidden or preview folder, and no label row names its key'
+            WHEN reason = $unlabelled THEN 'no label row names it'
+            WHEN reason = $excluded THEN label.excluded
+            WHEN reason = $label_invalid THEN label.problem
+            WHEN reason = $too_large THEN size || ' bytes, over max_photo_bytes ' || $max_photo_bytes END AS detail
+    FROM (SELECT *, NOT is_no_photo AND (contains(key, '.') OR contains(key, '/')) AS is_marked FROM listed) p
+    LEFT JOIN named k ON (k.by_key OR k.is_marked) AND k.name = CASE WHEN NOT p.is_no_photo THEN p.key END
+    LEFT JOIN named s ON NOT s.by_key
+        AND s.name = CASE WHEN NOT p.is_no_photo AND NOT p.is_in_hidden AND (p.stem <> p.key OR NOT p.is_marked) THEN p.stem END
     CROSS JOIN LATERAL (SELECT CASE WHEN k.place IS NOT NULL THEN k ELSE s END AS label)
+"""
+# A row that is written exactly as one photo's key is that photo's alone.
+_CLAIMED: Final = """
+    UPDATE photo SET stem_place = NULL,
+        score = CASE WHEN key_place IS NOT NULL THEN score END, named_split = CASE WHEN key_place IS NOT NULL THEN named_split END,
+        reason = CASE WHEN key_place IS NOT NULL THEN reason ELSE $unlabelled END,
+        detail = CASE WHEN key_place IS NOT NULL THEN detail ELSE 'the label row ' || id || ' names the photo with just this key' END
+    WHERE stem_place IN (SELECT key_place FROM photo)
+"""
+_CONTRARY: Final = """
+    UPDATE photo SET reason = $label_invalid, detail = why
+    FROM (SELECT p.key, '2 label rows disagree: ' || string_agg('row ' || r.row || ' (' || r.name || ') has '
+            || coalesce(r.score::VARCHAR, 'none') || coalesce(' ' || r.split, ''), ', ' ORDER BY r.row) AS why
+        FROM photo p JOIN label_rows r ON r.place IN (p.key_place, p.stem_place)
+        WHERE p.key_place IS NOT NULL AND p.stem_place IS NOT NULL AND coalesce(p.reason, '') NOT IN ($excluded, $label_invalid)
+        GROUP BY p.key HAVING count(DISTINCT (r.score, r.distribution::VARCHAR, r.split)) > 1) AS contrary
+    WHERE photo.key = contrary.key
 """
 _REASONS: Final = (
     RejectReason.NOT_A_PHOTO, RejectReason.UNLABELLED, RejectReason.EXCLUDED, RejectReason.LABEL_INVALID,
@@ -76,12 +86,14 @@ def join_labels(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
 
     A label that stands in several rows is known by the first of them.
     """
+    unify_names(db)
     db.execute(_REPEATED)
     db.execute(_NAMED)
-    db.register("suffix_of_no_photo", pa.table({"suffix": _NOT_PHOTO_SUFFIXES}))
-    db.execute(_LISTED)
     reasons = {reason.name.lower(): reason.value for reason in _REASONS}
     db.execute(_PHOTO, reasons | {"seed": str(settings.seed), "max_photo_bytes": settings.max_photo_bytes})
+    db.execute(_CLAIMED, {"unlabelled": reasons["unlabelled"]})
+    if db.sql("SELECT 1 FROM photo WHERE key_place IS NOT NULL AND stem_place IS NOT NULL LIMIT 1").fetchall():
+        db.execute(_CONTRARY, {name: reasons[name] for name in ("label_invalid", "excluded")})
 
 
 _SAME_ID: Final = """
@@ -92,19 +104,33 @@ _SAME_ID: Final = """
     WHERE key <> first_key
 """
 _SAME_CONTENT: Final = """
-    SELECT key, 'same ETag and size as ' || first_key AS why
-    FROM (SELECT key, first_value(key) OVER (PARTITION BY etag, size ORDER BY id, key) AS first_key FROM photo
+    SELECT key, 'same ETag and size as ' || first_key
+        || CASE WHEN is_contrary THEN ', but score ' || score || ' here and ' || first_score || ' there' ELSE '' END AS why, is_contrary
+    FROM (SELECT key, score, first_value(key) OVER same AS first_key, first_value(score) OVER same AS first_score,
+            score <> first_score AS is_contrary FROM photo
         WHERE reason IS NULL AND hash(etag, size) IN
-            (SELECT hash(etag, size) FROM photo WHERE reason IS NULL GROUP BY ALL HAVING count(*) > 1))
+            (SELECT hash(etag, size) FROM photo WHERE reason IS NULL GROUP BY ALL HAVING count(*) > 1)
+        WINDOW same AS (PARTITION BY etag, size ORDER BY id, key))
     WHERE key <> first_key
 """
 
 
-def reject_duplicates(db: duckdb.DuckDBPyConnection) -> None:
-    """Keep the first photo of each id in key order, then the first of each content in id order."""
+def reject_duplicates(db: duckdb.DuckDBPyConnection) -> int:
+    """Keep the first photo of each id in key order, then the first of each content in id order.
+
+    Returns:
+        How many of the copies that are left out have another score than the photo that stays.
+    """
     for reason, copies in ((RejectReason.DUPLICATE_ID, _SAME_ID), (RejectReason.DUPLICATE_PHOTO, _SAME_CONTENT)):
         db.execute("CREATE OR REPLACE TABLE copies AS " + copies)
         db.execute("UPDATE photo SET reason = ?, detail = why FROM copies WHERE photo.key = copies.key", [str(reason)])
+    return int(db.sql("SELECT count(*) FROM copies WHERE is_contrary").fetchall()[0][0])
+
+
+_INVALID: Final = """
+    SELECT row, name, detail FROM photo JOIN label_rows ON place = coalesce(key_place, stem_place)
+    WHERE reason = ? ORDER BY row, key LIMIT 3
+"""
 
 
 def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
@@ -115,6 +141,13 @@ def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> No
     if counts.get("usable"):
         return
     found = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    invalid = db.execute(_INVALID, [str(RejectReason.LABEL_INVALID)]).fetchall()
+    if invalid:
+        examples = "; ".join(f"row {row} ({name!r}): {detail}" for row, name, detail in invalid)
+        raise PlanError(
+            f"no photo under {settings.photos!r} has a usable score in {settings.labels!r}: {found}; for example {examples}: "
+            "correct the scores, or set score_column, label_min and label_max to what they are"
+        )
     photo, name = db.sql("SELECT (SELECT min(key) FROM photo), (SELECT min(name) FROM label_rows)").fetchall()[0]
     raise PlanError(
         f"no photo under {settings.photos!r} has a usable score in {settings.labels!r}: {found}; "
@@ -144,8 +177,8 @@ def find_label_range(
 UNMATCHED: Final = """
     WITH matched AS (SELECT key_place AS place FROM photo UNION ALL SELECT stem_place FROM photo),
     known AS (
-        SELECT name, by_key, min(place) AS first FROM label_rows SEMI JOIN repeated USING (name, by_key) GROUP BY ALL)
+        SELECT name, min(place) AS first FROM label_rows SEMI JOIN repeated USING (name) GROUP BY ALL)
     SELECT row, name
-    FROM (SELECT row, name, coalesce(known.first, label_rows.place) AS place FROM label_rows LEFT JOIN known USING (name, by_key))
+    FROM (SELECT row, name, coalesce(known.first, label_rows.place) AS place FROM label_rows LEFT JOIN known USING (name))
     ANTI JOIN matched USING (place) ORDER BY row
 """

@@ -1,6 +1,7 @@
 """What a plan is made of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,9 +57,13 @@ class Plan:
         shards: in reading order: by split, then by slot.
         unmatched: label rows that name no photo: row (1-based), name.
         label_range: (lowest, highest) score that scaling mapped to 0 and 1; None when scores are stored as they are.
+        label_columns: the columns of the score file that hold the `id`, `score` and `split`; empty where it names none.
+        contrary_copies: photos left out as copies that have another score than the one that stays.
     """
 
     photos: pa.Table
     shards: tuple[PlannedShard, ...]
     unmatched: pa.Table
     label_range: tuple[float, float] | None
+    label_columns: Mapping[str, str] = field(default_factory=dict)
+    contrary_copies: int = 0

@@ -19,6 +19,7 @@ from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather, open_database
 from aesthetics_ops.planning.joining import UNMATCHED, find_label_range, join_labels, reject_duplicates, require_usable
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
+from aesthetics_ops.planning.naming import choose_labels, list_photos
 from aesthetics_ops.planning.shards import ORDERED, Distributions, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.settings import BuildSettings
@@ -50,15 +51,18 @@ def plan_photos(
             the plan.  None keeps everything in memory.
 
     Raises:
-        PlanError: nothing is listed, no photo has a usable label, or scores cannot be scaled.
+        PlanError: nothing is listed, no photo has a usable label, two columns name different photos, or scores cannot be
+            scaled.
     """
     with closing(open_database(scratch)) as db:
         attach(db, "listing", listing)
         _require_listed(db, settings)
+        list_photos(db)
+        labels = choose_labels(db, labels, settings.labels)
         attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
         _attach_parent(db, parent, settings)
         join_labels(db, settings)
-        reject_duplicates(db)
+        contrary_copies = reject_duplicates(db)
         require_usable(db, settings)
         label_range = find_label_range(db, labels, settings)
         choose_splits(db, settings)
@@ -68,7 +72,7 @@ def plan_photos(
         shards: list[PlannedShard] = []
         photos = gather(planned_rows(ordered, shards, Distributions(labels).at, settings, converter), scratch)
         unmatched = db.sql(UNMATCHED).to_arrow_table()
-    return Plan(photos, tuple(shards), unmatched, label_range)
+    return Plan(photos, tuple(shards), unmatched, label_range, labels.columns, contrary_copies)
 
 
 def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, settings: BuildSettings) -> None:

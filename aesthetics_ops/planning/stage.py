@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,12 +30,13 @@ from aesthetics_ops.dataset.lease import wait_for_expiry
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_manifest
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
-from aesthetics_ops.errors import LabelError, ObjectMissingError
+from aesthetics_ops.errors import LabelError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import plan_photos
+from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings, read_labels
 from aesthetics_ops.store import Store
@@ -61,7 +63,6 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     """
     check_label_settings(build.settings)
     build.photos.check()
-    build.labels.check()
     compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
     # before it is looked which shards are there: from here on expiry deletes none of them
     start = BuildStart(build=build.id, started_at=created_at)
@@ -78,11 +79,12 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
             build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
             parent=manifest.version if manifest else None, latest_etag=latest[1] if latest else None, compares=compares,
             labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
-            label_range=plan.label_range, inventory=source.inventory,
+            label_columns=dict(plan.label_columns), label_range=plan.label_range, inventory=source.inventory,
             listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
             shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
             converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(),
         )  # fmt: skip
+        _warn_of_scores(record, plan, manifest)
     build.dataset.put(build_key(build.id, BuildFile.PLAN), record.encoded())
     _log_plan(record, plan.shards, source.label_format, manifest)
     return record
@@ -124,9 +126,14 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
     name = build.settings.labels.rpartition("/")[2]
     if build.settings.labels.startswith("file:"):
         name = unquote(name)
+    if not name:
+        raise LabelError(f"score file {build.settings.labels!r} is a folder; name a file in it")
     try:
         stored = build.labels.get(name)
-    except ObjectMissingError as error:
+    except StoreRefusedError as error:
+        _explain_missing(build.labels, name, build.settings.labels)
+        if not isinstance(error, ObjectMissingError):
+            raise
         raise LabelError(
             f"score file {build.settings.labels!r} does not exist; check the labels setting, or upload it"
         ) from error
@@ -137,6 +144,15 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
         beside=lambda other: _get_or_none(build.labels, other),
     )
     return labels, stored.etag
+
+
+def _explain_missing(folder: Store, name: str, url: str) -> None:
+    """Say why a score file could not be read, where the store tells; who may only read the file cannot look further."""
+    with suppress(StoreRefusedError):
+        held = folder.list(f"{name}/")["key"].to_pylist()
+        if held:
+            raise LabelError(f"score file {url!r} is a folder; name a file in it, such as {folder.url_of(held[0])!r}")
+        folder.check()
 
 
 def _get_or_none(store: Store, key: str) -> bytes | None:
@@ -196,10 +212,11 @@ def _write_partitions(
 
 def _log_plan(record: BuildPlan, shards: Sequence[PlannedShard], label_format: str, manifest: Manifest | None) -> None:
     """Say in one line what was found and planned, and what changes every shard."""
+    columns = "".join(f", {use} in {column!r}" for use, column in record.label_columns.items())
     _log.info(
-        "planned %d of %d photos in %d shards, %d of them to build or check; of %d label rows (%s) %d name no photo",
+        "planned %d of %d photos in %d shards, %d of them to build or check; of %d label rows (%s%s) %d name no photo",
         sum(shard.photos for shard in shards), record.listed, record.shards, record.planned,
-        record.label_rows, label_format, record.unmatched,
+        record.label_rows, label_format, columns, record.unmatched,
     )  # fmt: skip
     if record.inventory is not None:
         age = (record.created_at - record.inventory.created_at).total_seconds() / 3600
@@ -211,3 +228,21 @@ def _log_plan(record: BuildPlan, shards: Sequence[PlannedShard], label_format: s
                 "label_scale %r now maps scores %s..%s to 0..1, before it was %s..%s: every label changes, so every shard is rebuilt",
                 record.settings.label_scale, *record.label_range, *before,
             )  # fmt: skip
+
+
+def _warn_of_scores(record: BuildPlan, plan: Plan, manifest: Manifest | None) -> None:
+    """Say what about the scores looks wrong, though it can be right."""
+    if plan.contrary_copies:
+        _log.warning(
+            "%d photos are copies of others, byte for byte, and have other scores; they are left out as %s, and rejects.parquet "
+            "has both scores", plan.contrary_copies, RejectReason.DUPLICATE_PHOTO,
+        )  # fmt: skip
+    before = manifest.accounting if manifest is not None else None
+    was_so = before is not None and 2 * before.unmatched >= before.label_rows
+    if 2 * record.unmatched >= record.label_rows and not was_so:
+        photos = plan.photos.filter(pc.equal(plan.photos["reason"], RejectReason.UNLABELLED))["key"]
+        _log.warning(
+            "%d of %d label rows name no photo, such as %s; photos without a label row are such as %s; a name must be the "
+            "photo's key, or the key's last part without its suffix; max_unmatched_fraction refuses what is too much",
+            record.unmatched, record.label_rows, plan.unmatched["name"][:3].to_pylist(), photos[:3].to_pylist(),
+        )  # fmt: skip

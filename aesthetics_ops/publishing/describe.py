@@ -114,6 +114,7 @@ def _source(plan: BuildPlan) -> Source:
         labels=plan.settings.labels,
         labels_etag=plan.labels_etag,
         label_rows=plan.label_rows,
+        label_columns=plan.label_columns,
         inventory=plan.inventory,
     )
 

@@ -32,6 +32,7 @@ class Candidate:
         reasons: photos and label rows left out, by reason.
         near_duplicates: the groups of photos that look alike, in numbers.
         parent: the version before; None where there is none.
+        label_rows: rows of the score file.
     """
 
     settings: BuildSettings
@@ -40,6 +41,7 @@ class Candidate:
     reasons: Mapping[str, int]
     near_duplicates: NearDuplicates
     parent: Manifest | None
+    label_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,19 @@ def _explain_rejects(candidate: Candidate) -> str:
     return f"{lost} of {labelled} labelled photos could not be used ({counts}; for example {keys}{hints})"
 
 
+def _unmatched_fraction(candidate: Candidate) -> float:
+    unmatched = candidate.reasons.get(RejectReason.LABEL_WITHOUT_PHOTO, 0)
+    return unmatched / candidate.label_rows if candidate.label_rows else 0.0
+
+
+def _explain_unmatched(candidate: Candidate) -> str:
+    rejects = candidate.rejects
+    names = rejects.filter(pc.equal(rejects["reason"], RejectReason.LABEL_WITHOUT_PHOTO))["id"]
+    return (
+        f"{len(names)} of {candidate.label_rows} label rows name no photo, for example {names.slice(0, 3).to_pylist()}"
+    )
+
+
 def _shrink_fraction(candidate: Candidate) -> float:
     before = candidate.parent.records if candidate.parent else 0
     return max(0.0, 1 - candidate.records.num_rows / before) if before else 0.0
@@ -161,6 +176,14 @@ GATES: Final = (
         limit=lambda settings: settings.max_reject_fraction,
         measure=_reject_fraction,
         explain=_explain_rejects,
+    ),
+    Gate(
+        name="max_unmatched_fraction",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_unmatched_fraction,
+        measure=_unmatched_fraction,
+        explain=_explain_unmatched,
     ),
     Gate(
         name="max_shrink_fraction",

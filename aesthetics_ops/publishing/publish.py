@@ -225,7 +225,9 @@ def _assemble(
     """Make the version's tables; `found` are the groups that this build has found already."""
     records, rejects = make_tables(build, account.rows, account.outcome, account.added, parent)
     near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records, parent, found)
-    return Candidate(plan.settings, records, rejects, count_reasons(rejects), near.summary, parent), near
+    return Candidate(
+        plan.settings, records, rejects, count_reasons(rejects), near.summary, parent, plan.label_rows
+    ), near
 
 
 def _near_duplicates(

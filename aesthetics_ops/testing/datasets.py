@@ -193,10 +193,11 @@ class SyntheticDataset:
         records = pa.concat_tables([shard.records for shard in made])
         rejects = _rejects(left_out)
         near = group_records(records, max_distance=chosen.near_duplicate_distance, before=None)
-        candidate = Candidate(chosen, records, rejects, count_reasons(rejects), near.summary, self._parent)
+        counts = count_reasons(rejects)
         plan = _plan(
             chosen, FIRST_NIGHT + timedelta(days=self._nights), parent=self._parent, records=records, left_out=left_out
         )
+        candidate = Candidate(chosen, records, rejects, counts, near.summary, self._parent, plan.label_rows)
         gates = tuple(gate.result(candidate) for gate in GATES)
         manifest = describe_version(self.store.url, plan, candidate, [shard.built for shard in made], gates)
         manifest = Manifest.model_validate(manifest.model_dump() | changes)

@@ -73,7 +73,13 @@ def test_lists_come_from_lines_or_commas() -> None:
 
 def test_the_digest_moves_with_content_and_not_with_places_gates_or_task_sizes() -> None:
     digest = parse().digest
-    for name, value in {"photos": "s3://other/p/", "partition_bytes": 5, "min_records": 7, "reshuffle": True}.items():
+    for name, value in {
+        "photos": "s3://other/p/",
+        "partition_bytes": 5,
+        "min_records": 7,
+        "max_unmatched_fraction": 0.5,
+        "reshuffle": True,
+    }.items():
         assert parse(**{name: value}).digest == digest, name
     for name, value in {
         "quality": 90,

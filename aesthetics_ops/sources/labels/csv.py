@@ -24,17 +24,18 @@ def _read(file: LabelFile) -> LabelRows:
     rows = [next(csv.reader([header[1].decode()], delimiter=delimiter)) for delimiter in ",;\t"]
     columns = max(rows, key=len)
     delimiter = ",;\t"[rows.index(columns)]
-    wanted = [str(place) for place in find_columns(file, [column.strip() for column in columns])]
+    found = find_columns(file, [column.strip() for column in columns])
     body = header.end()
     if skip_blank(file.data, body) == len(file.data):
         raise file.error("has a header but no rows; it must have one row per scored photo")
     _check_quotes(file, body, delimiter)
+    wanted = [str(place) for place in found.places]
     table, blank = _parse_csv(file, body, delimiter, len(columns), wanted)
     records = table.num_rows + len(blank)
     lines = _record_lines(file.data, body)
     if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
-    return LabelRows(pa.array(np.delete(lines, blank)), *(table[place] for place in wanted))
+    return found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
 
 
 def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: list[str]) -> tuple[Any, list[int]]:

@@ -1,8 +1,8 @@
 """What passes between the reading of a label file and its formats: the file as it came, and the rows found in it."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from aesthetics_ops.errors import LabelError
@@ -37,7 +37,11 @@ class LabelFile:
 
 @dataclass(frozen=True, slots=True)
 class LabelRows:
-    """The rows as a format has them: Arrow arrays of one length, or None for what the format or file lacks."""
+    """The rows as a format has them: Arrow arrays of one length, or None for what the format or file lacks.
+
+    `columns` says which of the file's columns hold the `id`, `score` and `split`; it is empty where columns have no names.
+    `other_names` holds, by column, what else may name the photos; planning chooses by what the photos are called.
+    """
 
     row: Any  # int64
     name: Any  # string
@@ -46,6 +50,8 @@ class LabelRows:
     problem: Any = None  # string: what only this format can find wrong
     distribution: Any = None
     excluded: Any = None  # string
+    columns: Mapping[str, str] = field(default_factory=dict)
+    other_names: Mapping[str, Any] = field(default_factory=dict)  # strings
 
 
 def skip_blank(data: bytes, start: int) -> int:

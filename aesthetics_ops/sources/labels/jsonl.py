@@ -30,12 +30,16 @@ def _read(file: LabelFile) -> LabelRows:
     for _, parsed in _objects(file):
         columns |= dict.fromkeys(parsed)
     names = list(columns)
-    found = [names[place] for place in find_columns(file, names)]
+    found = find_columns(file, names)
     objects, blocks = _objects(file), []
     while block := list(islice(objects, _ROWS_AT_ONCE)):
-        texts = {name: pa.array([_json_text(parsed.get(name)) for _, parsed in block], pa.string()) for name in found}
-        blocks.append((pa.array([line for line, _ in block], pa.int64()), *(texts[name] for name in found)))
-    return LabelRows(*(pa.chunked_array(parts) for parts in zip(*blocks, strict=True)))
+        texts = [
+            pa.array([_json_text(parsed.get(names[place])) for _, parsed in block], pa.string())
+            for place in found.places
+        ]
+        blocks.append((pa.array([line for line, _ in block], pa.int64()), *texts))
+    row, *values = (pa.chunked_array(parts) for parts in zip(*blocks, strict=True))
+    return found.rows(row, dict(zip(found.places, values, strict=True)))
 
 
 def _objects(file: LabelFile) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -15,7 +15,6 @@ _SPLITS = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
 }  # fmt: skip
 
-_BY_KEY = r"/|\.[A-Za-z][A-Za-z0-9]{0,7}$"
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)$"
 _LARGEST = float(np.finfo(np.float32).max)  # records hold float32
 
@@ -25,8 +24,8 @@ _LARGEST = float(np.finfo(np.float32).max)  # records hold float32
 def judge_rows(rows: LabelRows, low: float | None, high: float | None) -> Any:
     """Return the rows of `Labels.table`; scores below `low` or above `high` are a problem."""
     name = pc.utf8_trim_whitespace(pc.fill_null(rows.name, ""))
-    by_key = pc.match_substring_regex(name, _BY_KEY)
-    if pc.any(pc.match_substring(name, "/")).as_py():
+    by_key = pc.match_substring(name, "/")
+    if pc.any(by_key).as_py():
         name = pc.replace_substring_regex(name, r"^(\./|/)+", "")
     score, score_problem = _scores(rows.score, low, high)
     nothing = pa.nulls(len(rows.row), pa.string())

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aesthetics_ops.sources.labels.columns import find_columns
+from aesthetics_ops.errors import LabelError
+from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.format import LabelFormat
 
@@ -19,17 +20,34 @@ def _read(file: LabelFile) -> LabelRows:
     try:
         parquet = pq.ParquetFile(pa.BufferReader(file.data))
         columns = parquet.schema_arrow.names
-        places = find_columns(file, columns)
-        table = parquet.read(columns=[columns[place] for place in places])
+        found = find_columns(file, columns)
+        table = parquet.read(columns=[columns[place] for place in found.places])
         table.validate(full=True)  # reading alone does not look whether text is UTF-8
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise file.error(f"is not readable as Parquet: {error}; write it again") from error
-    found = [_plain(file, columns[place], table[columns[place]]) for place in places]
-    if not _is_number(found[1].type):
-        found[1] = _text(file, columns[places[1]], found[1])
-    for place in (0, *range(2, len(found))):
-        found[place] = _text(file, columns[places[place]], found[place])
-    return LabelRows(pa.array(np.arange(1, table.num_rows + 1)), *found)
+    return found.rows(pa.array(np.arange(1, table.num_rows + 1)), _values(file, table, found))
+
+
+def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, Any]:
+    """Return the columns by position: the score as numbers or text, the others as text.
+
+    Of several columns that may name the photos, those that hold neither text nor numbers are left out.
+    """
+    values: dict[int, Any] = {}
+    refused: list[LabelError] = []
+    for place in found.places:
+        name = found.names[place]
+        try:
+            column = _plain(file, name, table[name])
+            is_number = place == found.score and place not in found.ids and _is_number(column.type)
+            values[place] = column if is_number else _text(file, name, column)
+        except LabelError as error:
+            if place not in found.ids:
+                raise
+            refused.append(error)
+    if not values.keys() & set(found.ids):
+        raise refused[0]
+    return values
 
 
 def _is_number(kind: Any) -> bool:
@@ -47,8 +65,12 @@ def _plain(file: LabelFile, name: str, column: Any) -> Any:
 def _text(file: LabelFile, name: str, column: Any) -> Any:
     """Text of any plain column; whole numbers without a fraction or exponent, as they stand in file names."""
     try:
+        if pa.types.is_decimal(column.type):
+            return pc.replace_substring_regex(column.cast(pa.string()), r"\.0+$", "")
         if not pa.types.is_floating(column.type):
             return column.cast(pa.string())
+        if pa.types.is_float16(column.type):
+            column = column.cast(pa.float32())  # Arrow can neither round nor compare halves
         whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**63))
         integers = pc.if_else(whole, column, pa.scalar(None, column.type)).cast(pa.int64())
         return pc.coalesce(integers.cast(pa.string()), column.cast(pa.string()))

@@ -5,8 +5,8 @@ score or with the problem it has.
 Pure and columnar: no network, no clock.  A row that makes no sense is data; a file that makes no sense is an error.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aesthetics_ops.settings import BuildSettings
@@ -24,8 +24,8 @@ class Labels:
     Attributes:
         table: one row per label row, in file order.  `row` (int64): line number, in Parquet the row, from 1.  `name`
             (string): what names the photo, without blanks and a leading / or ./ around it; Unicode as in the file.
-            `by_key` (bool): the name is a key relative to the photos prefix; otherwise the stem of one.  `score`
-            (float64): null exactly where there is a problem.  `distribution` (10 float32): shares of the votes for
+            `by_key` (bool): the name had a slash, so it can only be a key relative to the photos prefix; any other may be
+            a key or the stem of one.  `score` (float64): null exactly where there is a problem.  `distribution` (10 float32): shares of the votes for
             ratings 1 to 10, or null.  `split` (string): train, validation or test; null without a split column.
             `problem` (string): why the row cannot be used, or null.  `excluded` (string): the excluded tag or challenge
             that the photo has, or null.
@@ -33,12 +33,16 @@ class Labels:
         has_distribution: the file has vote counts.
         score_range: lowest and highest score that there can be, as the settings or else the format declare them; None
             where neither does.
+        columns: which of the file's columns hold the `id`, `score` and `split`; empty where columns have no names.
+        alternatives: the same rows, named by another column that may hold the ids; planning chooses.
     """
 
     table: Any  # pa.Table
     format: str
     has_distribution: bool
     score_range: tuple[float | None, float | None]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    alternatives: "tuple[Labels, ...]" = ()
 
 
 def read_labels(
@@ -72,4 +76,16 @@ def read_labels(
     low, high = found.default_range or (None, None)
     low = low if settings.label_min is None else settings.label_min
     high = high if settings.label_max is None else settings.label_max
-    return Labels(judge_rows(rows, low, high), found.name, rows.distribution is not None, (low, high))
+    labels = Labels(
+        judge_rows(rows, low, high), found.name, rows.distribution is not None, (low, high), columns=rows.columns
+    )
+    others = tuple(
+        replace(
+            labels,
+            table=judge_rows(replace(rows, name=names), low, high),
+            columns={**rows.columns, "id": column},
+        )
+        for column, names in rows.other_names.items()
+        if not names.equals(rows.name)
+    )
+    return replace(labels, alternatives=others)

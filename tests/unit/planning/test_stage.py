@@ -1,15 +1,18 @@
 """The plan stage on real folders: what it reads beside the photos, and what it says."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops.builds import BuildPlan, open_build
-from aesthetics_ops.errors import SettingsError, StoreRefusedError
+from aesthetics_ops.errors import LabelError, PlanError, SettingsError, StoreRefusedError
 from aesthetics_ops.planning.stage import plan_build
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.store import open_store
 
 AVA = "1 11 0 1 5 17 38 36 15 6 5 1 22 0 1396\n"
 
@@ -45,8 +48,9 @@ def test_a_tags_file_that_cannot_be_read_is_named_where_tags_are_excluded(tmp_pa
 def test_a_plan_says_in_one_line_what_it_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="aesthetics_ops.planning"):
         plan(tmp_path, "id,score\n11,5\n99,6\n")
-    assert caplog.messages == [
-        "planned 1 of 3 photos in 1 shards, 1 of them to build or check; of 2 label rows (csv) 1 name no photo"
+    assert caplog.messages[-1:] == [
+        "planned 1 of 3 photos in 1 shards, 1 of them to build or check; of 2 label rows "
+        "(csv, id in 'id', score in 'score') 1 name no photo",
     ]
 
 
@@ -54,3 +58,57 @@ def test_settings_that_contradict_the_declared_format_are_refused_before_anythin
     with pytest.raises(SettingsError, match="exclude_tags needs AVA scores"):
         plan(tmp_path, "id,score\n11,5\n", label_format="csv", exclude_tags="Nude")
     assert not (tmp_path / "dataset" / "builds").exists()
+
+
+def test_scores_of_which_half_name_no_photo_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan(tmp_path, "id,score\n11,5\n99,6\n")
+    (warning,) = (record.message for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.startswith(
+        "1 of 2 label rows name no photo, such as ['99']; photos without a label row are such as ['12.jpg']"
+    )
+
+
+def test_a_plan_notes_the_columns_that_it_used(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "id,image_id,mos,set\n0,11,5,train\n1,12,6,test\n", split_column="set")
+    assert planned.label_columns == {"id": "image_id", "score": "mos", "split": "set"}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_folder_as_scores_is_called_one(tmp_path: Path, slash: str) -> None:
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / "a.csv").write_text("id,score\n11,5\n")
+    with pytest.raises(LabelError, match=r"several/?' is a folder; name a file in it"):
+        plan(tmp_path, "", labels=(tmp_path / "several").as_uri() + slash)
+
+
+def test_scores_that_are_all_invalid_are_shown_with_their_reason(tmp_path: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan(tmp_path, "id,score\n12,bad\n11,\n")
+    assert (
+        "1 not_a_photo; for example row 2 ('12'): score 'bad' is not a number; row 3 ('11'): score is missing: correct"
+        in str(caught.value)
+    )
+
+
+def test_the_score_file_is_read_where_its_folder_may_not_be_listed(tmp_path: Path) -> None:
+    class Unlisted(type(open_store("memory://x/"))):  # type: ignore[misc]
+        """Like a bucket policy that allows GetObject and nothing else."""
+
+        def list(self, prefix: str = "") -> pa.Table:
+            raise StoreRefusedError("not allowed")
+
+        check = list
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "11.jpg").write_text("x")
+    store = open_store("memory://closed/")
+    store.put("scores.csv", b"id,score\n11,5\n")
+    store.__class__ = Unlisted
+    settings = BuildSettings(
+        photos=(tmp_path / "photos").as_uri(), labels="memory://closed/scores.csv", dataset=(tmp_path / "d").as_uri()
+    )
+    build = replace(open_build(settings, "b1"), labels=store)
+    assert plan_build(build, created_at=datetime(2026, 1, 1, 2, tzinfo=UTC), partitions=1).shards == 1
+    absent = replace(build, settings=settings.model_copy(update={"labels": "memory://closed/absent.csv"}))
+    with pytest.raises(LabelError, match="does not exist"):
+        plan_build(absent, created_at=datetime(2026, 1, 1, 2, tzinfo=UTC), partitions=1)

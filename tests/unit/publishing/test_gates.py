@@ -36,6 +36,7 @@ def candidate(
         reasons=count_reasons(table),
         near_duplicates=NearDuplicates(max_distance=6, groups=0, records=0, spanning_splits=0, examples=()),
         parent=parent,
+        label_rows=records + sum((rejects or {}).values()),
     )
 
 
@@ -49,12 +50,14 @@ def measured(results: tuple[GateResult, ...]) -> dict[str, float]:
 
 
 def test_the_first_version_has_nothing_to_shrink_from() -> None:
-    assert measured(pass_gates(candidate())) == {"max_reject_fraction": 0, "max_shrink_fraction": 0, "min_records": 10}
+    assert measured(pass_gates(candidate())) == {
+        "max_reject_fraction": 0, "max_unmatched_fraction": 0, "max_shrink_fraction": 0, "min_records": 10,
+    }  # fmt: skip
 
 
 def test_a_result_says_what_it_measured_in_and_which_side_is_allowed() -> None:
     assert [(result.unit, result.bound) for result in pass_gates(candidate())] == [
-        ("fraction", "most"), ("fraction", "most"), ("records", "least"),
+        ("fraction", "most"), ("fraction", "most"), ("fraction", "most"), ("records", "least"),
     ]  # fmt: skip
 
 
@@ -71,7 +74,9 @@ def test_what_is_left_out_on_purpose_holds_up_nothing(reason: RejectReason) -> N
 
 def test_a_limit_itself_is_allowed() -> None:
     results = pass_gates(candidate(9, {"corrupt": 1}, max_reject_fraction=1 - 9 / 10, min_records=9))
-    assert all(result.measured == result.limit for result in results if result.name != "max_shrink_fraction")
+    assert all(
+        result.measured == result.limit for result in results if result.name in ("max_reject_fraction", "min_records")
+    )
 
 
 def test_a_refusal_names_number_limit_reasons_and_examples() -> None:
@@ -81,6 +86,18 @@ def test_a_refusal_names_number_limit_reasons_and_examples() -> None:
         "not published; max_reject_fraction allows 0.05, measured 0.4: 4 of 10 labelled photos could not be used "
         "(3 corrupt, 1 empty; for example ['corrupt/0.jpg', 'corrupt/1.jpg', 'corrupt/2.jpg']); "
         "mend the photos or scores, or change the gate's setting"
+    )
+
+
+def test_scores_without_photos_are_refused_only_above_the_limit() -> None:
+    few_photos = candidate(1, {"label_without_photo": 99})
+    assert measured(pass_gates(few_photos))["max_unmatched_fraction"] == 0.99
+    assert pass_gates(candidate(1, {"label_without_photo": 1}, max_unmatched_fraction=0.5))
+    with pytest.raises(GateError) as caught:
+        pass_gates(candidate(1, {"label_without_photo": 3}, max_unmatched_fraction=0.5))
+    assert (
+        "max_unmatched_fraction allows 0.5, measured 0.75: 3 of 4 label rows name no photo, for example ['label_"
+        in str(caught.value)
     )
 
 
@@ -134,7 +151,7 @@ class TestGatesFromOutside:
         with pytest.raises(SettingsError, match="there is a gate 'max_mean_score' already"):
             register_gate(self.gate(3))
         with pytest.raises(SettingsError, match="there is a gate 'min_records' already"):
-            register_gate(GATES[2])
+            register_gate(GATES[-1])
 
 
 @pytest.mark.parametrize(
