@@ -57,6 +57,9 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        write_out(message.removesuffix("\n"))  # help and version: argparse would overlook that nobody reads them
+
     def error(self, message: str) -> typing.NoReturn:
         raise SettingsError(f"{message}; `{self.prog} --help` lists what there is")
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ _BUG: Final = 4
 _INTERRUPTED: Final = 128 + signal.SIGINT
 _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 _TERMINATED: Final = 128 + signal.SIGTERM
+_TERMINATED_LINE: Final = "terminated; the same command goes on where this one stopped"
 _SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
 
 _LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
@@ -70,7 +72,7 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         _complain("interrupted; the same command goes on where this one stopped")
         return _INTERRUPTED
     except _TerminatedError:
-        _complain("terminated; the same command goes on where this one stopped")
+        _complain(_TERMINATED_LINE)
         return _TERMINATED
     except Exception as error:  # the process boundary: no traceback reaches a user
         if isinstance(error, BrokenPipeError) and error.filename == _STDOUT:
@@ -94,7 +96,7 @@ def write_out(text: str) -> None:
     if sys.stdout is None:  # the shell closed it
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), _STDOUT)
     try:
-        sys.stdout.write(text + "\n" if text else "")
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError as error:
         _divert(sys.stdout)
@@ -124,20 +126,28 @@ def open_closed_streams() -> None:
 
 
 def catch_sigterm() -> None:
-    """Let SIGTERM end this process as an error would: `finally` runs, scratch files go, and requests in flight have seconds."""
+    """Let SIGTERM end this process as an error would: `finally` runs and scratch files go.
+
+    A process that has not ended after five seconds is ended: Python runs no handler while native code waits for a server.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _terminate)
+    threading.Thread(target=_watch, args=(reader,), name="sigterm", daemon=True).start()
 
 
 def _terminate(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    late = threading.Timer(_SECONDS_TO_END, _end_now)
-    late.daemon = True
-    late.start()
     raise _TerminatedError
 
 
-def _end_now() -> None:
-    """End a process whose threads do not: a server keeps them waiting, say."""
+def _watch(signals: int) -> None:
+    """Wait for SIGTERM, and end a process that does not end by itself then."""
+    while signal.SIGTERM not in os.read(signals, 1):
+        pass
+    time.sleep(_SECONDS_TO_END)
+    _complain(_TERMINATED_LINE)
     drop_scratch()
     os._exit(_TERMINATED)
 
@@ -145,11 +155,9 @@ def _end_now() -> None:
 def _ended(command: Callable[[], int]) -> int:
     """Run a command and return its status, also where it ends by SystemExit, as `--help` does."""
     try:
-        status = command()
+        return command()
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    write_out("")  # argparse writes by itself
-    return status
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def _explained(error: Exception) -> tuple[str, int]:
