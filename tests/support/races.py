@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aesthetics_ops.builds import open_build
 from aesthetics_ops.conversion.partition import convert_partition
@@ -60,9 +59,8 @@ class Race:
     def expire(self) -> None:
         expire_versions(self.dataset, keep=2, now=datetime.now(UTC))
 
-    @property
-    def dataset(self) -> Any:
-        return open_build(self.source.settings(), "reader").dataset
+    def __post_init__(self) -> None:
+        self.dataset = open_build(self.source.settings(), "reader").dataset
 
     def run(self, *actions: Callable[[], None]) -> None:
         """Start all at the same moment and wait for their ends."""
