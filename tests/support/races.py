@@ -1,6 +1,6 @@
 """Builds, rollbacks and expiries at once on one dataset, and what must hold afterwards.
 
-Ten rounds; `AESTHETICS_RACE_ROUNDS=50` runs fifty.
+Four rounds; `AESTHETICS_RACE_ROUNDS=50` runs fifty.
 """
 
 import os
@@ -23,7 +23,7 @@ from aesthetics_ops.versions.rollback import rollback
 from aesthetics_ops.versions.verify import verify_version
 from tests.support.nights import PHOTOS, Source, photo
 
-ROUNDS = int(os.environ.get("AESTHETICS_RACE_ROUNDS") or 10)
+ROUNDS = int(os.environ.get("AESTHETICS_RACE_ROUNDS") or 4)
 # How one of several may end that are at work at once: it says so, and nothing is half done.
 LOST = (PublishConflictError, DatasetBusyError, NoSuchVersionError)
 
