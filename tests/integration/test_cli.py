@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.cli import main
+from aesthetics_ops.conversion import partition
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.publishing.documents import DOCUMENTS
 from aesthetics_ops.store import open_store
@@ -416,7 +417,7 @@ def test_an_interrupted_build_says_that_the_same_command_goes_on(files: Desk, mo
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aesthetics_ops.conversion.partition.convert_partition", interrupt)
+    monkeypatch.setattr(partition, "convert_partition", interrupt)
     status, out, err = files.run(*files.build_flags())
     assert (status, out) == (130, "")
     assert "the same command goes on where this one stopped" in err
@@ -426,7 +427,7 @@ def test_the_command_has_numpy_start_no_threads():
     code = """
 import sys
 from aesthetics_ops.__main__ import main
-sys.argv[1:] = ["versions", "--dataset", sys.argv[1], "--json"]
+sys.argv[1:] = ["versions", sys.argv[1], "--json"]
 main()
 from threadpoolctl import threadpool_info
 import numpy
@@ -436,4 +437,6 @@ print({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == 
     done = subprocess.run(
         [sys.executable, "-c", code, "memory://nothing/here/"], capture_output=True, text=True, env=environment
     )
-    assert done.stdout.splitlines()[-1] == "{1}", done.stderr
+    said, threads = done.stdout.splitlines()
+    assert json.loads(said)["error"]["type"] == "NoSuchVersionError", "the command ran, and looked into the store"
+    assert threads == "{1}", done.stderr

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.tables import REJECTS
+from aesthetics_ops.pixels import codecs
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.testing.stores import CountingStore
@@ -69,7 +70,7 @@ class TestTriedAgain:
         photos = CountingStore(build.photos)
         finish(replace(build, photos=photos), record)
         assert {"cut.jpg", "words.jpg"} <= set(photos.read)
-        monkeypatch.setattr("aesthetics_ops.pixels.codecs.CONVERTER_VERSION", 1_000_000)
+        monkeypatch.setattr(codecs, "CONVERTER_VERSION", 1_000_000)
         _, read = build_counted(damaged)
         assert {"cut.jpg", "words.jpg"} <= set(read)
 

@@ -14,6 +14,7 @@ import pytest
 from aesthetics_ops import BuildSettings, Dataset, build_dataset, open_dataset
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.errors import IntegrityError, NoSuchSplitError, NoSuchVersionError, SettingsError
+from aesthetics_ops.readers import dataset as readers
 from aesthetics_ops.readers.dataset import READERS, register_reader
 from aesthetics_ops.readers.pull import Pulled
 from aesthetics_ops.readers.records import examples
@@ -206,7 +207,7 @@ class TestRegistry:
         module = ModuleType("a_module_from_outside")
         module.ids_of = ids_of  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr("aesthetics_ops.readers.dataset.READERS", dict(READERS))
+        monkeypatch.setattr(readers, "READERS", dict(READERS))
         register_reader("ids", "a_module_from_outside:ids_of")
         forwards = list(dataset.read("ids", "train"))
         assert forwards == dataset.records("train")["id"].to_pylist()
