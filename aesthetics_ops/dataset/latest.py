@@ -167,7 +167,8 @@ def compares_writes(dataset: Store, *, single_writer: bool) -> bool:
         single_writer: the setting: there is no other writer.
 
     Raises:
-        StoreRefusedError: it does not, and there may be another writer.
+        StoreRefusedError: it does not, and there may be another writer; or it keeps other bytes than it is sent.
+        StoreUnavailableError: it gave no answer that can be relied on.
     """
     found = dataset.probe(probe_key())
     _log.info(
@@ -175,11 +176,12 @@ def compares_writes(dataset: Store, *, single_writer: bool) -> bool:
         dataset.url, found.creates_once, found.compares, "not asked" if found.checks_uploads is None else found.checks_uploads,
     )  # fmt: skip
     if not found.are_safe and not single_writer:
-        ignored = " and ".join(
+        headers = " and ".join(
             name for name, kept in (("If-None-Match", found.creates_once), ("If-Match", found.compares)) if not kept
         )
+        fault = f"refuses {headers} on writes ({found.said})" if found.said else f"ignores {headers} on writes"
         raise StoreRefusedError(
-            f"the store of {dataset.url} ignores {ignored} on writes, so two builds could each believe that they published; "
+            f"the store of {dataset.url} {fault}, so two builds could each believe that they published; "
             "use a store that honours them, or set single_writer where nothing else moves this dataset's LATEST.json"
         )
     return found.are_safe

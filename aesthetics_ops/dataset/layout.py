@@ -37,6 +37,7 @@ __all__ = [
     "digest_of",
     "is_name",
     "is_partition_result",
+    "is_probe",
     "partition_result_key",
     "partition_rows_key",
     "probe_key",
@@ -63,6 +64,7 @@ SHARDS: Final = "shards/"
 BUILDS: Final = "builds/"
 PULLED_MANIFEST: Final = "manifest.json"  # in a pulled directory
 
+_PROBE: Final = "probe-"
 _CONVERTED: Final = "converted/"
 _DIGEST: Final = re.compile(r"shards/([0-9a-f]{2})/(\1[0-9a-f]{62})\.(?:tfrecord|json|validated\.json)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -208,7 +210,12 @@ def is_partition_result(key: str) -> bool:
 
 def probe_key() -> str:
     """Return a key that nobody else has, for asking the store what it does with conditions."""
-    return f"probe-{uuid.uuid4().hex}"
+    return f"{_PROBE}{uuid.uuid4().hex}"
+
+
+def is_probe(key: str) -> bool:
+    """Say whether a key is one that `probe_key` makes; where one is found, whoever asked with it died."""
+    return re.fullmatch(rf"{_PROBE}[0-9a-f]{{32}}", key) is not None
 
 
 def is_name(text: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.store.probing import ConditionalWrites, probe_conditions
 
 __all__ = ["ConditionalWrites", "Store", "StoredObject", "Swap"]
 
@@ -27,26 +28,6 @@ class Swap(Enum):
     DONE = "done"  # the key holds our bytes
     REFUSED = "refused"  # another writer was first; nothing was written
     UNKNOWN = "unknown"  # the reply was lost, and the key could not be read back
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionalWrites:
-    """What a store does with a condition on a write; the answer of `Store.probe`.
-
-    Attributes:
-        creates_once: a second "only if there is none" is refused.
-        compares: a write with the right ETag is taken, and one with a wrong ETag is refused.
-        checks_uploads: bytes that do not match their checksum are refused; None where it was not asked.
-    """
-
-    creates_once: bool
-    compares: bool
-    checks_uploads: bool | None
-
-    @property
-    def are_safe(self) -> bool:
-        """Whether of several writers exactly one wins."""
-        return self.creates_once and self.compares
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,26 +197,12 @@ class Store(ABC):
 
         Args:
             key: nobody else's; nothing is there yet.
-        """
-        self.put(key, b"there")  # without conditions: a denial is to be called a denial
-        try:
-            overwritten = self._accepts(key, b"created again", None)
-            stale = self._accepts(key, b"stale", "0" * 32)
-            found = self.head(key)
-            compares = not stale and found is not None and self._accepts(key, b"replaced", found[1])
-            checks_uploads = self._checks_uploads(key)
-            self.delete([key])
-            creates_once = not overwritten and self._accepts(key, b"created", None)
-            return ConditionalWrites(creates_once, compares, checks_uploads)
-        finally:
-            self.delete([key])
 
-    def _accepts(self, key: str, data: bytes, expected_etag: str | None) -> bool:
-        """Whether a conditional write goes through, in whichever way of asking; a store may not know conditions."""
-        try:
-            return any(self._put_if(key, data, expected_etag, attempt) for attempt in range(2))
-        except StoreRefusedError:
-            return False
+        Raises:
+            StoreRefusedError: plain writes are denied, or the store keeps other bytes than it is sent.
+            StoreUnavailableError: no answer.
+        """
+        return probe_conditions(self, key)
 
     def _checks_uploads(self, key: str) -> bool | None:
         return None

@@ -76,5 +76,5 @@ class S3Store(Store):
     def _read_back(self, key: str) -> StoredObject | None:
         return self._boto._read_back(key)
 
-    def _checks_uploads(self, key: str) -> bool:
+    def _checks_uploads(self, key: str) -> bool | None:
         return self._boto._checks_uploads(key)

@@ -22,6 +22,7 @@ from aesthetics_ops.dataset.layout import (
     build_of,
     digest_of,
     is_partition_result,
+    is_probe,
     published_in,
     published_key,
     version_key,
@@ -124,6 +125,7 @@ def expire_versions(dataset: Store, *, keep: int, now: datetime) -> Expired:
             or version_of(key) in gone
             or version_of(key) in unpublished
             or build_of(key) in stale_builds
+            or is_probe(key)
         ]
         _take_marks(dataset, gone)
         _delete(dataset, doomed, lease)
