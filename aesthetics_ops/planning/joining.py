@@ -158,11 +158,15 @@ def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> No
 def find_label_range(
     db: duckdb.DuckDBPyConnection, labels: Labels, settings: BuildSettings
 ) -> tuple[float, float] | None:
-    """Return the range that is mapped to 0..1; None where scores stay as they are."""
+    """Return the range that is mapped to 0..1; None where scores stay as they are.
+
+    With `minmax` that is the range over the usable photos but for those in table `unscaled`, whose labels may lie outside.
+    """
     if settings.label_scale == "none":
         return None
     if settings.label_scale == "minmax":
-        low, high = db.sql("SELECT min(score), max(score) FROM photo WHERE reason IS NULL").fetchall()[0]
+        counted = "SELECT min(score), max(score) FROM photo ANTI JOIN unscaled USING (key, etag) WHERE reason IS NULL"
+        low, high = db.sql(counted).fetchall()[0]
     else:
         low, high = labels.score_range
         if low is None or high is None:

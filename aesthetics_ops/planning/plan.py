@@ -8,6 +8,7 @@ cuts; nothing loops over photos.  With a scratch folder, memory is bounded by wh
 
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -25,7 +26,9 @@ from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
-__all__ = ["plan_photos"]
+__all__ = ["NO_PHOTOS", "plan_photos"]
+
+NO_PHOTOS: Final = pa.schema([("key", pa.string()), ("etag", pa.string())]).empty_table()
 
 _NO_GROUPS = pa.schema([("key", pa.string()), ("group", pa.string())]).empty_table()
 
@@ -37,6 +40,7 @@ def plan_photos(
     *,
     converter: Converter,
     parent: ParentPlan | None,
+    unscaled: pa.Table = NO_PHOTOS,
     scratch: Path | None = None,
 ) -> Plan:
     """Place every listed photo.
@@ -47,6 +51,7 @@ def plan_photos(
         settings: of this build.
         converter: part of every recipe.
         parent: the version to stay close to; where a setting asks for a plan from scratch, only its near-duplicates count.
+        unscaled: key and etag of photos that conversion is known to reject, so that their scores count in no range.
         scratch: an empty folder for what does not fit into memory, about 600 bytes per photo; it has to stay as long as
             the plan.  None keeps everything in memory.
 
@@ -61,6 +66,7 @@ def plan_photos(
         labels = choose_labels(db, labels, settings.labels)
         attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
         _attach_parent(db, parent, settings)
+        attach(db, "unscaled", unscaled)
         join_labels(db, settings)
         contrary_copies = reject_duplicates(db)
         require_usable(db, settings)

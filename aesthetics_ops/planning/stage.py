@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -29,13 +32,14 @@ from aesthetics_ops.dataset.layout import (
 from aesthetics_ops.dataset.lease import wait_for_expiry
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_manifest
 from aesthetics_ops.dataset.recipe import Converter
+from aesthetics_ops.dataset.results import read_shard_result
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
 from aesthetics_ops.errors import LabelError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
-from aesthetics_ops.planning.plan import plan_photos
+from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings, read_labels
@@ -110,16 +114,77 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
     else:
         listing = build.photos.list()
     parent = _parent_plan(build.dataset, manifest, scratch) if manifest else None
-    (scratch / "plan").mkdir()
-    plan = plan_photos(
-        listing,
-        labels,
-        build.settings,
-        converter=planned_for,
-        parent=parent,
-        scratch=scratch / "plan",
-    )
+    known = _RejectedPhotos(build, manifest) if build.settings.label_scale == "minmax" else None
+    for attempt in count():
+        folder = scratch / f"plan-{attempt}"
+        folder.mkdir()
+        plan = plan_photos(
+            listing,
+            labels,
+            build.settings,
+            converter=planned_for,
+            parent=parent,
+            unscaled=NO_PHOTOS if known is None else known.photos,
+            scratch=folder,
+        )
+        if known is None or not known.learn_from(plan):
+            break
+        rmtree(folder)
     return plan, _PlanSource(labels_etag, labels.format, labels.table.num_rows, inventory)
+
+
+class _RejectedPhotos:
+    """What conversion is known to reject, so that the range of scores goes without it.
+
+    The parent's rejects are a guess, since another converter may read them.  The results of the planned shards,
+    where there are any, are the truth; only photos at the ends of the range, or beyond them, are looked up.
+    """
+
+    def __init__(self, build: Build, parent: Manifest | None) -> None:
+        self._results = cache(partial(read_shard_result, build.dataset))
+        self._records: set[tuple[str, str]] = set()
+        self._rejected: set[tuple[str, str]] = set()
+        if parent is not None and build.settings.recipe.items() <= parent.settings.items():
+            rows = read_parquet(
+                build.dataset, version_key(parent.version, VersionFile.REJECTS), ["key", "etag", "shard", "reason"]
+            )
+            lost = pa.array([reason.value for reason in RejectReason if reason.is_loss])
+            rows = rows.filter(pc.and_(pc.is_valid(rows["shard"]), pc.invert(pc.is_in(rows["reason"], lost))))
+            self._rejected = set(zip(rows["key"].to_pylist(), rows["etag"].to_pylist(), strict=True))
+
+    @property
+    def photos(self) -> pa.Table:
+        """Key and ETag of each."""
+        known = sorted(self._rejected - self._records)
+        return pa.table(
+            {name: pa.array([photo[n] for photo in known], pa.string()) for n, name in enumerate(("key", "etag"))}
+        )
+
+    def learn_from(self, plan: Plan) -> bool:
+        """Look up the photos that make a plan's range; say whether the range has to be found anew."""
+        before = self._rejected - self._records
+        placed = plan.photos.slice(0, sum(shard.photos for shard in plan.shards)).select(
+            ["key", "etag", "label", "digest"]
+        )
+        outside = placed.filter(pc.or_(pc.less(placed["label"], 0), pc.greater(placed["label"], 1)))
+        for row in outside.to_pylist():
+            result = self._results(row["digest"])
+            if result is not None and row["key"] in result.index.key:
+                self._records.add((row["key"], row["etag"]))
+        for end in (0, 1):
+            self._rejected |= self._all_rejected(placed.filter(pc.equal(placed["label"], end)))
+        return self._rejected - self._records != before
+
+    def _all_rejected(self, rows: pa.Table) -> set[tuple[str, str]]:
+        """Return the photos if all of them are rejects; nothing where one is a record, or may become one."""
+        photos = set()
+        for batch in rows.to_batches(max_chunksize=1000):
+            for row in batch.to_pylist():
+                result = self._results(row["digest"])
+                if result is None or row["key"] not in {photo.key for photo in result.rejected}:
+                    return set()
+                photos.add((row["key"], row["etag"]))
+        return photos
 
 
 def _read_labels(build: Build) -> tuple[Labels, str]:

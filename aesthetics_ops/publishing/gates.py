@@ -55,6 +55,7 @@ class Gate:
         limit: returns it.
         measure: returns the number.
         explain: returns what was counted, for the message of a refusal: a few words on one line.
+        applies: whether a build with these settings is measured at all.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Gate:
     limit: Callable[[BuildSettings], float]
     measure: Callable[[Candidate], float]
     explain: Callable[[Candidate], str]
+    applies: Callable[[BuildSettings], bool] = lambda _: True
 
     def result(self, candidate: Candidate) -> GateResult:
         """Measure."""
@@ -81,10 +83,11 @@ def pass_gates(candidate: Candidate) -> tuple[GateResult, ...]:
     Raises:
         GateError: at least one refuses; names each that does, with the measured value, the limit and examples.
     """
-    results = tuple(gate.result(candidate) for gate in _registered)
+    applied = [gate for gate in _registered if gate.applies(candidate.settings)]
+    results = tuple(gate.result(candidate) for gate in applied)
     refusals = [
         f"{result.name} allows {result.limit:g}, measured {result.measured:.4g}: {gate.explain(candidate)}"
-        for gate, result in zip(_registered, results, strict=True)
+        for gate, result in zip(applied, results, strict=True)
         if not result.passed
     ]
     if refusals:
@@ -158,6 +161,21 @@ def _explain_unmatched(candidate: Candidate) -> str:
     )
 
 
+def _unscaled_labels(candidate: Candidate) -> float:
+    """Return how many labels lie outside 0..1, and how many of its two ends no label is."""
+    labels = candidate.records["label"].to_numpy()
+    return float(((labels < 0) | (labels > 1)).sum() + (not (labels == 0).any()) + (not (labels == 1).any()))
+
+
+def _explain_scale(candidate: Candidate) -> str:
+    found = pc.min_max(candidate.records["label"]).as_py()
+    return (
+        f"label_scale 'minmax' maps the smallest score of the records to 0 and the largest to 1, but the labels reach from "
+        f"{found['min']} to {found['max']}, since photos were rejected or read that planning expected otherwise; build again: "
+        "the next plan knows them"
+    )
+
+
 def _shrink_fraction(candidate: Candidate) -> float:
     before = candidate.parent.records if candidate.parent else 0
     return max(0.0, 1 - candidate.records.num_rows / before) if before else 0.0
@@ -192,6 +210,15 @@ GATES: Final = (
         limit=lambda settings: settings.max_shrink_fraction,
         measure=_shrink_fraction,
         explain=_explain_shrinkage,
+    ),
+    Gate(
+        name="minmax_range",
+        unit="labels",
+        bound="most",
+        limit=lambda _: 0,
+        measure=_unscaled_labels,
+        explain=_explain_scale,
+        applies=lambda settings: settings.label_scale == "minmax",
     ),
     Gate(
         name="min_records",

@@ -198,7 +198,7 @@ class SyntheticDataset:
             chosen, FIRST_NIGHT + timedelta(days=self._nights), parent=self._parent, records=records, left_out=left_out
         )
         candidate = Candidate(chosen, records, rejects, counts, near.summary, self._parent, plan.label_rows)
-        gates = tuple(gate.result(candidate) for gate in GATES)
+        gates = tuple(gate.result(candidate) for gate in GATES if gate.applies(chosen))
         manifest = describe_version(self.store.url, plan, candidate, [shard.built for shard in made], gates)
         manifest = Manifest.model_validate(manifest.model_dump() | changes)
         version = SyntheticVersion(self.store, manifest, records, rejects)

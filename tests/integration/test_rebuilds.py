@@ -15,6 +15,8 @@ import pytest
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.results import read_shard_result, write_shard_result
+from aesthetics_ops.errors import GateError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.stores import CountingStore
@@ -54,6 +56,38 @@ def test_two_datasets_of_one_input_are_equal_byte_for_byte(source: Source) -> No
     assert one.manifest.fingerprint == two.manifest.fingerprint
     for _, path, _ in shard_hashes(one.manifest):
         assert one.dataset.get(path).data == two.dataset.get(path).data
+
+
+@pytest.mark.parametrize("score", [99, -99])
+def test_minmax_does_not_count_a_photo_that_conversion_rejects(source: Source, score: int) -> None:
+    source.add("broken", photo(PHOTOS[0])[:5000], score)
+    settings = source.settings(label_scale="minmax", max_reject_fraction=0.5)
+    with pytest.raises(GateError, match=r"minmax_range allows 0, measured 1: .* build again: the next plan knows them"):
+        build_once(settings)
+    second = build_once(settings)
+    labels = [row["label"] for row in second.table("records")]
+    assert (min(labels), max(labels)) == (0, 1)
+    assert score not in (second.manifest.labels.source_min, second.manifest.labels.source_max)
+    # what the first build left is gone, as after an expiry: the parent's rejects say enough
+    named = {path.removesuffix(".tfrecord") for path in shards(second)}
+    second.dataset.delete(
+        key for key in second.dataset.list("shards/")["key"].to_pylist() if key.split(".")[0] not in named
+    )
+    third = build_once(settings)
+    assert not third.published.is_new
+    assert third.built == 0
+    # its shard's result says that it is a record, as a newer decoder's would: it counts
+    (digest,) = {row["shard"] for row in second.table("rejects") if row["key"] == "broken.jpg"}
+    result = read_shard_result(second.dataset, Path(digest).stem)
+    assert result is not None
+    index = result.index.model_copy(update={"key": [*result.index.key, "broken.jpg"]})
+    write_shard_result(second.dataset, result.model_copy(update={"index": index, "rejected": ()}))
+    assert score in (start(settings)[1].label_range or ())
+    write_shard_result(second.dataset, result)
+    # the photo is mended: it counts
+    source.add("broken", photo(ARRIVING))
+    fourth = build_once(settings)
+    assert score in (fourth.manifest.labels.source_min, fourth.manifest.labels.source_max)
 
 
 def test_how_the_work_is_dealt_out_changes_nothing(source: Source) -> None:
