@@ -249,10 +249,53 @@ def test_a_name_with_a_slash_can_only_be_a_key(found, name, by_key):
         (pa.array([7.0, None]), ["7", ""]),
         (pa.array([1.5, 2.0]), ["1.5", "2"]),
         (pa.array([b"a", b"b"]), ["a", "b"]),
+        (pa.array(np.array([7, 1.5], np.float16)), ["7", "1.5"]),
+        (pa.array([7, 12.5], pa.float32()), ["7", "12.5"]),
+        (pa.array(["7.00", "-1.50"]).cast(pa.decimal128(5, 2)), ["7", "-1.50"]),
+        (pa.array([2**64 - 1, 1], pa.uint64()), [str(2**64 - 1), "1"]),
+        (pa.array(["a", "b"], pa.string_view()), ["a", "b"]),
     ],
 )
 def test_parquet_ids_become_text_without_a_fraction(ids, names):
     assert column(read(parquet(id=ids, score=[1, 2])), "name") == names
+
+
+def test_parquet_scores_may_be_of_any_number():
+    for kind in (pa.float16(), pa.float32(), pa.int8(), pa.uint64(), pa.decimal128(21, 2)):
+        assert column(read(parquet(id=["a", "b"], score=pa.array([1, 2], pa.int64()).cast(kind))), "score") == [1, 2]
+
+
+@pytest.mark.parametrize("odd", [[[1], [2]], [True, False], [{"x": 1}, {"x": 2}], [b"\xff", b"a"]], ids=str)
+def test_a_second_column_of_ids_that_holds_none_is_passed_over(odd):
+    labels = read(parquet(key=pa.array(odd), image_id=["a", "b"], score=[1, 2]))
+    assert (column(labels, "name"), labels.columns, labels.alternatives) == (
+        ["a", "b"], {"id": "image_id", "score": "score"}, (),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_the_columns_in_use_are_named_and_others_that_may_hold_ids_are_kept(form):
+    rows = {
+        "id": ["1", "2"],
+        "Filename": ["a.jpg", "b.jpg"],
+        "mos": [5, 6],
+        "part": ["test", "train"],
+        "path": ["a.jpg", "b.jpg"],
+    }
+    match form:
+        case "csv":
+            lines = zip(*rows.values(), strict=True)
+            data = "\n".join([",".join(rows), *(",".join(map(str, line)) for line in lines)]).encode()
+        case "jsonl":
+            data = jsonl(*(dict(zip(rows, line, strict=True)) for line in zip(*rows.values(), strict=True)))
+        case _:
+            data = parquet(**rows)
+    labels = read(data, split_column="Part")
+    assert labels.columns == {"id": "path", "score": "mos", "split": "part"}
+    (other,) = labels.alternatives  # Filename says the same as path
+    assert (column(other, "name"), other.columns["id"]) == (["1", "2"], "id")
+    assert column(other, "score") == [5.0, 6.0]
+    assert read(data, id_column="id").alternatives == ()
 
 
 def test_json_ids_become_text_without_a_fraction():
