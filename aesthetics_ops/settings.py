@@ -20,6 +20,7 @@ else:
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
 _URL_PATTERN = r"^[a-z][a-z0-9+.-]*://\S+$"  # which schemes there are, the stores know
+_FILE_PATTERN = r"^[a-z][a-z0-9+.-]*://\S(.*\S)?$"  # names of files may have blanks
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -72,7 +73,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     labels: str = Field(
         title="Scores",
         description="The score file: AVA.txt, CSV, Parquet or JSON lines, for example s3://bucket/AVA.txt",
-        pattern=_URL_PATTERN,
+        pattern=_FILE_PATTERN,
     )
     dataset: str = Field(
         title="Dataset",

@@ -112,3 +112,20 @@ def test_the_score_file_is_read_where_its_folder_may_not_be_listed(tmp_path: Pat
     absent = replace(build, settings=settings.model_copy(update={"labels": "memory://closed/absent.csv"}))
     with pytest.raises(LabelError, match="does not exist"):
         plan_build(absent, created_at=datetime(2026, 1, 1, 2, tzinfo=UTC), partitions=1)
+
+
+@pytest.mark.parametrize("name", ["MOS and Image attribute scores.csv", "100%.csv", "a%20b.csv", "é#1?.csv", "scores"])
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_a_score_file_may_be_called_anything(tmp_path: Path, name: str, scheme: str) -> None:
+    text = "id,score\n11,5\n"
+    if scheme == "file":
+        (tmp_path / "My Scores").mkdir()
+        file = tmp_path / "My Scores" / name
+        file.write_text(text)
+        urls = {file.as_uri()} | ({f"file://{file}"} if "%" not in name else set())
+    else:
+        open_store("memory://named/My Scores/").put(name, text.encode())
+        urls = {f"memory://named/My Scores/{name}"}
+    for number, url in enumerate(sorted(urls)):
+        (tmp_path / str(number)).mkdir()
+        assert plan(tmp_path / str(number), text, labels=url).label_rows == 1
