@@ -101,7 +101,8 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     id_column: str | None = Field(
         None,
         title="Id column",
-        description="Column that names the photo; empty finds key, path, filename, id or image_id",
+        description="Column that names the photo; empty takes the one of key, path, filename, id and "
+        "image_id whose names are the photos'",
         min_length=1,
         json_schema_extra={"section": "Scores"},
     )

@@ -379,6 +379,25 @@ class TestStores:
         assert "check the credentials, and that they may list, read and write there" in message
         assert not s3.is_published()
 
+    def test_scores_with_blanks_in_their_name_are_read_without_the_right_to_list(
+        self, s3: Desk, s3_bucket: Any
+    ) -> None:
+        key = f"{s3.url.split('/', 3)[3]}My Scores/MOS and Image attribute scores.csv"
+        s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=key, Body=SCORES.encode())
+        deny = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:ListBucket",
+            "Resource": f"arn:aws:s3:::{s3_bucket.name}",
+            "Condition": {"StringLike": {"s3:prefix": "*My Scores*"}},
+        }
+        s3_bucket.client.put_bucket_policy(
+            Bucket=s3_bucket.name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        )
+        summary = s3.build(labels=f"s3://{s3_bucket.name}/{key}")
+        assert summary["records"] == 8
+        assert "id in 'id', score in 'score'" in s3.run("show", s3.dataset)[1]
+
     def test_missing_credentials_are_named(self, s3: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.delenv("AWS_ACCESS_KEY_ID")

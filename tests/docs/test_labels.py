@@ -1,0 +1,44 @@
+"""docs/labels.md names every column, folder, setting and gate that has to do with scores."""
+
+import re
+
+import pytest
+
+from aesthetics_ops.planning import naming
+from aesthetics_ops.publishing.gates import GATES
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels import columns
+from tests.support.paths import ROOT
+
+PAGE = (ROOT / "docs" / "labels.md").read_text()
+NAMED = set(re.findall(r"`([^`\n]+)`", PAGE))
+SCORES = [
+    name
+    for name, field in BuildSettings.model_fields.items()
+    if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["section"] == "Scores"
+]
+
+
+@pytest.mark.parametrize("names", [columns._ID_COLUMNS, columns._SCORE_COLUMNS], ids=["id", "score"])
+def test_the_columns_stand_there_in_their_order(names: tuple[str, ...]) -> None:
+    assert ", ".join(f"`{name}`" for name in names) in PAGE
+
+
+@pytest.mark.parametrize("folder", naming._PREVIEW_FOLDERS)
+def test_every_preview_folder_is_named_and_found(folder: str) -> None:
+    assert folder in NAMED
+    assert any(sign in folder for sign in naming._PREVIEW_SIGNS)
+
+
+@pytest.mark.parametrize("setting", SCORES)
+def test_every_setting_about_scores_is_named(setting: str) -> None:
+    assert setting in NAMED
+
+
+def test_the_gates_about_scores_are_named_with_their_default() -> None:
+    assert {"minmax_range", "max_unmatched_fraction"} <= NAMED & {gate.name for gate in GATES}
+    assert BuildSettings.model_fields["max_unmatched_fraction"].default == 1
+
+
+def test_the_page_says_for_whom_it_is_what_it_gives_and_what_it_needs() -> None:
+    assert re.match(r"# .*\n\n- For whom: .*\n- Afterwards .*\n- You need ", PAGE)
