@@ -8,8 +8,6 @@ have manifests of full size, 2.3 MB of shards each; the older ones, whose manife
 """
 
 import argparse
-import hashlib
-import json
 import logging
 import statistics
 import sys
@@ -23,9 +21,10 @@ from datetime import UTC, datetime, timedelta
 from fastapi import FastAPI
 
 from aesthetics_ops.browser import make_browser
-from aesthetics_ops.dataset.layout import LATEST_KEY, shard_key, version_key
-from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
+from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.testing.manifests import bare_manifest, publish_manifest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -39,68 +38,27 @@ def fill(store: Store, versions: int, shards: int) -> str:
     """Write manifests and the marks of all shards, as nights would; return the newest version's name."""
     digests = [f"{number:02x}"[-2:] + f"{number:062x}" for number in range(shards)]
     for digest in digests:
-        for suffix in (".tfrecord", ".json", ".validated.json"):
-            store.put(shard_key(digest, suffix), b"{}")
-    name, newest = "", b""
+        for file in ShardFile:
+            store.put(shard_key(digest, file), b"{}")
     for number in range(versions):
         created_at = START + timedelta(days=number)
         name = f"{created_at:%Y%m%dT%H%M%SZ}-{number:08x}"
         held = digests if number >= versions - FULL else digests[:10]
-        newest = manifest(store.url, name, created_at, held)
-        store.put(version_key(name, "manifest.json"), newest)
-        for other in (
-            "plan.parquet",
-            "records.parquet",
-            "rejects.parquet",
-            "report.html",
-            "croissant.json",
-            "README.md",
-        ):
-            store.put(version_key(name, other), b"{}")
-    sha256 = hashlib.sha256(newest).hexdigest()
-    pointer = {"version": name, "manifest": version_key(name, "manifest.json"), "sha256": sha256}
-    store.put(LATEST_KEY, json.dumps(pointer).encode())
-    return name
+        made = manifest(store.url, name, created_at, held)
+        for file in VersionFile:
+            if file is not VersionFile.MANIFEST:
+                store.put(version_key(name, file), b"{}")
+        publish_manifest(store, made)
+    return made.version
 
 
-def manifest(url: str, version: str, created_at: datetime, digests: list[str]) -> bytes:
+def manifest(url: str, version: str, created_at: datetime, digests: list[str]) -> Manifest:
     """Return a manifest with these shards, all of them in the train split."""
-    records = 100 * len(digests)
-    settings = BuildSettings(photos="s3://bucket/photos/", labels="s3://bucket/AVA.txt", dataset=url)
     shards = [
-        {"path": shard_key(digest, ".tfrecord"), "records": 100, "bytes": 1000, "sha256": digest, "crc32c": "00000000"}
+        Shard(path=shard_key(digest, ShardFile.RECORDS), records=100, bytes=1000, sha256=digest, crc32c="0" * 8)
         for digest in digests
     ]
-    empty = {"records": 0, "bytes": 0, "shards": []}
-    quantiles = [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]
-    document = {
-        "schema_version": 1, "dataset": url, "version": version, "parent": None, "created_at": created_at.isoformat(),
-        "source": {
-            "photos": settings.photos, "listed": records, "bytes": 1, "labels": settings.labels, "labels_etag": "e",
-            "label_rows": records,
-        },
-        "settings": settings.model_dump(mode="json"), "settings_digest": settings.digest, "software": {}, "features": {},
-        "accounting": {
-            "listed": records, "converted": records, "rejected": 0, "label_rows": records, "matched": records,
-            "unmatched": 0,
-        },
-        "rejects": {}, "transforms": {},
-        "splits": {
-            "train": {"records": records, "bytes": 1000 * len(digests), "shards": shards}, "validation": empty,
-            "test": empty,
-        },
-        "labels": {
-            "min": 1, "max": 9, "mean": 5, "std": 1, "histogram": {"edges": [1, 9], "counts": [records]}, "scale": "none",
-            "source_min": None, "source_max": None,
-        },
-        "images": {
-            "quantiles": quantiles, "width": quantiles, "height": quantiles, "bytes": quantiles, "total_pixels": 1,
-        },
-        "reuse": {"shards_total": len(digests), "shards_added": 1, "shards_reused": len(digests) - 1},
-        "near_duplicates": {"max_distance": None, "groups": 0, "records": 0, "spanning_splits": 0, "examples": []},
-        "gates": [], "validation": {"records": records, "decoded": records}, "fingerprint": "f" * 64,
-    }  # fmt: skip
-    return json.dumps(document, indent=1).encode()
+    return bare_manifest(url, {"train": shards}, version=version, created_at=created_at)
 
 
 @contextmanager

@@ -37,9 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan, PartitionResult, resume_build
-from aesthetics_ops.dataset.latest import LatestPointer
 from aesthetics_ops.dataset.layout import (
-    LATEST_KEY,
     BuildFile,
     ShardFile,
     VersionFile,
@@ -48,7 +46,7 @@ from aesthetics_ops.dataset.layout import (
     shard_key,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, Shard, Split
+from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, read_parquet
@@ -60,6 +58,7 @@ from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.sources.labels import read_labels
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.testing.manifests import bare_manifest, publish_manifest
 
 NIGHTS = (datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, 2, tzinfo=UTC))
 PARTITIONS = 256
@@ -251,55 +250,32 @@ def forge_version(world: World) -> None:
     for name in ("id", "split", "shard"):
         near = near.append_column(name, empty)
     dataset = build.dataset
-    text = manifest.encoded()
     dataset.upload(version_key("v0", VersionFile.PLAN), world.folder / "dataset" / build_key(build.id, BuildFile.ROWS))
     sink = pa.BufferOutputStream()
     pq.write_table(near.select(NEAR_DUPLICATES.schema.names), sink)
     dataset.put(version_key("v0", VersionFile.NEAR_DUPLICATES), sink.getvalue().to_pybytes())
-    dataset.put(version_key("v0", VersionFile.MANIFEST), text)
-    pointer = LatestPointer(
-        version="v0", manifest=version_key("v0", VersionFile.MANIFEST), sha256=hashlib.sha256(text).hexdigest()
-    )
-    dataset.put(LATEST_KEY, pointer.encoded())
+    publish_manifest(dataset, manifest)
 
 
 def _manifest(world: World, record: BuildPlan, splits: dict[str, list[Shard]], converted: int) -> Manifest:
     left_out = record.listed - converted
-    values: dict[str, Any] = {
-        "dataset": world.settings(0).dataset,
-        "version": "v0",
-        "parent": None,
-        "created_at": record.created_at,
-        "source": {
+    return bare_manifest(
+        world.settings(0).dataset,
+        splits,
+        created_at=record.created_at,
+        source={
             "photos": "s3://photos/photos/", "listed": record.listed, "bytes": record.listed_bytes,
             "labels": record.settings.labels, "labels_etag": "x", "label_rows": record.label_rows,
         },
-        "settings": record.settings.model_dump(mode="json"),
-        "settings_digest": record.settings.digest,
-        "software": {},
-        "features": {},
-        "accounting": {
+        settings=record.settings.model_dump(mode="json"),
+        settings_digest=record.settings.digest,
+        accounting={
             "listed": record.listed, "converted": converted, "rejected": left_out, "label_rows": record.label_rows,
             "matched": record.label_rows - record.unmatched, "unmatched": record.unmatched,
         },
-        "rejects": {"unlabelled": left_out, "label_without_photo": record.unmatched},
-        "transforms": {},
-        "splits": {
-            name: Split(records=sum(s.records for s in found), bytes=sum(s.bytes for s in found), shards=tuple(found))
-            for name, found in splits.items()
-        },
-        "labels": {
-            "min": 1, "max": 10, "mean": 5, "std": 1, "histogram": {"edges": (), "counts": ()}, "scale": "none",
-            "source_min": None, "source_max": None,
-        },
-        "images": {"quantiles": (), "width": (), "height": (), "bytes": (), "total_pixels": 0},
-        "reuse": {"shards_total": record.shards, "shards_added": record.shards, "shards_reused": 0},
-        "near_duplicates": {"max_distance": 6, "groups": 0, "records": 0, "spanning_splits": 0, "examples": ()},
-        "gates": (),
-        "validation": {"records": converted, "decoded": converted},
-        "fingerprint": "0" * 64,
-    }  # fmt: skip
-    return Manifest.model_validate(values)
+        rejects={"unlabelled": left_out, "label_without_photo": record.unmatched},
+        near_duplicates={"max_distance": 6, "groups": 0, "records": 0, "spanning_splits": 0, "examples": ()},
+    )  # fmt: skip
 
 
 def run_case(case: str, world: World) -> dict[str, Any]:
