@@ -205,7 +205,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         json_schema_extra={"section": "Pixels"},
     )
     max_pixels: int = Field(
-        100_000_000,
+        120_000_000,
         title="Most pixels in a photo",
         description="A photo that declares more (width x height) is rejected before it is decoded",
         ge=1,

@@ -10,7 +10,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
 from importlib import metadata, resources
 from typing import Final
@@ -18,7 +17,6 @@ from typing import Final
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, Converter
 from aesthetics_ops.errors import PermanentError
 from aesthetics_ops.pixels.decoders import decoders
-from aesthetics_ops.pixels.opencv import opencv
 from aesthetics_ops.pixels.photo import convert_photo
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import PixelSettings
@@ -93,32 +91,16 @@ def require_converter(planned: Converter, releases: Mapping[str, str]) -> None:
 @cache
 def _fingerprint(decoder_names: tuple[str, ...]) -> str:
     digest = hashlib.sha256(" ".join(decoder_names).encode())
-    with _same_on_every_processor():
-        for name, data in _probes():
-            for pixels in (_KEEP, _SMALLER, *(_JPEG_ONLY if name.endswith(".jpg") else ())):
-                photo = convert_photo(data, pixels)
-                if isinstance(photo, Rejected):
-                    digest.update(json.dumps([name, photo.reason]).encode())
-                    continue
-                entry = [name, len(photo.jpeg), photo.height_px, photo.width_px, photo.transforms, photo.phash]
-                digest.update(json.dumps(entry).encode())
-                digest.update(photo.jpeg)
+    for name, data in _probes():
+        for pixels in (_KEEP, _SMALLER, *(_JPEG_ONLY if name.endswith(".jpg") else ())):
+            photo = convert_photo(data, pixels)
+            if isinstance(photo, Rejected):
+                digest.update(json.dumps([name, photo.reason]).encode())
+                continue
+            entry = [name, len(photo.jpeg), photo.height_px, photo.width_px, photo.transforms, photo.phash]
+            digest.update(json.dumps(entry).encode())
+            digest.update(photo.jpeg)
     return digest.hexdigest()[:_DIGITS]
-
-
-@contextmanager
-def _same_on_every_processor() -> Iterator[None]:
-    """Keep this thread's OpenCV from Intel's primitives, whose `INTER_CUBIC` rounds some pixels by the processor's kind.
-
-    Workers of several kinds must agree on a fingerprint: docs/pixels.md, limits.
-    """
-    ipp = opencv().ipp
-    used = ipp.useIPP()
-    ipp.setUseIPP(False)
-    try:
-        yield
-    finally:
-        ipp.setUseIPP(used)
 
 
 def _probes() -> Iterator[tuple[str, bytes]]:

@@ -25,6 +25,7 @@ class Decoded:
         icc: the colour profile that is still to be applied; None without one, empty when it is broken.
         sample_bits: bits per sample of a 16-bit gray mode, 9 to 16.
         transforms: what was done so far.
+        alpha: mode `L`, where the image's own mode cannot hold it; 255 is opaque.
     """
 
     image: "Image"
@@ -32,6 +33,7 @@ class Decoded:
     icc: bytes | None = None
     sample_bits: int = 16
     transforms: set[Transform] = field(default_factory=set)
+    alpha: "Image | None" = None
 
 
 def finish_colours(decoded: Decoded) -> Decoded:
@@ -41,8 +43,9 @@ def finish_colours(decoded: Decoded) -> Decoded:
         Refusal: `unsupported_format` for samples without a display range (32-bit, float) and for Lab.
     """
     image = _eight_bit(decoded)
-    alpha = image.getchannel("A") if image.mode in _WITH_ALPHA else None
-    if alpha is not None:
+    alpha = decoded.alpha
+    if image.mode in _WITH_ALPHA:
+        alpha = image.getchannel("A")
         image = image.convert(_WITH_ALPHA[image.mode])
     image = _srgb(image, decoded)
     if alpha is not None and alpha.getextrema() != (255, 255):

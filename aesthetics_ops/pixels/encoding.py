@@ -1,18 +1,39 @@
 """From decoded pixels to the JPEG that is stored: scale, turn, encode."""
 
+from types import ModuleType
 from typing import Final, NamedTuple
 
-from aesthetics_ops.pixels.opencv import Pixels, opencv
+from aesthetics_ops.pixels.opencv import Pixels, opencv, same_on_every_processor
 from aesthetics_ops.pixels.phash import small_gray
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, RejectReason
 from aesthetics_ops.settings import PixelSettings
 
-__all__ = ["Coded", "encode"]
+__all__ = ["LARGEST_SIDE_PX", "USUAL_SAMPLING", "Coded", "Picture", "encode"]
 
+LARGEST_SIDE_PX: Final = 65_500
+"""Of a JPEG, in every libjpeg."""
+USUAL_SAMPLING: Final = "420"
+"""The chroma sampling of a photo whose source asks for no other."""
 
-_LARGEST_SIDE_PX: Final = 65_500  # of a JPEG, in every libjpeg
 _AREA_BELOW_SCALE: Final = 0.6  # INTER_AREA below, INTER_CUBIC from here on (docs/pixels.md)
+_TURNED_SAMPLINGS: Final = {"422": "440", "440": "422", "411": "440"}  # 4:1:1 turned has no name
+
+
+class Picture(NamedTuple):
+    """Decoded pixels, and what is known of them.
+
+    Attributes:
+        array: gray or BGR, sRGB; may be a reduced decode when scaling is due.
+        sides: height and width of the source, px.
+        orientation: EXIF orientation to apply, 1 to 8.
+        sampling: of the chroma, as the strict JPEG decoder names it: 444, 422, 440, 420 or 411.
+    """
+
+    array: Pixels
+    sides: tuple[int, int]
+    orientation: int = 1
+    sampling: str = USUAL_SAMPLING
 
 
 class Coded(NamedTuple):
@@ -30,41 +51,44 @@ class Coded(NamedTuple):
     gray: Pixels
 
 
-def encode(
-    array: Pixels, sides: tuple[int, int], orientation: int, transforms: set[Transform], pixels: PixelSettings
-) -> Coded:
-    """Scale, turn and encode.
+def encode(picture: Picture, transforms: set[Transform], pixels: PixelSettings) -> Coded:
+    """Scale, turn and encode; the same bytes on every processor.
 
     Args:
-        array: gray or BGR, sRGB; may be a reduced decode when scaling is due.
-        sides: height and width of the source, px.
-        orientation: EXIF orientation to apply, 1 to 8.
+        picture: what to encode.
         transforms: what was done so far.
         pixels: what is asked for.
 
     Raises:
         Refusal: `too_large` for what no JPEG can hold.
     """
-    cv2 = opencv()
+    array, sides, orientation, sampling = picture
     height_px, width_px = _fitting(sides, pixels.max_side_px)
-    if max(height_px, width_px) > _LARGEST_SIDE_PX:
+    if max(height_px, width_px) > LARGEST_SIDE_PX:
         raise Refusal(
             RejectReason.TOO_LARGE,
-            f"{width_px} x {height_px} px; a JPEG holds {_LARGEST_SIDE_PX:,} px a side, so set max_side_px",
+            f"{width_px} x {height_px} px; a JPEG holds {LARGEST_SIDE_PX:,} px a side, so set max_side_px",
         )
-    if (height_px, width_px) != sides:
-        scale = max(height_px, width_px) / max(array.shape[:2])
-        method = cv2.INTER_AREA if scale < _AREA_BELOW_SCALE else cv2.INTER_CUBIC
-        array = cv2.resize(array, (width_px, height_px), interpolation=method)
-        transforms.add(Transform.RESIZED)
-    if orientation != 1:
-        array = _turned(array, orientation)
-        transforms.add(Transform.ORIENTED)
-    transforms.add(Transform.REENCODED)
-    options = (cv2.IMWRITE_JPEG_QUALITY, pixels.quality)
-    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
-    _, encoded = cv2.imencode(".jpg", array, (*options, *sampling))
-    return Coded(encoded.tobytes(), array.shape[0], array.shape[1], transforms, small_gray(array))
+    with same_on_every_processor() as cv2:
+        if (height_px, width_px) != sides:
+            scale = max(height_px, width_px) / max(array.shape[:2])
+            method = cv2.INTER_AREA if scale < _AREA_BELOW_SCALE else cv2.INTER_CUBIC
+            array = cv2.resize(array, (width_px, height_px), interpolation=method)
+            transforms.add(Transform.RESIZED)
+        if orientation != 1:
+            array = _turned(array, orientation)
+            transforms.add(Transform.ORIENTED)
+        transforms.add(Transform.REENCODED)
+        _, encoded = cv2.imencode(".jpg", array, _options(cv2, pixels.quality, sampling, orientation))
+        return Coded(encoded.tobytes(), array.shape[0], array.shape[1], transforms, small_gray(array))
+
+
+def _options(cv2: ModuleType, quality: int, sampling: str, orientation: int) -> tuple[int, ...]:
+    """Return the encoder's options: chroma is sampled as in the source, turned with it."""
+    lies_on_its_side = orientation >= 5
+    written = _TURNED_SAMPLINGS.get(sampling, sampling) if lies_on_its_side else sampling
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{written}", cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
+    return (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor)
 
 
 def _fitting(sides: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 By content alone: names and suffixes are never looked at.  Pure; reads at most the first few kilobytes.
 """
 
+import re
+import struct
 from typing import Final
 
 from aesthetics_ops.rejects import Refusal, RejectReason
@@ -15,7 +17,7 @@ JPEG: Final = "jpeg"
 _UNSUPPORTED: Final = (  # offset, what stands there, name
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\0\0\0\x0cjP", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"II\xbc\x01", "JPEG XR"),
     (0, b"\x8aMNG\r\n\x1a\n", "MNG"),
@@ -25,8 +27,6 @@ _UNSUPPORTED: Final = (  # offset, what stands there, name
     (0, b"%PDF", "PDF"),
     (0, b"%!PS", "PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
-    (0, b"\0\0\1\0", "icon"),
-    (0, b"\0\0\2\0", "cursor"),
     (0, b"icns", "icon"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"#?RADIANCE", "Radiance HDR"),
@@ -61,6 +61,18 @@ _UNSUPPORTED: Final = (  # offset, what stands there, name
 )
 
 _LOOK_BYTES: Final = 2048  # how far a text may keep its <svg waiting
+_NETPBM: Final = re.compile(rb"P[1-6][ \t\r\n]+[#0-9]|P7\n|P7 332|P[Ff][ \t\r\n]+[0-9]")
+_TARGA_END: Final = b"TRUEVISION-XFILE.\0"
+_TARGA_HEADER_BYTES: Final = 18
+_TARGA_KINDS: Final = {
+    1: (1,),
+    9: (1,),
+    2: (0, 1),
+    10: (0, 1),
+    3: (0, 1),
+    11: (0, 1),
+}  # by image type: colour map types
+_TARGA_BITS: Final = {1: (8, 16), 9: (8, 16), 2: (15, 16, 24, 32), 10: (15, 16, 24, 32), 3: (8, 16), 11: (8, 16)}
 
 
 def recognise(source: bytes | memoryview) -> str:
@@ -84,6 +96,8 @@ def recognise(source: bytes | memoryview) -> str:
     for offset, magic, name in _UNSUPPORTED:
         if data.startswith(magic, offset):
             raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not decoded")
+    if known := _known_by_its_fields(data):
+        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{known} files are not decoded")
     if data.startswith(b"ftyp", 4):
         name = f"video or sound (ISO media, brand {data[8:12]!r})"
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not decoded")
@@ -91,3 +105,34 @@ def recognise(source: bytes | memoryview) -> str:
     if b"<svg" in head and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, "SVG files are not decoded")
     raise Refusal(RejectReason.NOT_AN_IMAGE, f"no image format starts with {data[:12]!r}")
+
+
+def _known_by_its_fields(data: bytes) -> str | None:
+    """Name a format that starts with numbers where others have letters; None where they fit none."""
+    reserved, kind, count = struct.unpack_from("<HHH", data.ljust(6, b"\0"))
+    if reserved == 0 and kind in (1, 2) and count:  # a Targa has zeros where these count their pictures
+        return "icon" if kind == 1 else "cursor"
+    if _NETPBM.match(data):
+        return "Netpbm"
+    return "Targa" if data.endswith(_TARGA_END) or _is_targa(data) else None
+
+
+def _is_targa(data: bytes) -> bool:
+    """Tell whether the first bytes make a Targa header without contradiction; the format has no magic number.
+
+    Source:
+        Truevision TGA File Format Specification 2.0, image header.
+    """
+    if len(data) <= _TARGA_HEADER_BYTES:
+        return False
+    _, map_type, kind, _, colours, colour_bits, _, _, width_px, height_px, bits, flags = struct.unpack_from(
+        "<BBBHHBHHHHBB", data
+    )
+    has_map = colours > 0 and colour_bits in (15, 16, 24, 32)
+    return (
+        map_type in _TARGA_KINDS.get(kind, ())
+        and (has_map if map_type else colours == colour_bits == 0)
+        and bits in _TARGA_BITS[kind]
+        and min(width_px, height_px) > 0
+        and flags < 0x40
+    )

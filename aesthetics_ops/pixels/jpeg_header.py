@@ -35,6 +35,11 @@ _ICC: Final = b"ICC_PROFILE\0"
 _EXIF: Final = b"Exif\0\0"
 _JFIF: Final = b"JFIF\0"
 _JFIF_BYTES: Final = 16  # an APP0 of this length holds no thumbnail
+_SEQUENTIAL_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC9})
+_WHOLE_SCAN: Final = bytes((0, 63, 0))  # the only parameters that a scan of a sequential JPEG can have
+_JFIF_VERSION: Final = bytes((1, 2))
+_ADOBE_TRANSFORMS: Final = {3: (1, (0, 1)), 4: (2, (0, 2))}  # by components: what libjpeg takes others for, the known
+_ADOBE_BYTES: Final = 12  # up to the transform
 _MOST_SEGMENTS: Final = 10_000  # a profile has at most 255, a progressive photo a few dozen
 _ORIENTATION_TAG: Final = 0x0112
 _TIFF_SIZES: Final = {1: "B", 3: "H", 4: "I"}  # the integer types an orientation is found in
@@ -66,8 +71,9 @@ class JpegHeader(NamedTuple):
         scans: number of scans; 1 in a plain baseline file.
         orientation: from EXIF, 1 to 8; 1 when there is none that can be read.
         icc: the colour profile; None when there is none, empty when its parts do not fit together.
-        canonical: the same coded data without metadata and without what follows the end marker; the source itself, or
-            a view of it, when there is no metadata to drop.
+        canonical: the same coded data without metadata and without what follows the end marker, with the fields put
+            right that decoders ignore; the source itself, or a view of it, when there is nothing to drop or put right.
+        is_repaired: whether a field was put right.
         metadata_bytes: bytes of segments that `canonical` leaves out.
         trailing: what follows the end marker.
         problem: the first break of the format in words; None when there is none.
@@ -78,6 +84,7 @@ class JpegHeader(NamedTuple):
     orientation: int
     icc: bytes | None
     canonical: bytes | memoryview
+    is_repaired: bool
     metadata_bytes: int
     trailing: memoryview
     problem: str | None
@@ -113,13 +120,15 @@ def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
         problem = f"{len(frames)} frame headers, where a photo has one"
     if problem is None and not scans:
         problem = "no scan"
-    canonical, metadata_bytes = _without_metadata(data, segments, end)
+    sound = _repaired(data, segments, frames[0]) if frames else data
+    canonical, metadata_bytes = _without_metadata(sound, segments, end)
     return JpegHeader(
         frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0),
         scans=scans,
         orientation=_orientation(data, before_scan),
         icc=_icc(data, before_scan),
         canonical=canonical,
+        is_repaired=sound is not data,
         metadata_bytes=metadata_bytes,
         trailing=memoryview(data)[end:],
         problem=problem,
@@ -262,6 +271,38 @@ def _icc(data: bytes | memoryview, segments: list[_Segment]) -> bytes | None:
     parts.sort(key=lambda part: part[:1])
     fits = [part[:2] for part in parts] == [bytes((number, len(parts) & 0xFF)) for number in range(1, len(parts) + 1)]
     return b"".join(part[2:] for part in parts) if fits else b""
+
+
+def _repaired(data: bytes | memoryview, segments: list[_Segment], frame: JpegScan) -> bytes | memoryview:
+    """Write the standard's value into each field that libjpeg warns of and then ignores; the source if there is none.
+
+    The list is closed, and each of its fields has a test that pixels do not depend on it: the parameters of a
+    sequential scan, the version of JFIF, an unknown colour transform of Adobe's.
+    """
+    right = None
+    for segment in segments:
+        if (patch := _patch(data, segment, frame)) is not None:
+            right = right or bytearray(data)
+            at, value = patch
+            right[at : at + len(value)] = value
+    return data if right is None else bytes(right)
+
+
+def _patch(data: bytes | memoryview, segment: _Segment, frame: JpegScan) -> tuple[int, bytes] | None:
+    """Return where one segment's ignored field lies and what belongs there; None where nothing is wrong."""
+    body = segment.body
+    if segment.marker == _SOS:
+        at = body + 1 + 2 * data[body] if body < segment.end else segment.end
+        whole = frame.marker not in _SEQUENTIAL_FRAMES or data[at : at + 3] == _WHOLE_SCAN
+        return None if whole or at + 3 > segment.end else (at, _WHOLE_SCAN)
+    if segment.marker == _APP0 and _starts(data, segment, _JFIF) and segment.end - body >= _JFIF_BYTES - 2:
+        at = body + len(_JFIF)
+        return None if data[at] == _JFIF_VERSION[0] else (at, _JFIF_VERSION)
+    if segment.marker == _APP14 and _starts(data, segment, b"Adobe") and segment.end - body >= _ADOBE_BYTES:
+        at = body + _ADOBE_BYTES - 1
+        taken_for, known = _ADOBE_TRANSFORMS.get(frame.components, (0, (data[at],)))
+        return None if data[at] in known else (at, bytes((taken_for,)))
+    return None
 
 
 def _without_metadata(data: bytes | memoryview, segments: list[_Segment], end: int) -> tuple[bytes | memoryview, int]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
-__all__ = ["captured_messages"]
+__all__ = ["captured_messages", "messages_so_far"]
 
 _LIBTIFF_HANDLER: Final = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _MOST_MESSAGE_BYTES: Final = 512  # of one message of libtiff's
@@ -44,6 +44,11 @@ def captured_messages() -> Iterator[list[str]]:
         yield _captured.messages
     finally:
         _captured.messages = None
+
+
+def messages_so_far() -> tuple[str, ...]:
+    """Return what this thread's decoders have said since `captured_messages` was entered; nothing outside it."""
+    return tuple(_captured.messages or ())
 
 
 def _add(message: str) -> None:

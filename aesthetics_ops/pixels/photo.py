@@ -18,10 +18,10 @@ import numpy as np
 import simplejpeg
 
 from aesthetics_ops.pixels.colour import ProfileVerdict, judge_profile
-from aesthetics_ops.pixels.encoding import Coded, encode
+from aesthetics_ops.pixels.encoding import LARGEST_SIDE_PX, USUAL_SAMPLING, Coded, Picture, encode
 from aesthetics_ops.pixels.formats import JPEG, recognise
 from aesthetics_ops.pixels.gate import SizeGate
-from aesthetics_ops.pixels.jpeg_header import JpegHeader, read_jpeg_header
+from aesthetics_ops.pixels.jpeg_header import JpegHeader, JpegScan, read_jpeg_header
 from aesthetics_ops.pixels.opencv import Pixels, opencv
 from aesthetics_ops.pixels.phash import REDUCTIONS, hash_reduction, perceptual_hash
 from aesthetics_ops.pixels.transforms import Transform
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["Converted", "convert_photo", "convert_photos"]
 
 _STORABLE_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive; Huffman coded
-_DECODABLE_FRAMES: Final = _STORABLE_FRAMES | {0xC9, 0xCA}  # arithmetic coded too
+_LOSSLESS_FRAME: Final = 0xC3  # Huffman coded
+_DECODABLE_FRAMES: Final = _STORABLE_FRAMES | {0xC9, 0xCA, _LOSSLESS_FRAME}  # arithmetic coded too
+_COMPONENTS: Final = (1, 3, 4)
 _STORABLE_COLOURS: Final = frozenset({"Gray", "YCbCr"})
+_LOSSLESS_COLOURS: Final = frozenset({"Gray", "RGB"})  # no colour conversion in lossless decoding
 _CMYK_COLOURS: Final = frozenset({"CMYK", "YCCK"})
 _DECODER_COLOURS: Final = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # BGR for the others
 _LOOK_BEHIND_BYTES: Final = 256  # a second picture may stand behind padding
@@ -71,6 +74,7 @@ class _Checked:
         kind: its format, as its decoder is named.
         header: of a JPEG that the strict decoder knows; None for everything else.
         colour: the decoder's name for the JPEG's colour space.
+        sampling: the decoder's name for how the JPEG's chroma is sampled.
         profile: what its colour profile asks for.
         transforms: what was done, or left out, so far.
     """
@@ -79,6 +83,7 @@ class _Checked:
     kind: str
     header: JpegHeader | None = None
     colour: str = ""
+    sampling: str = USUAL_SAMPLING
     profile: ProfileVerdict = ProfileVerdict.SRGB
     transforms: set[Transform] = field(default_factory=set)
 
@@ -143,20 +148,21 @@ def _check(source: bytes | memoryview, pixels: PixelSettings) -> _Checked | Reje
         return refusal.rejected
 
 
-def _check_jpeg(data: bytes | memoryview, pixels: PixelSettings) -> _Checked:
-    header = read_jpeg_header(data)
-    if header.problem is None:  # from here on only what would be stored: broken metadata must not condemn whole pixels
-        data = header.canonical
-    colour = _check_header(data, header, SizeGate(pixels.max_pixels))
-    if colour is None:
-        return _Checked(data, JPEG)
-    profile = _judge(header.icc, colour)
+def _check_jpeg(source: bytes | memoryview, pixels: PixelSettings) -> _Checked:
+    header = read_jpeg_header(source)
+    # from here on only what would be stored: broken metadata must not condemn whole pixels
+    data = header.canonical if header.problem is None else source
+    answer = _check_header(data, header, SizeGate(pixels.max_pixels))
     transforms = set()
-    if profile is ProfileVerdict.UNUSABLE:
-        transforms.add(Transform.ICC_IGNORED)
     if bytes(header.trailing[:_LOOK_BEHIND_BYTES]).lstrip(b"\0").startswith(b"\xff\xd8"):
         transforms.add(Transform.FIRST_FRAME)
-    return _Checked(data, JPEG, header, colour, profile, transforms)
+    if answer is None:  # the other decoder reads orientation and profile from the source
+        return _Checked(source, JPEG, transforms=transforms)
+    colour, sampling = answer
+    profile = _judge(header.icc, colour)
+    if profile is ProfileVerdict.UNUSABLE:
+        transforms.add(Transform.ICC_IGNORED)
+    return _Checked(data, JPEG, header, colour, sampling, profile, transforms)
 
 
 def _code(photo: _Checked, pixels: PixelSettings, take_room: Callable[[int], None]) -> Coded | Rejected:
@@ -175,10 +181,13 @@ def _code_jpeg(photo: _Checked, header: JpegHeader, pixels: PixelSettings, take_
     if _may_keep(header, photo.colour, photo.profile, pixels):
         return _keep(photo.data, header, photo.transforms)
     colours, factor = _DECODER_COLOURS.get(photo.colour, "BGR"), _reduction(sides, pixels.max_side_px)
+    if header.frame.marker == _LOSSLESS_FRAME:  # the decoder scales cosine transforms only
+        factor = 1
     array = _decode_strictly(photo.data, header, colours, factor)
     if photo.profile is ProfileVerdict.FOREIGN or photo.colour in _CMYK_COLOURS:
         array = _in_srgb(array, header.icc, photo.transforms)
-    return encode(array, sides, header.orientation, photo.transforms, pixels)
+    sampling = photo.sampling if pixels.encoding == "keep" else USUAL_SAMPLING
+    return encode(Picture(array, sides, header.orientation, sampling), photo.transforms, pixels)
 
 
 def _code_other(photo: _Checked, pixels: PixelSettings, gate: SizeGate) -> Coded:
@@ -186,7 +195,8 @@ def _code_other(photo: _Checked, pixels: PixelSettings, gate: SizeGate) -> Coded
 
     decoded = decode_image(bytes(photo.data), photo.kind, gate)
     array = _array(decoded.image)
-    return encode(array, (array.shape[0], array.shape[1]), decoded.orientation, decoded.transforms, pixels)
+    picture = Picture(array, (array.shape[0], array.shape[1]), decoded.orientation)
+    return encode(picture, photo.transforms | decoded.transforms, pixels)
 
 
 def _converted(photo: Coded) -> Converted:
@@ -194,12 +204,12 @@ def _converted(photo: Coded) -> Converted:
     return Converted(photo.jpeg, photo.height_px, photo.width_px, names, perceptual_hash(photo.gray))
 
 
-def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) -> str | None:
+def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) -> tuple[str, str] | None:
     """Refuse what the header alone gives away, before memory is taken for it.
 
     Returns:
-        The decoder's name for the colour space: `Gray`, `YCbCr`, `RGB`, `CMYK` or `YCCK`; None for a whole
-        JPEG whose chroma sampling it does not know.
+        The decoder's names for the colour space (`Gray`, `YCbCr`, `RGB`, `CMYK` or `YCCK`) and for the chroma's
+        sampling; None for a whole JPEG whose chroma sampling it does not know.
 
     Raises:
         Refusal: `corrupt`, `too_large` or `unsupported_format`.
@@ -208,24 +218,44 @@ def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) 
     answer, words = _ask_decoder(data)
     if not frame.marker:
         raise Refusal(RejectReason.CORRUPT, _reason(words, header))
-    gate.admit(frame.height_px, frame.width_px)
-    if frame.marker not in _DECODABLE_FRAMES or frame.precision_bits != 8:
-        coding = f"frame type 0x{frame.marker:02X} with {frame.precision_bits} bits per sample"
-        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"jpeg: no decoder for {coding}")
-    blocks = -(-frame.height_px // 8) * -(-frame.width_px // 8)
-    if frame.marker in _STORABLE_FRAMES and blocks > 8 * len(data):  # Huffman coding spends a bit on each at least
-        size = f"{frame.width_px} x {frame.height_px} px"
-        raise Refusal(RejectReason.CORRUPT, f"jpeg: declares {size}, which {len(data)} bytes cannot hold")
+    _check_frame(frame, len(data), gate)
     if header.scans > _MOST_SCANS:
         raise Refusal(RejectReason.CORRUPT, f"jpeg: {header.scans} scans, more than {_MOST_SCANS}")
     if answer is None:
         if "subsampling" in words and header.problem is None:
             return None
         raise Refusal(RejectReason.CORRUPT, _reason(words, header))
-    height_px, width_px, colour, _ = answer
+    height_px, width_px, colour, sampling = answer
     if (height_px, width_px) != (frame.height_px, frame.width_px):
         raise Refusal(RejectReason.CORRUPT, f"jpeg: the decoder finds {width_px} x {height_px} px; {header.problem}")
-    return str(colour)
+    if frame.marker == _LOSSLESS_FRAME and colour not in _LOSSLESS_COLOURS:
+        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"jpeg: no decoder for lossless {colour}")
+    return colour, sampling
+
+
+def _check_frame(frame: JpegScan, data_bytes: int, gate: SizeGate) -> None:
+    """Refuse a size, a coding or a kind of colours that no decoder here takes.
+
+    Raises:
+        Refusal: `corrupt`, `too_large` or `unsupported_format`.
+    """
+    gate.admit(frame.height_px, frame.width_px)
+    size = f"{frame.width_px} x {frame.height_px} px"
+    if max(frame.height_px, frame.width_px) > LARGEST_SIDE_PX:
+        raise Refusal(RejectReason.TOO_LARGE, f"declares {size}; a JPEG's decoder takes {LARGEST_SIDE_PX:,} px a side")
+    if frame.marker not in _DECODABLE_FRAMES or frame.precision_bits != 8:
+        coding = f"frame type 0x{frame.marker:02X} with {frame.precision_bits} bits per sample"
+        raise Refusal(RejectReason.UNSUPPORTED_FORMAT, f"jpeg: no decoder for {coding}")
+    if frame.components not in _COMPONENTS:
+        reason = RejectReason.UNSUPPORTED_FORMAT if frame.components else RejectReason.CORRUPT
+        raise Refusal(reason, f"jpeg: no decoder for {frame.components} components")
+    symbols = 0  # Huffman coding spends a bit on each at least
+    if frame.marker in _STORABLE_FRAMES:
+        symbols = -(-frame.height_px // 8) * -(-frame.width_px // 8)
+    elif frame.marker == _LOSSLESS_FRAME:
+        symbols = frame.height_px * frame.width_px
+    if symbols > 8 * data_bytes:
+        raise Refusal(RejectReason.CORRUPT, f"jpeg: declares {size}, which {data_bytes} bytes cannot hold")
 
 
 def _ask_decoder(data: bytes | memoryview) -> tuple[tuple[int, int, str, str] | None, str]:
@@ -262,6 +292,8 @@ def _keep(data: bytes | memoryview, header: JpegHeader, transforms: set[Transfor
     gray = _decode_strictly(data, header, "GRAY", hash_reduction(sides))
     if header.metadata_bytes:
         transforms.add(Transform.METADATA_DROPPED)
+    if header.is_repaired:
+        transforms.add(Transform.HEADER_REPAIRED)
     if header.trailing:
         transforms.add(Transform.TRAILING_DROPPED)
     return Coded(data, *sides, transforms, gray)

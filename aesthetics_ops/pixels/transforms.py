@@ -11,6 +11,7 @@ class Transform(StrEnum):
     METADATA_DROPPED = (
         "metadata_dropped"  # EXIF with its GPS, XMP, comments, thumbnails; the coded data is the source's
     )
+    HEADER_REPAIRED = "header_repaired"  # fields of a JPEG's header that decoders ignore, of which readers would warn
     TRAILING_DROPPED = "trailing_dropped"  # bytes after a JPEG's end marker
     FIRST_FRAME = "first_frame"  # the source holds more images: animation, pages, MPO, gain map
     REENCODED = "reencoded"  # the stored JPEG was encoded here
@@ -21,4 +22,4 @@ class Transform(StrEnum):
     CMYK_TO_RGB = "cmyk_to_rgb"
     PALETTE_TO_RGB = "palette_to_rgb"
     ALPHA_OVER_WHITE = "alpha_over_white"  # something was transparent
-    DEPTH_TO_8BIT = "depth_to_8bit"  # from 10, 12 or 16 bits per sample
+    DEPTH_TO_8BIT = "depth_to_8bit"  # from 9 to 16 bits per sample

@@ -29,6 +29,8 @@ SETTINGS: Final = {
 SOURCES: Final = (
     "samples/photos/917058.jpg",
     "samples/photos/909299.jpg",  # gray
+    "tests/data/cases/jpeg/sos_zero.jpg",
+    "tests/data/cases/tiff/rgba16_planar_le_c1.tif",
     *sorted(
         str(path.relative_to(ROOT))
         for path in (ROOT / "aesthetics_ops" / "pixels" / "probe").iterdir()

@@ -17,11 +17,13 @@ def _recognises(data: bytes) -> bool:
 
 
 def _read(data: bytes, gate: SizeGate) -> Decoded:
-    """Open the first image of a bitmap."""
+    """Open the first image of a bitmap; one that would be wholly transparent is opaque, as viewers have it."""
     from PIL import BmpImagePlugin
 
     image = BmpImagePlugin.BmpImageFile(BytesIO(data))
     gate.admit(image.height, image.width)
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):  # a header that writers fill by habit
+        return Decoded(image.convert("RGB"))
     return Decoded(image)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from aesthetics_ops.pixels.decoded import Decoded
 from aesthetics_ops.pixels.decoders.decoder import Decoder
-from aesthetics_ops.pixels.decoders.iso_media import has_brand
+from aesthetics_ops.pixels.decoders.iso_media import has_brand, turns_its_first_image
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.transforms import Transform
 
@@ -23,9 +23,9 @@ def _read(data: bytes, gate: SizeGate) -> Decoded:
     container = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=True)
     height_px, width_px = container.size[1], container.size[0]
     gate.admit(height_px, width_px)
-    image = container.to_pillow()  # turned as the container asks; its EXIF orientation means nothing then
+    image = container.to_pillow()  # turned as the container asks; its EXIF orientation means nothing
     decoded = Decoded(image, icc=image.info.get("icc_profile"))
-    if image.info.get("original_orientation") not in {None, 1}:
+    if turns_its_first_image(data):
         decoded.transforms.add(Transform.ORIENTED)
     if int(container.info.get("bit_depth", 8)) > 8:
         decoded.transforms.add(Transform.DEPTH_TO_8BIT)

@@ -18,6 +18,9 @@ __all__ = ["PNG"]
 _MOST_PROFILE_BYTES: Final = 16 << 20  # inflated; the largest real ones have 2 MB
 _PNG_NEEDED: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _PNG_READ: Final = _PNG_NEEDED | {b"iCCP", b"eXIf", b"acTL", b"sRGB"}
+_BROKEN_PROFILE: Final = b"iCCP?"
+_GRAY: Final = 0
+_RGB: Final = 2
 _PNG_MOST_CHUNKS: Final = 1_000_000
 
 
@@ -26,25 +29,44 @@ def _read(data: bytes, gate: SizeGate) -> Decoded:
     from PIL import PngImagePlugin
 
     chunks = list(_png_chunks(data))
+    broken_profile = any(name == _BROKEN_PROFILE for name, _, _ in chunks)
     slim = b"".join((data[:8], *(data[start:end] for name, start, end in chunks if name in _PNG_NEEDED)))
     content = {name: data[start + 8 : end - 4] for name, start, end in chunks if name in _PNG_READ - {b"IDAT"}}
     width_px, height_px, bits, colour = struct.unpack_from(">IIBB", content.get(b"IHDR", b"").ljust(10, b"\0"))
     gate.admit(height_px, width_px)
     decoded = Decoded(PngImagePlugin.PngImageFile(BytesIO(slim)), exif_orientation(content.get(b"eXIf", b"")))
-    if b"iCCP" in content and b"sRGB" not in content:
-        decoded.icc = _png_profile(content[b"iCCP"])
+    if b"sRGB" not in content:
+        if b"iCCP" in content:
+            decoded.icc = _png_profile(content[b"iCCP"])
+        elif broken_profile:
+            decoded.icc = b""
     if b"acTL" in content:
         decoded.transforms.add(Transform.FIRST_FRAME)
     if bits == 16:
         decoded.transforms.add(Transform.DEPTH_TO_8BIT)
-        clear = decoded.image.info.get("transparency")
-        if colour == 2 and isinstance(clear, tuple):
-            decoded.image.info["transparency"] = tuple(level >> 8 for level in clear)
+    if "transparency" in decoded.image.info and colour in (_GRAY, _RGB):
+        clear = decoded.image.info["transparency"]
+        levels = tuple(_as_decoded(level, bits, colour) for level in (clear if isinstance(clear, tuple) else (clear,)))
+        decoded.image.info["transparency"] = levels if colour == _RGB else levels[0]
     return decoded
+
+
+def _as_decoded(level: int, bits: int, colour: int) -> int:
+    """Return a transparent level as the decoded pixels have it: of the bits that count, spread over eight.
+
+    Source:
+        PNG (Third Edition), 11.3.1.1: only the least significant bits of a level are used.
+    """
+    level &= (1 << bits) - 1
+    if bits == 16:
+        return level >> 8 if colour == _RGB else level
+    return level * 255 // ((1 << bits) - 1)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and end of each chunk up to IEND; what follows it is nobody's.
+
+    A profile that fails its CRC has another name.
 
     Raises:
         Refusal: a chunk that is cut off, fails its CRC, or must be understood and is not.
@@ -64,6 +86,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
                 raise Refusal(RejectReason.CORRUPT, f"png: CRC error in chunk {name.decode()} at byte {at}")
             if fits:
                 yield name, at, end
+            elif name == b"iCCP":
+                yield _BROKEN_PROFILE, at, end
         if name == b"IEND":
             return
         at = end

@@ -1,31 +1,23 @@
-"""TIFF: the first image; camera RAW files, which are TIFFs too, are refused."""
+"""TIFF and BigTIFF: the first image that is no thumbnail; camera RAW files, which are TIFFs too, are refused."""
 
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import Final
 
 from aesthetics_ops.pixels.decoded import Decoded
 from aesthetics_ops.pixels.decoders.decoder import Decoder
 from aesthetics_ops.pixels.gate import SizeGate
+from aesthetics_ops.pixels.tiff.directory import Directory, Tag, directories
+from aesthetics_ops.pixels.tiff.samples import decode_directory
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, RejectReason
 
-if TYPE_CHECKING:
-    from PIL.TiffImagePlugin import TiffImageFile
-
 __all__ = ["TIFF"]
 
-_TIFF_SUBFILE_TYPE: Final = 254
-_TIFF_BITS: Final = 258
-_TIFF_COMPRESSION: Final = 259
-_TIFF_PHOTOMETRIC: Final = 262
-_TIFF_ORIENTATION: Final = 274
-_TIFF_TILE_SIDES: Final = (322, 323)
-_TIFF_SUB_IFDS: Final = 330
-_TIFF_DNG_VERSION: Final = 50706
-_TIFF_RAW_PHOTOMETRICS: Final = frozenset({32803, 34892})  # colour filter array, linear raw
-_TIFF_RAW_COMPRESSIONS: Final = frozenset(
-    {32767, 32769, 32770, 34713, 34892, 65000, 65535}
-)  # Sony, Epson, Samsung, Nikon, ...
+_REDUCED: Final = 1  # bit of the subfile type: a smaller copy of another image of this file
+_MASK: Final = 4
+_OLD_REDUCED: Final = 2
+_RAW_PHOTOMETRICS: Final = frozenset({32803, 34892})  # colour filter array, linear raw
+_RAW_COMPRESSIONS: Final = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})  # Sony, Epson, Samsung, ...
 
 
 def _recognises(data: bytes) -> bool:
@@ -36,40 +28,43 @@ def _recognises(data: bytes) -> bool:
 
 
 def _read(data: bytes, gate: SizeGate) -> Decoded:
-    """Open the first image of a TIFF."""
-    from PIL import TiffImagePlugin
-
-    image = TiffImagePlugin.TiffImageFile(BytesIO(data))
-    tags: Any = image.tag_v2
-    gate.admit(image.height, image.width)
-    if all(isinstance(tags.get(side), int) for side in _TIFF_TILE_SIDES):  # a tile may be larger than the image
-        gate.admit(tags[_TIFF_TILE_SIDES[1]], tags[_TIFF_TILE_SIDES[0]])
-    _refuse_raw(image)
-    decoded = Decoded(image, icc=image.info.get("icc_profile"))
-    bits = tags.get(_TIFF_BITS, (1,))
-    if isinstance(bits, tuple) and bits and 8 < bits[0] <= 16:
-        decoded.sample_bits = bits[0]
-        decoded.transforms.add(Transform.DEPTH_TO_8BIT)
-    if tags.get(_TIFF_ORIENTATION, 1) in range(2, 9):  # Pillow turns TIFFs while loading them
-        decoded.transforms.add(Transform.ORIENTED)
-    if tags.next:
+    """Open the first photo of a TIFF."""
+    images = directories(data)
+    first = next(images, None)
+    if first is None:
+        raise Refusal(RejectReason.CORRUPT, "tiff: no image")
+    _refuse_raw(first)
+    photo = first
+    if not _is_photo(first):
+        photo = next((image for image in chain([first], images) if _is_photo(image)), first)
+        _refuse_raw(photo)
+    decoded = decode_directory(data, photo, gate)
+    orientation = photo.number(Tag.ORIENTATION, 1)
+    decoded.orientation = orientation if orientation in range(1, 9) else 1
+    if photo is not first or photo.has_next:
         decoded.transforms.add(Transform.FIRST_FRAME)
     return decoded
 
 
-def _refuse_raw(image: "TiffImageFile") -> None:
+def _is_photo(image: Directory) -> bool:
+    """Tell a photo from the thumbnail or the mask that some writers put in front of it."""
+    if image.number(Tag.SUBFILE_TYPE) & (_REDUCED | _MASK):
+        return False
+    return image.number(Tag.OLD_SUBFILE_TYPE) != _OLD_REDUCED
+
+
+def _refuse_raw(image: Directory) -> None:
     """Refuse camera RAW files, which are TIFFs whose first image is a small preview.
 
     Raises:
         Refusal: `unsupported_format`.
     """
-    tags: Any = image.tag_v2
-    preview = isinstance(subfile := tags.get(_TIFF_SUBFILE_TYPE, 0), int) and subfile & 1 and _TIFF_SUB_IFDS in tags
+    is_preview = bool(image.number(Tag.SUBFILE_TYPE) & _REDUCED) and Tag.SUB_DIRECTORIES in image.values
     if (
-        _TIFF_DNG_VERSION in tags
-        or preview
-        or tags.get(_TIFF_PHOTOMETRIC) in _TIFF_RAW_PHOTOMETRICS
-        or tags.get(_TIFF_COMPRESSION) in _TIFF_RAW_COMPRESSIONS
+        Tag.DNG_VERSION in image.values
+        or is_preview
+        or image.number(Tag.PHOTOMETRIC) in _RAW_PHOTOMETRICS
+        or image.number(Tag.COMPRESSION) in _RAW_COMPRESSIONS
     ):
         raise Refusal(RejectReason.UNSUPPORTED_FORMAT, "RAW (TIFF with sensor data) files are not decoded")
 

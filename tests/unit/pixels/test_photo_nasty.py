@@ -45,8 +45,7 @@ REASONS = {
     "file-type/fixture.woff": "not_an_image",
     "file-type/fixture-minimal.pdf": "unsupported_format",
     "file-type/fixture2.jxl": "unsupported_format",
-    "image-rs-jpeg-decoder/crashtest__images__invalid-prediction-shift.jpg": "unsupported_format",  # lossless JPEG
-    "image-rs-jpeg-decoder/lossless__1__jpeg_lossless_sel7.jpg": "unsupported_format",
+    "image-rs-jpeg-decoder/lossless__1__jpeg_lossless_sel7.jpg": "unsupported_format",  # 16 bits
     "libjpeg-turbo/testimages__monkey12.jpg": "unsupported_format",  # 12 bits
     "image-rs-jpeg-decoder/crashtest__images__max_size.jpg": "too_large",
     "pillow/images__l2rgb_read.bmp": "too_large",
