@@ -6,7 +6,7 @@ It shares no code with the product: what a file must look like is computed from 
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +46,7 @@ class Form:
     is_big: bool = False
     predictor: int = 1
     reversed_bits: bool = False
-    tags: dict[int, tuple[int, Sequence[int]]] = field(default_factory=dict)
+    tags: Mapping[int, tuple[int, Sequence[int]]] = field(default_factory=dict)
 
 
 def tiff(samples: Samples, form: Form, before: Sequence[tuple[Samples, Form]] = ()) -> bytes:
@@ -94,7 +94,7 @@ def _tags(samples: Samples, form: Form, body: bytearray) -> dict[int, tuple[int,
         tags[317] = (3, [form.predictor])
     if form.reversed_bits:
         tags[266] = (3, [2])
-    return tags | form.tags
+    return {**tags, **form.tags}
 
 
 def _parts(plane: Samples, form: Form) -> list[Samples]:

@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 
+from aesthetics_ops.settings import PixelSettings
 from tests.support.paths import ROOT
-from tests.support.photo_cases import KEEP, REENCODE, PixelSettings, converted, seen
+from tests.support.photo_cases import KEEP, REENCODE, converted, seen
 
 FOLDER = ROOT / "tests" / "data" / "cases"
 ROWS = {row["path"]: row["expected"] for row in csv.DictReader((FOLDER / "cases.csv").read_text("utf-8").splitlines())}

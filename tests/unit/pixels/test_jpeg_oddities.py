@@ -11,6 +11,7 @@ from PIL import Image
 
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import BuildSettings, PixelSettings
 from tests.support.jpeg_files import baseline, lossless
 from tests.support.photo_cases import (
     ADOBE_RGB,
@@ -77,7 +78,7 @@ ODDITIES = {
 
 @pytest.mark.parametrize("name", ODDITIES)
 @pytest.mark.parametrize("pixels", [KEEP, REENCODE], ids=["keep", "reencode"])
-def test_a_field_that_decoders_ignore_condemns_no_photo_and_changes_no_pixel(name: str, pixels: object):
+def test_a_field_that_decoders_ignore_condemns_no_photo_and_changes_no_pixel(name: str, pixels: PixelSettings):
     odd, repaired = ODDITIES[name]
     colours = "CMYK" if "four" in name else "RGB"
     lenient, sound = (np.asarray(Image.open(io.BytesIO(data))) for data in (odd, repaired))
@@ -122,7 +123,7 @@ def with_exif_and_profile(data: bytes, orientation: int, profile: bytes) -> byte
 
 @pytest.mark.parametrize("name", ODD_SAMPLINGS)
 @pytest.mark.parametrize("pixels", [KEEP, REENCODE], ids=["keep", "reencode"])
-def test_an_odd_sampling_keeps_orientation_and_profile(name: str, pixels: object):
+def test_an_odd_sampling_keeps_orientation_and_profile(name: str, pixels: PixelSettings):
     channels = np.asarray(Image.fromarray(picture()).convert("YCbCr"))
     data = baseline([channels[:, :, index] for index in range(3)], ODD_SAMPLINGS[name])
     with pytest.raises((ValueError, KeyError)):
@@ -155,7 +156,7 @@ def test_cmyk_with_an_odd_sampling_is_cmyk():
 
 
 @pytest.mark.parametrize("pixels", [KEEP, REENCODE], ids=["keep", "reencode"])
-def test_a_lossless_jpeg_is_decoded_without_loss(pixels: object):
+def test_a_lossless_jpeg_is_decoded_without_loss(pixels: PixelSettings):
     for shown, data in (
         (picture(), lossless(picture())),
         (picture(), lossless(picture(), adobe=0)),
@@ -168,7 +169,7 @@ def test_a_lossless_jpeg_is_decoded_without_loss(pixels: object):
         assert photo.jpeg == cv2.imencode(".jpg", bgr, options)[1].tobytes()
         assert photo.transforms == ("reencoded",)
         assert rejected(data[: len(data) // 2] + b"\xff\xd9", pixels).reason is RejectReason.CORRUPT
-    small = KEEP.__class__("keep", 95, 16, KEEP.max_pixels)
+    small = PixelSettings("keep", 95, 16, KEEP.max_pixels)
     assert converted(lossless(picture()), small).width_px == 16
     assert rejected(lossless(picture(), adobe=1), pixels).reason is RejectReason.UNSUPPORTED_FORMAT
 
@@ -225,8 +226,6 @@ def test_other_formats_are_sampled_as_usual():
 
 
 def test_cameras_called_100_megapixels_pass_by_default():
-    from aesthetics_ops.settings import BuildSettings
-
     pixels = BuildSettings(photos="file:///p/", labels="file:///l.csv", dataset="file:///d/").pixels
     for width, height in ((11_648, 8_736), (12_000, 9_000)):
         file = io.BytesIO()

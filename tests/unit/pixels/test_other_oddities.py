@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pillow_heif
@@ -24,7 +25,7 @@ from tests.support.photo_cases import (
 # PNG
 
 
-def flat_png(bits: int, colour: int, stripes: list[tuple[int, ...]], clear: tuple[int, ...]) -> bytes:
+def flat_png(bits: int, colour: int, stripes: Sequence[tuple[int, ...]], clear: tuple[int, ...]) -> bytes:
     """Write stripes of 32 columns, each of one level or colour, of which one is transparent."""
     samples = [level for stripe in stripes for level in stripe * 32]
     text = "".join(f"{level:0{bits}b}" for level in samples)
