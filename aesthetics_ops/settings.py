@@ -8,9 +8,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.urls import as_url, without_secrets
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -19,8 +20,8 @@ else:
 
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
-_URL_PATTERN = r"^[a-z][a-z0-9+.-]*://\S+$"  # which schemes there are, the stores know
-_FILE_PATTERN = r"^[a-z][a-z0-9+.-]*://\S(.*\S)?$"  # names of files may have blanks
+# which schemes there are, the stores know; names may have blanks; a path is one of file://
+_URL_PATTERN = r"^([A-Za-z][A-Za-z0-9+.-]*://\S|/|~).*$"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -73,7 +74,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     labels: str = Field(
         title="Scores",
         description="The score file: AVA.txt, CSV, Parquet or JSON lines, for example s3://bucket/AVA.txt",
-        pattern=_FILE_PATTERN,
+        pattern=_URL_PATTERN,
     )
     dataset: str = Field(
         title="Dataset",
@@ -285,6 +286,14 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         json_schema_extra={"section": "Store"},
     )
 
+    @field_validator("photos", "labels", "dataset", "inventory")
+    @classmethod
+    def _paths_are_urls(cls, url: str | None, info: ValidationInfo) -> str | None:
+        try:
+            return url if url is None else as_url(url)
+        except SettingsError as error:
+            raise ValueError(f"{info.field_name}: {error}") from error
+
     @field_validator("photos", "dataset")
     @classmethod
     def _prefix_ends_with_a_slash(cls, url: str) -> str:
@@ -400,6 +409,7 @@ def _problem(model: type[BaseModel], problem: Any) -> str:
         case "value_error":
             return str(problem["ctx"]["error"])
         case "string_pattern_mismatch":
-            return f"{name} is {problem['input']!r}, which is not a URL; {model.model_fields[name].description}"
+            shown = without_secrets(problem["input"]) if "@" in problem["input"] else problem["input"]
+            return f"{name} is {shown!r}, which is not a URL; {model.model_fields[name].description}"
         case _:
             return f"{name} is {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.store.access import S3Access
 from aesthetics_ops.store.contract import ConditionalWrites, Store, StoredObject, Swap
+from aesthetics_ops.urls import as_url, without_secrets
 
 __all__ = ["ConditionalWrites", "S3Access", "Store", "StoredObject", "Swap", "open_store", "register_store"]
 
@@ -38,14 +39,15 @@ def open_store(url: str, *, s3: S3Access | None = None) -> Store:
 
     Args:
         url: s3://bucket/prefix/, file:///directory/, memory://name/prefix/, gs://bucket/prefix/,
-            az://container/prefix/, or of a scheme that was registered.  A file URL is percent-decoded, the others are
-            taken as they are.  One memory name is one store throughout the process.  For gs and az, credentials come
+            az://container/prefix/, or of a scheme that was registered; or a path that is absolute or starts with `~`.  A
+            file URL is percent-decoded, the others are taken as they are: blanks, `%`, `#` and `?` stand for themselves.  One memory name is one store throughout the process.  For gs and az, credentials come
             from the environment.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
 
     Raises:
-        StoreRefusedError: not such a URL.
+        SettingsError: not such a URL.
     """
+    url = as_url(url)
     name, separator, _ = url.partition("://")
     scheme = _schemes.get(name)
     if not separator or scheme is None:
@@ -103,9 +105,10 @@ def _root_and_prefix(url: str) -> tuple[str, str]:
     return root, prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
 
-def _not_a_store(url: str) -> StoreRefusedError:
+def _not_a_store(url: str) -> SettingsError:
     *forms, last = (scheme.form for scheme in _schemes.values())
-    return StoreRefusedError(f"{url!r} is not a store; write {', '.join(forms)} or {last}")
+    shown = without_secrets(url) if "@" in url else url
+    return SettingsError(f"{shown!r} is not a store; write {', '.join(forms)} or {last}")
 
 
 # The openers import what they need when they are called: boto3 and obstore are for those who use them.

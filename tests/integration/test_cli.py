@@ -288,7 +288,7 @@ class TestSettings:
             ({"shard_bytes": 1}, "shard_bytes is '1', but input should be greater than or equal to 1024"),
             ({"test_fraction": 1.5}, "test_fraction is '1.5', but input should be less than or equal to 1"),
             ({"encoding": "webp"}, "encoding is 'webp', but input should be 'keep' or 'reencode'"),
-            ({"photos": "/data/photos"}, "photos is '/data/photos', which is not a URL"),
+            ({"photos": "data/photos"}, "photos is 'data/photos', which is not a URL"),
             ({"labels": "scores.csv"}, "labels is 'scores.csv', which is not a URL"),
             ({"min_records": 0}, "min_records is '0', but"),
         ],
@@ -421,7 +421,7 @@ class TestStores:
     @pytest.mark.parametrize("setting", ["photos", "labels", "dataset"])
     def test_a_kind_of_store_that_nobody_knows_is_refused_with_those_that_are(self, files: Desk, setting: str) -> None:
         before = files.store.list()
-        message = files.refused(3, "StoreRefusedError", **{setting: "ftp://host/some/thing.csv"})
+        message = files.refused(2, "SettingsError", **{setting: "ftp://host/some/thing.csv"})
         assert message.startswith("'ftp://host/some/")
         assert "is not a store; write s3://bucket/prefix/, file:///directory/, memory://name/" in message
         assert files.store.list() == before, "nothing was written"

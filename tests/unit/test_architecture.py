@@ -16,7 +16,9 @@ PACKAGE = ROOT / "aesthetics_ops"
 # A room (a folder or a file at the top) imports from the layers before its own; what stands in one string, side by side, too,
 # but for INDEPENDENT.
 LAYERS = (
-    "errors rejects settings machine",
+    "errors",
+    "urls",
+    "rejects settings machine",
     "config store",
     "dataset pixels",
     "sources readers",

@@ -30,8 +30,8 @@ def test_prefixes_end_with_a_slash_and_defaults_are_the_documented_ones() -> Non
         ({"quality": "high"}, "quality is 'high'"),
         ({"qualty": 90}, "'qualty' is not a setting; the settings are dataset, encoding"),
         (
-            {"photos": "/local/photos"},
-            "photos is '/local/photos', which is not a URL; Prefix of the raw photos, for example s3://bucket/photos/",
+            {"photos": "local/photos"},
+            "photos is 'local/photos', which is not a URL; Prefix of the raw photos, for example s3://bucket/photos/",
         ),
         ({"labels": ""}, "labels is '', which is not a URL"),
         ({"dataset": "s3:/b/out"}, "dataset is 's3:/b/out', which is not a URL"),

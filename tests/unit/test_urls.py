@@ -1,0 +1,86 @@
+"""URL forms x outcome: what a setting, `open_store` and so every command make of them."""
+
+from pathlib import Path
+
+import pytest
+
+from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.settings import parse_settings
+from aesthetics_ops.store import open_store
+from aesthetics_ops.urls import as_url, without_secrets
+
+TAKEN = {
+    "s3://bkt/My Photos/": "s3://bkt/My Photos/",
+    "s3://bkt/100%25 #1?x=1/": "s3://bkt/100%25 #1?x=1/",
+    "s3://bkt/x": "s3://bkt/x/",
+    "file:///data/My%20Photos/": "file:///data/My%20Photos/",
+    "/data/photos/": "file:///data/photos/",
+    "/data/photos": "file:///data/photos/",
+    "/data/My Photos #1/50%/": "file:///data/My%20Photos%20%231/50%25/",
+    "~/photos/": "file:///home/me/photos/",
+    "memory://name/a b/": "memory://name/a b/",
+}
+REFUSED = {
+    "https://bkt.s3.eu-west-1.amazonaws.com/My/key": "write 's3://bkt/My/key'",
+    "https://s3.amazonaws.com/bkt/key": "write 's3://bkt/key'",
+    "HTTP://me:hush@minio:9000/bkt/key?X-Amz-Signature=hush": "'HTTP://minio:9000' is a web address; write s3://bucket/prefix/",
+    "ftp://me:hush@host/x/": "'ftp://host' is not a store; write s3://bucket/prefix/",
+    "~nobody-of-this-name/photos/": "starts with a home that is not there; write an absolute path",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+
+
+@pytest.mark.parametrize("text", TAKEN)
+def test_what_can_be_read_is_taken_everywhere(text: str) -> None:
+    assert (
+        parse_settings({"photos": text, "labels": "s3://b/l", "dataset": "s3://b/d/"}, where="t").photos == TAKEN[text]
+    )
+    assert (
+        parse_settings({"photos": "s3://b/p/", "labels": "s3://b/l", "dataset": text}, where="t").dataset == TAKEN[text]
+    )
+    labels = parse_settings({"photos": "s3://b/p/", "labels": text, "dataset": "s3://b/d/"}, where="t").labels
+    assert labels == as_url(text)
+    if not text.startswith("s3://"):
+        assert open_store(text).url == open_store(TAKEN[text]).url
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_cannot_is_refused_with_what_to_write(text: str) -> None:
+    for use in (
+        lambda: open_store(text),
+        lambda: parse_settings({"photos": text, "labels": "s3://b/l", "dataset": "s3://b/d/"}, where="t"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            open_store(getattr(use(), "photos", text))
+        assert REFUSED[text] in str(caught.value)
+        assert "hush" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_path_and_its_url_are_one_store(tmp_path: Path) -> None:
+    (tmp_path / "a b%").mkdir()
+    open_store(f"{tmp_path}/a b%").put("k", b"1")
+    assert (tmp_path / "a b%" / "k").read_bytes() == b"1"
+    assert open_store((tmp_path / "a b%").as_uri()).get("k").data == b"1"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://host:9000", "http://host:9000"),
+        ("http://host:9000/path", "http://host:9000"),
+        ("http://user:hush@host:9000/", "http://host:9000"),
+        ("http://user:hu@sh@host", "http://host"),
+        ("http://user:hu#sh@host", "http://host"),
+        ("http://user:hu/sh@host:1/", "http://host:1"),
+        ("http://user:hu?sh@host", "http://host"),
+        ("user:hush@host", "host"),
+        ("https://host/key?X-Amz-Signature=hush", "https://host"),
+    ],
+)
+def test_what_is_shown_of_a_url_has_no_secret(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
