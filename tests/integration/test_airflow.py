@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,39 @@ class TestTheWholeDag:
         status, log = run(sandbox, "dags", "trigger", "photo_dataset", "--conf", '{"quality": 500}')
         assert status == 1
         assert "500 is greater than the maximum of 100" in log
+
+
+class TestAnotherNumberOfPartitions:
+    """A worker whose AESTHETICS_PARTITIONS is not the scheduler's: the run's own number of mapped tasks rules."""
+
+    def test_the_plan_has_a_partition_for_each_mapped_task_and_each_task_does_its_own(self, sandbox: Sandbox) -> None:
+        date = "2026-11-26"
+        conf = '{"partition_bytes": 1000, "shard_bytes": 300000, "quality": 91}'
+        scheduler = with_partitions(sandbox, 3)
+        status, log = run(scheduler, "dags", "test", "photo_dataset", date, "-c", conf)
+        assert status == 0, log[-3000:]
+        before = manifest()
+        status, log = run(with_partitions(sandbox, 7), "tasks", "test", "photo_dataset", "plan", date)
+        assert (status, "new_state=success" in log) == (0, True), log[-3000:]
+        store = open_store(DATASET)
+        plan = json.loads(bytes(store.get(f"builds/{date}T000000/plan.json").data))
+        assert len(plan["partitions"]) <= 3
+        status, log = run(
+            with_partitions(sandbox, 2),
+            "tasks",
+            "test",
+            "photo_dataset",
+            "download_and_convert",
+            date,
+            "--map-index",
+            "2",
+        )
+        assert (status, "number 1 has none" in log, "number 0 has none" in log) == (0, False, False), log[-3000:]
+        assert manifest() == before
+
+
+def with_partitions(sandbox: Sandbox, number: int) -> Sandbox:
+    return replace(sandbox, env=sandbox.env | {"AESTHETICS_PARTITIONS": str(number)})
 
 
 def asset_events(sandbox: Sandbox) -> list[dict[str, object]]:

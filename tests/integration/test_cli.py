@@ -157,7 +157,14 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
 
     unchanged = desk.build()
     assert (unchanged["published"], unchanged["version"]) == (False, first["version"])
-    assert desk.run(*desk.build_flags())[1].startswith("nothing changed: version ")
+    total = shown["reuse"]["shards_total"]
+    assert (unchanged["shards_added"], unchanged["shards_reused"], unchanged["shards_total"]) == (0, total, total)
+    said = desk.run(*desk.build_flags())[1]
+    assert said.startswith(
+        f"nothing changed: version {first['version']} already holds this: {total} shards, all there\n"
+    )
+    assert f"shards      {total}: all reused\n" in said
+    assert f"shards      {total}: {total} new, 0 reused\n" in desk.run("show", desk.dataset)[1]
 
     desk.store.put(f"photos/{ARRIVING}.jpg", photo(ARRIVING))
     desk.store.put("scores.csv", f"{SCORES}\n{ARRIVING},3".encode())

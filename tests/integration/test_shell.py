@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +128,22 @@ def test_without_stderr_errors_keep_their_exit_status(desk: Desk, tmp_path: Path
     assert run(desk.words("show", tmp_path), "sh", "-c", 'exec "$@" 2>&-', "sh").returncode == 0
 
 
+@pytest.mark.parametrize("command", ["verify", "pull"])
+def test_on_a_terminal_progress_is_shown_in_bytes_up_to_the_whole(desk: Desk, command: str, tmp_path: Path) -> None:
+    terminal, end = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    words = [sys.executable, "-m", "aesthetics_ops", *desk.words(command, tmp_path)]
+    with os.fdopen(terminal, "rb", buffering=0) as shown:
+        subprocess.run(words, stdout=subprocess.DEVNULL, stderr=end, timeout=120, check=True)
+        os.close(end)
+        written = b""
+        with suppress(OSError):  # a terminal whose other end is closed ends like this
+            while more := shown.read(1 << 16):
+                written += more
+    assert f"{command}: 100%" in written.decode()
+    assert "B/s" in written.decode()
+
+
 def test_an_error_is_a_json_document_too(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     done = run([*desk.words("pull", tmp_path / "file"), "--json"])
@@ -201,12 +218,13 @@ class TestPlaces:
 
     @pytest.mark.parametrize("command", WRITERS)
     def test_a_directory_that_may_not_be_written_is_named(self, desk: Desk, command: str, tmp_path: Path) -> None:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root may write everywhere, and setpriv is not there to take that from it")
+        as_owner: tuple[str, ...] = ()
+        if os.geteuid() == 0:  # root may write everywhere, unless this is taken from it
+            as_owner = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
         locked = tmp_path / "locked"
         locked.mkdir(mode=0o500)
         for directory in (locked, locked / "new"):
-            done = run(desk.words(command, directory), "setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+            done = run(desk.words(command, directory), *as_owner)
             assert done.returncode == 1
             assert the_line(done).startswith(f"'{directory}")
             assert "access is denied; check its owner and mode, or name another place" in done.stderr
