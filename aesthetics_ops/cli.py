@@ -264,7 +264,7 @@ def _shards(count: int) -> str:
 
 
 def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
-    """Return a version's headline numbers, one per line; how it came about only where it is new, or looked at by name."""
+    """Return a version's headline numbers, one per line; `is_new` False: a build found it as it is, and made nothing."""
     rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
     accounting, reuse = manifest.accounting, manifest.reuse
     came_about = f"{reuse.shards_added:,} new, {reuse.shards_reused:,} reused" if is_new else "all reused"
