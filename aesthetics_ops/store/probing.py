@@ -19,7 +19,8 @@ from aesthetics_ops.errors import StoreRefusedError, StoreUnavailableError
 __all__ = ["ConditionalWrites", "probe_conditions"]
 
 _TRIALS: Final = 4  # of one outcome; even, so that each way of writing an ETag has its share
-_INTERRUPTIONS: Final = 6  # with the pauses below, 13 s
+_INTERRUPTIONS: Final = 6  # with the pauses between them, which double, 13 s
+_PAUSE_SECONDS: Final = 0.2
 _FAILURES: Final = 3  # of plain requests, which the store repeats by itself where that may help
 _NO_ETAG: Final = "0" * 32
 
@@ -133,7 +134,7 @@ def _judged(store: _Writes, key: str, trial: _Trial, said: list[str]) -> bool:
             failures += 1
             if failures == _FAILURES:
                 raise
-            time.sleep(0.2)
+            time.sleep(_PAUSE_SECONDS)
             continue
         except _Unsettled as error:
             interruptions += 1
@@ -141,7 +142,7 @@ def _judged(store: _Writes, key: str, trial: _Trial, said: list[str]) -> bool:
                 raise StoreUnavailableError(
                     f"what the store of {store.url} does with conditions on writes could not be found out: {error}"
                 ) from error
-            time.sleep(0.2 * 2 ** (interruptions - 1))
+            time.sleep(_PAUSE_SECONDS * 2 ** (interruptions - 1))
             continue
         if shown is _Verdict.RIGHT:
             return True

@@ -11,7 +11,7 @@ import pytest
 from aesthetics_ops.dataset.latest import compares_writes
 from aesthetics_ops.dataset.layout import is_probe, probe_key
 from aesthetics_ops.errors import AccessDeniedError, StoreRefusedError, StoreUnavailableError
-from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.store import Store, open_store, probing
 from aesthetics_ops.testing.fault_proxy import SeenRequest
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from aesthetics_ops.testing.stores import CarelessStore, FailingStore, WrappedStore
@@ -32,7 +32,7 @@ SERVERS: dict[str, tuple[dict[str, Any], tuple[bool, bool, str]]] = {
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aesthetics_ops.store.probing.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(probing, "_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(params=SERVERS)
