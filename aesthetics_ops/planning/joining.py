@@ -70,8 +70,9 @@ _CONTRARY: Final = """
     UPDATE photo SET reason = $label_invalid, detail = why
     FROM (SELECT p.key, '2 label rows disagree: ' || string_agg('row ' || r.row || ' (' || r.name || ') has '
             || coalesce(r.score::VARCHAR, 'none') || coalesce(' ' || r.split, ''), ', ' ORDER BY r.row) AS why
-        FROM photo p JOIN label_rows r ON r.place IN (p.key_place, p.stem_place)
-        WHERE p.key_place IS NOT NULL AND p.stem_place IS NOT NULL AND coalesce(p.reason, '') NOT IN ($excluded, $label_invalid)
+        FROM (SELECT key, unnest([key_place, stem_place]) AS place FROM photo
+            WHERE key_place IS NOT NULL AND stem_place IS NOT NULL AND coalesce(reason, '') NOT IN ($excluded, $label_invalid)) p
+        JOIN label_rows r USING (place)
         GROUP BY p.key HAVING count(DISTINCT (r.score, r.distribution::VARCHAR, r.split)) > 1) AS contrary
     WHERE photo.key = contrary.key
 """
