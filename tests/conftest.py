@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.support.s3 import S3TestBucket, make_bucket
+from tests.support.s3 import S3TestBucket, make_bucket, one_conditional_write_at_a_time
 
 for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contract"):
     pytest.register_assert_rewrite(shared)  # before they are imported: a failure shows both sides
@@ -42,6 +42,7 @@ def s3_endpoint_url() -> Iterator[str]:
     """The embedded S3 (moto), on a free loopback port for the whole session."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    server._server.app = one_conditional_write_at_a_time(server._server.app)
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()

@@ -1,6 +1,9 @@
 """A fresh bucket on some S3 server, and an environment in which boto3's default chain finds it and nothing else."""
 
+import threading
 import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +32,18 @@ class S3TestBucket:
     @property
     def url(self) -> str:
         return f"s3://{self.name}/"
+
+
+def one_conditional_write_at_a_time(app: Callable[..., Any]) -> Callable[..., Any]:
+    """A WSGI application that compares and writes as one step, as S3 does: moto may let another writer in between."""
+    lock = threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        conditional = environ["REQUEST_METHOD"] == "PUT" and environ.keys() & {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
+        with lock if conditional else nullcontext():
+            return app(environ, start_response)
+
+    return answer
 
 
 def point_to(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, key: str, secret: str) -> None:
