@@ -19,7 +19,7 @@ __all__ = ["explain_answer", "explain_native"]
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
-_PASSING_CODES = {"RequestTimeout", "ExpiredToken", "SlowDown", "TooManyRequests", "Throttling", "OperationAborted"}
+_PASSING_CODES = {"RequestTimeout", "SlowDown", "TooManyRequests", "Throttling", "OperationAborted"}
 _ARCHIVED_CODES = {"InvalidObjectState", "BlobArchived"}  # S3's and Azure's
 # who asks is not believed, so nothing else would be served either
 _UNKNOWN_CALLER = {
@@ -49,7 +49,7 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
     if status == 404:
         return ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix")
     if status in (401, 403):
-        refusal = StoreRefusedError if code in _UNKNOWN_CALLER else AccessDeniedError
+        refusal = StoreRefusedError if status == 401 or code in _UNKNOWN_CALLER else AccessDeniedError
         return refusal(
             f"access to {url!r} is denied: {said}; check the credentials, and that they may list, read and write there"
         )
@@ -67,12 +67,12 @@ def explain_native(url: str, error: Exception) -> AestheticsOpsError:
     if not message:
         message = text.partition("<?xml")[0].strip()[:300]
     number = int(status) if status else None
-    if "RetrievalError: " in text:  # botocore's, when what provides the credentials gives no answer
-        return StoreUnavailableError(f"no answer about the credentials for {url!r}; check what provides them")
     if isinstance(error, FileNotFoundError):
         number = 404
-    elif isinstance(error, obstore.exceptions.PermissionDeniedError | obstore.exceptions.UnauthenticatedError):
+    elif isinstance(error, obstore.exceptions.PermissionDeniedError):
         number = 403
+    elif isinstance(error, obstore.exceptions.UnauthenticatedError):
+        number = 401
     elif isinstance(error, ValueError | obstore.exceptions.NotSupportedError) or "Invalid range" in text:
         number = 400
     return explain_answer(url, number, code, message)

@@ -27,11 +27,13 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 
 from aesthetics_ops.errors import AestheticsOpsError, ObjectMissingError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store.access import S3Access
-from aesthetics_ops.store.answers import explain_answer
+from aesthetics_ops.store.answers import explain_answer, explain_native
 from aesthetics_ops.store.contract import Store, StoredObject
+from aesthetics_ops.store.credentials import NativeCredentials, explain_credentials, explain_expiry, told_by_native
 from aesthetics_ops.store.limits import CLIENT_OPTIONS, RETRY_CONFIG
 from aesthetics_ops.store.listing import listing
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
+from aesthetics_ops.urls import without_secrets
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -43,7 +45,17 @@ _WRONG_MD5 = "AAAAAAAAAAAAAAAAAAAAAA=="
 _AWS_HOST = re.compile(r"^https://s3(\.[a-z0-9-]+)?\.amazonaws\.com/?$")
 _CUT_BODY = (boto.ReadTimeoutError, boto.ResponseStreamingError, boto.IncompleteReadError)
 _NO_ANSWER = (*_CUT_BODY, boto.HTTPClientError, boto.ConnectionError)
-_NO_CREDENTIALS_NOW = (boto.CredentialRetrievalError, boto.MetadataRetrievalError)
+_ABOUT_CREDENTIALS = (
+    boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.SSOError,
+    boto.TokenRetrievalError,
+)  # fmt: skip
+_ERRORS = (
+    boto.ClientError,
+    boto.BotoCoreError,
+    OSError,
+    ValueError,
+)  # of credentials that are read at the request, the last two
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
 
 
 class S3Bucket:
@@ -63,38 +75,33 @@ class S3Bucket:
     @property
     def endpoint(self) -> str:
         """The server's URL, without any user name or password in it."""
-        parts = urlsplit(str(self.client().meta.endpoint_url))
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return without_secrets(str(self.client().meta.endpoint_url))
 
     def native(self) -> obstore.store.S3Store:
         """Make the obstore store for this bucket: its region, endpoint, credentials and time limits."""
-        client, access = self.client(), self._access
+        client = self.client()
         region, endpoint = client.meta.region_name, client.meta.endpoint_url
         if _AWS_HOST.match(endpoint):  # obstore does not follow AWS from one region to another
             region = self._region()
             endpoint = f"https://s3.{region}.amazonaws.com"
         options: ClientConfig = {**CLIENT_OPTIONS, "allow_http": endpoint.startswith("http://")}
-        verify: bool | str | None = access.verify if access else None
-        if verify is None:
-            verify = os.environ.get("AWS_CA_BUNDLE")
+        verify = self._verify()
         if verify is False:
             options["allow_invalid_certificates"] = True
-        elif isinstance(verify, str) and Path(verify).is_file():
+        elif isinstance(verify, str):
             options["root_certificate"] = Path(verify).read_bytes()
         try:
             # boto3 renews credentials that have less than 10 minutes left, so nothing is used after its end
             provider = Boto3CredentialProvider(self._default_session(), ttl=timedelta(minutes=5))
         except ValueError as error:
             raise self.explained("", boto.NoCredentialsError()) from error
-        except boto.BotoCoreError as error:
-            raise self.explained("", error) from error
         provider.config = {}  # the bucket's region, not the session's
         return obstore.store.S3Store(
             self.name,
             region=region,
             endpoint=endpoint,
             virtual_hosted_style_request=False,
-            credential_provider=provider,
+            credential_provider=NativeCredentials(provider, f"s3://{self.name}", self._default_session()),
             client_options=options,
             retry_config=RETRY_CONFIG,
         )
@@ -112,26 +119,28 @@ class S3Bucket:
         """Call a method of boto3's client, for example head_object, about an object or a prefix; errors are ours."""
         try:
             return getattr(self.client(), operation)(Bucket=self.name, **arguments)
-        except (boto.ClientError, boto.BotoCoreError) as error:
+        except _ERRORS as error:
             raise self.explained(key, error) from error
 
-    def explained(self, key: str, error: boto.ClientError | boto.BotoCoreError) -> AestheticsOpsError:
+    def explained_native(self, url: str, error: Exception) -> AestheticsOpsError:
+        """Return the error that stands for one of obstore's about an object or a prefix."""
+        if any(f"<Code>{code}</Code>" in str(error) for code in _EXPIRED):
+            return explain_expiry(f"s3://{self.name}", self._default_session())
+        return told_by_native(str(error)) or explain_native(url, error)
+
+    def explained(self, key: str, error: Exception) -> AestheticsOpsError:
         """Return the error that stands for one of boto3's about an object or a prefix."""
         url = f"s3://{self.name}/{key}"
         if isinstance(error, boto.ClientError):
             answer = error.response["Error"]
             code, message = answer.get("Code", ""), answer.get("Message", "")
+            if error.operation_name.startswith(("AssumeRole", "GetRoleCredentials", "GetSessionToken")):
+                return explain_credentials(f"s3://{self.name}", self._default_session(), error)
+            if code in _EXPIRED:
+                return explain_expiry(f"s3://{self.name}", self._default_session())
             return explain_answer(url, _status(error), "" if code.isdigit() else code, message)
-        if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-            return StoreRefusedError(
-                f"no complete AWS credentials for s3://{self.name}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "a profile, or the Airflow connection"
-            )
-        if isinstance(error, _NO_CREDENTIALS_NOW):
-            return StoreUnavailableError(
-                f"no answer about the credentials for s3://{self.name} ({type(error).__name__}); "
-                "check what provides them (role, process or instance), or try again later"
-            )
+        if isinstance(error, _ABOUT_CREDENTIALS) or not isinstance(error, boto.BotoCoreError):
+            return explain_credentials(f"s3://{self.name}", self._default_session(), error)
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return StoreRefusedError(
                 f"the certificate of {self.endpoint} is not trusted; name its authority's file in AWS_CA_BUNDLE"
@@ -159,7 +168,6 @@ class S3Bucket:
         return self._session
 
     def _new_client(self, attempts: int) -> Any:
-        access = self._access
         config = Config(
             retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=5,
@@ -172,21 +180,46 @@ class S3Bucket:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
+        endpoint = self._access.endpoint_url if self._access else None
         try:
-            return self._default_session().client(
-                "s3",
-                endpoint_url=access.endpoint_url if access else None,
-                verify=access.verify if access else None,
-                config=config,
-            )
-        except _NO_CREDENTIALS_NOW as error:
+            session = self._default_session()
+            session.get_credentials()
+        except boto.ProfileNotFound as error:
+            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
+        except _ABOUT_CREDENTIALS as error:
             raise self.explained("", error) from error
+        except boto.BotoCoreError as error:
+            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
+        except (boto.ClientError, OSError, ValueError) as error:
+            raise self.explained("", error) from error
+        try:
+            client = session.client("s3", endpoint_url=_clean(endpoint), verify=self._verify(), config=config)
+            found = str(client.meta.endpoint_url)
+            if found != _clean(
+                found
+            ):  # a password from the environment or the profile: S3 knows none, and errors would show it
+                client = session.client("s3", endpoint_url=_clean(found), verify=self._verify(), config=config)
+            return client
         except boto.BotoCoreError as error:
             raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
         except ValueError:  # its text has the whole URL, with a password where there is one
             raise StoreRefusedError(
                 f"the endpoint URL for s3://{self.name} is not valid; write http(s)://host:port"
             ) from None
+
+    def _verify(self) -> bool | str | None:
+        """Return what certificates are trusted by: as given, or as the environment or the profile says."""
+        verify: bool | str | None = self._access.verify if self._access else None
+        if verify is None:
+            verify = self._default_session()._session.get_config_variable("ca_bundle") or os.environ.get(
+                "REQUESTS_CA_BUNDLE"
+            )
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise StoreRefusedError(
+                f"the file of trusted certificates for s3://{self.name} is not there: {verify!r}; correct AWS_CA_BUNDLE, "
+                "ca_bundle of the profile, or verify of the connection"
+            )
+        return verify if not isinstance(verify, str) or Path(verify).is_file() else None
 
 
 class BotoStore(Store):
@@ -201,7 +234,9 @@ class BotoStore(Store):
         try:
             self._bucket.ask(self._prefix, "list_objects_v2", Prefix=self._prefix, MaxKeys=1)
         except StoreRefusedError as error:
-            raise StoreRefusedError(f"{error} (the answer is from {endpoint})") from error
+            if isinstance(error.__cause__, boto.ClientError):
+                raise StoreRefusedError(f"{error} (the answer is from {endpoint})") from error
+            raise
 
     def list(self, prefix: str = "") -> pa.Table:
         return listing(len(self._prefix), self._listed(self._prefix + prefix))
@@ -260,7 +295,7 @@ class BotoStore(Store):
             if _status(error) == 412 or error.response["Error"].get("Code") == "NoSuchKey":
                 return False
             raise bucket.explained(full, error) from error
-        except boto.BotoCoreError as error:
+        except (boto.BotoCoreError, OSError, ValueError) as error:
             raise bucket.explained(full, error) from error
         return True
 
@@ -305,9 +340,29 @@ class BotoStore(Store):
             except _CUT_BODY as error:
                 if attempt == _CONTROL_ATTEMPTS:
                     raise bucket.explained(full, error) from error
-            except (boto.ClientError, boto.BotoCoreError) as error:
+            except _ERRORS as error:
                 raise bucket.explained(full, error) from error
         raise AssertionError("unreachable")
+
+
+def _clean(endpoint: str | None) -> str | None:
+    """Return an endpoint without user and password.
+
+    Raises:
+        ValueError: it is none; the text does not have it.
+    """
+    if endpoint is None:
+        return None
+    scheme, separator, rest = endpoint.partition("://")
+    clean = f"{scheme}://{rest.rpartition('@')[2]}"
+    try:
+        parts = urlsplit(clean)
+        valid = scheme in ("http", "https") and separator and parts.hostname and (parts.port or True)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("not an endpoint")
+    return clean
 
 
 def _bare(etag: str) -> str:

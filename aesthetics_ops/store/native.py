@@ -87,10 +87,16 @@ def _refuse_after_fork() -> None:
 class NativeStore(Store):
     """A store that obstore speaks to."""
 
-    def __init__(self, where: str, prefix: str, make: Callable[[], ObjectStore]) -> None:
+    def __init__(
+        self,
+        where: str,
+        prefix: str,
+        make: Callable[[], ObjectStore],
+        explain: Callable[[str, Exception], AestheticsOpsError] = explain_native,
+    ) -> None:
         self.url = where + prefix
         self._where, self._prefix = where, prefix
-        self._make = make
+        self._make, self._explain = make, explain
         self._made: ObjectStore | None = None
         self._lock = threading.Lock()
 
@@ -232,7 +238,7 @@ class NativeStore(Store):
         except AestheticsOpsError:
             raise
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise explain_native(self.url_of(key), error) from error
+            raise self._explain(self.url_of(key), error) from error
 
 
 def _bare(etag: str | None) -> str:

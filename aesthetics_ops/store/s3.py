@@ -25,7 +25,7 @@ class S3Store(Store):
 
     def __init__(self, bucket: S3Bucket, prefix: str) -> None:
         self._prefix = prefix
-        self._native = NativeStore(f"s3://{bucket.name}/", prefix, bucket.native)
+        self._native = NativeStore(f"s3://{bucket.name}/", prefix, bucket.native, bucket.explained_native)
         self._boto = BotoStore(bucket, prefix)
         self.url = self._boto.url
 

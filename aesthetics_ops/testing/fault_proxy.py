@@ -133,6 +133,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in _CHANGED_ON_THE_WAY:
                 self.send_header(name, value)
+        self.send_header("Connection", "close")  # a client must not send its next request into a closing connection
         self.end_headers()
         self.wfile.write(body)
 

@@ -63,9 +63,9 @@ ONLY = {
     "airflow": {"airflow"},
     "tensorflow": {"readers.tensorflow", "validation"},
     "torch": {"readers.torch"},
-    "boto3": {"store.access", "store.boto", "store.s3"},
-    "botocore": {"store.boto"},
-    "obstore": {"store.native", "store.boto", "store.limits", "store.answers"},
+    "boto3": {"store.access", "store.boto", "store.credentials", "store.s3"},
+    "botocore": {"store.boto", "store.credentials"},
+    "obstore": {"store.native", "store.boto", "store.credentials", "store.limits", "store.answers"},
     "matplotlib": {"report.plots"},
     "fastapi": {"browser", "airflow"},
 }

@@ -1,0 +1,120 @@
+"""What it means when AWS credentials cannot be had, or are no longer good: one line that names the program or the file.
+
+In: botocore's session and what went wrong.  Out: an error of this package, without a secret: of a `credential_process` the
+program's name is told, but not its arguments.
+"""
+
+import re
+from typing import Any, Final
+
+import boto3
+import botocore.credentials
+import botocore.exceptions as boto
+from obstore.auth.boto3 import Boto3CredentialProvider
+
+from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError, StoreUnavailableError
+
+__all__ = ["NativeCredentials", "explain_credentials", "explain_expiry", "told_by_native"]
+
+_NOT_NOW = (boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.HTTPClientError, boto.ConnectionError)
+_SIGNED_OUT = (boto.SSOError, boto.TokenRetrievalError)
+_TOLD: Final = re.compile(r"(RefusedCredentials|UnavailableCredentials): (.*)")
+
+
+class _RefusedCredentials(Exception):  # noqa: N818 -- carries a message through obstore, which keeps class and text only
+    """There are no credentials, and there will be none."""
+
+
+class _UnavailableCredentials(Exception):  # noqa: N818 -- likewise
+    """There are no credentials now."""
+
+
+class NativeCredentials:
+    """Credentials for obstore, from a boto3 session, with errors that `told_by_native` can read."""
+
+    def __init__(self, provider: Boto3CredentialProvider, place: str, session: boto3.Session) -> None:
+        self._provider, self._place, self._session = provider, place, session
+        self.config = provider.config
+
+    def __call__(self) -> Any:
+        """Return the credentials that are good now."""
+        try:
+            return self._provider()
+        except (boto.ClientError, boto.BotoCoreError, OSError, ValueError) as error:
+            found = explain_credentials(self._place, self._session, error)
+            carrier = _UnavailableCredentials if isinstance(found, StoreUnavailableError) else _RefusedCredentials
+            raise carrier(str(found)) from None
+
+
+def told_by_native(text: str) -> AestheticsOpsError | None:
+    """Return the error that `NativeCredentials` put into the text of one of obstore's; None where it put none."""
+    found = _TOLD.search(text)
+    if found is None:
+        return None
+    return (StoreUnavailableError if found[1] == "UnavailableCredentials" else StoreRefusedError)(found[2])
+
+
+def explain_credentials(place: str, session: boto3.Session, error: Exception) -> AestheticsOpsError:
+    """Return the error that stands for what went wrong while credentials were fetched.
+
+    Args:
+        place: what they are for, for example s3://bucket.
+        session: that fetched them.
+        error: botocore's, or the operating system's.
+    """
+    profile, program = session.profile_name, _program(session)
+    source = (
+        f"the credential_process {program!r} of profile {profile!r}"
+        if program
+        else f"what provides them to profile {profile!r}"
+    )
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return StoreRefusedError(
+            f"no complete AWS credentials for {place}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "a profile, or the Airflow connection"
+        )
+    if isinstance(error, _SIGNED_OUT):
+        return StoreRefusedError(f"nobody is signed in for {place}; run `aws sso login --profile {profile}`")
+    if isinstance(error, _NOT_NOW):
+        return StoreUnavailableError(
+            f"no answer about the credentials for {place} ({type(error).__name__}); "
+            f"check {source} (role, process or instance), or try again later"
+        )
+    if isinstance(error, OSError):
+        file = error.filename or program
+        return StoreRefusedError(
+            f"the credentials for {place} need {file!r}, which cannot be used ({error.strerror}); put it there, or correct "
+            f"credential_process or web_identity_token_file of profile {profile!r}, or AWS_WEB_IDENTITY_TOKEN_FILE"
+        )
+    if isinstance(error, ValueError) and program:
+        return StoreRefusedError(
+            f"{source} printed something that is not a JSON document of credentials for {place}; run it by hand and correct it"
+        )
+    said = error.response["Error"].get("Code", "") if isinstance(error, boto.ClientError) else type(error).__name__
+    return StoreRefusedError(f"the credentials for {place} cannot be had ({said}); check {source}")
+
+
+def explain_expiry(place: str, session: boto3.Session) -> AestheticsOpsError:
+    """Return the error for credentials that the store calls expired: a static token stays so until a person renews it."""
+    credentials = session.get_credentials()
+    if isinstance(credentials, botocore.credentials.RefreshableCredentials):
+        return StoreUnavailableError(
+            f"the session token for {place} has expired and is being renewed; try again later, and check this machine's clock"
+        )
+    method = getattr(credentials, "method", "explicit")
+    where = {
+        "env": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+        "explicit": "the connection, or whatever made the session",
+    }.get(method, f"profile {session.profile_name!r}")
+    return StoreRefusedError(
+        f"the session token for {place} has expired, and nothing here can renew it; get a new one and put it into {where}"
+    )
+
+
+def _program(session: boto3.Session) -> str:
+    """Return the first word of the profile's credential_process, or an empty text."""
+    try:
+        command = session._session.get_scoped_config().get("credential_process", "")
+    except boto.BotoCoreError:
+        return ""
+    return str((re.findall(r'"[^"]*"|\S+', command) or [""])[0].strip('"'))
