@@ -69,6 +69,7 @@ TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
     Transform.CMYK_TO_RGB: "Converted from print colours (CMYK).",
     Transform.PALETTE_TO_RGB: "Converted from a palette.",
     Transform.ALPHA_OVER_WHITE: "Transparent parts laid over white.",
+    Transform.HEADER_REPAIRED: "A harmless oddity in the header was put right; the coded data is the source's.",
     Transform.DEPTH_TO_8BIT: "Reduced to 8 bits per sample.",
 }
 
