@@ -1,5 +1,6 @@
 """Credential sources x failures, and what endpoints may hold: one line that names the thing and the next step, no secret."""
 
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_credentials_that_cannot_be_had_are_told_in_one_line(
     text, expected, words = SOURCES[source]
     (tmp_path / "plain").write_text("#!/bin/sh\n")
     profile(monkeypatch, tmp_path, text.format(plain=tmp_path / "plain"))
-    monkeypatch.setattr("aesthetics_ops.store.contract.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with pytest.raises(expected, match=words) as caught:
         USES[use](open_store("s3://bucket/"))
     assert type(caught.value) is expected, "it is no ObjectMissingError, and not the object that is denied"
