@@ -32,7 +32,7 @@ REFUSED = {
 def source_on(server: OddS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     point_to(monkeypatch, server.url, "testing", "testing")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
-    source = Source("s3://bucket/place/", {})
+    source = Source("s3://bucket/My place %25 #1/", {})
     for number, name in enumerate(PHOTOS[:3]):
         source.add(name, photo(name), number)
     return source
