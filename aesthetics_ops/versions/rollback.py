@@ -1,6 +1,6 @@
 """Make LATEST name another published version."""
 
-from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, is_published, move_latest
+from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, is_published, move_latest, pointer_to
 from aesthetics_ops.dataset.layout import LATEST_KEY, SHARDS
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError
@@ -29,6 +29,8 @@ def rollback(dataset: Store, version: str) -> Manifest:
             "`aesthetics-ops versions` lists those that were"
         )
     _require_shards(dataset, manifest)
+    if before is not None and bytes(before.data) == pointer_to(version, bytes(target.data)).encoded():
+        return manifest  # a build that has been planned meanwhile may still publish
     compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
     ending = move_latest(
         dataset, version, bytes(target.data), expected_etag=before.etag if before else None, compares=compares

@@ -191,7 +191,7 @@ def test_a_person_builds_a_version_from_the_form_and_looks_at_what_came_out(pers
     person.save("task-link", frame=False)
     link.click()
     heading = person.datasets.get_by_role("heading", level=1)
-    expect(heading).to_have_text(re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8} latest"))
+    expect(heading).to_have_text(re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}-[0-9a-f]{6} latest"))
     version = heading.inner_text().split()[0]
     person.save("version")
 
