@@ -300,6 +300,10 @@ def stored_manifest(dataset: Store, version: str, latest: LatestPointer | None) 
     """Return a version's manifest as it is stored; arguments and errors as `read_manifest_of`, but it is not parsed."""
     key = version_key(version, VersionFile.MANIFEST)
     stored = Manifest.stored(dataset, key)
+    if stored is None and latest is not None and latest.version == version:
+        raise NoSuchVersionError(
+            f"{dataset.url_of(LATEST_KEY)} names version {version!r}, but {dataset.url_of(key)} does not exist; {WAY_BACK}"
+        )
     if stored is None:
         raise NoSuchVersionError(
             f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"

@@ -2,9 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
@@ -34,7 +34,7 @@ from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_mani
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
-from aesthetics_ops.errors import LabelError, ObjectMissingError, StoreRefusedError
+from aesthetics_ops.errors import AestheticsOpsError, LabelError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
@@ -68,30 +68,44 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     check_label_settings(build.settings)
     build.photos.check()
     compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
-    # before it is looked which shards are there: from here on expiry deletes none of them
-    start = BuildStart(build=build.id, started_at=created_at)
-    build.dataset.put(build_key(build.id, BuildFile.STARTED), start.encoded())
-    wait_for_expiry(build.dataset)
-    latest = read_latest(build.dataset)
-    manifest = read_manifest(build.dataset, latest[0].version) if latest else None
-    planned_for = converter()
-    with scratch_for() as scratch:
-        plan, source = _plan(build, manifest, planned_for, scratch)
-        work = _unfinished(build.dataset, plan.shards)
-        identity, parts = _write_plan(build, plan, work, partitions, scratch)
-        record = BuildPlan(
-            build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
-            parent=manifest.version if manifest else None, latest_etag=latest[1] if latest else None, compares=compares,
-            labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
-            label_columns=dict(plan.label_columns), label_range=plan.label_range, inventory=source.inventory,
-            listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
-            shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
-            converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(),
-        )  # fmt: skip
-        _warn_of_scores(record, plan, manifest)
-    build.dataset.put(build_key(build.id, BuildFile.PLAN), record.encoded())
-    _log_plan(record, plan.shards, source.label_format, manifest)
-    return record
+    with _started(build, created_at):
+        wait_for_expiry(build.dataset)
+        latest = read_latest(build.dataset)
+        manifest = read_manifest(build.dataset, latest[0].version) if latest else None
+        planned_for = converter()
+        with scratch_for() as scratch:
+            plan, source = _plan(build, manifest, planned_for, scratch)
+            work = _unfinished(build.dataset, plan.shards)
+            identity, parts = _write_plan(build, plan, work, partitions, scratch)
+            record = BuildPlan(
+                build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
+                parent=manifest.version if manifest else None, latest_etag=latest[1] if latest else None, compares=compares,
+                labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
+                label_columns=dict(plan.label_columns), label_range=plan.label_range, inventory=source.inventory,
+                listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
+                shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
+                converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(),
+            )  # fmt: skip
+            _warn_of_scores(record, plan, manifest)
+        build.dataset.put(build_key(build.id, BuildFile.PLAN), record.encoded())
+        _log_plan(record, plan.shards, source.label_format, manifest)
+        return record
+
+
+@contextmanager
+def _started(build: Build, created_at: datetime) -> Iterator[None]:
+    """Say that a build is being planned, before it is looked which shards are there: from here on expiry deletes none.
+
+    A plan that ends with an error takes that back, so that it holds up no expiry.
+    """
+    key = build_key(build.id, BuildFile.STARTED)
+    build.dataset.put(key, BuildStart(build=build.id, started_at=created_at).encoded())
+    try:
+        yield
+    except BaseException:
+        with suppress(AestheticsOpsError):
+            build.dataset.delete([key])
+        raise
 
 
 @dataclass(frozen=True, slots=True)

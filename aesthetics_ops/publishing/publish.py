@@ -111,6 +111,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
     parent = read_manifest(build.dataset, plan.parent) if plan.parent else None
     account = _account(build, plan, parent, scratch)
     if parent is not None and _is_the_same(parent, account.shards, plan.settings):
+        check_stored(build.dataset, account.shards)
         _log.info("nothing changed: version %s already holds exactly this", parent.version)
         return _found(build.dataset, parent, documents, is_new=False)
     candidate, near = _assemble(build, plan, account, parent)

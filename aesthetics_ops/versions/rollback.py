@@ -22,7 +22,13 @@ def rollback(dataset: Store, version: str) -> Manifest:
     """
     before = LatestPointer.stored(dataset, LATEST_KEY)
     target = stored_manifest(dataset, version, None)
-    manifest = Manifest.parse(target.data, name=dataset.url_of(target.key))
+    try:
+        manifest = Manifest.parse(target.data, name=dataset.url_of(target.key))
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{error}; choose another of `aesthetics-ops versions`; where none is whole, delete {LATEST_KEY} and build "
+            "anew: finished shards are kept"
+        ) from error
     if not is_published(dataset, version):
         raise NoSuchVersionError(
             f"version {version!r} of {dataset.url} was never published, or is being deleted; "

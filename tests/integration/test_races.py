@@ -12,6 +12,7 @@ from aesthetics_ops.errors import (
     AestheticsOpsError,
     DatasetBusyError,
     IntegrityError,
+    LabelError,
     NoSuchVersionError,
     PublishConflictError,
 )
@@ -143,3 +144,42 @@ def test_what_was_never_published_goes_after_a_week_and_not_before(source: Sourc
     with pytest.raises(AestheticsOpsError):
         rollback(race.dataset, "20260101T020000Z-0123abcd-9f8e7d")
     race.check()
+
+
+def test_a_latest_that_names_a_missing_version_names_the_way_back(source: Source) -> None:
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    (version,) = race.published
+    data = bytes(race.dataset.get("LATEST.json").data)
+    race.dataset.put("LATEST.json", data.replace(version.encode(), b"20200101T000000Z-00000000-000000"))
+    with pytest.raises(NoSuchVersionError, match=r"LATEST.json names version '2020.*`aesthetics-ops rollback"):
+        verify_version(race.dataset)
+    rollback(race.dataset, version)
+    race.check()
+
+
+def test_going_back_to_what_latest_names_disturbs_no_build(source: Source) -> None:
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    (version,) = race.published
+    before = race.dataset.head("LATEST.json")
+    assert rollback(race.dataset, version).version == version
+    assert race.dataset.head("LATEST.json") == before
+
+
+def test_a_plan_that_fails_holds_up_no_expiry(source: Source) -> None:
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    source.store.put("scores.csv", b"id,score\n")
+    with pytest.raises(LabelError):
+        race.build(datetime(2026, 1, 2, 2, tzinfo=UTC), 1)
+    assert "started.json" not in "".join(key for key in race.dataset.list("builds/")["key"].to_pylist() if "-1/" in key)
+
+
+def test_an_unchanged_build_does_not_call_a_cut_shard_there(source: Source) -> None:
+    race = Race(source)
+    race.build(datetime(2026, 1, 1, 2, tzinfo=UTC), 0)
+    key = next(key for key in race.dataset.list(SHARDS)["key"].to_pylist() if key.endswith(".tfrecord"))
+    race.dataset.put(key, bytes(race.dataset.get(key).data)[:-100])
+    with pytest.raises(IntegrityError, match=r"in the store, its result says .* then build again"):
+        race.build(datetime(2026, 1, 2, 2, tzinfo=UTC), 1)
