@@ -20,8 +20,8 @@ else:
 
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
-# which schemes there are, the stores know; names may have blanks; a path is one of file://
-_URL_PATTERN = r"^([A-Za-z][A-Za-z0-9+.-]*://\S|/|~).*$"
+# What a form takes at once; `as_url` and the stores know the rest.
+_URL_PATTERN = r"^\s*([A-Za-z][A-Za-z0-9+.-]*:/\S|/|~).*$"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -286,18 +286,19 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         json_schema_extra={"section": "Store"},
     )
 
-    @field_validator("photos", "labels", "dataset", "inventory")
+    @field_validator("photos", "labels", "dataset", "inventory", mode="before")
     @classmethod
-    def _paths_are_urls(cls, url: str | None, info: ValidationInfo) -> str | None:
+    def _paths_are_urls(cls, url: object, info: ValidationInfo) -> object:
         try:
-            return url if url is None else as_url(url)
+            return as_url(url) if isinstance(url, str) else url
         except SettingsError as error:
             raise ValueError(f"{info.field_name}: {error}") from error
 
     @field_validator("photos", "dataset")
     @classmethod
     def _prefix_ends_with_a_slash(cls, url: str) -> str:
-        return url.rstrip("/") + "/"
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.rstrip('/')}/"
 
     @field_validator("exclude_tags", "exclude_challenges", mode="before")
     @classmethod

@@ -19,6 +19,7 @@ from typing import Final, TextIO
 
 from aesthetics_ops.errors import AestheticsOpsError, ScratchSpaceError
 from aesthetics_ops.machine import drop_scratch
+from aesthetics_ops.system import next_step
 
 __all__ = ["catch_sigterm", "guarded", "one_line", "open_closed_streams", "write_out"]
 
@@ -33,25 +34,6 @@ _SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
 _LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-# What to do about an error of the operating system.  The file is named before it.
-_NEXT_STEPS: Final[dict[int, str]] = {
-    errno.EEXIST: "it is in the way, and not a directory; move it away, or name another directory",
-    errno.ENOTDIR: "it is in the way, and not a directory; move it away, or name another directory",
-    errno.EISDIR: "a directory is in the way of a file; move it away, or name another directory",
-    errno.ENOTEMPTY: "a directory is in the way of a file; move it away, or name another directory",
-    errno.EACCES: "access is denied; check its owner and mode, or name another place",
-    errno.EPERM: "access is denied; check its owner and mode, or name another place",
-    errno.EROFS: "its file system is read-only; name another place",
-    errno.ENAMETOOLONG: "the name is too long for its file system; name a shorter one",
-    errno.ENOENT: "it does not exist; check the name",
-    errno.ELOOP: "its links lead in a circle; name another place",
-    errno.ENOSPC: "its disk is full; free some space, and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space, and run the same command again",
-    errno.EFBIG: "the file is larger than its file system or `ulimit -f` allows; name another place",
-    errno.EMFILE: "too many files are open; raise `ulimit -n`",
-    errno.EIO: "the device cannot read or write it; check the disk",
-    errno.EBADF: "it is closed, so the command's output cannot be written",
-}
 
 
 class _TerminatedError(BaseException):
@@ -185,8 +167,7 @@ def _explained(error: Exception) -> tuple[str, int]:
 def _of_the_system(error: OSError) -> str:
     found = error.filename if error.filename2 is None else error.filename2  # of a rename, where it should go
     name = found if found == _STDOUT else "a file" if found is None else _quoted(str(found))
-    what = _NEXT_STEPS.get(error.errno or 0)
-    return f"{name}: {what}" if what else f"{name}: {error.strerror or error}; check the disk and the file"
+    return f"{name}: {next_step(error)}"
 
 
 def _quoted(name: str) -> str:

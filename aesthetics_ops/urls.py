@@ -9,25 +9,56 @@ from aesthetics_ops.errors import SettingsError
 __all__ = ["as_url", "without_secrets"]
 
 _AWS = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.IGNORECASE)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)(.*)", re.DOTALL)
 
 
 def as_url(text: str) -> str:
-    """Return the URL for an absolute path or one that starts with `~`; a URL is returned as it is.
+    """Return the URL for an absolute path, one that starts with `~`, or a URL.
 
-    Nothing in a URL is decoded: `%`, `#`, `?` and blanks in s3://, gs:// and az:// stand for themselves.
+    Blanks around it are dropped: a prefix that ends with one is written with its slash.  Schemes are lower case in what is
+    returned; `file:/directory/` and `file://localhost/directory/` become `file:///directory/`.  Nothing else in a URL is
+    changed or decoded: `%`, `#`, `?` and blanks in s3://, gs:// and az:// stand for themselves.
 
     Raises:
-        SettingsError: a web address, with what to write instead; or a home that is not there.
+        SettingsError: a relative path, a web address, or a URL that is not complete, with what to write instead; or a home
+            that is not there.
     """
+    text = text.strip()
     if text.startswith(("/", "~")):
         try:
             path = str(Path(text).expanduser())
         except RuntimeError as error:
             raise SettingsError(f"{text!r} starts with a home that is not there; write an absolute path") from error
         return "file://" + quote(path + "/" * (text.endswith("/") and not path.endswith("/")))
-    if re.match(r"https?://", text, re.IGNORECASE):
+    found = _SCHEME.fullmatch(text)
+    scheme, slashes, rest = (found[1].lower(), found[2], found[3]) if found else ("", "", "")
+    if scheme == "file":
+        return _file_url(text, slashes, rest)
+    if scheme in ("http", "https"):
         raise SettingsError(f"{without_secrets(text)!r} is a web address; {_instead(text)}")
-    return text
+    if not slashes:
+        what = "no URL" if scheme else "a relative path" if text else "nothing"
+        raise SettingsError(
+            f"{_shown(text)!r} is {what}; write an absolute path such as '/data/photos', or a URL such as 's3://bucket/prefix/'"
+        )
+    if len(slashes) < 2:
+        raise SettingsError(f"{_shown(text)!r} lacks a slash; write {_shown(f'{scheme}://{rest}')!r}")
+    if not rest:
+        raise SettingsError(f"{text!r} names nothing; write a URL such as 's3://bucket/prefix/'")
+    return f"{scheme}:{slashes}{rest}"
+
+
+def _file_url(text: str, slashes: str, rest: str) -> str:
+    """Return the one form of a file URL, which names no host."""
+    host, _, path = rest.partition("/") if len(slashes) == 2 else ("", "", rest)
+    if not slashes or host.lower() not in ("", "localhost"):
+        raise SettingsError(f"{_shown(text)!r} names no absolute path; write {'file:///' + _shown(rest)!r} for one")
+    return f"file:///{path}"
+
+
+def _shown(text: str) -> str:
+    """Return what a message shows of a text that might hold a password."""
+    return without_secrets(text) if re.search(":.*@", text) else text
 
 
 def without_secrets(url: str) -> str:

@@ -319,9 +319,10 @@ def _warn_of_scores(record: BuildPlan, plan: Plan, manifest: Manifest | None) ->
     before = manifest.accounting if manifest is not None else None
     was_so = before is not None and 2 * before.unmatched >= before.label_rows
     if 2 * record.unmatched >= record.label_rows and not was_so:
-        photos = plan.photos.filter(pc.equal(plan.photos["reason"], RejectReason.UNLABELLED))["key"]
+        photos = plan.photos.filter(pc.equal(plan.photos["reason"], RejectReason.UNLABELLED))["key"][:3].to_pylist()
         _log.warning(
-            "%d of %d label rows name no photo, such as %s; photos without a label row are such as %s; a name must be the "
-            "photo's key, or the key's last part without its suffix; max_unmatched_fraction refuses what is too much",
-            record.unmatched, record.label_rows, plan.unmatched["name"][:3].to_pylist(), photos[:3].to_pylist(),
+            "%d of %d label rows name no photo, such as %s; %s; a name must be the photo's key, or the key's last part "
+            "without its suffix; max_unmatched_fraction refuses what is too much",
+            record.unmatched, record.label_rows, plan.unmatched["name"][:3].to_pylist(),
+            f"photos without a label row are such as {photos}" if photos else "every photo has a label row",
         )  # fmt: skip

@@ -39,8 +39,9 @@ def open_store(url: str, *, s3: S3Access | None = None) -> Store:
 
     Args:
         url: s3://bucket/prefix/, file:///directory/, memory://name/prefix/, gs://bucket/prefix/,
-            az://container/prefix/, or of a scheme that was registered; or a path that is absolute or starts with `~`.  A
-            file URL is percent-decoded, the others are taken as they are: blanks, `%`, `#` and `?` stand for themselves.  One memory name is one store throughout the process.  For gs and az, credentials come
+            az://container/prefix/, or of a scheme that was registered, in capitals or not; or a path that is absolute or
+            starts with `~`.  A file URL is percent-decoded, the others are taken as they are: blanks, `%`, `#` and `?`
+            stand for themselves.  One memory name is one store throughout the process.  For gs and az, credentials come
             from the environment.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
 
@@ -77,10 +78,7 @@ def register_store(scheme: str, opener: Opener, *, form: str | None = None) -> N
 def _open_directory(url: str, _: S3Access | None) -> Store:
     from aesthetics_ops.store.directory import DirectoryStore
 
-    path = url.removeprefix("file://").removeprefix("localhost")
-    if not path.startswith("/"):
-        raise _not_a_store(url)
-    return DirectoryStore(Path(unquote(path)))
+    return DirectoryStore(Path(unquote(url.removeprefix("file://"))))
 
 
 def _open_native(url: str, _: S3Access | None) -> Store:

@@ -5,6 +5,7 @@ files and locks have names that start with `.aesthetics-ops-`, and are no object
 """
 # ruff: noqa: D102 - what the methods do stands in contract.py
 
+import errno
 import fcntl
 import os
 import shutil
@@ -12,9 +13,9 @@ import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -23,11 +24,14 @@ from aesthetics_ops.errors import AccessDeniedError, ObjectMissingError, StoreRe
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.listing import in_key_order, listing
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
+from aesthetics_ops.system import next_step
 
 __all__ = ["DirectoryStore"]
 
 _BLOCK_BYTES = 16 << 20
 _OWN_FILES = ".aesthetics-ops-"
+# what a file system without hard links answers
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 class DirectoryStore(Store):
@@ -42,17 +46,14 @@ class DirectoryStore(Store):
 
     def check(self) -> None:
         with self._explained(""):
-            if self._root.exists():
-                os.scandir(self._root).close()
+            self._is_there()
 
     def list(self, prefix: str = "") -> pa.Table:
         top = self._path(prefix.rstrip("/")) if prefix else self._root
         with self._explained(prefix):
-            return (
-                in_key_order(listing(0, self._files(top, prefix, frozenset())))
-                if top.exists()
-                else listing(0, iter(()))
-            )
+            if self._is_there() and top.is_dir():
+                return in_key_order(listing(0, self._files(top, prefix, frozenset())))
+            return listing(0, iter(()))
 
     def get(self, key: str) -> StoredObject:
         with self._explained(key), self._opened(key) as file:
@@ -79,26 +80,24 @@ class DirectoryStore(Store):
         return found.st_size, _file_etag(found)
 
     def put(self, key: str, data: bytes | memoryview) -> None:
-        with self._explained(key), self._written(key, data) as new:
+        with self._explained(key, writes=True), self._written(key, data) as new:
             new.replace(self._path(key))
 
     def upload(self, key: str, path: Path) -> None:
         path = path.resolve(strict=True)  # a missing local file is the caller's error, not the store's
-        with self._explained(key), self._written(key, path) as new:
+        with self._explained(key, writes=True), self._written(key, path) as new:
             new.replace(self._path(key))
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            with self._explained(key):
+            with self._explained(key, writes=True), suppress(NotADirectoryError):  # below a file: no object
                 self._path(key).unlink(missing_ok=True)
 
     def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
         path = self._path(key)
-        with self._explained(key), self._written(key, data) as new:
+        with self._explained(key, writes=True), self._written(key, data) as new:
             if expected_etag is None:
-                try:
-                    path.hardlink_to(new)
-                except FileExistsError:
+                if not _given_name(path, new):
                     return False
             else:
                 with _locked(path.parent):
@@ -119,10 +118,25 @@ class DirectoryStore(Store):
         return self._root.joinpath(*parts)
 
     def _opened(self, key: str) -> BinaryIO:
+        path = self._path(key)
         try:
-            return self._path(key).open("rb")
+            file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the caller closes it
         except (IsADirectoryError, NotADirectoryError) as error:  # below a file, or above files: no object
             raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise StoreRefusedError(f"{self.url_of(key)!r} is a device or a pipe; name a regular file")
+        return file
+
+    def _is_there(self) -> bool:
+        """Say whether the directory is there; one that is not yet is an empty store."""
+        try:
+            os.scandir(self._root).close()
+        except FileNotFoundError:
+            if _in_the_way(self._root) is not None:
+                raise
+            return False
+        return True
 
     def _files(self, directory: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int, str]]:
         here = directory.stat()
@@ -161,20 +175,70 @@ class DirectoryStore(Store):
             new.unlink(missing_ok=True)
 
     @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
+    def _explained(self, key: str, *, writes: bool = False) -> Iterator[None]:
         url = self.url_of(key)
         try:
             yield
-        except FileNotFoundError as error:
-            raise ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix") from error
-        except PermissionError as error:
-            raise AccessDeniedError(
-                f"access to {url!r} is denied; check the owner and mode of {error.filename!r}"
-            ) from error
         except OSError as error:
-            raise StoreRefusedError(
-                f"{url!r} cannot be used: {error.strerror}; correct the path, or free some space"
-            ) from error
+            what = _in_the_way(self._path(key).parent if writes else self._root)
+            if what is not None:
+                raise StoreRefusedError(f"{url!r} cannot be used: {what}; name another place") from error
+            if isinstance(error, FileNotFoundError) and not writes:
+                raise ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix") from error
+            if isinstance(error, PermissionError):
+                there = next(path for path in (Path(error.filename), *Path(error.filename).parents) if _exists(path))
+                raise AccessDeniedError(
+                    f"access to {url!r} is denied; check the owner and mode of {str(there)!r}"
+                ) from error
+            raise StoreRefusedError(f"{url!r} cannot be used: {_reason(error)}") from error
+
+
+def _in_the_way(directory: Path) -> str | None:
+    """Say what stands where a directory, or one above it, should be; None where nothing does."""
+    for path in (directory, *directory.parents):
+        if _exists(path):
+            if path.is_symlink() and not path.exists():
+                return f"{str(path)!r} is a link that leads nowhere"
+            return None if path.is_dir() else f"{str(path)!r} is not a directory"
+    return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
+
+
+def _reason(error: OSError) -> str:
+    """Say what is wrong with which file, in words that fit the error."""
+    name = error.filename if error.filename2 is None else error.filename2  # of a rename, where it should go
+    if isinstance(error, FileNotFoundError):  # of a file that was to be made
+        return f"{str(Path(name).parent)!r} lets nothing be made in it, or is being deleted; name another place"
+    return f"{name!r}: {next_step(error)}"
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for whoever might write into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _given_name(path: Path, new: Path) -> bool:
+    """Give a new file its name unless there is one of that name; return whether it got it."""
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # every writer of this file system comes here
+        with _locked(path.parent):
+            if path.exists():
+                return False
+            new.replace(path)
+    return True
 
 
 @contextmanager

@@ -281,7 +281,16 @@ class TestPlaces:
         assert main([*words, f"--dataset={small_disk.as_uri()}/set/"]) == 3
         err = capsys.readouterr().err
         assert f"{small_disk.as_uri()}/set/" in err
-        assert "No space left on device; correct the path, or free some space" in err
+        assert "its disk is full; free some space, and run the same command again" in err
+        assert err.count("\n") == 1
+
+    def test_a_dataset_on_a_read_only_file_system_is_one_line(
+        self, desk: Desk, read_only_disk: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = [word for word in desk.words("build", read_only_disk) if not word.startswith("--dataset")]
+        assert main([*words, f"--dataset={read_only_disk}/set"]) == 3
+        err = capsys.readouterr().err
+        assert f"'{read_only_disk}/set': its file system is read-only; name another place" in err
         assert err.count("\n") == 1
 
 

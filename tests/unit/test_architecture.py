@@ -17,7 +17,7 @@ PACKAGE = ROOT / "aesthetics_ops"
 # but for INDEPENDENT.
 LAYERS = (
     "errors",
-    "urls",
+    "urls system",
     "rejects settings machine",
     "config store",
     "dataset pixels",

@@ -114,7 +114,7 @@ def test_the_reference_page_has_no_other_name() -> None:
     [
         ({"quality": 500}, "quality is 500, but input should be less than or equal to 100"),
         ({"qualty": 90}, "'qualty' is not a setting; the settings are "),
-        ({"photos": "here"}, "photos is 'here', which is not a URL; Prefix of the raw photos"),
+        ({"photos": "here"}, "photos: 'here' is a relative path; write an absolute path"),
         ({"dataset": "s3://b/p/x/"}, "dataset 's3://b/p/x/' lies inside photos 's3://b/p/'"),
     ],
 )

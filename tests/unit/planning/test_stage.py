@@ -68,6 +68,13 @@ def test_scores_of_which_half_name_no_photo_are_warned_of(tmp_path: Path, caplog
     )
 
 
+def test_where_every_photo_has_its_row_the_warning_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan(tmp_path, "id,score\n11,5\n12,6\n96,4\n97,6\n98,6\n99,6\n")
+    (warning,) = (record.message for record in caplog.records if record.levelno == logging.WARNING)
+    assert "name no photo, such as ['96', '97', '98']; every photo has a label row; a name must be" in warning
+    assert "[]" not in warning
+
+
 def test_a_plan_notes_the_columns_that_it_used(tmp_path: Path) -> None:
     planned = plan(tmp_path, "id,image_id,mos,set\n0,11,5,train\n1,12,6,test\n", split_column="set")
     assert planned.label_columns == {"id": "image_id", "score": "mos", "split": "set"}

@@ -1,6 +1,9 @@
 """file://: what only a directory of files can get wrong."""
 
+import errno
 import os
+import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,9 +71,107 @@ def test_a_name_that_is_not_utf8_is_listed_and_then_missing(store: Store, tmp_pa
         store.get("caf\\xe9.jpg")
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+IN_THE_WAY = {
+    "file": "'{}/file' is not a directory; name another place",
+    "file/below/it": "'{}/file' is not a directory; name another place",
+    "link": "'{}/link' is a link that leads nowhere; name another place",
+    "link/below": "'{}/link' is a link that leads nowhere; name another place",
+    "to-file": "'{}/to-file' is not a directory; name another place",
+    "/dev/null": "'/dev/null' is not a directory; name another place",
+    "/proc/self/status": "'/proc/self/status' is not a directory; name another place",
+}
+
+
+@pytest.mark.parametrize("place", IN_THE_WAY)
+def test_what_stands_where_the_directory_should_be_is_named_and_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_bytes(b"1")
-    store = open_store(f"file://{tmp_path}/file")
-    for use in (store.check, store.list, lambda: store.put("k", b"1")):
-        with pytest.raises(StoreRefusedError, match="file"):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "to-file").symlink_to(tmp_path / "file")
+    store = open_store(str(tmp_path / place))
+    said = re.escape(IN_THE_WAY[place].format(tmp_path))
+    for use in (
+        store.check,
+        store.list,
+        lambda: store.list("below/"),
+        lambda: store.get("k"),
+        lambda: store.head("k"),
+        lambda: store.put("k", b"1"),
+        lambda: store.upload("k", tmp_path / "file"),
+        lambda: store.swap("k", b"1", None),
+        lambda: store.probe("probe"),
+    ):
+        with pytest.raises(StoreRefusedError, match=said) as caught:
             use()
+        assert caught.value.exit_code == 3
+        assert "free some space" not in str(caught.value)
+
+
+def test_a_place_that_takes_no_directories_is_named() -> None:
+    store = open_store("/proc/of-no-process/dataset/")
+    store.check()
+    with pytest.raises(StoreRefusedError, match=r"'/proc' lets nothing be made in it") as caught:
+        store.put("k", b"1")
+    assert caught.value.exit_code == 3
+
+
+def test_a_file_in_the_way_of_a_key_is_named(store: Store, tmp_path: Path) -> None:
+    store.put("versions", b"1")
+    with pytest.raises(StoreRefusedError, match=f"'{tmp_path}/a directory/versions' is not a directory"):
+        store.put("versions/v1/manifest.json", b"1")
+    assert store.head("versions/v1/manifest.json") is None
+    assert store.list("versions/").num_rows == 0
+    store.delete(["versions/v1/manifest.json"])
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EROFS, "its file system is read-only; name another place"),
+        (errno.ENOSPC, "its disk is full; free some space"),
+        (errno.ENAMETOOLONG, "the name is too long for its file system"),
+        (errno.ELOOP, "its links lead in a circle"),
+        (errno.EIO, "the device cannot read or write it"),
+        (errno.EXDEV, "Invalid cross-device link; check the disk and the file"),
+    ],
+)
+def test_the_errno_of_a_write_decides_the_words(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def fail(path: Path, data: bytes) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(StoreRefusedError, match=words):
+        store.put("k", b"1")
+
+
+def test_a_device_and_a_pipe_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for store, key in (
+        (open_store("/dev/"), "zero"),
+        (open_store("/dev/"), "null"),
+        (open_store(str(tmp_path)), "pipe"),
+    ):
+        for use in (store.get, store.head, lambda name, of=store: of.get_range(name, 0, 1)):
+            with pytest.raises(StoreRefusedError, match=f"{key}' is a device or a pipe; name a regular file"):
+                use(key)
+
+
+def test_without_hard_links_a_key_is_created_once_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    won = []
+
+    def create(number: int) -> None:
+        if store.put_if_absent("k", b"%d" % number):
+            won.append(b"%d" % number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.get("k").data] == won
+    assert store.list()["key"].to_pylist() == ["k"]

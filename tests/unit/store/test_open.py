@@ -18,7 +18,7 @@ from aesthetics_ops.testing.store_contract import StoreContract
 from tests.support.nights import PHOTOS, Source, build_once, latest_version, photo
 
 
-@pytest.mark.parametrize("url", ["photos/", "ftp://host/x", "s3://", "s3:///photos", "file://relative/x", "memory", ""])
+@pytest.mark.parametrize("url", ["ftp://host/x", "s3:///photos", "memory:///x"])
 def test_a_url_that_names_no_store_is_refused_with_the_forms_that_do(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         open_store(url)
