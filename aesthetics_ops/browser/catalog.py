@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from aesthetics_ops.browser.cache import Cache
 from aesthetics_ops.browser.rows import (
+    NOTED_LATER,
     PHOTO_COLUMNS,
     REJECT_COLUMNS,
     FoundPhoto,
@@ -285,7 +286,7 @@ class Dataset:
         others = np.setdiff1d(find_rows(data, ["id"], containing(["id"], text)), exact)
         places = np.concatenate([exact, others])
         found = Page.of(range(places.size), page, size)
-        rows = photo_rows(read_rows(data, places[list(found.items)], PHOTO_COLUMNS))
+        rows = photo_rows(read_rows(data, places[list(found.items)], PHOTO_COLUMNS, NOTED_LATER))
         splits = self.manifest(version).splits
         shards = {shard.path: (name, n) for name, split in splits.items() for n, shard in enumerate(split.shards)}
         return found.holding([self._placed(version, row, shards.get(row.shard)) for row in rows])
@@ -326,7 +327,7 @@ class Dataset:
 
         def load() -> pa.Table:
             data = self.file(version, VersionFile.RECORDS)
-            return read_rows(data, find_rows(data, ["shard"], equal_to("shard", path)), PHOTO_COLUMNS)
+            return read_rows(data, find_rows(data, ["shard"], equal_to("shard", path)), PHOTO_COLUMNS, NOTED_LATER)
 
         return self._cache.get((self.name, version, "photos", path), load, lambda table: int(table.nbytes))
 

@@ -9,10 +9,19 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from aesthetics_ops.dataset.tables import RECORDS, REJECTS, Table
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS, Table, all_columns
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["PHOTO_COLUMNS", "REJECT_COLUMNS", "FoundPhoto", "PhotoRow", "RejectRow", "photo_rows", "reject_rows"]
+__all__ = [
+    "NOTED_LATER",
+    "PHOTO_COLUMNS",
+    "REJECT_COLUMNS",
+    "FoundPhoto",
+    "PhotoRow",
+    "RejectRow",
+    "photo_rows",
+    "reject_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,8 @@ class PhotoRow:
     bytes: int
     transforms: tuple[str, ...]
     phash: str
+    progressive: bool | None
+    sampling: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +74,20 @@ class RejectRow:
     detail: str | None
 
 
-PHOTO_COLUMNS: Final = tuple(field.name for field in fields(PhotoRow))
+NOTED_LATER: Final = ("progressive", "sampling")
+"""The columns that records.parquet of an earlier release does not have."""
+PHOTO_COLUMNS: Final = tuple(field.name for field in fields(PhotoRow) if field.name not in NOTED_LATER)
 REJECT_COLUMNS: Final = tuple(field.name for field in fields(RejectRow))
 
 
 def photo_rows(table: pa.Table) -> list[PhotoRow]:
-    """Return the rows of a table with PHOTO_COLUMNS.
+    """Return the rows of a table with PHOTO_COLUMNS, and NOTED_LATER where the release knew them.
 
     Raises:
         IntegrityError: a column is not of its type, or a value is missing.
     """
-    rows = _checked(table, RECORDS, PHOTO_COLUMNS, required=PHOTO_COLUMNS)
+    columns = [*PHOTO_COLUMNS, *NOTED_LATER]
+    rows = _checked(all_columns(table, RECORDS), RECORDS, columns, required=PHOTO_COLUMNS)
     return [PhotoRow(**{**row, "transforms": tuple(row["transforms"])}) for row in rows]
 
 

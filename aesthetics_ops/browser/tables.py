@@ -51,8 +51,14 @@ def row_count(data: bytes) -> int:
         return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
 
 
-def read_rows(data: bytes, places: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+def read_rows(data: bytes, places: NDArray[np.int64], columns: Sequence[str], if_there: Sequence[str] = ()) -> pa.Table:
     """Return the rows with these numbers, in this order.
+
+    Args:
+        data: the table, a Parquet file.
+        places: numbers of rows, from 0.
+        columns: to read.
+        if_there: columns that an earlier release did not write.
 
     Raises:
         IntegrityError: as `find_rows`.
@@ -61,7 +67,7 @@ def read_rows(data: bytes, places: NDArray[np.int64], columns: Sequence[str]) ->
     wanted = places[order]
     pieces = []
     first = 0
-    for batch in _batches(data, columns):
+    for batch in _batches(data, columns, if_there):
         low, high = np.searchsorted(wanted, (first, first + batch.num_rows))
         pieces.append(batch.take(pa.array(wanted[low:high] - first)))
         first += batch.num_rows
@@ -88,13 +94,14 @@ def containing(columns: Sequence[str], text: str) -> Callable[[pa.RecordBatch], 
     return matches
 
 
-def _batches(data: bytes, columns: Sequence[str]) -> Any:
+def _batches(data: bytes, columns: Sequence[str], if_there: Sequence[str] = ()) -> Any:
     with _explained():
         file = pq.ParquetFile(pa.BufferReader(data))
-        missing = set(columns) - set(file.schema_arrow.names)
+        there = file.schema_arrow.names
+        missing = set(columns) - set(there)
         if missing:
             raise IntegrityError(f"a table of this version has no column {', '.join(sorted(missing))}; verify it")
-        yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
+        yield from file.iter_batches(_ROWS_AT_ONCE, columns=[*columns, *(name for name in if_there if name in there)])
 
 
 @contextmanager

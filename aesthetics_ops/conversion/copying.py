@@ -7,7 +7,7 @@ Promised: every record's checksums and id are compared; memory does not grow wit
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.recipe import Converter
-from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult
+from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult, StoredJpeg
 from aesthetics_ops.dataset.tfrecord import FramedRecord, ShardWriter, read_framed
 from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.store import Store
 
@@ -28,27 +29,19 @@ _RUN_BYTES: Final = 4 << 20  # of records that lie side by side, read at once
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """Where a record lies, and what its index entry says; sizes in bytes and px.
+    """Where a record lies, and what its index entry says.
 
     Attributes:
         shard: key of the TFRecord file.
-        offset: of the framed record in it.
-        length: of the framed record.
-        bytes: of the JPEG.
-        width: of the JPEG.
-        height: of the JPEG.
-        transforms: what was done to the photo.
-        phash: 16 hex digits.
+        offset: of the framed record in it, bytes.
+        length: of the framed record, bytes.
+        jpeg: as the index has it.
     """
 
     shard: str
     offset: int
     length: int
-    bytes: int
-    width: int
-    height: int
-    transforms: list[str]
-    phash: str
+    jpeg: StoredJpeg
 
 
 def copy_shard(
@@ -83,13 +76,14 @@ def copy_shard(
                 rejected.append(RejectedPhoto(key=key, reason=entry.reason, detail=entry.detail))
                 continue
             framed = runs.take(entry)
-            found = decode_example(read_framed(framed)).id
-            if found != image_id:
+            found = decode_example(read_framed(framed))
+            if found.id != image_id:
                 raise IntegrityError(
-                    f"the record at byte {entry.offset} of {dataset.url_of(entry.shard)} is that of {found!r}, not of {image_id!r}"
+                    f"the record at byte {entry.offset} of {dataset.url_of(entry.shard)} is that of {found.id!r}, "
+                    f"not of {image_id!r}"
                 )
             span = shard.append(FramedRecord((b"", framed, b""), len(framed)))
-            _add(index, key, image_id, span.offset, entry)
+            index.add(key, image_id, span, _complete(entry.jpeg, found.image))
     return ShardResult(
         digest=digest,
         photos=rows.num_rows,
@@ -104,16 +98,12 @@ def copy_shard(
     )
 
 
-def _add(index: RecordIndex, key: str, image_id: str, offset: int, entry: StoredRecord) -> None:
-    index.key.append(key)
-    index.id.append(image_id)
-    index.offset.append(offset)
-    index.length.append(entry.length)
-    index.bytes.append(entry.bytes)
-    index.width.append(entry.width)
-    index.height.append(entry.height)
-    index.transforms.append(list(entry.transforms))
-    index.phash.append(entry.phash)
+def _complete(entry: StoredJpeg, image: bytes | memoryview) -> StoredJpeg:
+    """Say of a record of an earlier release's what only its JPEG tells: how that is coded."""
+    if entry.progressive is not None and entry.sampling is not None:
+        return entry
+    header = read_jpeg_header(image)
+    return replace(entry, progressive=header.progressive, sampling=header.frame.sampling)
 
 
 class _Runs:

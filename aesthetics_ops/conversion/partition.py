@@ -24,11 +24,12 @@ from aesthetics_ops.conversion.upload import Uploader
 from aesthetics_ops.conversion.workers import Built, Outcome, Workers
 from aesthetics_ops.dataset.layout import partition_result_key
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest
-from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult
+from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult, StoredJpeg
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import InputMissingError
 from aesthetics_ops.machine import batch_scheduling, scratch_for
 from aesthetics_ops.pixels.codecs import require_converter
+from aesthetics_ops.pixels.photo import Converted
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import BuildSettings
 
@@ -193,7 +194,7 @@ def _write_shard(
         for photo, outcome in outcomes:
             match outcome:
                 case Built():
-                    _add(file, index, photo, outcome)
+                    index.add(photo.key, photo.id, file.append(outcome.record), _stored(outcome.photo))
                 case Rejected(reason, detail) if reason.is_loss:
                     lost.append(LostPhoto(key=photo.key, digest=shard.digest, reason=reason, detail=detail))
                 case Rejected(reason, detail):
@@ -227,15 +228,13 @@ def _digest_without(lost: list[LostPhoto], shard: _Shard, settings: BuildSetting
     return recipe_digest(kept, settings, converter=shard.converter) if kept.num_rows else ""
 
 
-def _add(file: ShardWriter, index: RecordIndex, planned: PlannedPhoto, built: Built) -> None:
-    span = file.append(built.record)
-    photo = built.photo
-    index.key.append(planned.key)
-    index.id.append(planned.id)
-    index.offset.append(span.offset)
-    index.length.append(span.length)
-    index.bytes.append(len(photo.jpeg))
-    index.width.append(photo.width_px)
-    index.height.append(photo.height_px)
-    index.transforms.append(list(photo.transforms))
-    index.phash.append(f"{photo.phash:016x}")
+def _stored(photo: Converted) -> StoredJpeg:
+    return StoredJpeg(
+        bytes=len(photo.jpeg),
+        width=photo.width_px,
+        height=photo.height_px,
+        transforms=list(photo.transforms),
+        phash=f"{photo.phash:016x}",
+        progressive=photo.progressive,
+        sampling=photo.sampling,
+    )

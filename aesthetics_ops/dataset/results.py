@@ -1,11 +1,13 @@
 """What the stages say of a shard beside its file: its result, and the verdict of reading it back."""
 
 import builtins
+from dataclasses import dataclass, fields
 
 from pydantic import Field
 
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.tfrecord import RecordSpan
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
@@ -14,6 +16,7 @@ __all__ = [
     "RejectedPhoto",
     "ShardResult",
     "ShardVerdict",
+    "StoredJpeg",
     "read_shard_result",
     "read_verdict",
     "withdraw",
@@ -22,8 +25,34 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredJpeg:
+    """What the index says of the JPEG in a record.
+
+    Attributes:
+        bytes: its size.
+        width: px.
+        height: px.
+        transforms: what was done to the photo.
+        phash: 16 hex digits.
+        progressive: whether it is anything but baseline in one scan; None where an earlier release made the shard.
+        sampling: of its chroma, as `JpegScan.sampling` names it; None likewise.
+    """
+
+    bytes: int
+    width: int
+    height: int
+    transforms: list[str]
+    phash: str
+    progressive: bool | None
+    sampling: str | None
+
+
 class RecordIndex(Document):
-    """One entry per record of a shard, column by column, in file order."""
+    """One entry per record of a shard, column by column, in file order.
+
+    Results of earlier releases have no `progressive` and no `sampling`: these columns are then empty.
+    """
 
     key: list[str] = Field(default_factory=list, description="of the source photo, relative to the photos prefix")
     id: list[str] = Field(default_factory=list)
@@ -34,6 +63,24 @@ class RecordIndex(Document):
     height: list[int] = Field(default_factory=list, description="px")
     transforms: list[list[str]] = Field(default_factory=list)
     phash: list[str] = Field(default_factory=list, description="perceptual hash, 16 hex digits")
+    progressive: list[bool] = Field(default_factory=list, description="whether it is not baseline in one scan")
+    sampling: list[str] = Field(default_factory=list, description="of the JPEG's chroma: 4:2:0, gray, ...")
+
+    def add(self, key: str, image_id: str, span: RecordSpan, jpeg: StoredJpeg) -> None:
+        """Add the entry of the record that was written last.
+
+        Args:
+            key: of the source photo.
+            image_id: of the photo.
+            span: where the record lies in the file.
+            jpeg: what it holds; `progressive` and `sampling` must be known.
+        """
+        self.key.append(key)
+        self.id.append(image_id)
+        self.offset.append(span.offset)
+        self.length.append(span.length)
+        for field in fields(jpeg):
+            getattr(self, field.name).append(getattr(jpeg, field.name))
 
 
 class RejectedPhoto(Document):

@@ -27,6 +27,7 @@ __all__ = [
     "UNMATCHED",
     "Column",
     "Table",
+    "all_columns",
     "count_rows",
     "iterate_rows",
     "put_rows",
@@ -110,6 +111,18 @@ RECORDS: Final = Table(
         Column("bytes", pa.int64(), "Size of the JPEG, bytes."),
         Column("transforms", pa.list_(pa.string()), "What was done to the photo on its way here."),
         Column("phash", pa.string(), "Perceptual hash of the photo, 16 hex digits."),
+        Column(
+            "progressive",
+            pa.bool_(),
+            "Whether the JPEG is not baseline in one scan: progressive, or rarely extended or in several scans; "
+            "null for a shard of a release that did not note it.",
+        ),
+        Column(
+            "sampling",
+            pa.string(),
+            "Chroma sampling of the JPEG: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:1:0, gray, or else the factors; "
+            "null likewise.",
+        ),
     ),
 )
 REJECTS: Final = Table(
@@ -167,6 +180,19 @@ def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -
         table = file.read(columns=columns, use_threads=False)
     pa.default_memory_pool().release_unused()
     return table
+
+
+def all_columns(rows: pa.Table, table: Table) -> pa.Table:
+    """Return rows that an earlier release may have written, with nulls in the columns that it did not know.
+
+    Args:
+        rows: all columns of the table that the release knew, and nothing else that is wanted.
+        table: whose columns are missing at most.
+    """
+    for column in table.columns:
+        if column.name not in rows.column_names:
+            rows = rows.append_column(column.name, pa.nulls(rows.num_rows, column.type))
+    return rows
 
 
 def count_rows(store: Store, key: str) -> int:

@@ -42,6 +42,7 @@ class Coded(NamedTuple):
     Attributes:
         jpeg, height_px, width_px, transforms: as in `Converted`.
         gray: the picture in gray, up to 1/8 of the size; (height, width), uint8.
+        progressive, sampling: as in `Converted`.
     """
 
     jpeg: bytes | memoryview
@@ -49,6 +50,8 @@ class Coded(NamedTuple):
     width_px: int
     transforms: set[Transform]
     gray: Pixels
+    progressive: bool
+    sampling: str
 
 
 def encode(picture: Picture, transforms: set[Transform], pixels: PixelSettings) -> Coded:
@@ -79,16 +82,20 @@ def encode(picture: Picture, transforms: set[Transform], pixels: PixelSettings) 
             array = _turned(array, orientation)
             transforms.add(Transform.ORIENTED)
         transforms.add(Transform.REENCODED)
-        _, encoded = cv2.imencode(".jpg", array, _options(cv2, pixels.quality, sampling, orientation))
-        return Coded(encoded.tobytes(), array.shape[0], array.shape[1], transforms, small_gray(array))
+        name, factor = _written_sampling(cv2, sampling, orientation)
+        options = (cv2.IMWRITE_JPEG_QUALITY, pixels.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor)
+        _, encoded = cv2.imencode(".jpg", array, options)
+        written = ":".join(name) if array.ndim == 3 else "gray"
+        height_px, width_px = array.shape[:2]
+        return Coded(encoded.tobytes(), height_px, width_px, transforms, small_gray(array), False, written)
 
 
-def _options(cv2: ModuleType, quality: int, sampling: str, orientation: int) -> tuple[int, ...]:
-    """Return the encoder's options: chroma is sampled as in the source, turned with it."""
+def _written_sampling(cv2: ModuleType, sampling: str, orientation: int) -> tuple[str, int]:
+    """Return how chroma is sampled, as in the source and turned with it: the name, and the encoder's value for it."""
     lies_on_its_side = orientation >= 5
-    written = _TURNED_SAMPLINGS.get(sampling, sampling) if lies_on_its_side else sampling
-    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{written}", cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
-    return (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor)
+    wanted = _TURNED_SAMPLINGS.get(sampling, sampling) if lies_on_its_side else sampling
+    name = wanted if hasattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{wanted}") else USUAL_SAMPLING
+    return name, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}")
 
 
 def _fitting(sides: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:

@@ -42,6 +42,10 @@ _ADOBE_TRANSFORMS: Final = {3: (1, (0, 1)), 4: (2, (0, 2))}  # by components: wh
 _ADOBE_BYTES: Final = 12  # up to the transform
 _MOST_SEGMENTS: Final = 10_000  # a profile has at most 255, a progressive photo a few dozen
 _ORIENTATION_TAG: Final = 0x0112
+_BASELINE: Final = 0xC0
+_SAMPLINGS: Final = {  # by how many luma samples, across and down, share a chroma sample
+    (1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0",
+}  # fmt: skip
 _TIFF_SIZES: Final = {1: "B", 3: "H", 4: "I"}  # the integer types an orientation is found in
 
 
@@ -54,6 +58,7 @@ class JpegScan(NamedTuple):
         height_px: as declared; 0 is possible.
         width_px: as declared; 0 is possible.
         components: number of colour components, 0 to 255.
+        factors: a byte for each component, its sampling factor across in the upper four bits, down in the lower.
     """
 
     marker: int
@@ -61,6 +66,19 @@ class JpegScan(NamedTuple):
     height_px: int
     width_px: int
     components: int
+    factors: bytes
+
+    @property
+    def sampling(self) -> str:
+        """How chroma is sampled: `4:2:0` or another common name, `gray`, or the factors, such as `2x1,1x2,1x1`."""
+        if self.components == 1:
+            return "gray"
+        sides = [(factor >> 4, factor & 15) for factor in self.factors]
+        if len(sides) == 3 and sides[1] == sides[2] and 0 not in sides[1]:
+            (across, rest), (down, more) = map(divmod, sides[0], sides[1])
+            if not rest and not more and (across, down) in _SAMPLINGS:
+                return _SAMPLINGS[across, down]
+        return ",".join(f"{across}x{down}" for across, down in sides)
 
 
 class JpegHeader(NamedTuple):
@@ -88,6 +106,11 @@ class JpegHeader(NamedTuple):
     metadata_bytes: int
     trailing: memoryview
     problem: str | None
+
+    @property
+    def progressive(self) -> bool:
+        """Whether it is anything but baseline in one scan: progressive, or rarely extended or in a scan per colour."""
+        return self.frame.marker != _BASELINE or self.scans != 1
 
 
 class _Segment(NamedTuple):
@@ -123,7 +146,7 @@ def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
     sound = _repaired(data, segments, frames[0]) if frames else data
     canonical, metadata_bytes = _without_metadata(sound, segments, end)
     return JpegHeader(
-        frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0),
+        frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0, b""),
         scans=scans,
         orientation=_orientation(data, before_scan),
         icc=_icc(data, before_scan),
@@ -247,9 +270,10 @@ def _starts(data: bytes | memoryview, segment: _Segment, name: bytes) -> bool:
 def _frame(data: bytes | memoryview, segment: _Segment) -> JpegScan:
     content = data[segment.body : segment.end]
     if len(content) < 6:
-        return JpegScan(segment.marker, 0, 0, 0, 0)
+        return JpegScan(segment.marker, 0, 0, 0, 0, b"")
     precision_bits, height_px, width_px, components = struct.unpack_from(">BHHB", content)
-    return JpegScan(segment.marker, precision_bits, height_px, width_px, components)
+    factors = bytes(content[7 : 6 + 3 * components : 3])
+    return JpegScan(segment.marker, precision_bits, height_px, width_px, components, factors)
 
 
 def _orientation(data: bytes | memoryview, segments: list[_Segment]) -> int:

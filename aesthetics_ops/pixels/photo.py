@@ -56,6 +56,8 @@ class Converted:
         transforms: values of `Transform`, sorted; empty when `jpeg` is the source, byte for byte.
         phash: perceptual hash, 64 bits; near copies differ in few of them.  0 when the photo has little structure:
             it is then like no other.
+        progressive: whether `jpeg` is anything but baseline in one scan.
+        sampling: of the chroma in `jpeg`, as `JpegScan.sampling` names it.
     """
 
     jpeg: bytes | memoryview
@@ -63,6 +65,8 @@ class Converted:
     width_px: int
     transforms: tuple[str, ...]
     phash: int
+    progressive: bool
+    sampling: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +205,8 @@ def _code_other(photo: _Checked, pixels: PixelSettings, gate: SizeGate) -> Coded
 
 def _converted(photo: Coded) -> Converted:
     names = tuple(sorted(transform.value for transform in photo.transforms))
-    return Converted(photo.jpeg, photo.height_px, photo.width_px, names, perceptual_hash(photo.gray))
+    phash = perceptual_hash(photo.gray)
+    return Converted(photo.jpeg, photo.height_px, photo.width_px, names, phash, photo.progressive, photo.sampling)
 
 
 def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) -> tuple[str, str] | None:
@@ -296,7 +301,7 @@ def _keep(data: bytes | memoryview, header: JpegHeader, transforms: set[Transfor
         transforms.add(Transform.HEADER_REPAIRED)
     if header.trailing:
         transforms.add(Transform.TRAILING_DROPPED)
-    return Coded(data, *sides, transforms, gray)
+    return Coded(data, *sides, transforms, gray, header.progressive, header.frame.sampling)
 
 
 def _decode_strictly(data: bytes | memoryview, header: JpegHeader, colours: str, factor: int) -> Pixels:

@@ -20,7 +20,7 @@ from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.conversion.copying import StoredRecord, copy_shard
 from aesthetics_ops.dataset.layout import BuildFile, ShardFile, build_key, shard_key
 from aesthetics_ops.dataset.recipe import recipe_digest
-from aesthetics_ops.dataset.results import ShardResult, read_shard_result, read_verdict, write_shard_result
+from aesthetics_ops.dataset.results import ShardResult, StoredJpeg, read_shard_result, read_verdict, write_shard_result
 from aesthetics_ops.dataset.tables import put_rows
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.planning.model import Plan, PlannedShard
@@ -147,8 +147,9 @@ def _finished(build: Build, digest: str) -> ShardResult | None:
 def _entries(rows: pa.Table, records: pa.Table, rejects: pa.Table) -> Iterator[tuple[str, StoredRecord | Rejected]]:
     """Yield for each photo where its record lies, or why there is none."""
     keys = rows["key"].combine_chunks()
-    fields = ["key", *StoredRecord.__dataclass_fields__]
+    fields = ["key", "shard", "offset", "length", *StoredJpeg.__dataclass_fields__]
     for row in records.filter(pc.is_in(records["key"], keys)).select(fields).to_pylist():
-        yield row.pop("key"), StoredRecord(**row)
+        key, shard, offset, length = (row.pop(name) for name in ("key", "shard", "offset", "length"))
+        yield key, StoredRecord(shard, offset, length, StoredJpeg(**row))
     for row in rejects.filter(pc.is_in(rejects["key"], keys)).select(["key", "reason", "detail"]).to_pylist():
         yield row["key"], Rejected(RejectReason(row["reason"]), row["detail"])

@@ -15,7 +15,7 @@ from aesthetics_ops.builds import Build, LostPhoto
 from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
-from aesthetics_ops.dataset.tables import RECORDS, REJECTS, read_parquet
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS, all_columns, read_parquet
 from aesthetics_ops.rejects import RejectReason
 
 __all__ = ["Outcome", "ShardRows", "make_tables", "rows_of"]
@@ -56,6 +56,8 @@ _INDEX_SCHEMA = pa.schema(
     [*(RECORDS.schema.field(name) for name in RecordIndex.model_fields if name != "id"), ("shard", pa.string())]
 )
 
+_NOTED_LATER = ("progressive", "sampling")  # results of earlier releases do not have these
+
 _LEFT_OUT_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "shard", "reason", "detail")])
 
 
@@ -63,6 +65,8 @@ def rows_of(result: ShardResult) -> ShardRows:
     """Return what a shard's result adds to the tables."""
     path = shard_key(result.digest, ShardFile.RECORDS)
     index = {name: getattr(result.index, name) for name in _INDEX_SCHEMA.names if name != "shard"}
+    for name in _NOTED_LATER:
+        index[name] = index[name] or pa.nulls(result.records, RECORDS.schema.field(name).type)
     records = pa.table({**index, "shard": pa.repeat(path, result.records)}, schema=_INDEX_SCHEMA)
     return ShardRows(records, _left_out((photo.key, path, photo.reason, photo.detail) for photo in result.rejected))
 
@@ -91,12 +95,11 @@ def make_tables(
         db.register("new_rejects", pa.concat_tables([_lost_rows(outcome), *(rows.rejects for rows in new)]))
         db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
         db.register("unmatched", read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED)))
-        for name, file, schema in (
-            ("records", VersionFile.RECORDS, RECORDS.schema),
-            ("rejects", VersionFile.REJECTS, REJECTS.schema),
-        ):
-            old = read_parquet(build.dataset, version_key(parent.version, file)) if parent else schema.empty_table()
-            db.register(f"old_{name}", old)
+        for table, file in ((RECORDS, VersionFile.RECORDS), (REJECTS, VersionFile.REJECTS)):
+            old = table.schema.empty_table()
+            if parent:
+                old = all_columns(read_parquet(build.dataset, version_key(parent.version, file)), table)
+            db.register(f"old_{table.name}", old)
         records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS.schema)
         rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS.schema)
     return records, rejects
@@ -106,10 +109,10 @@ _RECORDS = """
     WITH held AS (
         FROM new_records
         UNION ALL BY NAME
-        SELECT key, shard, "offset", length, bytes, width, height, transforms, phash
+        SELECT key, shard, "offset", length, bytes, width, height, transforms, phash, progressive, sampling
         FROM old_records WHERE shard IN (FROM inherited))
     SELECT plan.id, plan.key, plan.etag, plan.split, shard.shard, held."offset", held.length, plan.label,
-        held.width, held.height, held.bytes, held.transforms, held.phash
+        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling
     FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.shard = shard.shard
     ORDER BY position
 """

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Split, read_manifest
-from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.dataset.tables import RECORDS, all_columns, read_parquet
 from aesthetics_ops.errors import NoSuchSplitError, SettingsError
 from aesthetics_ops.readers.pull import Pulled, pull
 from aesthetics_ops.store import S3Access, Store, open_store
@@ -66,7 +66,7 @@ class Dataset:
         """
         if split is not None:
             self._check(split)
-        table = read_parquet(self.store, version_key(self.version, VersionFile.RECORDS))
+        table = all_columns(read_parquet(self.store, version_key(self.version, VersionFile.RECORDS)), RECORDS)
         return table if split is None else table.filter(pc.field("split") == split)
 
     def pull(

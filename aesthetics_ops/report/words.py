@@ -19,6 +19,7 @@ __all__ = [
     "REASONS_IN_WORDS",
     "TRANSFORMS_IN_WORDS",
     "change_in_words",
+    "coding_in_words",
     "count_in_words",
     "difference_in_words",
     "gate_in_words",
@@ -119,6 +120,13 @@ def reasons_in_order(*rejects: Mapping[str, int]) -> list[str]:
 def transform_in_words(transform: str) -> str:
     """Return what was done to a photo; empty for an unknown transform."""
     return TRANSFORMS_IN_WORDS.get(transform, "")
+
+
+def coding_in_words(sampling: str | None, progressive: bool | None) -> str:
+    """Return how a JPEG is coded: `baseline, 4:2:0`; `not noted` where an earlier release made its shard."""
+    if sampling is None or progressive is None:
+        return "not noted"
+    return f"{'progressive' if progressive else 'baseline'}, {sampling}"
 
 
 def change_in_words(kind: str) -> str:
@@ -247,6 +255,7 @@ def unbroken_size(count: float) -> str:
 
 FILTERS: Final[dict[str, Callable[..., str]]] = {
     "change_words": change_in_words,
+    "coding_words": coding_in_words,
     "count": count_in_words,
     "reason_words": reason_in_words,
     "share": share_in_words,

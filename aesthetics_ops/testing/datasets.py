@@ -30,11 +30,18 @@ from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import SPLITS, BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Validation
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, Converter, recipe_digest
-from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict, write_shard_result, write_verdict
+from aesthetics_ops.dataset.results import (
+    RecordIndex,
+    ShardResult,
+    ShardVerdict,
+    StoredJpeg,
+    write_shard_result,
+    write_verdict,
+)
 from aesthetics_ops.dataset.tables import PLAN, RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.machine import scratch_for
-from aesthetics_ops.pixels.jpeg_header import JpegScan, read_jpeg_header
+from aesthetics_ops.pixels.jpeg_header import JpegHeader, read_jpeg_header
 from aesthetics_ops.publishing.account import BuiltShard
 from aesthetics_ops.publishing.describe import describe_version
 from aesthetics_ops.publishing.documents import Renderer, Shown, render_documents
@@ -274,15 +281,14 @@ def _write_shard(
     index = RecordIndex()
     with ShardWriter(path) as shard:
         for photo in photos:
-            frame = _frame(photo)
+            header = _header(photo)
+            frame = header.frame
             span = shard.write(Example(photo.jpeg, photo.score, photo.id, frame.height_px, frame.width_px, None))
-            row = {
-                "key": f"{photo.id}.jpg", "id": photo.id, "offset": span.offset, "length": span.length,
-                "bytes": len(photo.jpeg), "width": frame.width_px, "height": frame.height_px,
-                "transforms": list(photo.transforms), "phash": hashlib.sha256(photo.jpeg).hexdigest()[:16],
-            }  # fmt: skip
-            for name, value in row.items():
-                getattr(index, name).append(value)
+            jpeg = StoredJpeg(
+                bytes=len(photo.jpeg), width=frame.width_px, height=frame.height_px, transforms=list(photo.transforms),
+                phash=hashlib.sha256(photo.jpeg).hexdigest()[:16], progressive=header.progressive, sampling=frame.sampling,
+            )  # fmt: skip
+            index.add(f"{photo.id}.jpg", photo.id, span, jpeg)
     key = shard_key(digest, ShardFile.RECORDS)
     store.upload(key, path)
     result = ShardResult(
@@ -302,12 +308,12 @@ def _write_shard(
     return _MadeShard(BuiltShard(split, digest, entry, Validation(**counts)), planned, records)
 
 
-def _frame(photo: Photo) -> JpegScan:
-    """Return the header that has the photo's size; a file without one is no record anywhere."""
+def _header(photo: Photo) -> JpegHeader:
+    """Return the header of the photo's JPEG; a file without one is no record anywhere."""
     header = read_jpeg_header(photo.jpeg)
     if header.problem is not None:
         raise ValueError(f"photo {photo.id!r} is not a whole JPEG: {header.problem}; give the bytes of one")
-    return header.frame
+    return header
 
 
 def _planned(photos: Sequence[Photo], slot: int) -> pa.Table:

@@ -116,7 +116,7 @@ def test_croissant_describes_every_column_of_the_records(croissant):
     assert [field["source"]["extract"]["column"] for field in records["field"]] == RECORDS.schema.names
     assert [field["description"] for field in records["field"]] == [column.description for column in RECORDS.columns]
     for field, column in zip(records["field"], RECORDS.schema, strict=True):
-        kind = {"string": "sc:Text", "int64": "sc:Integer", "float": "sc:Float"}
+        kind = {"string": "sc:Text", "int64": "sc:Integer", "float": "sc:Float", "bool": "sc:Boolean"}
         element = column.type.value_type if field.get("isArray") else column.type
         assert field["dataType"] == kind[str(element)]
 
