@@ -95,6 +95,15 @@ def _parser() -> argparse.ArgumentParser:
         if name == "pull":
             sub.add_argument("directory", metavar="DIR", type=Path)
             sub.add_argument(
+                "--connections",
+                type=_positive,
+                metavar="N",
+                help="requests at once, 1 to 256; by default 16",
+            )
+            sub.add_argument(
+                "--verify", action="store_true", help="hash every file that is there, not only those that look changed"
+            )
+            sub.add_argument(
                 "--split", action="append", choices=SPLITS, help="may be given more than once; by default all"
             )
         if name == "rejects":
@@ -177,11 +186,18 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _pull(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.readers.dataset import open_dataset
+    from aesthetics_ops.readers.pull import CONNECTIONS
 
     dataset = open_dataset(options.dataset, options.of_version)
     splits = options.split or tuple(dataset.splits)
     with _bar("pull", sum(dataset.splits[split].bytes for split in splits), "B") as progress:
-        pulled = dataset.pull(options.directory, splits=splits, progress=progress)
+        pulled = dataset.pull(
+            options.directory,
+            splits=splits,
+            connections=options.connections or CONNECTIONS,
+            verify=options.verify,
+            progress=progress,
+        )
     files = [str(path) for split in pulled.files.values() for path in split]
     document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
     return (

@@ -24,6 +24,7 @@ __all__ = [
     "LATEST_KEY",
     "PUBLISHED",
     "PULLED_MANIFEST",
+    "PULLED_RECORDS",
     "SHARDS",
     "SPLITS",
     "VERSIONS",
@@ -63,6 +64,7 @@ PUBLISHED: Final = "published/"
 SHARDS: Final = "shards/"
 BUILDS: Final = "builds/"
 PULLED_MANIFEST: Final = "manifest.json"  # in a pulled directory
+PULLED_RECORDS: Final = "records.parquet"
 
 _PROBE: Final = "probe-"
 _CONVERTED: Final = "converted/"

@@ -30,6 +30,7 @@ __all__ = [
     "all_columns",
     "count_rows",
     "iterate_rows",
+    "parse_parquet",
     "put_rows",
     "read_parquet",
     "write_parquet",
@@ -172,10 +173,30 @@ def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -
     Raises:
         IntegrityError: not a whole Parquet file, or without these columns.
     """
-    data = store.get(key).data
-    with _readable(store.url_of(key)):
-        file = pq.ParquetFile(pa.BufferReader(data))
-        _require_columns(file, columns or (), store.url_of(key))
+    return parse_parquet(store.get(key).data, columns, name=store.url_of(key))
+
+
+def parse_parquet(
+    source: bytes | memoryview | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    name: str,
+    repeated: Sequence[str] = (),
+) -> pa.Table:
+    """Read a Parquet file: all of it, or some columns.
+
+    Args:
+        source: its bytes, or where it lies on this machine.
+        columns: to read; None reads all.
+        name: of the file, for messages.
+        repeated: text columns that come as dictionaries, which is how the file has them.
+
+    Raises:
+        IntegrityError: not a whole Parquet file, or without these columns.
+    """
+    whole = source if isinstance(source, Path) else pa.BufferReader(source)
+    with _readable(name), pq.ParquetFile(whole, read_dictionary=list(repeated)) as file:
+        _require_columns(file, columns or (), name)
         # in one thread, which takes a third of the memory, and that goes back to the system
         table = file.read(columns=columns, use_threads=False)
     pa.default_memory_pool().release_unused()

@@ -1,6 +1,6 @@
-"""A published version, open for reading, and the readers that can be asked for its records.
+"""A version, open for reading, and the readers that can be asked for its records.
 
-In: a dataset's URL.  Out: a `Dataset`: its manifest, its table of records, its shards on local disk, its records as TensorFlow
+In: a dataset's URL, or a directory that a version was pulled into.  Out: a `Dataset`: its manifest, its table of records, its shards on local disk, its records as TensorFlow
 or plain Python takes them.
 
 A reader is one file and one entry of `READERS`: a function `read(dataset, split, **options)` that returns whatever its
@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.example import Example
-from aesthetics_ops.dataset.layout import VersionFile, version_key
-from aesthetics_ops.dataset.manifest import Manifest, Split, read_manifest
-from aesthetics_ops.dataset.tables import RECORDS, all_columns, read_parquet
+from aesthetics_ops.dataset.manifest import Manifest, Split
+from aesthetics_ops.dataset.tables import RECORDS, all_columns
 from aesthetics_ops.errors import NoSuchSplitError, SettingsError
-from aesthetics_ops.readers.pull import Pulled, pull
-from aesthetics_ops.store import S3Access, Store, open_store
+from aesthetics_ops.readers.opened import Version, is_pulled, open_published, open_pulled
+from aesthetics_ops.readers.pull import CONNECTIONS, Pulled, pull
+from aesthetics_ops.readers.where import matching_rows
+from aesthetics_ops.store import S3Access, open_store
+from aesthetics_ops.urls import as_url
 
 __all__ = ["READERS", "Dataset", "open_dataset", "register_reader"]
 
@@ -35,15 +37,18 @@ READERS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One version of a published dataset, open for reading.
+    """One version of a dataset, open for reading.
 
     Attributes:
-        store: where the dataset is published.
-        manifest: of the version: counts, settings, shards, hashes.
+        source: the version where it lies: published in a store, or pulled into a directory.
     """
 
-    store: Store
-    manifest: Manifest
+    source: Version
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the version says of itself: counts, settings, shards, hashes."""
+        return self.source.manifest
 
     @property
     def version(self) -> str:
@@ -55,42 +60,61 @@ class Dataset:
         """The splits by name, in the manifest's order; each with its counts and shards."""
         return self.manifest.splits
 
-    def records(self, split: str | None = None) -> pa.Table:
+    def records(self, split: str | None = None, where: str | None = None) -> pa.Table:
         """Return one row per record, in reading order: id, label, size, shard and more (docs/format.md).
 
         Args:
             split: by default all.
+            where: a condition in SQL over the columns, such as `label > 0.5 AND width >= 640`; by default all rows.
 
         Raises:
             NoSuchSplitError: the version has no such split.
+            NoSuchVersionError: the version has expired since it was opened.
+            IntegrityError: the table is missing, damaged or not this version's.
+            SettingsError: `where` is not a condition, or names a column that there is not.
         """
         if split is not None:
             self._check(split)
-        table = all_columns(read_parquet(self.store, version_key(self.version, VersionFile.RECORDS)), RECORDS)
-        return table if split is None else table.filter(pc.field("split") == split)
+        table = self.source.table()
+        table = all_columns(table.cast(pa.schema([_plain(field) for field in table.schema])), RECORDS)
+        if split is not None:
+            table = table.filter(pc.field("split") == split)
+        return table if where is None else table.take(matching_rows(table, where))
 
     def pull(
         self,
         directory: str | Path,
         *,
         splits: Sequence[str] | None = None,
+        connections: int = CONNECTIONS,
+        verify: bool = False,
         progress: Callable[[int], None] = lambda size: None,
     ) -> Pulled:
         """Bring shards to local disk, each checked by its sha256; what is there already is not fetched again.
 
+        The directory opens as the dataset does, without network.
+
         Args:
             directory: made if it does not exist; what it holds of another version is replaced.
             splits: by default all.
-            progress: called with the number of bytes just finished.
+            connections: requests at once, 1 to 256.
+            verify: hash every file that is there; by default those whose size, time of change or inode is new.
+            progress: called with the number of bytes that were there or have just arrived.
 
         Raises:
             NoSuchSplitError: the version has no such split.
-            IntegrityError: a shard is not what the manifest says.
+            NoSuchVersionError: the version has expired since it was opened.
+            SettingsError: no such number of connections; or files are in the way that no pull has made.
+            IntegrityError: a shard is not what the manifest says, or is missing.
+            ScratchSpaceError: the disk has no room for what is missing.
+            OSError: the directory cannot be written, or the disk is full; names the file.
         """
         wanted = tuple(self.splits) if splits is None else splits
         for split in wanted:
             self._check(split)
-        return pull(self.store, self.manifest, Path(directory), splits=wanted, progress=progress)
+        return pull(
+            self.source, Path(directory), splits=wanted, connections=connections, verify=verify, progress=progress
+        )
 
     def read(self, name: str, split: str, **options: Any) -> Any:
         """Read a split with a registered reader.
@@ -147,21 +171,36 @@ class Dataset:
             )
 
 
-def open_dataset(url: str, version: str | None = None, *, s3: S3Access | None = None) -> Dataset:
-    """Open a published dataset for reading.
+def open_dataset(url_or_directory: str | Path, version: str | None = None, *, s3: S3Access | None = None) -> Dataset:
+    """Open a dataset for reading: a published one, or a directory that a version was pulled into.
 
     Args:
-        url: that it is published under: s3://, gs://, az:// or file://.
-        version: its name; by default the one that LATEST names.
+        url_or_directory: a URL that it is published under (s3://, gs://, az:// or file://), or a directory.  A directory
+            that a version was pulled into opens without network.
+        version: its name; by default, and for `latest`, the one that LATEST names.  A pulled directory holds one.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
 
     Raises:
-        NoSuchVersionError: nothing is published there, or not this version.
-        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
-        StoreRefusedError, StoreUnavailableError: not such a URL; or the store says no, or nothing.
+        NoSuchVersionError: nothing is published there, or not this version; or no pull was finished in the directory.
+        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read; or a pulled file is missing or
+            cut off.
+        SettingsError: not such a URL.
+        StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
+    version = None if version == "latest" else version
+    url = str(url_or_directory)
+    if isinstance(url_or_directory, Path) or ("://" not in url and Path(url).is_dir()):
+        url = as_url(str(Path(url).expanduser().absolute()))
     store = open_store(url, s3=s3)
-    return Dataset(store, read_manifest(store, version))
+    directory = store.local_path("manifest.json")
+    if directory is not None and is_pulled(directory.parent):
+        return Dataset(open_pulled(directory.parent, version))
+    return Dataset(open_published(store, version, s3))
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    is_dictionary = pa.types.is_dictionary(field.type)
+    return field.with_type(field.type.value_type) if is_dictionary else field
 
 
 def register_reader(name: str, function: str) -> None:

@@ -1,14 +1,14 @@
-"""Bring a published version to local disk, every shard checked.
+"""Bring a version to local disk, every shard checked.
 
-In: a version's manifest and the store that it lies in.  Out: a directory of shards and, written last, the manifest.
+In: an opened version.  Out: a directory of shards, `records.parquet` and, written last, the manifest as it is stored.
 Promised: several processes may pull into one directory at once.  They take turns; each finds what the one before it brought.
-A pull that was cut off goes on: what it finished is recognised by its sha256, and not fetched again.
+A pull that was cut off goes on: nothing that arrived is fetched again.  A second pull reads no file whose looks are those
+that it had when it was checked.
 """
 
 import errno
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -20,19 +20,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aesthetics_ops.dataset.layout import PULLED_MANIFEST, pulled_shard_name, split_of_pulled_shard
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
+    PULLED_MANIFEST,
+    PULLED_RECORDS,
+    VersionFile,
+    pulled_shard_name,
+    split_of_pulled_shard,
+    version_key,
+)
 from aesthetics_ops.dataset.manifest import Manifest, Shard
-from aesthetics_ops.errors import IntegrityError, ScratchSpaceError
+from aesthetics_ops.dataset.tables import parse_parquet
+from aesthetics_ops.errors import IntegrityError, ScratchSpaceError, SettingsError
 from aesthetics_ops.machine import naming
-from aesthetics_ops.store import Store
+from aesthetics_ops.readers.opened import Version
+from aesthetics_ops.readers.stamps import Stamps
+from aesthetics_ops.readers.transfer import Arriving, arrived_bytes, transfer
 
-__all__ = ["Pulled", "pull"]
+__all__ = ["CONNECTIONS", "Pulled", "pull"]
 
 _log = logging.getLogger(__name__)
 
+CONNECTIONS: Final = 16  # one gives 50 to 90 MB/s of S3: this many fill a network of 10 Gbit/s
+_MOST_CONNECTIONS: Final = 256
 _OWN: Final = ".aesthetics-ops-"  # no store of files lists such names
 _LOCK: Final = f"{_OWN}lock"
-_WHOLE: Final = ".shard"  # checked, and not yet at its place
+_STAMPS: Final = f"{_OWN}checked.json"
+_WHOLE: Final = ".shard"  # named by its sha256: checked, and not yet at its place
+_TABLE: Final = ".table"  # named by the manifest's sha256: records.parquet, not yet at its place
 _CUT: Final = ".part"
 _HASHED_AT_ONCE: Final = 4
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL})
@@ -45,7 +60,7 @@ class Pulled:
     Attributes:
         manifest: of the version.
         files: per split, its shards in reading order.
-        downloaded_bytes: fetched by this call; what was there already is not fetched again.
+        downloaded_bytes: of shards, fetched by this call; what was there already is not fetched again.
     """
 
     manifest: Manifest
@@ -54,81 +69,115 @@ class Pulled:
 
 
 def pull(
-    dataset: Store,
-    manifest: Manifest,
+    version: Version,
     directory: Path,
     *,
     splits: Sequence[str],
+    connections: int = CONNECTIONS,
+    verify: bool = False,
     progress: Callable[[int], None],
 ) -> Pulled:
-    """Bring a version's shards to local disk, each checked by its sha256, and its manifest last.
+    """Bring a version's shards to local disk, each checked by its sha256, its table of records, and its manifest last.
 
     A directory that holds another version becomes this one, once all its shards have arrived: equal shards are kept, the
     others deleted.  Other splits of the same version stay.  Who finds another pull at work in the directory waits for it.
 
     Args:
-        dataset: where it is published.
-        manifest: of the version.
+        version: to bring.
         directory: made if it does not exist.
         splits: to bring; the version has them.
-        progress: called with the number of bytes just finished.
+        connections: requests at once, 1 to 256.
+        verify: hash every file that is there, whatever it looks like.
+        progress: called with the number of bytes of shards that were there or have just arrived.
 
     Raises:
-        IntegrityError: a shard is not what the manifest says.
+        SettingsError: no such number of connections; or what is in the directory was not pulled there.
+        NoSuchVersionError: the version has expired meanwhile.
+        IntegrityError: a shard or the table is not what the manifest says, or is missing.
         ScratchSpaceError: the disk has no room for what is missing.
-        OSError: the directory cannot be written; names the file.
+        OSError: the directory cannot be written, or the disk is full; names the file.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    if not 1 <= connections <= _MOST_CONNECTIONS:
+        raise SettingsError(f"connections is {connections}, but must be 1 to {_MOST_CONNECTIONS}")
+    manifest = version.manifest
     named = {split: list(_named(directory, split, manifest.splits[split].shards)) for split in splits}
     wanted = {path: shard for pairs in named.values() for path, shard in pairs}
     _check_places(directory, wanted)
+    _refuse_foreign(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     with _locked(directory) as is_locked:
-        there = _Directory.look(directory, wanted.values(), manifest.version)
+        there = _Directory.look(directory, wanted.values(), version.manifest_sha256, verify=verify)
         if is_locked:
             there.clean(wanted.values())
-        downloaded = _fetch(dataset, there, wanted, progress)
-        there.become(manifest, wanted, splits)
+        coming = _Coming.of(version, there, wanted, is_locked=is_locked)
+        downloaded = coming.fetch(version, connections, progress)
+        there.become(version, wanted, splits)
     return Pulled(manifest, {split: [path for path, _ in pairs] for split, pairs in named.items()}, downloaded)
 
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """What a directory holds of the shards that are wanted.
+    """What a directory holds of the version that is wanted.
 
     Attributes:
         path: of the directory.
-        is_this_version: its manifest names the version that is wanted.
+        manifest_sha256: of the version that is wanted.
+        is_this_version: its manifest is that one.
+        has_table: its table of records belongs to it, or one waits that does.
         found: sha256 to the files that have it, at whatever place.
+        stamps: how its files looked when they were checked.
     """
 
     path: Path
+    manifest_sha256: str
     is_this_version: bool
+    has_table: bool
     found: dict[str, list[Path]]
+    stamps: Stamps
 
     @classmethod
-    def look(cls, directory: Path, shards: Iterable[Shard], version: str) -> "_Directory":
-        """Hash what may be a wanted shard."""
+    def look(cls, directory: Path, shards: Iterable[Shard], manifest_sha256: str, *, verify: bool) -> "_Directory":
+        """Find what may be a wanted shard, and hash what is not known by its looks, or everything."""
+        stamps = Stamps(directory / _STAMPS)
         sizes = {shard.bytes for shard in shards}
         files = [path for path in directory.iterdir() if _is_shard(path) and _size_of(path) in sizes]
+
+        def digest_of(path: Path) -> str:
+            known = None if verify else _digest_in(path.name) or stamps.digest_of(path)
+            return known or _sha256(path)
+
         found: dict[str, list[Path]] = {}
         with ThreadPoolExecutor(_HASHED_AT_ONCE, thread_name_prefix="hash") as pool:
-            for path, digest in zip(files, pool.map(_sha256, files), strict=True):
+            for path, digest in zip(files, pool.map(digest_of, files), strict=True):
                 found.setdefault(digest, []).append(path)
-        return cls(directory, _version_in(directory) == version, found)
+                if not path.name.startswith(_OWN):
+                    stamps.note(path, digest)
+        is_this_version = _manifest_in(directory) == manifest_sha256
+        table = directory / PULLED_RECORDS
+        has_table = is_this_version and _size_of(table) is not None and stamps.digest_of(table) is not None
+        if has_table and verify:
+            has_table = _sha256(table) == stamps.noted(table)
+        has_table = has_table or (directory / f"{_OWN}{manifest_sha256}{_TABLE}").exists()
+        return cls(directory, manifest_sha256, is_this_version, has_table, found, stamps)
+
+    @property
+    def waiting_table(self) -> Path:
+        """Where the table of records is until it gets its place."""
+        return self.path / f"{_OWN}{self.manifest_sha256}{_TABLE}"
 
     def clean(self, shards: Iterable[Shard]) -> None:
-        """Delete what pulls that were cut off left, but for shards that are wanted."""
-        useful = {path for shard in shards for path in self.found.get(shard.sha256, ())}
+        """Delete what pulls that were cut off left, but for what is wanted."""
+        wanted = {shard.sha256 for shard in shards}
+        useful = {path for digest in wanted for path in self.found.get(digest, ())} | {self.waiting_table}
+        useful |= {self.path / f"{_OWN}{digest}{_CUT}" for digest in wanted - self.found.keys()}
+        if not self.has_table:
+            useful.add(self.path / f"{_OWN}{self.manifest_sha256}{_CUT}")
         for path in list(self.path.iterdir()):
-            if path.name.startswith(_OWN) and path.suffix in (_WHOLE, _CUT) and path not in useful:
+            if path.name.startswith(_OWN) and path.suffix in (_WHOLE, _CUT, _TABLE) and path not in useful:
                 path.unlink()
 
-    def add(self, sha256: str, whole: Path) -> None:
-        """Take note of a shard that has arrived."""
-        self.found.setdefault(sha256, []).append(whole)
-
-    def become(self, manifest: Manifest, wanted: dict[Path, Shard], splits: Sequence[str]) -> None:
-        """Put every shard at its place, delete what belongs to another version, and write the manifest.
+    def become(self, version: Version, wanted: dict[Path, Shard], splits: Sequence[str]) -> None:
+        """Put every file at its place, delete what belongs to another version, and write the manifest.
 
         A kill in between costs no shard: a file has its place or a name of its own, and is found by its sha256.
         """
@@ -143,7 +192,13 @@ class _Directory:
                 path.unlink()
         for path, whole in waiting:
             whole.replace(path)
-        self._write_manifest(manifest)
+            self.stamps.note(path, wanted[path].sha256)
+        if self.waiting_table.exists():
+            table = self.waiting_table.replace(self.path / PULLED_RECORDS)
+            self.stamps.note(table, _sha256(table))
+        self.stamps.write(_new(self.path, _CUT))
+        if not self.is_this_version:
+            self._write_manifest(version.stored)
 
     def _freed(self, sha256: str, kept: set[Path]) -> Path:
         """Return a file with this content that has no place; from the next call on it is taken."""
@@ -159,50 +214,119 @@ class _Directory:
             _link_or_copy(files[0], whole)
         return whole
 
-    def _write_manifest(self, manifest: Manifest) -> None:
+    def _write_manifest(self, stored: bytes) -> None:
         new = _new(self.path, _CUT)
         with naming(new):
-            new.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+            new.write_bytes(stored)
         new.replace(self.path / PULLED_MANIFEST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """What a directory lacks.
+
+    Attributes:
+        there: the directory.
+        shards: to fetch, each once.
+        table: to fetch; None where it is there.
+        there_bytes: of wanted shards that need no fetching.
+        is_locked: nobody else pulls into the directory, so what is cut off may stay for the next pull.
+    """
+
+    there: _Directory
+    shards: list[Arriving]
+    table: Arriving | None
+    there_bytes: int
+    is_locked: bool
+
+    @classmethod
+    def of(cls, version: Version, there: _Directory, wanted: dict[Path, Shard], *, is_locked: bool) -> "_Coming":
+        """Find out what is lacking."""
+        missing = {shard.sha256: shard for shard in wanted.values() if shard.sha256 not in there.found}
+
+        def arriving(key: str, size: int, sha256: str | None, whole: Path) -> Arriving:
+            part = whole.with_suffix(_CUT) if is_locked else _new(there.path, _CUT)
+            return Arriving(key, size, sha256, part, whole)
+
+        shards = [
+            arriving(shard.path, shard.bytes, shard.sha256, there.path / f"{_OWN}{shard.sha256}{_WHOLE}")
+            for shard in missing.values()
+        ]
+        table = None
+        if not there.has_table:
+            key = version_key(version.manifest.version, VersionFile.RECORDS)
+            found = version.head(key)
+            if found is None:
+                raise version.explain_missing(key)
+            table = arriving(key, found[0], None, there.waiting_table)
+        there_bytes = sum(shard.bytes for shard in wanted.values()) - sum(shard.bytes for shard in missing.values())
+        return cls(there, shards, table, there_bytes, is_locked)
+
+    def fetch(self, version: Version, connections: int, progress: Callable[[int], None]) -> int:
+        """Fetch it; return the bytes of shards that were fetched."""
+        self._require_room()
+        progress(self.there_bytes)
+        try:
+            if self.table is not None:
+                transfer(version, [self.table], connections=connections, progress=lambda size: None)
+                self._check_table(version, self.table)
+            downloaded = transfer(version, self.shards, connections=connections, progress=progress)
+        finally:
+            if not self.is_locked:
+                for file in self._all():
+                    file.part.unlink(missing_ok=True)
+        for file in self.shards:
+            if file.sha256 is not None:
+                self.there.found[file.sha256] = [file.whole]
+        return downloaded
+
+    def _all(self) -> list[Arriving]:
+        return [*self.shards, *([self.table] if self.table is not None else [])]
+
+    def _require_room(self) -> None:
+        needed = sum(max(0, file.bytes - arrived_bytes(file.part)) for file in self._all())
+        free = shutil.disk_usage(self.there.path).free
+        if free < needed:
+            raise ScratchSpaceError(
+                f"{str(self.there.path)!r} has {free:,} bytes free, but what is still to fetch has {needed:,}; free some, or "
+                "pull fewer splits"
+            )
+
+    def _check_table(self, version: Version, table: Arriving) -> None:
+        """Refuse, and delete, a table that is not the version's."""
+        name, expected = version.url_of(table.key), version.manifest.records
+        try:
+            rows = parse_parquet(table.whole, ["split"], name=name).num_rows
+            if rows != expected:
+                raise IntegrityError(f"{name} has {rows:,} records, and its manifest states {expected:,}; run verify")
+        except IntegrityError:
+            table.whole.unlink()
+            raise
 
 
 def _check_places(directory: Path, wanted: Iterable[Path]) -> None:
     """Refuse, before anything is fetched, a directory that lies where a file should."""
-    for path in (directory / PULLED_MANIFEST, *wanted):
+    for path in (directory / PULLED_MANIFEST, directory / PULLED_RECORDS, *wanted):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
-def _fetch(dataset: Store, there: _Directory, wanted: dict[Path, Shard], progress: Callable[[int], None]) -> int:
-    """Download the shards that the directory lacks; return their bytes."""
-    missing = {shard.sha256: shard for shard in wanted.values() if shard.sha256 not in there.found}
-    needed = sum(shard.bytes for shard in missing.values())
-    free = shutil.disk_usage(there.path).free
-    if free < needed:
-        raise ScratchSpaceError(
-            f"{str(there.path)!r} has {free:,} bytes free, but the shards still to fetch have {needed:,}; free some, or "
-            "pull fewer splits"
-        )
-    for shard in wanted.values():
-        if missing.pop(shard.sha256, None):
-            there.add(shard.sha256, _download(dataset, shard, there.path))
-        progress(shard.bytes)
-    return needed
-
-
-def _download(dataset: Store, shard: Shard, directory: Path) -> Path:
-    """Return the file of a shard that has arrived whole."""
-    part = _new(directory, _CUT)
-    try:
-        with naming(part):
-            dataset.download(shard.path, part)
-        if _sha256(part) != shard.sha256:
-            raise IntegrityError(
-                f"{dataset.url_of(shard.path)} has not the sha256 that its manifest states; pull again, or run verify"
-            )
-        return part.replace(_new(directory, _WHOLE))
-    finally:
-        part.unlink(missing_ok=True)
+def _refuse_foreign(directory: Path) -> None:
+    """Refuse, before anything is written, a directory with files that a pull would replace and no pull has made."""
+    if (directory / LATEST_KEY).exists():
+        raise SettingsError(f"{str(directory)!r} is a published dataset; name another directory to pull into")
+    if not directory.is_dir() or (directory / _LOCK).exists():
+        return
+    names = (PULLED_MANIFEST, PULLED_RECORDS)
+    in_the_way = [p for p in directory.iterdir() if (p.name in names or split_of_pulled_shard(p.name)) and p.exists()]
+    if not in_the_way:
+        return
+    try:  # a copy of a pulled directory, without its hidden files
+        Manifest.parse((directory / PULLED_MANIFEST).read_bytes(), name=PULLED_MANIFEST)
+    except (OSError, IntegrityError) as error:
+        raise SettingsError(
+            f"{str(min(in_the_way))!r} is in the way, and no pull has made it; move it away, or name another directory"
+        ) from error
 
 
 @contextmanager
@@ -241,6 +365,12 @@ def _is_shard(path: Path) -> bool:
     return is_waiting or split_of_pulled_shard(path.name) is not None
 
 
+def _digest_in(name: str) -> str | None:
+    """Return the sha256 in the name of a shard that waits: it got the name once it was checked."""
+    digest = name.removeprefix(_OWN).removesuffix(_WHOLE)
+    return digest if name == f"{_OWN}{digest}{_WHOLE}" and len(digest) == 64 else None
+
+
 def _size_of(path: Path) -> int | None:
     """Return a file's size, None for a link that leads nowhere."""
     try:
@@ -249,11 +379,11 @@ def _size_of(path: Path) -> int | None:
         return None
 
 
-def _version_in(directory: Path) -> str | None:
-    """Return the version that a directory holds whole, None where an earlier pull was cut off or never was."""
+def _manifest_in(directory: Path) -> str | None:
+    """Return the sha256 of the manifest that a directory holds; None where an earlier pull was cut off or never was."""
     try:
-        return str(json.loads((directory / PULLED_MANIFEST).read_text(encoding="utf-8"))["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return hashlib.sha256((directory / PULLED_MANIFEST).read_bytes()).hexdigest()
+    except FileNotFoundError:
         return None
 
 

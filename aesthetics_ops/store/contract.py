@@ -97,6 +97,10 @@ class Store(ABC):
     def download(self, key: str, path: Path) -> None:
         """Copy an object to a local file; what a failed copy leaves is removed."""
 
+    def local_path(self, key: str) -> Path | None:
+        """Return where an object lies as a file of this machine, there or not; None where a store keeps no such files."""
+        return None
+
     @abstractmethod
     def head(self, key: str) -> tuple[int, str] | None:
         """Return an object's size in bytes and ETag, or None when there is none."""

@@ -71,6 +71,9 @@ class DirectoryStore(Store):
             while block := source.read(_BLOCK_BYTES):
                 target.write(block)
 
+    def local_path(self, key: str) -> Path | None:
+        return self._path(key)
+
     def head(self, key: str) -> tuple[int, str] | None:
         try:
             with self._explained(key), self._opened(key) as file:

@@ -20,6 +20,7 @@ from aesthetics_ops.testing.stores import CountingStore
 from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, Source, build_once, photo
 
+BESIDE = ("manifest.json", "records.parquet", ".aesthetics-ops-lock", ".aesthetics-ops-checked.json")
 CUT_OFF = """
 import os, signal, sys
 from aesthetics_ops import open_dataset
@@ -67,7 +68,7 @@ def holds(directory: Path, manifest: Manifest) -> bool:
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.glob("*.tfrecord")}
     names = {path.name for path in directory.iterdir()}
     written = Manifest.model_validate_json((directory / "manifest.json").read_bytes())
-    return (found, written, names) == (expected, manifest, {*expected, "manifest.json", ".aesthetics-ops-lock"})
+    return (found, written, names) == (expected, manifest, {*expected, *BESIDE})
 
 
 @pytest.mark.parametrize("before", ["fresh", "another version", "cut off"])

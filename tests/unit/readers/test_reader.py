@@ -23,7 +23,7 @@ from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 
 GRAY = "00"
-LOCK = ".aesthetics-ops-lock"
+BESIDE = ["manifest.json", "records.parquet", ".aesthetics-ops-lock", ".aesthetics-ops-checked.json"]
 
 
 def jpeg(number: int) -> bytes:
@@ -78,7 +78,7 @@ class TestPull:
             for name, split in pulled.manifest.splits.items()
             for number in range(len(split.shards))
         ]
-        assert files == sorted([*expected, "manifest.json", LOCK])
+        assert files == sorted([*expected, *BESIDE])
         assert len(pulled.files["train"]) > 2
         assert pulled.downloaded_bytes == pulled.manifest.bytes
         for name, split in pulled.manifest.splits.items():
@@ -109,7 +109,7 @@ class TestPull:
         new = dataset.pull(tmp_path)
         assert new.manifest == manifests[1]
         assert new.downloaded_bytes == fresh < manifests[1].bytes
-        expected = {path.name for split in new.files.values() for path in split} | {"manifest.json", LOCK}
+        expected = {path.name for split in new.files.values() for path in split} | set(BESIDE)
         assert {path.name for path in tmp_path.iterdir()} == expected
         ids = [example.id for split in new.files.values() for example in examples(split)]
         assert ids == [row["id"] for row in dataset.records().to_pylist()]
@@ -126,14 +126,15 @@ class TestPull:
         self, manifests: tuple[Manifest, Manifest], dataset: Dataset, tmp_path: Path
     ) -> None:
         path = manifests[1].splits["train"].shards[1].path
-        good = bytes(dataset.store.get(path).data)
-        dataset.store.put(path, good[:-1] + b"x")
+        store = open_store("memory://reader/dataset/")
+        good = bytes(store.get(path).data)
+        store.put(path, good[:-1] + b"x")
         try:
             with pytest.raises(IntegrityError, match=f"{path} has not the sha256 that its manifest states"):
                 dataset.pull(tmp_path)
             assert not (tmp_path / "manifest.json").exists()
         finally:
-            dataset.store.put(path, good)
+            store.put(path, good)
         assert dataset.pull(tmp_path).manifest == manifests[1]
         assert not [path for path in tmp_path.iterdir() if path.suffix in (".part", ".shard")]
 

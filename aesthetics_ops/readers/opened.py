@@ -1,0 +1,316 @@
+"""A version, opened where it lies: in the dataset that it is published in, or in a directory that it was pulled into.
+
+In: a dataset's store, or a directory.  Out: `PublishedVersion` or `PulledVersion`, which readers and pulls take alike: the
+manifest, the table of records, and where the bytes of shards are.
+Promised: a pulled directory is opened without network, and only if the pull was finished and no file changed its size.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from aesthetics_ops.dataset.latest import is_published, read_latest
+from aesthetics_ops.dataset.layout import (
+    BUILDS,
+    LATEST_KEY,
+    PUBLISHED,
+    PULLED_MANIFEST,
+    PULLED_RECORDS,
+    VERSIONS,
+    VersionFile,
+    pulled_shard_name,
+    split_of_pulled_shard,
+    version_key,
+)
+from aesthetics_ops.dataset.manifest import Manifest, Split, stored_manifest
+from aesthetics_ops.dataset.tables import parse_parquet
+from aesthetics_ops.errors import (
+    AestheticsOpsError,
+    IntegrityError,
+    NoSuchSplitError,
+    NoSuchVersionError,
+    ObjectMissingError,
+)
+from aesthetics_ops.store import S3Access, Store, open_store
+
+__all__ = ["PublishedVersion", "PulledVersion", "Version", "is_pulled", "open_published", "open_pulled"]
+
+_REPEATED: Final = ("split", "shard")  # text that many rows share
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedVersion:
+    """A version in the dataset that it is published in.
+
+    Attributes:
+        store: of the dataset.
+        stored: the manifest's bytes.
+        manifest: what they say.
+        s3: how the store was reached; it is opened again so where this object is unpickled.
+    """
+
+    store: Store
+    stored: bytes = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    s3: S3Access | None = None
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Digest of the manifest as it is stored: names the version's content."""
+        return hashlib.sha256(self.stored).hexdigest()
+
+    def url_of(self, key: str) -> str:
+        """Return what names a file of the version in messages."""
+        return self.store.url_of(key)
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return records.parquet: all splits, in reading order; `split` and `shard` are dictionaries.
+
+        Args:
+            columns: to read; None reads all.
+
+        Raises:
+            NoSuchVersionError: the version has expired meanwhile.
+            IntegrityError: the table is missing, damaged or not this version's.
+        """
+        key = version_key(self.manifest.version, VersionFile.RECORDS)
+        try:
+            data = self.store.get(key).data
+        except ObjectMissingError as error:
+            raise self.explain_missing(key) from error
+        return _table(data, columns, self.manifest, self.url_of(key))
+
+    def head(self, key: str) -> tuple[int, str] | None:
+        """Return a file's size in bytes and its ETag; None where it is missing."""
+        return self.store.head(key)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return bytes of a file, as `Store.get_range` does."""
+        return self.store.get_range(key, offset, length)
+
+    def local_shard(self, split: str, number: int) -> Path | None:
+        """Return the file of a shard where the dataset lies on this machine; None where the store has to be asked."""
+        return self.store.local_path(self.manifest.splits[split].shards[number].path)
+
+    def explain_missing(self, key: str) -> AestheticsOpsError:
+        """Return the error for a file of the version that is not there: has the version expired, or was it damaged?"""
+        version, dataset = self.manifest.version, self.store
+        latest = read_latest(dataset)
+        if (latest is None or latest[0].version != version) and not is_published(dataset, version):
+            return NoSuchVersionError(
+                f"version {version!r} of {dataset.url} has expired since it was opened: {dataset.url_of(key)} is gone; "
+                "take one of `aesthetics-ops versions`, which shares most shards with it"
+            )
+        return IntegrityError(
+            f"{dataset.url_of(key)} is missing, though version {version!r} names it; `aesthetics-ops verify` says what else "
+            "is, or roll back"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.store.url, self.stored, self.s3)
+
+
+@dataclass(frozen=True, slots=True)
+class PulledVersion:
+    """A version in a directory that it was pulled into.
+
+    Attributes:
+        path: of the directory, absolute.
+        stored: the manifest's bytes.
+        manifest: what they say.
+    """
+
+    path: Path
+    stored: bytes = field(repr=False)
+    manifest: Manifest = field(repr=False)
+
+    @property
+    def store(self) -> None:
+        """No store: everything lies in the directory."""
+        return
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Digest of the manifest as it is stored: names the version's content."""
+        return hashlib.sha256(self.stored).hexdigest()
+
+    def url_of(self, key: str) -> str:
+        """Return what names a file of the version in messages."""
+        return str(self._place_of(key))
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return records.parquet: all splits, in reading order; `split` and `shard` are dictionaries.
+
+        Args:
+            columns: to read; None reads all.
+
+        Raises:
+            IntegrityError: the table is missing, damaged or not this version's.
+        """
+        path = self.path / PULLED_RECORDS
+        if not path.is_file():
+            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}")
+        try:
+            return _table(path, columns, self.manifest, str(path))
+        except IntegrityError as error:
+            raise IntegrityError(f"{error}; {self.pull_again(verify=True)}") from error
+
+    def local_shard(self, split: str, number: int) -> Path | None:
+        """Return the file of a shard.
+
+        Raises:
+            NoSuchSplitError: the split was not pulled.
+        """
+        count = len(self.manifest.splits[split].shards)
+        path = self.path / pulled_shard_name(split, number, count)
+        if not path.exists():
+            raise NoSuchSplitError(
+                f"{str(self.path)!r} holds no shards of split {split!r}; {self.pull_again()} --split {split}"
+            )
+        return path
+
+    def head(self, key: str) -> tuple[int, str] | None:
+        """Return a file's size in bytes, and no ETag; None where it is missing."""
+        path = self._place_of(key)
+        return (path.stat().st_size, "") if path.is_file() else None
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return bytes of a file; fewer where it is shorter.
+
+        Raises:
+            ObjectMissingError: it is missing.
+        """
+        path = self._place_of(key)
+        if not path.is_file():
+            raise ObjectMissingError(f"{str(path)!r} does not exist; {self.pull_again()}")
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def explain_missing(self, key: str) -> AestheticsOpsError:
+        """Return the error for a file that is not there."""
+        return IntegrityError(f"{self.url_of(key)!r} is missing; {self.pull_again()}")
+
+    def pull_again(self, *, verify: bool = False) -> str:
+        """Return the next step where a file is missing or damaged."""
+        manifest = self.manifest
+        command = f"aesthetics-ops pull {manifest.dataset} {self.path} --version {manifest.version}"
+        return f"what brings it: {command}{' --verify' if verify else ''}"
+
+    def require_sizes(self) -> None:
+        """Make sure that every shard of the splits that were pulled has its size.
+
+        Raises:
+            IntegrityError: a shard is missing, or is cut off.
+        """
+        names = {path.name for path in self.path.iterdir()}
+        there = {split_of_pulled_shard(name) for name in names}
+        for split in self.manifest.splits:
+            if split in there:
+                self._require_sizes_of(split, self.manifest.splits[split], names)
+
+    def _require_sizes_of(self, name: str, split: Split, names: set[str]) -> None:
+        for number, shard in enumerate(split.shards):
+            path = self.path / pulled_shard_name(name, number, len(split.shards))
+            if path.name not in names:
+                raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}")
+            size = path.stat().st_size
+            if size != shard.bytes:
+                raise IntegrityError(
+                    f"{str(path)!r} has {size:,} bytes, and its manifest states {shard.bytes:,}; {self.pull_again()}"
+                )
+
+    def _place_of(self, key: str) -> Path:
+        if key == version_key(self.manifest.version, VersionFile.RECORDS):
+            return self.path / PULLED_RECORDS
+        for name, split in self.manifest.splits.items():
+            for number, shard in enumerate(split.shards):
+                if shard.path == key:
+                    return self.path / pulled_shard_name(name, number, len(split.shards))
+        return self.path / key
+
+
+Version = PublishedVersion | PulledVersion
+
+
+def open_published(store: Store, version: str | None, s3: S3Access | None = None) -> PublishedVersion:
+    """Open a version of a published dataset; by default the one that LATEST names.
+
+    Raises:
+        NoSuchVersionError: nothing is published there, or not this version.
+        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
+    """
+    found = read_latest(store)
+    latest = found[0] if found else None
+    if version is None and latest is None:
+        raise NoSuchVersionError(f"nothing is published under {store.url}; run a build, or check the dataset's URL")
+    stored = stored_manifest(store, version or latest.version, latest)  # type: ignore[union-attr]
+    return PublishedVersion(store, bytes(stored.data), Manifest.parse(stored.data, name=store.url_of(stored.key)), s3)
+
+
+def is_pulled(directory: Path) -> bool:
+    """Say whether a directory is to be opened as a pulled one: it holds something, and nothing of a published dataset."""
+    published = (LATEST_KEY, PUBLISHED, VERSIONS, BUILDS)
+    return (
+        directory.is_dir() and any(directory.iterdir()) and not any((directory / name).exists() for name in published)
+    )
+
+
+def open_pulled(directory: Path, version: str | None = None) -> PulledVersion:
+    """Open a pulled directory, without network.
+
+    Args:
+        directory: that a version was pulled into.
+        version: that it must hold; None takes the one that it holds.
+
+    Raises:
+        NoSuchVersionError: no pull was finished there, or the directory holds another version.
+        IntegrityError: the manifest cannot be read, or a shard or the table of records is missing or cut off.
+    """
+    directory = directory.absolute()
+    try:
+        stored = (directory / PULLED_MANIFEST).read_bytes()
+    except FileNotFoundError as error:
+        raise NoSuchVersionError(_no_pull(directory)) from error
+    opened = PulledVersion(directory, stored, Manifest.parse(stored, name=str(directory / PULLED_MANIFEST)))
+    found = opened.manifest.version
+    if version not in (None, found):
+        raise NoSuchVersionError(
+            f"{str(directory)!r} holds version {found!r}, not {version!r}; open the dataset's URL, or pull that version there"
+        )
+    opened.require_sizes()
+    if not (directory / PULLED_RECORDS).is_file():
+        raise IntegrityError(f"{str(directory / PULLED_RECORDS)!r} is missing; {opened.pull_again()}")
+    return opened
+
+
+def _no_pull(directory: Path) -> str:
+    is_begun = any(
+        split_of_pulled_shard(path.name) or path.name.startswith(".aesthetics-ops-") for path in directory.iterdir()
+    )
+    if is_begun:
+        return (
+            f"{str(directory)!r} has no {PULLED_MANIFEST}: its pull was not finished; the same `aesthetics-ops pull` goes on "
+            "where it stopped"
+        )
+    return (
+        f"{str(directory)!r} is neither a published dataset, which has {LATEST_KEY}, nor a pulled one, which has "
+        f"{PULLED_MANIFEST}; check the path"
+    )
+
+
+def _table(source: memoryview | bytes | Path, columns: Sequence[str] | None, manifest: Manifest, name: str) -> pa.Table:
+    table = parse_parquet(source, columns, name=name, repeated=_REPEATED)
+    if table.num_rows != manifest.records:
+        raise IntegrityError(
+            f"{name} has {table.num_rows:,} records, and the manifest of version {manifest.version!r} {manifest.records:,}"
+        )
+    return table
+
+
+def _reopen(url: str, stored: bytes, s3: S3Access | None) -> PublishedVersion:
+    return PublishedVersion(open_store(url, s3=s3), stored, Manifest.parse(stored, name=url), s3)
