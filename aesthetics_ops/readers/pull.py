@@ -265,7 +265,8 @@ class _Coming:
     def fetch(self, version: Version, connections: int, progress: Callable[[int], None]) -> int:
         """Fetch it; return the bytes of shards that were fetched."""
         self._require_room()
-        progress(self.there_bytes)
+        if self.there_bytes:
+            progress(self.there_bytes)
         try:
             if self.table is not None:
                 transfer(version, [self.table], connections=connections, progress=lambda size: None)

@@ -118,8 +118,10 @@ class _Part:
         self._lock, self._is_hashing = threading.Lock(), False
         with naming(file.part):
             self._handle = os.open(file.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            size = file.bytes + self._units
-            if os.fstat(self._handle).st_size != size:
+            found, size = os.fstat(self._handle).st_size, file.bytes + self._units
+            if found == file.bytes:  # all had arrived, and its end was cut off already
+                self._write(b"\1" * self._units, file.bytes)
+            elif found != size:
                 os.ftruncate(self._handle, 0)
                 os.ftruncate(self._handle, size)
             self._arrived = bytearray(os.pread(self._handle, self._units, file.bytes))
