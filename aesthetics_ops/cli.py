@@ -27,6 +27,7 @@ from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.shell import guarded, one_line, write_out
 from aesthetics_ops.store import open_store
@@ -290,6 +291,7 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
         f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo{one_line(columns)}",
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
+        *([f"jpegs       {hardware_in_words(manifest.jpegs)} for a hardware decoder"] if manifest.jpegs else []),
         "splits      " + ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items()),
         f"shards      {reuse.shards_total:,}: {came_about}",
         f"manifest    {manifest.dataset}{version_key(manifest.version, VersionFile.MANIFEST)}",

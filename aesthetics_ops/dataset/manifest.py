@@ -21,6 +21,8 @@ __all__ = [
     "GateResult",
     "Histogram",
     "Images",
+    "JpegKind",
+    "Jpegs",
     "Labels",
     "Manifest",
     "NearDuplicates",
@@ -135,6 +137,30 @@ class Images(Document):
     total_pixels: int = Field(ge=0, description="sum of width x height; x 3 is what uint8 tensors would take, bytes")
 
 
+class JpegKind(Document):
+    """Records whose JPEGs are coded alike; both are null in shards of releases that did not note it."""
+
+    progressive: bool | None = Field(description="whether they are not baseline in one scan")
+    sampling: str | None = Field(description="of the chroma: 4:2:0, gray, ...")
+    records: int = Field(ge=1)
+
+
+class Jpegs(Document):
+    """How the stored JPEGs are coded."""
+
+    kinds: tuple[JpegKind, ...] = Field(description="the most frequent first; every record is in one")
+    hardware: int = Field(
+        ge=0,
+        description="records that a hardware JPEG decoder takes: baseline in one scan, sampled as 4:4:4, 4:2:2, 4:2:0, "
+        "4:4:0 or gray; those of which nothing is noted are not among them",
+    )
+
+    @property
+    def unknown(self) -> int:
+        """Records of which nothing is noted."""
+        return sum(kind.records for kind in self.kinds if kind.progressive is None or kind.sampling is None)
+
+
 class Reuse(Document):
     """How much of the version was there before."""
 
@@ -218,6 +244,7 @@ class Manifest(Document):
     splits: dict[str, Split]
     labels: Labels
     images: Images
+    jpegs: Jpegs | None = Field(None, description="null in versions of releases that did not note it")
     reuse: Reuse
     near_duplicates: NearDuplicates
     gates: tuple[GateResult, ...]
@@ -246,8 +273,9 @@ class Manifest(Document):
             ("validated", self.validation.records),
             ("decoded", self.validation.decoded),
             ("in splits", records),
+            ("by kind of JPEG", sum(kind.records for kind in self.jpegs.kinds) if self.jpegs else None),
         ):
-            if count != self.accounting.converted:
+            if count is not None and count != self.accounting.converted:
                 raise ValueError(f"{count} records {name}, but {self.accounting.converted} photos converted")
         return self
 

@@ -30,7 +30,7 @@ from aesthetics_ops.dataset.manifest import (
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.publishing.account import BuiltShard
 from aesthetics_ops.publishing.gates import Candidate
-from aesthetics_ops.publishing.statistics import image_statistics, label_statistics
+from aesthetics_ops.publishing.statistics import image_statistics, jpeg_statistics, label_statistics
 from aesthetics_ops.rejects import RejectReason
 
 __all__ = ["describe_version", "fingerprint_of"]
@@ -98,6 +98,7 @@ def _manifest(
         splits=_splits(shards),
         labels=label_statistics(candidate.records["label"], plan.settings.label_scale, low, high),
         images=image_statistics(candidate.records),
+        jpegs=jpeg_statistics(candidate.records),
         reuse=_reuse(entries, candidate.parent),
         near_duplicates=candidate.near_duplicates,
         gates=gates,

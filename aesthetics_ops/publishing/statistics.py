@@ -6,9 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.dataset.manifest import Images, Labels
+from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels
 
-__all__ = ["count_reasons", "image_statistics", "label_statistics"]
+__all__ = ["HARDWARE_SAMPLINGS", "count_reasons", "image_statistics", "jpeg_statistics", "label_statistics"]
+
+HARDWARE_SAMPLINGS: Final = frozenset({"4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray"})
+"""How chroma may be sampled in a JPEG for a hardware decoder; docs/pixels.md says where that stands."""
 
 _QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -36,6 +39,17 @@ def image_statistics(records: pa.Table) -> Images:
     }
     pixels = pc.sum(pc.multiply(records["width"], records["height"])).as_py()
     return Images(quantiles=_QUANTILES, **quantiles, total_pixels=pixels)
+
+
+def jpeg_statistics(records: pa.Table) -> Jpegs:
+    """Return how the stored JPEGs are coded, and how many of them a hardware decoder takes."""
+    groups = records.group_by(["progressive", "sampling"]).aggregate([([], "count_all")]).to_pylist()
+    found = [
+        JpegKind(progressive=row["progressive"], sampling=row["sampling"], records=row["count_all"]) for row in groups
+    ]
+    kinds = sorted(found, key=lambda kind: (-kind.records, str(kind.progressive), str(kind.sampling)))
+    taken = (kind for kind in kinds if kind.progressive is False and kind.sampling in HARDWARE_SAMPLINGS)
+    return Jpegs(kinds=tuple(kinds), hardware=sum(kind.records for kind in taken))
 
 
 def count_reasons(rejects: pa.Table) -> dict[str, int]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from aesthetics_ops.dataset.manifest import GateResult, Labels
+from aesthetics_ops.dataset.manifest import GateResult, Jpegs, Labels
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
@@ -23,6 +23,7 @@ __all__ = [
     "count_in_words",
     "difference_in_words",
     "gate_in_words",
+    "hardware_in_words",
     "name_in_words",
     "reason_in_words",
     "reasons_in_order",
@@ -127,6 +128,15 @@ def coding_in_words(sampling: str | None, progressive: bool | None) -> str:
     if sampling is None or progressive is None:
         return "not noted"
     return f"{'progressive' if progressive else 'baseline'}, {sampling}"
+
+
+def hardware_in_words(jpegs: Jpegs | None) -> str:
+    """Return how many of a version's JPEGs a hardware decoder takes: `95% (950 of 1,000)`, and how many are not noted."""
+    if jpegs is None:
+        return "not noted"
+    records = sum(kind.records for kind in jpegs.kinds)
+    words = f"{share_in_words(jpegs.hardware, records)} ({jpegs.hardware:,} of {records:,})"
+    return f"{words}, {jpegs.unknown:,} not noted" if jpegs.unknown else words
 
 
 def change_in_words(kind: str) -> str:
@@ -257,6 +267,7 @@ FILTERS: Final[dict[str, Callable[..., str]]] = {
     "change_words": change_in_words,
     "coding_words": coding_in_words,
     "count": count_in_words,
+    "hardware_words": hardware_in_words,
     "reason_words": reason_in_words,
     "share": share_in_words,
     "short": short,

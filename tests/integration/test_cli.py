@@ -165,6 +165,7 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
     )
     assert f"shards      {total}: all reused\n" in said
     assert f"shards      {total}: {total} new, 0 reused\n" in desk.run("show", desk.dataset)[1]
+    assert "jpegs       100% (8 of 8) for a hardware decoder\n" in desk.run("show", desk.dataset)[1]
 
     desk.store.put(f"photos/{ARRIVING}.jpg", photo(ARRIVING))
     desk.store.put("scores.csv", f"{SCORES}\n{ARRIVING},3".encode())

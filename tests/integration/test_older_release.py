@@ -1,6 +1,7 @@
 """What a release wrote before it noted how JPEGs are coded is read everywhere; nothing is made again for the new columns."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def coding_by_shard(night: Night) -> dict[str, set[tuple[bool | None, str | None
 @pytest.fixture
 def older(source: Source) -> tuple[Night, dict[str, bytes]]:
     night = build_once(source.settings())
+    kinds = Counter((row["progressive"], row["sampling"]) for row in night.table("records"))
+    assert {(kind.progressive, kind.sampling): kind.records for kind in night.manifest.jpegs.kinds} == kinds
     assert version_table(night.dataset, night.manifest, "records").schema == RECORDS.schema
     assert not any(row[name] is None for row in night.table("records") for name in NOTED_LATER)
     return night, make_older(night)
@@ -72,6 +75,10 @@ def test_shards_that_stay_have_nulls_and_new_ones_are_known(
     coding = coding_by_shard(grown)
     new = coding.keys() - results.keys()
     assert len(new) == 1
+    jpegs = grown.manifest.jpegs
+    known = [row for row in grown.table("records") if row["sampling"] is not None]
+    assert jpegs.unknown == grown.manifest.records - len(known) > 0
+    assert jpegs.hardware == sum(not row["progressive"] for row in known) > 0
     assert all(coding[digest] == {(None, None)} for digest in coding.keys() & results.keys())
     assert all(None not in row for digest in new for row in coding[digest])
     assert results_of(before.dataset, results) == results

@@ -5,7 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from aesthetics_ops.dataset.manifest import Accounting, Manifest
+from aesthetics_ops.dataset.manifest import Accounting, JpegKind, Jpegs, Manifest, Shard
+from aesthetics_ops.testing.manifests import bare_manifest
 from tests.support.paths import ROOT
 
 SCHEMA = ROOT / "docs" / "manifest.schema.json"
@@ -34,6 +35,19 @@ def test_the_contracts_names_are_there() -> None:
 def test_an_accounting_that_does_not_add_up_cannot_be_made(counts: tuple[int, ...], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Accounting(**dict(zip(Accounting.model_fields, counts, strict=True)))
+
+
+def test_kinds_of_jpeg_that_do_not_add_up_to_the_records_cannot_be_made() -> None:
+    shard = Shard(path="shards/ab/abc.tfrecord", records=3, bytes=9, sha256="0" * 64, crc32c="0" * 8)
+    whole = JpegKind(progressive=False, sampling="4:2:0", records=3)
+    for kinds in (
+        [whole],
+        [whole.model_copy(update={"records": 1}), JpegKind(progressive=None, sampling=None, records=2)],
+    ):
+        made = bare_manifest("s3://bucket/d/", {"train": [shard]}, jpegs=Jpegs(kinds=tuple(kinds), hardware=1))
+        assert Manifest.parse(made.encoded(), name="it") == made
+    with pytest.raises(ValidationError, match="6 records by kind of JPEG, but 3 photos converted"):
+        bare_manifest("s3://bucket/d/", {"train": [shard]}, jpegs=Jpegs(kinds=(whole, whole), hardware=3))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.report.card import render_card
 from aesthetics_ops.report.croissant import render_croissant
+from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.testing.datasets import SyntheticDataset
 from tests.support.versions import new_store, rejects_with_files, sample_photos
 
@@ -52,6 +53,11 @@ def test_card_counts_what_the_manifest_counts(manifest, card):
     for feature in manifest.features:
         assert f"| `{feature}` |" in card
     assert manifest.fingerprint in card
+    assert f"decoder takes {hardware_in_words(manifest.jpegs)} of the records" in card
+
+
+def test_a_version_of_an_earlier_release_has_a_card_without_words_on_coding(manifest):
+    assert "hardware" not in render_card(manifest.model_copy(update={"jpegs": None}))
 
 
 def test_tables_of_the_card_have_as_many_cells_as_columns(card):

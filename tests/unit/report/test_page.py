@@ -18,7 +18,7 @@ from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.card import render_card
 from aesthetics_ops.report.page import render_report
-from aesthetics_ops.report.words import REASONS_IN_WORDS
+from aesthetics_ops.report.words import REASONS_IN_WORDS, coding_in_words, hardware_in_words
 from aesthetics_ops.testing.datasets import LeftOut, Photo, SyntheticDataset, SyntheticVersion
 from aesthetics_ops.testing.stores import FailingStore
 from aesthetics_ops.versions.diff import compare_records
@@ -200,6 +200,15 @@ def test_reasons_and_transforms_of_a_newer_version_are_shown_by_name():
     assert "RGB sharpened 6 100%" in words
     assert "| `too_blurred` | 1 |  |" in render_card(version.manifest)
     assert "| `rgb_sharpened` | 6 |  |" in render_card(version.manifest)
+
+
+def test_kinds_of_jpeg_are_counted_as_far_as_they_are_noted(dataset, version, page):
+    words = Page(page).words
+    assert f"hardware JPEG decoder takes {hardware_in_words(version.manifest.jpegs)}" in words
+    for kind in version.manifest.jpegs.kinds:
+        assert f"{coding_in_words(kind.sampling, kind.progressive)} {kind.records} " in words
+    older = version.manifest.model_copy(update={"jpegs": None})
+    assert "did not note how its JPEGs are coded" in Page(page_of(dataset, version, manifest=older)).words
 
 
 def test_near_duplicates_are_counted_and_a_few_are_named():

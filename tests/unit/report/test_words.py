@@ -2,15 +2,17 @@
 
 import pytest
 
-from aesthetics_ops.dataset.manifest import Labels
+from aesthetics_ops.dataset.manifest import JpegKind, Jpegs, Labels
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import (
     REASONS_IN_WORDS,
     TRANSFORMS_IN_WORDS,
     change_in_words,
+    coding_in_words,
     count_in_words,
     difference_in_words,
+    hardware_in_words,
     name_in_words,
     reason_in_words,
     reasons_in_order,
@@ -100,3 +102,22 @@ def test_sizes_are_written_as_people_read_them(size: float, words: str) -> None:
 )  # fmt: skip
 def test_a_share_is_all_or_nothing_only_where_it_is(part: int, whole: int, words: str) -> None:
     assert share_in_words(part, whole) == words
+
+
+@pytest.mark.parametrize(
+    ("kinds", "hardware", "words"),
+    [
+        ([(False, "4:2:0", 900), (True, "4:2:0", 100)], 900, "90% (900 of 1,000)"),
+        ([(False, "gray", 5)], 5, "100% (5 of 5)"),
+        ([(None, None, 1500), (False, "4:4:4", 500)], 500, "25% (500 of 2,000), 1,500 not noted"),
+    ],
+)
+def test_the_share_for_hardware_decoders_says_what_is_not_known(kinds, hardware: int, words: str) -> None:
+    found = [JpegKind(progressive=kind[0], sampling=kind[1], records=kind[2]) for kind in kinds]
+    assert hardware_in_words(Jpegs(kinds=tuple(found), hardware=hardware)) == words
+
+
+def test_coding_is_said_as_far_as_it_is_noted() -> None:
+    assert hardware_in_words(None) == coding_in_words(None, None) == "not noted"
+    assert coding_in_words("4:2:0", False) == "baseline, 4:2:0"
+    assert coding_in_words("gray", True) == "progressive, gray"

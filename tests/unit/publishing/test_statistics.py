@@ -1,0 +1,41 @@
+"""What a manifest counts of the stored JPEGs."""
+
+import pyarrow as pa
+import pytest
+
+from aesthetics_ops.dataset.manifest import Jpegs
+from aesthetics_ops.dataset.tables import RECORDS
+from aesthetics_ops.publishing.statistics import jpeg_statistics
+
+
+def counted(*kinds: tuple[bool | None, str | None]) -> Jpegs:
+    rows = [{"progressive": progressive, "sampling": sampling} for progressive, sampling in kinds]
+    columns = [RECORDS.schema.field(name) for name in ("progressive", "sampling")]
+    return jpeg_statistics(pa.Table.from_pylist(rows, schema=pa.schema(columns)))
+
+
+@pytest.mark.parametrize(
+    ("progressive", "sampling", "taken"),
+    [
+        *((False, sampling, True) for sampling in ("4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray")),
+        *((False, sampling, False) for sampling in ("4:1:1", "4:1:0", "2x2,2x1,1x2", None)),
+        *((True, sampling, False) for sampling in ("4:4:4", "4:2:0", "gray")),
+        (None, None, False),
+    ],
+)
+def test_a_hardware_decoder_takes_what_is_baseline_and_of_a_sampling_that_it_knows(
+    progressive: bool | None, sampling: str | None, taken: bool
+) -> None:
+    jpegs = counted((progressive, sampling), (progressive, sampling))
+    assert jpegs.hardware == (2 if taken else 0)
+    assert jpegs.unknown == (2 if sampling is None else 0)
+
+
+def test_kinds_stand_in_the_order_of_their_numbers_whatever_the_order_of_the_records() -> None:
+    kinds = [(False, "4:2:0")] * 3 + [(True, "4:2:0")] * 2 + [(False, "gray")] * 2 + [(None, None)] * 2
+    jpegs = counted(*kinds)
+    assert jpegs == counted(*reversed(kinds))
+    assert [(kind.progressive, kind.sampling, kind.records) for kind in jpegs.kinds] == [
+        (False, "4:2:0", 3), (False, "gray", 2), (None, None, 2), (True, "4:2:0", 2),
+    ]  # fmt: skip
+    assert (jpegs.hardware, jpegs.unknown) == (5, 2)
