@@ -11,7 +11,6 @@ import math
 import operator
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal, get_args
@@ -79,8 +78,8 @@ class Pixels:
             raise SettingsError(f"flip is {self.flip!r}; give True or False")
         set_field = object.__setattr__
         set_field(self, "size", _checked_size(self.size, self.fit))
-        set_field(self, "scale", _checked_range("scale", self.scale, most=1))
-        set_field(self, "ratio", _checked_range("ratio", self.ratio, most=_LARGEST_SIDE_PX))
+        set_field(self, "scale", _checked_range("scale", self.scale, 0, 1))
+        set_field(self, "ratio", _checked_range("ratio", self.ratio, 1 / _LARGEST_SIDE_PX, _LARGEST_SIDE_PX))
         set_field(self, "fill", _checked_fill(self.fill))
         for name, fit in (("scale", "random_crop"), ("ratio", "random_crop"), ("fill", "pad")):
             if self.fit != fit and getattr(self, name) != _DEFAULTS[name]:
@@ -144,10 +143,13 @@ def plan_pixels(height: int, width: int, pixels: Pixels, draw: int = 0) -> Plan:
     """Say what becomes of a photo of this size.
 
     Args:
-        height: of the photo in px, 1 or more.
-        width: the same.
+        height: of the photo, in px; 1 or more.
+        width: of the photo, in px; 1 or more.
         pixels: what is asked for.
         draw: as for `decode`.
+
+    Returns:
+        The plan; equal arguments give equal ones on every machine.
     """
     bits = _random_bits(draw)
     flip = pixels.flip and next(bits) >> 63 == 1
@@ -178,37 +180,36 @@ def _box(height: int, width: int, pixels: Pixels, bits: Iterator[int]) -> Box:
     """Return top, left, height and width of the part of the photo that is used, in px of the photo."""
     if isinstance(pixels.size, int) or pixels.fit in {"squash", "pad"}:
         return 0, 0, height, width
-    aspect = Fraction(pixels.size[1], pixels.size[0])
+    rows, columns = pixels.size
     if pixels.fit == "random_crop":
-        return _random_box(height, width, aspect, pixels, bits)
-    return _central_box(height, width, aspect)
+        return _random_box(height, width, pixels, columns / rows, bits)
+    return _central_box(height, width, columns, rows)
 
 
-def _central_box(height: int, width: int, aspect: Fraction) -> Box:
-    """Return the largest part with this width over height, from the middle."""
-    if width >= height * aspect:
-        rows, columns = height, max(1, _rounded(height * aspect.numerator, aspect.denominator))
+def _central_box(height: int, width: int, across: int, down: int) -> Box:
+    """Return the largest part from the middle whose width is to its height as `across` is to `down`."""
+    if width * down >= height * across:
+        rows, columns = height, max(1, _rounded(height * across, down))
     else:
-        rows, columns = max(1, _rounded(width * aspect.denominator, aspect.numerator)), width
+        rows, columns = max(1, _rounded(width * down, across)), width
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
-def _random_box(height: int, width: int, size_ratio: Fraction, pixels: Pixels, bits: Iterator[int]) -> Box:
+def _random_box(height: int, width: int, pixels: Pixels, size_ratio: float, bits: Iterator[int]) -> Box:
     """Return a random part, as torchvision's RandomResizedCrop chooses one: area uniform, logarithm of the ratio uniform.
 
-    Additions, products and square roots only: they are the same on every machine.
+    Sums, products, quotients and square roots only: they are the same on every machine.
     """
-    aspect = float(size_ratio)
+    least, most = pixels.scale
     for _ in range(_TRIES):
-        least, most = pixels.scale
         area = height * width * (least + (most - least) * ((next(bits) >> 11) / 2**53))
-        ratio = aspect * _between(*pixels.ratio, next(bits))
+        ratio = size_ratio * _between(*pixels.ratio, next(bits))
         rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         top, left = next(bits), next(bits)
         if 0 < rows <= height and 0 < columns <= width:
             return top * (height - rows + 1) >> 64, left * (width - columns + 1) >> 64, rows, columns
-    nearest = min(max(width / height, aspect * pixels.ratio[0]), aspect * pixels.ratio[1])
-    return _central_box(height, width, Fraction(nearest))
+    nearest = min(max(width / height, size_ratio * pixels.ratio[0]), size_ratio * pixels.ratio[1])
+    return _central_box(height, width, *nearest.as_integer_ratio())
 
 
 def _between(low: float, high: float, bits: int) -> float:
@@ -230,12 +231,13 @@ def _reduced(
     incomplete one at the right or at the bottom is none.  1/2, 1/4 and 1/8 only: libjpeg-turbo has no fast code for
     other scales.
     """
-    for cell in (8, 4, 2) if least else ():
-        numerator, denominator = least or (1, 1)
-        rows, columns = (
-            min(side // cell, _rounded(part, cell)) for side, part in zip((height, width), box[2:], strict=True)
-        )
-        if all(denominator * part >= numerator * wanted for part, wanted in zip((rows, columns), inner, strict=True)):
+    if least is None:
+        return 1, box
+    numerator, denominator = least
+    least_rows, least_columns = numerator * inner[0], numerator * inner[1]
+    for cell in (8, 4, 2):
+        rows, columns = min(height // cell, _rounded(box[2], cell)), min(width // cell, _rounded(box[3], cell))
+        if denominator * rows >= least_rows and denominator * columns >= least_columns:
             top = min(_rounded(box[0], cell), height // cell - rows)
             left = min(_rounded(box[1], cell), width // cell - columns)
             return cell, (top, left, rows, columns)
@@ -280,12 +282,12 @@ def _checked_size(size: Any, fit: Fit) -> int | tuple[int, int]:
     return whole[0] if fit == "short_side" else (whole[0], whole[-1])
 
 
-def _checked_range(name: str, value: Any, *, most: int) -> tuple[float, float]:
+def _checked_range(name: str, value: Any, least: float, most: int) -> tuple[float, float]:
     try:
         low, high = (float(number) for number in value if not isinstance(number, str))
     except (TypeError, ValueError):
         low = high = math.nan
-    if not 0 < low <= high <= most:
+    if not (0 < low <= high <= most and least <= low):
         raise SettingsError(f"{name} is {value!r}; give (least, largest), above 0 and up to {most:,}")
     return low, high
 

@@ -8,9 +8,8 @@ does it, weighs the source with a triangle as wide as two target pixels.  The sa
 `INTER_LINEAR`, where the blur has the variance that is missing.  Both are fast, and docs/reading.md says how near that comes.
 """
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -26,14 +25,16 @@ decodes at a reduced size."""
 
 _COLOURS: Final = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
 _AVERAGED_FROM: Final = 4  # times the target's side; a triangle for more would be many pixels wide
-_WEIGHT_STEPS: Final = 256  # OpenCV filters bytes with weights of eight bits
+_WEIGHT_STEPS: Final = 128  # OpenCV filters bytes with weights of eight bits; seven leave its sums even
+_NO_TIES: Final = (
+    2.0**-16
+)  # makes the sums odd: what lies half-way between two levels, each instruction set rounds its way
 _BISECTIONS: Final = 40
 
 Image = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What becomes of one photo.
 
     Attributes:
@@ -147,12 +148,12 @@ def _blurred(part: Image, size: tuple[int, int]) -> Image:
     down, across = _weights(part.shape[0], size[0]), _weights(part.shape[1], size[1])
     if len(down) == len(across) == 1:
         return part
-    return cv2.sepFilter2D(part, -1, across, down, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
+    return cv2.sepFilter2D(part, -1, across, down, delta=_NO_TIES, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
 
 
 @cache
 def _weights(side: int, wanted: int) -> NDArray[np.float32]:
-    """Return the blur for one direction: a triangle's weights, an odd number of multiples of 1/256 whose sum is 1.
+    """Return the blur for one direction: a triangle's weights, an odd number of multiples of 1/128 whose sum is 1.
 
     A triangle as wide as two target pixels has the variance scale²/6, in source pixels; linear interpolation brings 1/6 on
     average.
