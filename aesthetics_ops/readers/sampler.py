@@ -6,7 +6,6 @@ training stood, and with them it goes on exactly, also with another batch or oth
 process: workers get rows.
 """
 
-import hashlib
 import logging
 import operator
 from collections.abc import Callable, Iterator
@@ -20,20 +19,19 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.order import BlockShuffle, Permutation, Weighted, blocks_of, random_bits
 from aesthetics_ops.readers.state import Layout, ReaderState, Receipt
 from aesthetics_ops.readers.steps import LASTS, Last, Steps
+from aesthetics_ops.readers.weights import by_label, by_weights
 
-__all__ = ["Draws", "Sampler", "Shuffle", "order_of"]
+__all__ = ["Draws", "Order", "Sampler", "Shuffle", "order_of"]
 
 _log = logging.getLogger(__name__)
 
 Shuffle = bool | Literal["block"]
 _Rows = npt.NDArray[np.int64]
-_Order = Callable[[_Rows], _Rows]
+Order = Callable[[_Rows], _Rows]
 
 _BLOCK: Final = 64  # records; a global batch that is larger makes larger blocks
 _WINDOW: Final = 64  # blocks; docs/reading.md has the figures
 _DRAWN_AT_ONCE: Final = 4096  # records: one call for many batches costs little more than for one
-_BINS: Final = 10
-_BALANCED: Final = "balance=label"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +129,7 @@ class Sampler:
         self._seed = _whole_number("seed", seed, 0)
         self._shuffle, self._receipt = shuffle, receipt or Receipt()
         self._check(weights, balance, block, window)
-        self._weights_name, self._weights = self._weigh(weights, balance, labels)
+        self._weights = self._weigh(weights, balance, labels)
         self._chosen = block, window
         self._shards = self._shards_of(shards)
         self._block, self._window = block or max(_BLOCK, self._batch * self._ranks), window or _WINDOW
@@ -243,9 +241,9 @@ class Sampler:
             yield Draws(order(positions), positions, now.epoch, self._seed)
         now.is_over = True
 
-    def _order(self, epoch: int) -> _Order:
+    def _order(self, epoch: int) -> Order:
         state = self._state(self._whole_epoch(epoch), 0)
-        return order_of(state, weights=self._weights, shards=self._shards)
+        return order_of(state, weights=self._weights and self._weights[1], shards=self._shards)
 
     def _state(self, now: _Pass, batches: int) -> ReaderState:
         position = now.steps.end(batches)
@@ -262,7 +260,7 @@ class Sampler:
             shuffle=self._shuffle,
             block=self._block if is_block else None,
             window=self._window if is_block else None,
-            weights=self._weights_name,
+            weights=self._weights and self._weights[0],
             epoch=now.epoch,
             position=position,
             layouts=now.layouts if batches or not now.before else now.before,
@@ -299,16 +297,12 @@ class Sampler:
                 f"weights and balance draw at random, and shuffle is {self._shuffle!r}; give shuffle=True"
             )
 
-    def _weigh(self, weights: Any, balance: Any, labels: Any) -> tuple[str | None, Weighted | None]:
-        """Return the weights' name in a state, and their draws."""
-        if balance is not None:
-            if labels is None:
-                raise SettingsError("balance='label' needs the labels of the records; give labels")
-            return _BALANCED, Weighted(_balancing(self._sized("labels", labels)))
-        if weights is None:
-            return None, None
-        numbers = self._sized("weights", weights)
-        return f"sha256={hashlib.sha256(numbers.astype('<f8').tobytes()).hexdigest()}", Weighted(numbers)
+    def _weigh(self, weights: Any, balance: Any, labels: Any) -> tuple[str, Weighted] | None:
+        if balance is None:
+            return None if weights is None else by_weights(weights, self._records)
+        if labels is None:
+            raise SettingsError("balance='label' needs the labels of the records; give labels")
+        return by_label(labels, self._records)
 
     def _shards_of(self, shards: Any) -> npt.NDArray[np.integer[Any]] | None:
         if self._shuffle != "block":
@@ -320,21 +314,10 @@ class Sampler:
             raise SettingsError(f"shards have shape {found.shape}; give one number for each of {self._records} records")
         return found
 
-    def _sized(self, name: str, values: Any) -> npt.NDArray[np.float64]:
-        try:
-            numbers = np.ascontiguousarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise SettingsError(f"{name} are not numbers: {error}; give one for each record") from error
-        if numbers.shape != (self._records,):
-            raise SettingsError(
-                f"{name} have shape {numbers.shape}; give one number for each of {self._records} records"
-            )
-        return numbers
-
 
 def order_of(
     state: ReaderState, *, weights: Weighted | None = None, shards: npt.NDArray[np.integer[Any]] | None = None
-) -> _Order:
+) -> Order:
     """Return the order of a state's epoch: a function from places in it to rows.
 
     Args:
@@ -351,18 +334,6 @@ def order_of(
     if weights is None:
         return permutation
     return lambda positions: weights.rows(permutation(positions), state.seed, state.epoch)
-
-
-def _balancing(labels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return weights that give each of ten equal ranges between the least and the largest label the same share."""
-    if not np.isfinite(labels).all():
-        raise SettingsError(f"the label of row {np.flatnonzero(~np.isfinite(labels))[0]} is not finite; select others")
-    if not labels.size:
-        return labels
-    low, span = labels.min(), labels.max() - labels.min()
-    ranges = np.minimum((labels - low) / (span or 1.0) * _BINS, _BINS - 1).astype(np.int64)
-    weights: npt.NDArray[np.float64] = 1.0 / np.bincount(ranges)[ranges]
-    return weights
 
 
 def _whole_number(name: str, value: Any, least: int) -> int:

@@ -485,7 +485,10 @@ class TestSettings:
             ({"balance": "labels"}, "balance is 'labels'; it is None or 'label'"),
             ({"balance": "label", "shuffle": True}, "balance='label' needs the labels of the records; give labels"),
             ({"balance": "label", "shuffle": True, "labels": [0.0] * 9}, "labels have shape (9,)"),
-            ({"balance": "label", "shuffle": True, "labels": [np.nan] * 10}, "the label of row 0 is not finite"),
+            (
+                {"balance": "label", "shuffle": True, "labels": [np.nan] * 10},
+                "the label of row 0 is nan; select records",
+            ),
             ({"weights": [1] * 10}, "weights and balance draw at random, and shuffle is False; give shuffle=True"),
             ({"weights": [1] * 10, "balance": "label", "shuffle": True}, "weights and balance exclude each other"),
             ({"weights": [1] * 9, "shuffle": True}, "weights have shape (9,)"),
