@@ -264,9 +264,9 @@ def _replay(options: argparse.Namespace) -> tuple[Any, str]:
     }
     ranks = "1 rank" if replayed.ranks == 1 else f"{replayed.ranks} ranks"
     lines = [
-        f"version {of.version}, {of.split}: batch {replayed.batch} of epoch {of.epoch}, on {ranks}; {replayed.batches:,} were handed out",
+        f"version {of.version}, {of.split}: batch {replayed.batch} of epoch {of.epoch}, on {ranks}; the last handed out is {replayed.batches - 1}",
         "rank  position  id  key  etag",
-        *(one_line("{rank}  {position}  {id}  {key}  {etag}".format(**row)) for row in rows),
+        *(one_line("{rank:>4}  {position:>8}  {id}  {key}  {etag}".format(**row)) for row in rows),
     ]
     return document, "\n".join(lines)
 

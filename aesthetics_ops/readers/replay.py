@@ -118,9 +118,10 @@ def _records(dataset: str | Dataset, state: ReaderState, s3: S3Access | None) ->
         )
     records = opened.records(state.split, where=state.where)
     if records.num_rows != state.records:
+        which = "" if state.where is None else f" with the filter {state.where!r}"
         raise SettingsError(
-            f"the filter {state.where!r} gives {records.num_rows} records of split {state.split!r}, and the state has "
-            f"{state.records}; it is damaged, or another release filtered otherwise"
+            f"split {state.split!r} of version {state.version!r} has {records.num_rows} records{which}, and the state has "
+            f"{state.records}; give what state_dict() returned, unchanged"
         )
     return records
 

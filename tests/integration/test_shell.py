@@ -21,7 +21,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from aesthetics_ops import open_dataset
 from aesthetics_ops.cli import main
+from aesthetics_ops.readers.sampler import Sampler
+from aesthetics_ops.readers.state import Receipt
 from aesthetics_ops.shell import guarded
 from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, Source, build_once, photo
@@ -34,6 +37,7 @@ COMMANDS = (
     "pull",
     "rejects",
     "rejects --save",
+    "replay",
     "rollback",
     "expire",
     "build",
@@ -56,14 +60,26 @@ class Desk(NamedTuple):
         if name == "build":
             settings = self.source.settings(max_reject_fraction=1).model_dump(mode="json", exclude_defaults=True)
             return [name, *(f"--{key.replace('_', '-')}={value}" for key, value in settings.items())]
+        if name == "replay":
+            flags = ["--state", str(self.reader_state(directory / "state.json"))]
         more = {
             "diff": list(self.versions),
+            "replay": flags,
             "rollback": [self.versions[1]],
             "expire": ["--keep", "2"],
             "pull": [str(directory)],
             "rejects": [*flags, *([str(directory)] if flags else [])],
         }
         return [name, f"{self.source.url}dataset/", *more.get(name, [])]
+
+    def reader_state(self, file: Path) -> Path:
+        """Write the state of a reader that has handed out one batch."""
+        dataset = open_dataset(f"{self.source.url}dataset/")
+        names = (dataset.manifest.dataset, dataset.version, dataset.source.manifest_sha256, "train")
+        sampler = Sampler(dataset.splits["train"].records, 2, receipt=Receipt(*names))
+        next(iter(sampler))
+        file.write_text(json.dumps(sampler.state_dict()))
+        return file
 
 
 @pytest.fixture(scope="module")

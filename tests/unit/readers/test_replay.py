@@ -48,10 +48,15 @@ def keys_of(table: pa.Table, draws: Draws) -> list[str]:
     return table["key"].take(draws.rows).to_pylist()
 
 
+def test_a_pulled_directory_will_do(dataset: Dataset, state: dict[str, Any], tmp_path: Path) -> None:
+    dataset.pull(tmp_path / "set", splits=["test"])
+    assert replay(str(tmp_path / "set"), state).records.equals(replay(dataset, state).records)
+
+
 ORDERS: list[dict[str, Any]] = [
     {},
     {"shuffle": True, "seed": 5},
-    {"shuffle": True, "seed": 5, "where": "label > 0.3"},
+    {"shuffle": True, "seed": 5, "where": "label > 5"},
     {"shuffle": "block", "block": 4, "window": 2},
     {"shuffle": True, "balance": "label"},
 ]
@@ -130,7 +135,8 @@ def state(dataset: Dataset) -> dict[str, Any]:
         ({"selection": "0" * 64}, {}, "the state is of rows that were selected (sha256 000"),
         ({"manifest_sha256": "0" * 64}, {}, "sha256 00000000"),
         ({"version": None}, {}, "the state names no version, manifest and split"),
-        ({"where": "label > 0.9"}, {}, "the filter 'label > 0.9' gives"),
+        ({"where": "label > 30"}, {}, "records with the filter 'label > 30', and the state has "),
+        ({"records": 10}, {}, "and the state has 10; give what state_dict() returned, unchanged"),
         ({"where": "no such"}, {}, "the filter 'no such' cannot be used"),
         ({"schema": 7}, {}, "the state has schema 7"),
         ({"position": 7}, {}, "the reader's state is damaged: "),
@@ -181,7 +187,7 @@ class TestCommand:
         url, file, keys = place
         assert main(["replay", url, "--state", str(file)]) == 0
         head, columns, *rows = capsys.readouterr().out.splitlines()
-        assert head.endswith("train: batch 0 of epoch 0, on 2 ranks; 1 were handed out")
+        assert head.endswith("train: batch 0 of epoch 0, on 2 ranks; the last handed out is 0")
         assert columns.split() == ["rank", "position", "id", "key", "etag"]
         assert [row.split()[3] for row in rows] == keys
         assert all(len(row.split()) == 5 for row in rows)
