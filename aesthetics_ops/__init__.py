@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from aesthetics_ops.pipeline import build_dataset
     from aesthetics_ops.pixels.photo import Converted, convert_photo
     from aesthetics_ops.publishing.publish import Published
+    from aesthetics_ops.readers.batches import Batches
     from aesthetics_ops.readers.dataset import Dataset, open_dataset
+    from aesthetics_ops.readers.pixels import Pixels
+    from aesthetics_ops.readers.records import Records
+    from aesthetics_ops.readers.sampler import Sampler
     from aesthetics_ops.rejects import Rejected, RejectReason
     from aesthetics_ops.settings import BuildSettings, PixelSettings
     from aesthetics_ops.store import S3Access, open_store
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDeniedError",
     "AestheticsOpsError",
+    "Batches",
     "BuildSettings",
     "Converted",
     "Dataset",
@@ -60,13 +65,16 @@ __all__ = [
     "OddKeyError",
     "PermanentError",
     "PixelSettings",
+    "Pixels",
     "PlanError",
     "PublishConflictError",
     "PublishUnknownError",
     "Published",
+    "Records",
     "RejectReason",
     "Rejected",
     "S3Access",
+    "Sampler",
     "ScratchSpaceError",
     "SettingsError",
     "StoreRefusedError",
@@ -80,14 +88,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Batches": "readers.batches",
     "BuildSettings": "settings",
     "Converted": "pixels.photo",
     "Dataset": "readers.dataset",
     "PixelSettings": "settings",
+    "Pixels": "readers.pixels",
     "Published": "publishing.publish",
+    "Records": "readers.records",
     "RejectReason": "rejects",
     "Rejected": "rejects",
     "S3Access": "store",
+    "Sampler": "readers.sampler",
     "build_dataset": "pipeline",
     "convert_photo": "pixels.photo",
     "open_dataset": "readers.dataset",

@@ -10,6 +10,7 @@ import fcntl
 import math
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ __all__ = [
     "codec_threads",
     "cpus",
     "drop_scratch",
+    "free_memory",
     "naming",
     "quiet_stderr",
     "scratch_for",
@@ -35,6 +37,7 @@ __all__ = [
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
 TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
 _GROUPS: Final = Path("/sys/fs/cgroup")
+_MEMINFO: Final = Path("/proc/meminfo")
 _SCRATCH_PREFIX: Final = "aesthetics-ops-scratch-"
 _SCRATCH_LOCK: Final = ".lock"
 _own_scratch: Final[dict[Path, int]] = {}  # to the process that made it
@@ -98,6 +101,47 @@ def _quota_v1(groups: Path) -> float | None:
     return None
 
 
+def free_memory(groups: Path = _GROUPS, meminfo: Path = _MEMINFO) -> int:
+    """Return how many bytes this process may still take without anything being swapped out or killed.
+
+    Files that the system keeps in memory count as free: it drops them when the room is needed.
+
+    Args:
+        groups: where control groups are mounted.
+        meminfo: what the system says of its memory.
+
+    Source:
+        Linux, Documentation/filesystems/proc.rst, MemAvailable; Documentation/admin-guide/cgroup-v2.rst, memory.max.
+    """
+    lines = (line.split() for line in _lines(meminfo))
+    free = next((int(words[1]) * 1024 for words in lines if words[:1] == ["MemAvailable:"]), sys.maxsize)
+    group = groups / _own_group()
+    while True:
+        free = min(free, _left_v2(group))
+        if group == groups:
+            break
+        group = group.parent
+    return max(0, min(free, _left_v1(groups / "memory")))
+
+
+def _left_v2(group: Path) -> int:
+    limit, used = _words(group / "memory.max"), _words(group / "memory.current")
+    return _left(limit, used, group, ("inactive_file", "active_file", "slab_reclaimable"))
+
+
+def _left_v1(group: Path) -> int:
+    limit, used = _words(group / "memory.limit_in_bytes"), _words(group / "memory.usage_in_bytes")
+    return _left(limit, used, group, ("total_inactive_file", "total_active_file"))
+
+
+def _left(limit: list[str], used: list[str], group: Path, dropped: tuple[str, ...]) -> int:
+    """Return what a group's limit leaves; a group without one leaves all."""
+    if not (limit and used and limit[0].isdecimal() and used[0].isdecimal()):  # "max" is no limit
+        return sys.maxsize
+    held = dict(line.split() for line in _lines(group / "memory.stat"))
+    return int(limit[0]) - int(used[0]) + sum(int(held.get(name, 0)) for name in dropped)
+
+
 def _own_group() -> str:
     """Return the path of this process's version 2 group below the mount; empty inside a container."""
     lines = (line.split(":", 2) for line in _words(Path("/proc/self/cgroup")))
@@ -106,8 +150,12 @@ def _own_group() -> str:
 
 
 def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text().splitlines()
     except OSError:
         return []
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["FEATURES", "Example", "decode_example", "encode_example"]
+__all__ = ["FEATURES", "Example", "decode_example", "encode_example", "image_in"]
 
 FEATURES: Final[dict[str, dict[str, Any]]] = {
     "image/image": {"dtype": "bytes", "shape": [1]},
@@ -125,7 +125,40 @@ def encode_example(example: Example) -> tuple[bytes, bytes | memoryview, bytes]:
     return b"\x0a" + _varint(len(head) + len(image) + len(tail)) + head, image, tail
 
 
-def decode_example(record: bytes) -> Example:
+def image_in(record: bytes | memoryview) -> memoryview:
+    """Return the JPEG of a serialised example, a view into it; a fifth of the cost of `decode_example`.
+
+    Raises:
+        IntegrityError: as `decode_example`, which reads what `encode_example` did not write.
+    """
+    view = memoryview(record)
+    try:
+        length, start = _read_varint(view, 1)
+        if view[0] == 0x0A and start + length == len(view):
+            for _ in range(4):  # of the features, the image is the fourth at most
+                length, start = _read_varint(view, start + 1)
+                if view[start : start + len(_IMAGE_KEY)] == _IMAGE_KEY:
+                    return _one_value(view, start + len(_IMAGE_KEY), start + length)
+                start += length
+    except IndexError:
+        pass  # decode_example says what is wrong
+    return memoryview(decode_example(record).image)
+
+
+def _one_value(view: memoryview, start: int, end: int) -> memoryview:
+    """Return the only value of a bytes feature that lies in `view[start:end]`."""
+    for _ in range(2):  # the length of the feature, then of its list
+        length, start = _read_varint(view, start)
+        if start + length != end or view[start] != 0x0A:
+            raise IndexError
+        start += 1
+    length, start = _read_varint(view, start)
+    if start + length != end:
+        raise IndexError
+    return view[start:end]
+
+
+def decode_example(record: bytes | memoryview) -> Example:
     """Read one serialised example, whoever wrote it: features in any order, numbers packed or not, others ignored.
 
     Returns:
@@ -149,7 +182,7 @@ def decode_example(record: bytes) -> Example:
         return Example(
             image=memoryview(record)[image_start:image_end],
             label=_feature(found, b"image/label", _FLOAT_LIST)[0],
-            id=record[id_start:id_end].decode(),
+            id=bytes(record[id_start:id_end]).decode(),
             height_px=_feature(found, b"image/height", _INT64_LIST)[0],
             width_px=_feature(found, b"image/width", _INT64_LIST)[0],
             distribution=distribution,
@@ -178,14 +211,14 @@ def _feature(found: dict[bytes, tuple[int, list[Any]]], key: bytes, kind: int, c
     return values
 
 
-def _map_entry(data: bytes, start: int, end: int) -> tuple[bytes, tuple[int, list[Any]]]:
+def _map_entry(data: bytes | memoryview, start: int, end: int) -> tuple[bytes, tuple[int, list[Any]]]:
     """Read one entry of the feature map: its name, and (kind of list, values); bytes values as (start, end)."""
     key = b""
     kind = 0
     values: list[Any] = []
     for number, wire, first, last in _fields(data, start, end):
         if (number, wire) == (1, 2):
-            key = data[first:last]
+            key = bytes(data[first:last])
         elif (number, wire) == (2, 2):
             for list_kind, list_wire, list_start, list_end in _fields(data, first, last):
                 if list_wire != 2 or list_kind not in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):
@@ -196,7 +229,7 @@ def _map_entry(data: bytes, start: int, end: int) -> tuple[bytes, tuple[int, lis
     return key, (kind, values)
 
 
-def _list_values(data: bytes, start: int, end: int, kind: int) -> list[Any]:
+def _list_values(data: bytes | memoryview, start: int, end: int, kind: int) -> list[Any]:
     values: list[Any] = []
     for number, wire, first, last in _fields(data, start, end):
         match (kind, wire) if number == 1 else (0, 0):
@@ -221,11 +254,11 @@ def _signed(bits: int) -> int:
     return bits - (1 << 64) if bits >= 1 << 63 else bits
 
 
-def _submessages(data: bytes, start: int, end: int, number: int) -> Iterator[tuple[int, int]]:
+def _submessages(data: bytes | memoryview, start: int, end: int, number: int) -> Iterator[tuple[int, int]]:
     return ((first, last) for found, wire, first, last in _fields(data, start, end) if found == number and wire == 2)
 
 
-def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: bytes | memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Walk through a protobuf message.
 
     Yields:
@@ -249,7 +282,7 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, 
         start = last
 
 
-def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+def _read_varint(data: bytes | memoryview, start: int) -> tuple[int, int]:
     """Read an unsigned 64-bit varint: its value, and where it ends."""
     byte = data[start]
     if byte < 0x80:

@@ -178,18 +178,22 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         offset += length + _FRAME_BYTES
 
 
-def read_framed(record: bytes) -> bytes:
-    """Return the data of one framed record, such as a ranged read by its `RecordSpan` returns.
+def read_framed(record: bytes | memoryview, where: str = "framed record") -> memoryview:
+    """Return the data of one framed record, such as a ranged read by its `RecordSpan` returns; nothing is copied.
+
+    Args:
+        record: the framed record.
+        where: names it in messages.
 
     Raises:
         IntegrityError: these are not the bytes of exactly one record, or a checksum is wrong.
     """
-    where = "framed record"
-    length = _checked_length(record[: _LENGTH_AND_CRC.size], where)
-    if len(record) != length + _FRAME_BYTES:
-        raise _damaged(where, f"has {len(record)} bytes, but declares {length + _FRAME_BYTES}")
-    data = record[_LENGTH_AND_CRC.size : -_CRC.size]
-    _check_data(data, record[-_CRC.size :], where)
+    view = memoryview(record)
+    length = _checked_length(bytes(view[: _LENGTH_AND_CRC.size]), where)
+    if len(view) != length + _FRAME_BYTES:
+        raise _damaged(where, f"has {len(view)} bytes, but declares {length + _FRAME_BYTES}")
+    data = view[_LENGTH_AND_CRC.size : -_CRC.size]
+    _check_data(data, view[-_CRC.size :], where)
     return data
 
 
@@ -217,10 +221,14 @@ def _checked_length(header: bytes, where: str) -> int:
     return int(length)
 
 
-def _check_data(data: bytes, footer: bytes, where: str) -> None:
-    crc = _masked(value(data))
-    if footer != _CRC.pack(crc):
-        raise _damaged(where, f"has {len(data)} bytes of data that do not match their CRC32C")
+def _check_data(data: bytes | memoryview, footer: bytes | memoryview, where: str) -> None:
+    # the checksum's C code refuses a memoryview, but takes an array over the same bytes
+    crc = _masked(value(data if isinstance(data, bytes) else np.frombuffer(data, np.uint8)))
+    (stored,) = _CRC.unpack(footer)
+    if stored != crc:
+        raise _damaged(
+            where, f"has {len(data)} bytes of data that do not match their CRC32C: {crc:08x}, not {stored:08x} (masked)"
+        )
 
 
 def _damaged(where: str, what: str) -> IntegrityError:

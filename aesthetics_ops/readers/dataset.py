@@ -1,27 +1,29 @@
 """A version, open for reading, and the readers that can be asked for its records.
 
-In: a dataset's URL, or a directory that a version was pulled into.  Out: a `Dataset`: its manifest, its table of records, its shards on local disk, its records as TensorFlow
-or plain Python takes them.
+In: a dataset's URL, or a directory that a version was pulled into.  Out: a `Dataset`: its manifest, its table of records, its
+shards on local disk, any of its records, and batches of them as numpy and the frameworks take them.
 
 A reader is one file and one entry of `READERS`: a function `read(dataset, split, **options)` that returns whatever its
 framework iterates over.  `register_reader` adds one from outside.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.manifest import Manifest, Split
 from aesthetics_ops.dataset.tables import RECORDS, all_columns
 from aesthetics_ops.errors import NoSuchSplitError, SettingsError
+from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.opened import Version, is_pulled, open_published, open_pulled
+from aesthetics_ops.readers.options import ReadOptions, batches_of, open_records
 from aesthetics_ops.readers.pull import CONNECTIONS, Pulled, pull
+from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.where import matching_rows
 from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.urls import as_url
@@ -30,9 +32,11 @@ __all__ = ["READERS", "Dataset", "open_dataset", "register_reader"]
 
 # Name to "module:function".  The module is imported when the reader is first used, so a framework costs who uses it.
 READERS: Final[dict[str, str]] = {
-    "examples": "aesthetics_ops.readers.records:read_examples",
     "tf": "aesthetics_ops.readers.tensorflow:read_tf",
 }
+
+
+_OPENING: Final = {"directory", "max_bytes", "where"}  # of the options, those of `open_split`
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,49 @@ class Dataset:
         module, _, function = READERS[name].partition(":")
         return getattr(import_module(module), function)(self, split, **options)
 
+    def open_split(
+        self,
+        split: str,
+        *,
+        directory: str | Path | None = None,
+        max_bytes: int | None = None,
+        where: str | None = None,
+    ) -> Records:
+        """Open a split for random access; nothing is fetched yet but the table of records.
+
+        Args:
+            split: of the version.
+            directory: keeps what a store sends, for every version, split and process of this machine; by default nothing
+                is kept.  One that this version was pulled into is read instead of the store.
+            max_bytes: of all that it keeps; by default 1 GiB of the disk stays free.
+            where: an SQL condition, as for `records`; by default all records.
+
+        Raises:
+            NoSuchSplitError: the version has no such split.
+            SettingsError: `where` is no condition.
+            IntegrityError: a local shard, or the table of records, is not what the manifest says.
+        """
+        self._check(split)
+        return open_records(self.source, split, directory=directory, max_bytes=max_bytes, where=where)
+
+    def numpy(self, split: str, **options: Unpack[ReadOptions]) -> Batches:
+        """Read a split in batches: (images, labels), made by threads ahead of the training step.
+
+        images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,).
+
+        Args:
+            split: of the version.
+            options: how to read, in which order, to which pixels: `ReadOptions`.
+
+        Raises:
+            NoSuchSplitError: the version has no such split.
+            SettingsError: options contradict each other.
+            IntegrityError: as `open_split`; while reading, a record is damaged.
+            ScratchSpaceError: a cache has no room on the disk.
+        """
+        chosen = {name: options[name] for name in _OPENING & options.keys()}  # type: ignore[literal-required]
+        return batches_of(self.open_split(split, **chosen), options)
+
     def tf(self, split: str, *, directory: str | Path, parallel_files: int = 4) -> Any:
         """Pull a split and return a tf.data.Dataset of (image, label), in an order that is the same every time.
 
@@ -150,19 +197,6 @@ class Dataset:
             NoSuchSplitError, IntegrityError: as `pull`.
         """
         return self.read("tf", split, directory=directory, parallel_files=parallel_files)
-
-    def examples(self, split: str, *, directory: str | Path) -> Iterator[Example]:
-        """Pull a split and yield its records in order, as they are stored, without TensorFlow; CRCs are checked.
-
-        Args:
-            split: of the version.
-            directory: for the shards, as `pull`.
-
-        Raises:
-            NoSuchSplitError, IntegrityError: as `pull`.
-        """
-        found: Iterator[Example] = self.read("examples", split, directory=directory)
-        return found
 
     def _check(self, split: str) -> None:
         if split not in self.splits:

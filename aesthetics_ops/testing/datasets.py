@@ -277,7 +277,7 @@ def _write_shard(
     planned = planned.set_column(
         planned.schema.get_field_index("digest"), "digest", pa.array([digest] * len(photos), pa.string())
     )
-    path = scratch / "shard.tfrecord"
+    path = scratch / f"{digest}.tfrecord"  # its own: a store of files may keep it instead of a copy
     index = RecordIndex()
     with ShardWriter(path) as shard:
         for photo in photos:

@@ -49,7 +49,7 @@ def test_a_version_is_published_and_read(name: str, tmp_path: Path, monkeypatch:
         assert build_dataset(settings).is_new is False
         dataset = open_dataset(settings.dataset)
         assert dataset.version == published.manifest.version
-        assert sorted(example.id for example in dataset.examples("train", directory=tmp_path / "pulled")) == sorted(
+        assert sorted(example.id for example in dataset.open_split("train", directory=tmp_path / "pulled")) == sorted(
             PHOTOS[:3]
         )
         verify_version(open_store(settings.dataset))

@@ -35,11 +35,15 @@ def signature(name: str, called: Any) -> str:
         r"<function \S+ at 0x[0-9a-f]+>|<lambda>", "...", text.replace("(self, ", "(").replace("(self)", "()")
     )
     returned = re.sub(r"'|\b[A-Za-z_]\w*\.", "", inspect.formatannotation(found.return_annotation))
+    returned = re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"ndarray[\1]", returned)
     return f"{name}{text}{f' -> {returned}' if isinstance(called, FunctionType) else ''}"
 
 
 def first_line(value: Any) -> str:
     return (inspect.getdoc(value) or "").partition("\n")[0]
+
+
+WITH_MEMBERS = {"Dataset", "Records", "Batches", "Sampler"}  # and each of their methods and properties
 
 
 def lines_of(name: str) -> list[str]:
@@ -52,7 +56,7 @@ def lines_of(name: str) -> list[str]:
     if value is BuildSettings:
         return [f"- `BuildSettings(*, photos, labels, dataset, ...)`: {first_line(value)}"]
     lines = [f"- `{name}`: {first_line(value)}"]
-    for member, found in vars(value).items() if name == "Dataset" else ():
+    for member, found in vars(value).items() if name in WITH_MEMBERS else ():
         if member.startswith("_") or not isinstance(found, FunctionType | property):
             continue
         shown = signature(f"{name}.{member}", found) if isinstance(found, FunctionType) else f"{name}.{member}"

@@ -1,7 +1,7 @@
 """A published version becomes local files, and those become examples: verified, complete, in the same order."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -12,18 +12,26 @@ import numpy as np
 import pytest
 
 from aesthetics_ops import BuildSettings, Dataset, build_dataset, open_dataset
+from aesthetics_ops.dataset.example import Example, decode_example
 from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import IntegrityError, NoSuchSplitError, NoSuchVersionError, SettingsError
 from aesthetics_ops.readers import dataset as readers
 from aesthetics_ops.readers.dataset import READERS, register_reader
 from aesthetics_ops.readers.pull import Pulled
-from aesthetics_ops.readers.records import examples
 from aesthetics_ops.readers.tensorflow import tf_dataset
 from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 
 GRAY = "00"
 BESIDE = ["manifest.json", "records.parquet", ".aesthetics-ops-lock", ".aesthetics-ops-checked.json"]
+
+
+def examples(files: Iterable[Path]) -> Iterator[Example]:
+    """The records of whole files, one after the other, without an index."""
+    for path in files:
+        with path.open("rb") as file:
+            yield from map(decode_example, read_records(file))
 
 
 def jpeg(number: int) -> bytes:
@@ -179,7 +187,7 @@ class TestOpening:
         [
             lambda dataset, directory: dataset.records("holdout"),
             lambda dataset, directory: dataset.pull(directory, splits=["train", "holdout"]),
-            lambda dataset, directory: dataset.examples("holdout", directory=directory),
+            lambda dataset, directory: dataset.open_split("holdout", directory=directory),
             lambda dataset, directory: dataset.tf("holdout", directory=directory),
             lambda dataset, directory: dataset.read("tf", "holdout", directory=directory),
         ],
@@ -215,7 +223,7 @@ class TestRegistry:
         assert list(dataset.read("ids", "train", reverse=True)) == forwards[::-1]
 
     def test_an_unknown_reader_is_refused_with_those_there_are(self, dataset: Dataset) -> None:
-        with pytest.raises(SettingsError, match="'grain' is not a reader; the readers are examples, tf"):
+        with pytest.raises(SettingsError, match="'grain' is not a reader; the readers are tf"):
             dataset.read("grain", "train")
 
     def test_a_name_that_is_taken_is_refused(self) -> None:
@@ -229,8 +237,7 @@ class TestRegistry:
         assert "ids" not in READERS
 
     def test_the_named_shortcuts_are_the_registered_readers(self, dataset: Dataset, tmp_path: Path) -> None:
-        plain = list(dataset.examples("train", directory=tmp_path))
-        assert plain == list(dataset.read("examples", "train", directory=tmp_path))
+        plain = list(dataset.open_split("train", directory=tmp_path))
         batches = dataset.tf("train", directory=tmp_path, parallel_files=1)
         assert [float(label) for _, label in batches.as_numpy_iterator()] == [example.label for example in plain]
 

@@ -44,7 +44,7 @@ def test_it_is_read_like_any_dataset(store, tmp_path):
     SyntheticDataset(store).publish(photos)
     dataset = open_dataset(store.url)
     assert {name: split.records for name, split in dataset.splits.items()} == {"train": 16, "validation": 2, "test": 2}
-    read = [(example.id, bytes(example.image)) for example in dataset.examples("train", directory=tmp_path)]
+    read = [(example.id, bytes(example.image)) for example in dataset.open_split("train", directory=tmp_path)]
     assert read == [(photo.id, photo.jpeg) for photo in photos if photo.split == "train"]
 
 

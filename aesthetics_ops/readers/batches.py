@@ -1,0 +1,216 @@
+"""Ready batches, one after the other, decoded by threads ahead of the training step.
+
+In: records, a sampler that says which of them make each batch, and what to make of each photo.  Out: arrays.
+Promised: the batches are the same, bit for bit, for any number of threads and any read-ahead; memory is bounded by the
+batches that are ahead; an error comes with the batch that it belongs to.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.machine import cpus
+from aesthetics_ops.readers.cache import PixelCache
+from aesthetics_ops.readers.pixels import Pixels
+from aesthetics_ops.readers.records import Records
+from aesthetics_ops.readers.sampler import Draws, Sampler
+
+__all__ = ["AHEAD", "Batch", "Batches", "Images"]
+
+AHEAD: Final = 2  # batches that are made while one is trained on
+_PHOTOS_AT_ONCE: Final = 16  # by one thread, so that the decoder's code stays in the core's cache
+
+Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | list[bytes]
+Batch = tuple[Images, NDArray[np.float32]]
+
+
+class Batches:
+    """Batches of one rank; one iteration is one epoch, or what is left of it after `load_state_dict`.
+
+    A batch is (images, labels).  images: uint8, shape (b, height, width, 3), sRGB; a list of such arrays where the photos
+    keep their shape; a list of JPEGs where nothing is to be decoded.  labels: float32, shape (b,).
+
+    Attributes:
+        records: what is read.
+        sampler: which records make each batch.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        sampler: Sampler,
+        pixels: Pixels | None,
+        *,
+        cache: PixelCache | None = None,
+        threads: int | None = None,
+        ahead: int = AHEAD,
+    ) -> None:
+        """Begin nothing yet.
+
+        Args:
+            records: to read.
+            sampler: over these records.
+            pixels: what to make of each photo; None gives the JPEGs as they are stored.
+            cache: of the records' split and these pixels; what it has is not decoded.
+            threads: that decode; by default one per core that this process may use.
+            ahead: batches that are made while one is trained on.
+
+        Raises:
+            SettingsError: `threads` is below 1, or `ahead` below 0.
+        """
+        if threads is not None and threads < 1:
+            raise SettingsError(f"threads is {threads}, but at least one has to decode; leave it out for one per core")
+        if ahead < 0:
+            raise SettingsError(f"ahead is {ahead}; give the number of batches to make in advance, 0 or more")
+        self.records, self.sampler, self.pixels = records, sampler, pixels
+        self._cache = cache
+        self._count, self._ahead = threads or cpus(), ahead
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+        self._given: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        draws = iter(self.sampler)
+        waiting: deque[_Batch] = deque()
+        self._given = 0
+        try:
+            while True:
+                while len(waiting) <= self._ahead and (drawn := next(draws, None)) is not None:
+                    waiting.append(self._begin(drawn))
+                if not waiting:
+                    break
+                batch = waiting.popleft().result()
+                self._given += 1
+                yield batch
+        finally:
+            for begun in waiting:
+                begun.cancel()
+        self._given = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration reads; may be set."""
+        return self.sampler.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where training stands: after the last batch that was given out, whatever was read ahead."""
+        return self.sampler.state_dict(self._given)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, at the next iteration.
+
+        Raises:
+            SettingsError: it is of other records or another order.
+        """
+        self.sampler.load_state_dict(state)
+        self._given = None
+
+    def close(self) -> None:
+        """End the threads, and let go of files and connections."""
+        if self._pool is not None and self._process == os.getpid():
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+        self.records.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, draws: Draws) -> "_Batch":
+        work: _Work | _CachedWork
+        if self.pixels is not None and self._cache is not None:
+            work = _CachedWork(self.records, draws, self.pixels, self._cache)
+        else:
+            work = _Work(self.records, draws, self.pixels)
+        count = len(draws)
+        photos = max(1, min(_PHOTOS_AT_ONCE, count * (self._ahead + 1) // (2 * self._count)))
+        parts = [
+            self._threads().submit(work.do, range(first, min(first + photos, count)))
+            for first in range(0, count, photos)
+        ]
+        return _Batch(work.images, work.labels, parts)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None or self._process != os.getpid():
+            self._pool, self._process = ThreadPoolExecutor(self._count, thread_name_prefix="decode"), os.getpid()
+        return self._pool
+
+
+class _Work:
+    """A batch to be made: what it needs is on its way."""
+
+    def __init__(self, records: Records, draws: Draws, pixels: Pixels | None) -> None:
+        self._pixels, self._bits = pixels, draws.bits.tolist()
+        rows = records.rows_in_split(draws.rows)
+        self._asked = records.reader.ask(rows)
+        self.labels = records.reader.index.labels[rows]
+        shape = pixels.shape if pixels else None
+        self.images: Any = [None] * len(draws) if shape is None else np.empty((len(draws), *shape), np.uint8)
+
+    def do(self, numbers: Sequence[int]) -> None:
+        """Make some photos of the batch."""
+        for at in numbers:
+            if self._pixels is None:
+                self.images[at] = self._asked.jpeg(at)
+            elif self._pixels.shape is None:
+                self.images[at] = self._asked.pixels(at, self._pixels, self._bits[at])
+            else:
+                self._asked.pixels(at, self._pixels, self._bits[at], self.images[at])
+
+
+class _CachedWork:
+    """A batch of pixels that may be kept already; only the others are asked for."""
+
+    def __init__(self, records: Records, draws: Draws, pixels: Pixels, cache: PixelCache) -> None:
+        self._reader, self._pixels, self._cache = records.reader, pixels, cache
+        self._rows = records.rows_in_split(draws.rows)
+        self._places = self._reader.places(self._rows)
+        missing = [at for at, place in enumerate(self._places) if not cache.has(*place)]
+        self._asked = self._reader.ask(self._rows[missing])
+        self._asked_at = {at: number for number, at in enumerate(missing)}
+        self.labels = self._reader.index.labels[self._rows]
+        self.images = np.empty((len(draws), *(pixels.shape or ())), np.uint8)
+
+    def do(self, numbers: Sequence[int]) -> None:
+        """Read some photos of the batch, and decode those that are not there or not whole."""
+        for at in numbers:
+            image, place, number = self.images[at], self._places[at], self._asked_at.get(at)
+            if number is None and self._cache.read(*place, image):
+                continue
+            asked = self._asked if number is not None else self._reader.ask(self._rows[at : at + 1])
+            asked.pixels(number or 0, self._pixels, 0, image)
+            self._cache.write(*place, image)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch that threads are at work on."""
+
+    images: Any
+    labels: NDArray[np.float32]
+    parts: list[Future[None]]
+
+    def result(self) -> Batch:
+        for part in self.parts:
+            part.result()
+        return self.images, self.labels
+
+    def cancel(self) -> None:
+        for part in self.parts:
+            part.cancel()

@@ -1,0 +1,100 @@
+"""Where each record of a split lies: arrays, no object per record.
+
+In: the rows of records.parquet that belong to one split, and the split's shards by the manifest.  Out: an `Index`, checked
+against the manifest, of about 35 bytes a record.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aesthetics_ops.dataset.manifest import Split
+from aesthetics_ops.errors import IntegrityError
+
+__all__ = ["INDEX_COLUMNS", "Index", "index_of"]
+
+INDEX_COLUMNS: Final = ("id", "split", "shard", "offset", "length", "label")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """The records of one split in reading order; arrays of shape (records,).
+
+    Attributes:
+        ids: what names each photo; text.
+        labels: float32.
+        shards: int32, number of the shard in the split, from 0.
+        offsets: int64, bytes before the framed record in its shard.
+        lengths: int32, bytes of the framed record.
+        firsts: int64, of shape (shards,): the row of each shard's first record.
+    """
+
+    ids: pa.ChunkedArray
+    labels: NDArray[np.float32]
+    shards: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    firsts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def number(self, row: int) -> int:
+        """Return the number of a record in its shard, from 0."""
+        return int(row - self.firsts[self.shards[row]])
+
+
+def index_of(rows: pa.Table, name: str, split: Split, url: str) -> Index:
+    """Make the index of a split, and compare it with the manifest.
+
+    Args:
+        rows: `INDEX_COLUMNS` of all splits, as records.parquet has them.
+        name: of the split.
+        split: its shards, by the manifest.
+        url: of records.parquet, for messages.
+
+    Raises:
+        IntegrityError: the table is not that of this manifest.
+    """
+    rows = rows.filter(pc.equal(rows["split"], name)).combine_chunks()
+    shards = _shard_numbers(rows["shard"], split, url)
+    offsets = rows["offset"].to_numpy()
+    lengths = rows["length"].to_numpy()
+    counts = np.array([shard.records for shard in split.shards], np.int64)
+    ends = np.array([shard.bytes for shard in split.shards], np.int64)
+    if len(rows) != split.records or not np.array_equal(np.repeat(np.arange(len(counts)), counts), shards):
+        raise _not_of_this_version(url, f"it has {len(rows):,} records of split {name!r}, or has them in another order")
+    if len(rows) and (offsets.min() < 0 or lengths.min() <= 0 or (offsets + lengths > ends[shards]).any()):
+        raise _not_of_this_version(url, f"a record of split {name!r} lies outside its shard")
+    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(counts) else np.zeros(0, np.int64)
+    return Index(
+        ids=rows["id"],
+        labels=rows["label"].to_numpy().astype(np.float32, copy=False),
+        shards=shards,
+        offsets=offsets,
+        lengths=lengths.astype(np.int32),
+        firsts=firsts.astype(np.int64),
+    )
+
+
+def _shard_numbers(keys: pa.ChunkedArray, split: Split, url: str) -> NDArray[np.int32]:
+    """Return the number of each key among the split's shards."""
+    if not pa.types.is_dictionary(keys.type):
+        keys = keys.dictionary_encode()
+    known = {shard.path: number for number, shard in enumerate(split.shards)}
+    parts = []
+    for chunk in keys.chunks:
+        numbers = np.array([known.get(key, -1) for key in chunk.dictionary.to_pylist()], np.int32)
+        parts.append(numbers[chunk.indices.to_numpy(zero_copy_only=False)] if len(chunk) else np.zeros(0, np.int32))
+    found = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    if (found < 0).any():
+        raise _not_of_this_version(url, "it names a shard that the manifest does not name")
+    return found
+
+
+def _not_of_this_version(url: str, what: str) -> IntegrityError:
+    return IntegrityError(f"{url} is not the table of this manifest: {what}; pull the version again, or run verify")

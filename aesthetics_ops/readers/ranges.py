@@ -1,0 +1,240 @@
+"""The bytes of framed records in a store, by ranges, when they are first asked for; a directory may keep them.
+
+In: rows of a split's index.  Out: the bytes of their records.
+Promised: neighbours are asked for in one request, no request is made for what is kept, and the disk is never filled.
+A store is opened where it is used, so nothing of it crosses a fork or a pickle.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesthetics_ops.dataset.manifest import Shard
+from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.readers.index import Index
+from aesthetics_ops.readers.opened import Version
+from aesthetics_ops.readers.shards import Files, Place, ShardBytes, places_of
+
+__all__ = ["CONNECTIONS", "KeptRecords", "StoreShards"]
+
+_log = logging.getLogger(__name__)
+
+CONNECTIONS: Final = 32  # requests at once; a batch of 64 photos in random order takes two rounds of them
+_GAP_BYTES: Final = 64 << 10  # between two records, cheaper to fetch than another request
+_RANGE_BYTES: Final = 8 << 20  # most that one request asks for, when it asks for more than one record
+_FREE_BYTES: Final = 1 << 30  # left on the disk
+_LOOK_BYTES: Final = 64 << 20  # written between two looks at the disk
+
+
+class KeptRecords:
+    """A directory that keeps records of shards: per shard a sparse file, and a byte per record that says what is there.
+
+    Several processes may use one directory: whoever writes a record writes the same bytes.  What a crash of the machine
+    leaves half-written fails its checksum when it is read, and is fetched again.
+    Nothing is evicted: of records in a random order, none is more likely to be asked for than another.
+    """
+
+    def __init__(self, directory: Path, shards: Sequence[Shard], max_bytes: int | None = None) -> None:
+        """Make the directory.
+
+        Args:
+            directory: made if it does not exist.
+            shards: of the split.
+            max_bytes: of all that it keeps; None leaves 1 GiB of the disk free.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory, self._max_bytes = directory, max_bytes
+        self._counts = tuple(shard.records for shard in shards)
+        flags = os.O_RDWR | os.O_CREAT
+        self._data = Files([directory / f"{shard.digest}.records" for shard in shards], flags)
+        self._marks = Files([directory / f"{shard.digest}.there" for shard in shards], flags)
+        self._there: dict[int, NDArray[np.uint8]] = {}
+        self._room = self._look()
+
+    def has(self, shard: int, number: int) -> bool:
+        """Say whether a record is there, whoever brought it."""
+        there = self._there.get(shard)
+        first, count = (number, 1) if there is not None else (0, self._counts[shard])
+        if there is None:
+            there = self._there.setdefault(shard, np.zeros(count, np.uint8))
+        if not there[number]:
+            with self._marks.handle(shard) as handle:
+                os.preadv(handle, [there[first : first + count].data], first)
+        return bool(there[number])
+
+    def read(self, place: Place) -> memoryview:
+        """Return a record that is there; valid until this thread reads the next."""
+        return self._data.read(place)
+
+    def write(self, place: Place, number: int, record: bytes | memoryview) -> None:
+        """Keep a record if there is room; once there is none, nothing more is kept."""
+        if self._room < place.length:
+            return
+        try:
+            with self._data.handle(place.shard) as handle:
+                os.pwrite(handle, record, place.offset)
+            with self._marks.handle(place.shard) as handle:
+                os.pwrite(handle, b"\1", number)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            self._is_full(os.strerror(error.errno))
+            return
+        self._there[place.shard][number] = 1
+        self._spend(place.length)
+
+    def forget(self, place: Place, number: int) -> None:
+        """Take a record for missing."""
+        self._there[place.shard][number] = 0
+
+    def close(self) -> None:
+        """Close the files, while nobody reads."""
+        self._data.close()
+        self._marks.close()
+
+    def _spend(self, length: int) -> None:
+        before, self._room = self._room, self._room - length
+        if before // _LOOK_BYTES != self._room // _LOOK_BYTES:
+            self._room = min(self._room, self._look())
+            if self._room <= 0:
+                self._is_full("that is the limit")
+
+    def _is_full(self, reason: str) -> None:
+        self._room = 0
+        _log.warning("%s keeps no more records: %s; they come from the store each time", self._directory, reason)
+
+    def _look(self) -> int:
+        """Return how many bytes may still be written."""
+        disk = os.statvfs(self._directory)
+        free = disk.f_bavail * disk.f_frsize - _FREE_BYTES
+        if self._max_bytes is None:
+            return free
+        used = sum(entry.stat().st_blocks * 512 for entry in os.scandir(self._directory))
+        return min(free, self._max_bytes - used)
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """One request: bytes of a shard that hold some records.
+
+    Attributes:
+        shard: its number.
+        start: its first byte.
+        numbers: which of the records that were asked for it holds.
+        end: after its last byte.
+    """
+
+    shard: int
+    start: int
+    numbers: list[int]
+    end: int
+
+
+class StoreShards(ShardBytes):
+    """Shards in a store."""
+
+    def __init__(
+        self, index: Index, version: Version, shards: Sequence[Shard], *, kept: KeptRecords | None = None
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            index: of the split.
+            version: that the shards belong to.
+            shards: of the split, by the manifest.
+            kept: where records stay; None asks the store each time.
+        """
+        self._index, self._version, self._shards = index, version, tuple(shards)
+        self._kept = kept
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], memoryview]:
+        """Request what is not kept, in as few ranges as neighbours allow, and return a function that waits for it."""
+        places = places_of(self._index, rows)
+        numbers = [self._index.number(row) for row in rows.tolist()]
+        missing = [
+            at for at, place in enumerate(places) if self._kept is None or not self._kept.has(place.shard, numbers[at])
+        ]
+        coming: dict[int, tuple[_Range, Future[bytes]]] = {}
+        for wanted in _ranges(places, missing):
+            answer = self._threads().submit(self._fetch, wanted, places, numbers)
+            coming |= dict.fromkeys(wanted.numbers, (wanted, answer))
+
+        def get(at: int) -> memoryview:
+            place = places[at]
+            if self._kept is not None and at not in coming:
+                return self._kept.read(place)
+            wanted, answer = coming[at]
+            first = place.offset - wanted.start
+            return memoryview(answer.result())[first : first + place.length]
+
+        return get
+
+    def again(self, row: int) -> memoryview | None:
+        """Ask the store for a record whose kept bytes are damaged."""
+        if self._kept is None:
+            return None
+        (place,) = places_of(self._index, np.array([row]))
+        number = self._index.number(row)
+        self._kept.forget(place, number)
+        wanted = _Range(place.shard, place.offset, [0], place.offset + place.length)
+        return memoryview(self._fetch(wanted, [place], [number]))
+
+    def close(self) -> None:
+        """Wait for requests that are under way, and close the files."""
+        if self._pool is not None and self._process == os.getpid():
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+        if self._kept is not None:
+            self._kept.close()
+
+    def _fetch(self, wanted: _Range, places: Sequence[Place], numbers: Sequence[int]) -> bytes:
+        shard = self._shards[wanted.shard]
+        try:
+            data = self._version.get_range(shard.path, wanted.start, wanted.end - wanted.start)
+        except ObjectMissingError as error:
+            raise self._version.explain_missing(shard.path) from error
+        if self._kept is not None:
+            for at in wanted.numbers:
+                first = places[at].offset - wanted.start
+                self._kept.write(places[at], numbers[at], memoryview(data)[first : first + places[at].length])
+        return data
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None or self._process != os.getpid():
+            self._pool, self._process = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="range"), os.getpid()
+        return self._pool
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a store is opened where it is used; pickle the Records instead")
+
+
+def _ranges(places: Sequence[Place], missing: Sequence[int]) -> list[_Range]:
+    """Return the requests for the places numbered `missing`, the one with the first of them first."""
+    found: list[_Range] = []
+    for at in sorted(missing, key=lambda at: places[at]):
+        shard, offset, length = places[at]
+        last = found[-1] if found else None
+        if (
+            last is not None
+            and last.shard == shard
+            and offset - last.end <= _GAP_BYTES
+            and offset + length - last.start <= _RANGE_BYTES
+        ):
+            last.numbers.append(at)
+            found[-1] = _Range(shard, last.start, last.numbers, max(last.end, offset + length))
+        else:
+            found.append(_Range(shard, offset, [at], offset + length))
+    return sorted(found, key=lambda wanted: min(wanted.numbers))

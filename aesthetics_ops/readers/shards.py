@@ -1,0 +1,223 @@
+"""The bytes of framed records in files, by positioned reads; a mapped file that is cut would be SIGBUS.
+
+In: rows of a split's index.  Out: the bytes of their records.
+Promised: threads may read at once, and so may processes that were forked.
+"""
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesthetics_ops.dataset.manifest import Shard
+from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.readers.index import Index
+
+__all__ = ["Files", "LocalShards", "Place", "ShardBytes", "places_of"]
+
+_OPEN_FILES: Final = 256  # the files after these are opened for each read
+_BUFFER_BYTES: Final = 256 << 10
+
+
+class Place(NamedTuple):
+    """Where a framed record lies.
+
+    Attributes:
+        shard: number of the shard in its split.
+        offset: bytes before the record.
+        length: bytes of the record.
+    """
+
+    shard: int
+    offset: int
+    length: int
+
+
+def places_of(index: Index, rows: NDArray[np.int64]) -> list[Place]:
+    """Return the places of some rows."""
+    columns = (index.shards[rows].tolist(), index.offsets[rows].tolist(), index.lengths[rows].tolist())
+    return list(map(Place, *columns))
+
+
+class ShardBytes(ABC):
+    """The shards of one split, wherever they lie."""
+
+    @abstractmethod
+    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], memoryview]:
+        """Begin to fetch records; return a function of a number in `rows` that gives the bytes of that framed record.
+
+        They are valid until the same thread asks for the next.  The function raises IntegrityError where there are fewer
+        bytes than there should be.
+        """
+
+    def again(self, row: int) -> memoryview | None:
+        """Return a record's bytes anew after the ones that were kept here proved damaged; None where there is no other place."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections, while nobody reads; a later use opens them again."""
+
+
+class Files:
+    """Open files, one per shard, for positioned reads.
+
+    Handles are opened when they are first needed.  A forked child may go on with those it inherits: a positioned read
+    moves nothing that they share.
+    """
+
+    def __init__(self, paths: Sequence[Path], flags: int = os.O_RDONLY) -> None:
+        self._paths, self._flags = tuple(paths), flags | os.O_CLOEXEC
+        self._handles: dict[int, int] = {}
+        self._buffers = threading.local()
+        self._renew()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the files lie."""
+        return self._paths
+
+    def read(self, place: Place) -> memoryview:
+        """Return the bytes at a place, fewer where the file ends; valid until this thread reads the next.
+
+        Raises:
+            OSError: the file cannot be opened or read.
+        """
+        view = self._buffer(place.length)
+        got = 0
+        with self.handle(place.shard) as handle:
+            while got < place.length and (more := os.preadv(handle, [view[got:]], place.offset + got)):
+                got += more
+        return view[:got]
+
+    def handle(self, number: int) -> "_Handle":
+        """Return a context that gives the handle of a file.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        handle = self._handles.get(number)
+        if handle is not None:
+            return _Handle(handle, is_kept=True)
+        if self._process != os.getpid():
+            self._renew()  # another thread of the parent may have held the lock
+        with self._lock:
+            handle = self._handles.get(number)
+            if handle is None:
+                handle = os.open(self._paths[number], self._flags, 0o644)
+                if len(self._handles) >= _OPEN_FILES:
+                    return _Handle(handle, is_kept=False)
+                self._handles[number] = handle
+        return _Handle(handle, is_kept=True)
+
+    def close(self) -> None:
+        """Close every file, while nobody reads."""
+        handles, self._handles = self._handles, {}
+        for handle in handles.values():
+            os.close(handle)
+
+    def _renew(self) -> None:
+        self._lock, self._process = threading.Lock(), os.getpid()
+
+    def _buffer(self, length: int) -> memoryview:
+        buffer = getattr(self._buffers, "data", None)
+        if buffer is None or len(buffer) < length:
+            self._buffers.data = buffer = bytearray(max(length * 5 // 4, _BUFFER_BYTES))
+        return memoryview(buffer)[:length]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Files, (self._paths, self._flags)
+
+
+class _Handle:
+    """A file's handle, closed at the end of a `with` block unless it is kept."""
+
+    __slots__ = ("_handle", "_is_kept")
+
+    def __init__(self, handle: int, *, is_kept: bool) -> None:
+        self._handle, self._is_kept = handle, is_kept
+
+    def __enter__(self) -> int:
+        return self._handle
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_kept:
+            os.close(self._handle)
+
+
+class LocalShards(ShardBytes):
+    """Shards on a disk of this machine."""
+
+    def __init__(self, index: Index, files: Sequence[Path], shards: Sequence[Shard]) -> None:
+        """Look at the files.
+
+        Args:
+            index: of the split.
+            files: one per shard.
+            shards: what the manifest says of them.
+
+        Raises:
+            IntegrityError: a file is missing, or has not the size that the manifest states.
+        """
+        self._index, self._files = index, Files(files)
+        for file, shard in zip(files, shards, strict=True):
+            _check_size(file, shard.bytes)
+
+    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], memoryview]:
+        """Let the system read the records from the disk, and return a function that takes them from its cache."""
+        places = places_of(self._index, rows)
+        for place in places:
+            self._advise(place)
+        return lambda number: self._read(places[number])
+
+    def read_ahead(self) -> None:
+        """Have the system read every file into its memory, in the background."""
+        threading.Thread(target=self._read_ahead, name="read-ahead", daemon=True).start()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def _read_ahead(self) -> None:
+        for path in self._files.paths:
+            with suppress(OSError), path.open("rb") as file:  # a reader says what is wrong
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def _advise(self, place: Place) -> None:
+        try:
+            with self._files.handle(place.shard) as handle:
+                os.posix_fadvise(handle, place.offset, place.length, os.POSIX_FADV_WILLNEED)
+        except OSError as error:
+            raise _unreadable(self._files.paths[place.shard], error) from error
+
+    def _read(self, place: Place) -> memoryview:
+        path = self._files.paths[place.shard]
+        try:
+            found = self._files.read(place)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if len(found) < place.length:
+            raise IntegrityError(
+                f"{path} ends after {place.offset + len(found):,} bytes, inside the record at byte {place.offset:,}; "
+                "run pull again"
+            )
+        return found
+
+
+def _check_size(file: Path, size: int) -> None:
+    try:
+        found = file.stat().st_size
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if found != size:
+        raise IntegrityError(f"{file} has {found:,} bytes, but its manifest states {size:,}; run pull again")
+
+
+def _unreadable(file: Path, error: OSError) -> IntegrityError:
+    return IntegrityError(f"{file} cannot be read: {error.strerror}; run pull again")

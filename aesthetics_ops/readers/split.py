@@ -1,0 +1,173 @@
+"""The records of one split where they lie, fetched by their numbers and checked.
+
+In: a version, wherever it lies.  Out: the data of records, or an error that names the record that is damaged.
+Promised: the checksum of each record is compared at each read; nothing open crosses a fork or a pickle.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesthetics_ops.dataset.example import Example, decode_example, image_in
+from aesthetics_ops.dataset.layout import VersionFile, pulled_shard_name, version_key
+from aesthetics_ops.dataset.manifest import Split
+from aesthetics_ops.dataset.tfrecord import read_framed
+from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.readers.index import INDEX_COLUMNS, Index, index_of
+from aesthetics_ops.readers.opened import Version
+from aesthetics_ops.readers.pixels import Pixels, decode
+from aesthetics_ops.readers.ranges import KeptRecords, StoreShards
+from aesthetics_ops.readers.shards import LocalShards, ShardBytes
+
+__all__ = ["Asked", "Keeping", "SplitReader"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What becomes of records that a store had to send.
+
+    Attributes:
+        directory: keeps them, for all versions, splits and processes of a machine; None keeps nothing.
+        max_bytes: of all that it keeps; None leaves 1 GiB of the disk free.
+    """
+
+    directory: Path | None = None
+    max_bytes: int | None = None
+
+
+class SplitReader:
+    """The records of one split, by their numbers in it.
+
+    Attributes:
+        version: that they belong to.
+        split: the name of the split.
+    """
+
+    def __init__(self, version: Version, split: str, keeping: Keeping) -> None:
+        """Read nothing yet.
+
+        Args:
+            version: to read.
+            split: one of its splits.
+            keeping: what becomes of records that a store had to send.
+        """
+        self.version, self.split, self._keeping = version, split, keeping
+        self._index: Index | None = None
+        self._bytes: ShardBytes | None = None
+
+    @property
+    def entry(self) -> Split:
+        """What the manifest says of the split."""
+        return self.version.manifest.splits[self.split]
+
+    @property
+    def index(self) -> Index:
+        """Where each record lies; read at the first use.
+
+        Raises:
+            NoSuchVersionError: the version has expired since it was opened.
+            IntegrityError: records.parquet is not that of this version.
+        """
+        if self._index is None:
+            url = self.version.url_of(version_key(self.version.manifest.version, VersionFile.RECORDS))
+            self._index = index_of(self.version.table(INDEX_COLUMNS), self.split, self.entry, url)
+        return self._index
+
+    @property
+    def is_local(self) -> bool:
+        """Whether every shard is a file of this machine."""
+        return isinstance(self._opened(), LocalShards)
+
+    def ask(self, rows: NDArray[np.int64]) -> "Asked":
+        """Begin to fetch some records, and return what waits for them."""
+        return Asked(self, rows, self._opened().ask(rows))
+
+    def again(self, row: int) -> memoryview | None:
+        """Fetch a record anew whose bytes, kept on this machine, proved damaged; None where they are all there is."""
+        return self._opened().again(row)
+
+    def places(self, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Return the numbers of some records' shards in the split, and of the records in them."""
+        shards = self.index.shards[rows]
+        return list(zip(shards.tolist(), (rows - self.index.firsts[shards]).tolist(), strict=True))
+
+    def name_of(self, row: int) -> str:
+        """Return what names a record in messages."""
+        shard = int(self.index.shards[row])
+        path, count = self.entry.shards[shard].path, len(self.entry.shards)
+        return (
+            f"version {self.version.manifest.version}, {path} ({pulled_shard_name(self.split, shard, count)}), "
+            f"record {self.index.number(row)} at byte {self.index.offsets[row]}, id {self.index.ids[row].as_py()!r}"
+        )
+
+    def read_ahead(self) -> None:
+        """Have the system read all shards into its memory, in the background, where they are local."""
+        shards = self._opened()
+        if isinstance(shards, LocalShards):
+            shards.read_ahead()
+
+    def close(self) -> None:
+        """Let go of files and connections, while nobody reads; a later use opens them again."""
+        if self._bytes is not None:
+            self._bytes.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SplitReader, (self.version, self.split, self._keeping)
+
+    def _opened(self) -> ShardBytes:
+        if self._bytes is None:
+            self._bytes = self._open()
+        return self._bytes
+
+    def _open(self) -> ShardBytes:
+        shards = self.entry.shards
+        files = [self.version.local_shard(self.split, number) for number in range(len(shards))]
+        there = [file for file in files if file is not None]
+        if len(there) == len(files):
+            return LocalShards(self.index, there, shards)
+        directory = self._keeping.directory
+        kept = None if directory is None else KeptRecords(directory, shards, self._keeping.max_bytes)
+        return StoreShards(self.index, self.version, shards, kept=kept)
+
+
+class Asked:
+    """Some records on their way; each is waited for when it is taken.  Threads may take different ones at once."""
+
+    def __init__(self, reader: SplitReader, rows: NDArray[np.int64], get: Callable[[int], memoryview]) -> None:
+        """Records of a split by their numbers in it, and what gives the framed bytes of each."""
+        self._reader, self._rows, self._get = reader, rows, get
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def example(self, at: int) -> Example:
+        """Return one record, which keeps its bytes."""
+        return self._named(at, lambda data: decode_example(bytes(data)))
+
+    def jpeg(self, at: int) -> bytes:
+        """Return the JPEG of one record."""
+        return self._named(at, lambda data: bytes(image_in(data)))
+
+    def pixels(self, at: int, pixels: Pixels, draw: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Decode one record; arguments as `decode`."""
+        return self._named(at, lambda data: decode(image_in(data), pixels, draw=draw, out=out))
+
+    def _named(self, at: int, use: Callable[[memoryview], _T]) -> _T:
+        """Give the checked data of a record to a function; whatever is damaged is named."""
+        row = int(self._rows[at])
+        try:
+            return use(read_framed(self._get(at)))
+        except IntegrityError as error:
+            fresh = self._reader.again(row)
+            if fresh is None:
+                raise IntegrityError(f"{self._reader.name_of(row)}: {error}") from error
+        try:
+            return use(read_framed(fresh))
+        except IntegrityError as error:
+            raise IntegrityError(f"{self._reader.name_of(row)}: {error}") from error
