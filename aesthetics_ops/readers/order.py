@@ -95,7 +95,7 @@ class BlockShuffle:
     """A random order of blocks of neighbouring records, mixed within groups of blocks: an order for range reads.
 
     The first groups are small, so that the first batch comes from two or three blocks; each next one is twice as large,
-    up to `window` blocks.  How well it mixes: docs/reading.md.
+    up to `window` blocks.  How well it mixes: docs/order.md.
 
     Args:
         blocks: where each block begins, and the number of records last; int64, from `blocks_of`.
@@ -171,6 +171,7 @@ def blocks_of(shards: npt.NDArray[np.integer], block: int) -> _Rows:
     ends = np.concatenate((changes, [len(shards)])) if len(shards) else changes
     starts = np.concatenate(([0], ends[:-1])).astype(np.int64) if len(ends) else np.zeros(0, np.int64)
     sizes = ends - starts
+    block = min(block, 2 * len(shards) + 1)  # from there on, one block a shard
     counts = np.maximum(1, (2 * sizes + block) // (2 * block))
     first = np.cumsum(counts) - counts
     within = np.arange(counts.sum()) - np.repeat(first, counts)
@@ -187,7 +188,7 @@ def _groups(places: _Rows, block: int, window: int) -> _Rows:
     n = int(places[-1])
     size, groups = min(2, window), [0]
     while groups[-1] < n:
-        end = int(places[min(int(np.searchsorted(places, groups[-1] + size * block)), len(places) - 1)])
+        end = int(places[np.searchsorted(places, min(groups[-1] + size * block, n))])
         rest = n - end
         size = min(2 * size, window)
         groups.append(n if 2 * rest < size * block and len(groups) > 1 else end)

@@ -30,7 +30,7 @@ _Rows = npt.NDArray[np.int64]
 Order = Callable[[_Rows], _Rows]
 
 _BLOCK: Final = 64  # records; a global batch that is larger makes larger blocks
-_WINDOW: Final = 64  # blocks; docs/reading.md has the figures
+_WINDOW: Final = 64  # blocks; docs/order.md has the figures
 _DRAWN_AT_ONCE: Final = 4096  # records: one call for many batches costs little more than for one
 
 
@@ -69,6 +69,11 @@ class _Pass:
     is_over: bool = False
 
     @property
+    def is_done(self) -> bool:
+        """Every batch was handed out, whether or not somebody asked for one more."""
+        return self.is_over or 0 < self.handed == len(self.steps)
+
+    @property
     def layouts(self) -> tuple[Layout, ...]:
         """The layouts of this epoch with this iteration's own, if it is another one."""
         own: Layout = (self.steps.start, self.steps.batch, self.steps.ranks, self.steps.last)
@@ -78,8 +83,8 @@ class _Pass:
 class Sampler:
     """The batches of one rank: an iterable of `Draws`, one iteration an epoch.
 
-    Iterating to the end and again goes on to the next epoch; after a break the same epoch begins again where this
-    iteration began.  `len` is the number of batches of an iteration, the same on every rank.
+    The iteration after one that handed out all its batches is the next epoch; after a break the same epoch begins again
+    where the iteration began.  `len` is the number of batches of an iteration, the same on every rank.
     """
 
     def __init__(
@@ -155,18 +160,18 @@ class Sampler:
             SettingsError: not a whole number, 0 or more.
         """
         epoch = _whole_number("epoch", epoch, 0)
-        is_same = epoch == self._pass.epoch and not self._pass.is_over
+        is_same = epoch == self._pass.epoch and not self._pass.is_done
         self._pass = replace(self._pass, handed=0) if is_same else self._whole_epoch(epoch)
 
     @property
     def dropped(self) -> int:
         """Records that last="drop" leaves out of this epoch."""
-        return self._next().steps.dropped
+        return self._pass.steps.dropped
 
     @property
     def padded(self) -> int:
         """Draws of this epoch that repeat a record for last="pad"."""
-        return self._next().steps.padded
+        return self._pass.steps.padded
 
     def __len__(self) -> int:
         return len(self._next().steps)
@@ -220,7 +225,7 @@ class Sampler:
 
     def _next(self) -> _Pass:
         """Return the iteration that `iter` would begin."""
-        return self._whole_epoch(self._pass.epoch + 1) if self._pass.is_over else self._pass
+        return self._whole_epoch(self._pass.epoch + 1) if self._pass.is_done else self._pass
 
     def _whole_epoch(self, epoch: int) -> _Pass:
         return _Pass(epoch, Steps(self._records, 0, self._batch, self._ranks, self._last), ())
@@ -228,10 +233,9 @@ class Sampler:
     def _draw(self, now: _Pass) -> Iterator[Draws]:
         order, steps = self._order(now.epoch), now.steps
         regular, many = steps.regular(), max(1, _DRAWN_AT_ONCE // self._batch)
-        own = steps.start + self._rank + np.arange(self._batch, dtype=np.int64) * self._ranks
         for first in range(0, regular, many):
-            begins = np.arange(first, min(first + many, regular), dtype=np.int64) * steps.whole
-            positions = begins[:, None] + own
+            begins = np.arange(first, min(first + many, regular), dtype=np.int64) * steps.whole + steps.start
+            positions = begins[:, None] + self._rank + np.arange(self._batch, dtype=np.int64) * self._ranks
             for batch in zip(order(positions), positions, strict=True):
                 now.handed += 1
                 yield Draws(*batch, now.epoch, self._seed)

@@ -20,7 +20,7 @@ KIND: Final = "aesthetics-ops/reader-state"
 SCHEMA_VERSION: Final = 1
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-_Positive = Annotated[int, Field(ge=1, lt=1 << 31)]
+_Positive = Annotated[int, Field(ge=1, lt=1 << 63)]
 
 Layout = tuple[_Count, _Positive, _Positive, Last]  # from which position on which batch, ranks and last held
 

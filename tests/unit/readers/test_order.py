@@ -147,7 +147,7 @@ class TestBlockShuffle:
 
     @pytest.mark.parametrize(("window", "least", "most"), [(16, 8, 12), (64, 1.4, 1.8), (128, 1.0, 1.3)])
     def test_how_often_records_meet_again(self, window: int, least: float, most: float) -> None:
-        """About 1 + n / (block * window^2) times as often as by chance; the table in docs/reading.md has more."""
+        """About 1 + n / (block * window^2) times as often as by chance; the table in docs/order.md has more."""
         blocks = blocks_of(np.repeat(np.arange(80), 2000), 64)
         orders = [BlockShuffle(blocks, 1, epoch, block=64, window=window)(np.arange(160_000)) for epoch in range(4)]
         figures = [meeting_again(one, other, 64) for one, other in pairwise(orders)]

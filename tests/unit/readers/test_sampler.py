@@ -109,6 +109,14 @@ class TestEpoch:
         assert list(weighted) == []
         assert weighted.state_dict()["epoch"] == 1
 
+    @pytest.mark.parametrize("shuffle", SHUFFLES)
+    def test_a_batch_of_more_than_there_is_is_all_of_it(self, shuffle: Any) -> None:
+        one = sampler(50, 1 << 62, ranks=1, shuffle=shuffle)
+        assert sorted(rows_in(steps_of([one]))) == list(range(50))
+        other = sampler(50, 8, shuffle=shuffle)
+        other.load_state_dict(one.state_dict())
+        assert other.epoch == 1
+
     def test_fewer_records_than_ranks_names_the_way_out(self) -> None:
         with pytest.raises(
             SettingsError,
@@ -136,6 +144,14 @@ class TestEpoch:
         first = next(iter(one)).rows.tolist()
         assert next(iter(one)).rows.tolist() == first
         assert (one.epoch, len(one)) == (0, 16)
+
+    def test_who_takes_as_many_batches_as_there_are_gets_the_next_epoch_then(self) -> None:
+        """Without asking for one more: as loops of a given number of steps do."""
+        one, other = sampler(100, 10, shuffle=True), sampler(100, 10, shuffle=True)
+        epochs = [[next(iterator).rows.tolist() for _ in range(10)] for iterator in map(iter, [one, one])]
+        assert epochs == [[draws.rows.tolist() for draws in other] for _ in range(2)]
+        assert one.epoch == 1, "until one more is asked for"
+        assert one.state_dict()["position"] == 100
 
     def test_two_iterations_at_once_do_not_disturb_each_other(self) -> None:
         one = sampler(100, 10, shuffle=True)
