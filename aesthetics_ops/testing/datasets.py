@@ -291,6 +291,7 @@ def _write_shard(
             index.add(f"{photo.id}.jpg", photo.id, span, jpeg)
     key = shard_key(digest, ShardFile.RECORDS)
     store.upload(key, path)
+    path.unlink()  # a store of files may have kept it instead of a copy, so the next shard needs a file of its own
     result = ShardResult(
         digest=digest, photos=len(photos), records=shard.records, bytes=shard.bytes_written, sha256=shard.sha256,
         crc32c=shard.crc32c, converter_version=_CONVERTER.version, codecs=_CONVERTER.codecs, index=index, rejected=(),
