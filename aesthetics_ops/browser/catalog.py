@@ -271,7 +271,7 @@ class Dataset:
         row = self.photo(version, split, number, record)
         if row.length > MOST_PHOTO_BYTES:
             raise NoSuchPageError(f"the record has {row.length} bytes; more than {MOST_PHOTO_BYTES} are not shown")
-        example = decode_example(read_framed(self.store.get_range(row.shard, row.offset, row.length)))
+        example = decode_example(read_framed(bytes(self.store.get_range(row.shard, row.offset, row.length))))
         image = bytes(example.image)
         if example.id != row.id or not image.startswith(b"\xff\xd8\xff"):
             raise IntegrityError(

@@ -140,4 +140,4 @@ class _Runs:
             end = max(end, following.offset + following.length)
             wanted.popleft()
         end = max(end, record.offset + record.length)
-        return record.offset, self._dataset.get_range(record.shard, record.offset, end - record.offset)
+        return record.offset, bytes(self._dataset.get_range(record.shard, record.offset, end - record.offset))

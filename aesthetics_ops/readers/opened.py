@@ -6,6 +6,7 @@ Promised: a pulled directory is opened without network, and only if the pull was
 """
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from aesthetics_ops.dataset.layout import (
     split_of_pulled_shard,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, Split, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import (
     AestheticsOpsError,
@@ -88,7 +89,7 @@ class PublishedVersion:
         """Return a file's size in bytes and its ETag; None where it is missing."""
         return self.store.head(key)
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         """Return bytes of a file, as `Store.get_range` does."""
         return self.store.get_range(key, offset, length)
 
@@ -122,11 +123,20 @@ class PulledVersion:
         path: of the directory, absolute.
         stored: the manifest's bytes.
         manifest: what they say.
+        names: of the files in the directory, by their keys in the dataset.
     """
 
     path: Path
     stored: bytes = field(repr=False)
     manifest: Manifest = field(repr=False)
+    names: dict[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = {version_key(self.manifest.version, VersionFile.RECORDS): PULLED_RECORDS}
+        for split, content in self.manifest.splits.items():
+            for number, shard in enumerate(content.shards):
+                names[shard.path] = pulled_shard_name(split, number, len(content.shards))
+        object.__setattr__(self, "names", names)
 
     @property
     def store(self) -> None:
@@ -164,21 +174,24 @@ class PulledVersion:
 
         Raises:
             NoSuchSplitError: the split was not pulled.
+            IntegrityError: the shard is missing.
         """
         count = len(self.manifest.splits[split].shards)
         path = self.path / pulled_shard_name(split, number, count)
-        if not path.exists():
-            raise NoSuchSplitError(
-                f"{str(self.path)!r} holds no shards of split {split!r}; {self.pull_again()} --split {split}"
-            )
-        return path
+        if path.exists():
+            return path
+        if any(split_of_pulled_shard(other.name) == split for other in self.path.iterdir()):
+            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}")
+        raise NoSuchSplitError(
+            f"{str(self.path)!r} holds no shards of split {split!r}; {self.pull_again()} --split {split}"
+        )
 
     def head(self, key: str) -> tuple[int, str] | None:
         """Return a file's size in bytes, and no ETag; None where it is missing."""
         path = self._place_of(key)
         return (path.stat().st_size, "") if path.is_file() else None
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         """Return bytes of a file; fewer where it is shorter.
 
         Raises:
@@ -198,40 +211,37 @@ class PulledVersion:
     def pull_again(self, *, verify: bool = False) -> str:
         """Return the next step where a file is missing or damaged."""
         manifest = self.manifest
-        command = f"aesthetics-ops pull {manifest.dataset} {self.path} --version {manifest.version}"
+        places = f"{shlex.quote(manifest.dataset)} {shlex.quote(str(self.path))}"
+        command = f"aesthetics-ops pull {places} --version {manifest.version}"
         return f"what brings it: {command}{' --verify' if verify else ''}"
 
     def require_sizes(self) -> None:
         """Make sure that every shard of the splits that were pulled has its size.
 
+        A pull puts a split's first shard at its place last.  So where that is missing, the split may be on its way.
+
         Raises:
             IntegrityError: a shard is missing, or is cut off.
         """
-        names = {path.name for path in self.path.iterdir()}
-        there = {split_of_pulled_shard(name) for name in names}
-        for split in self.manifest.splits:
-            if split in there:
-                self._require_sizes_of(split, self.manifest.splits[split], names)
+        for name, split in self.manifest.splits.items():
+            count = len(split.shards)
+            paths = [self.path / pulled_shard_name(name, number, count) for number in range(count)]
+            if paths and paths[0].exists():
+                for path, shard in zip(paths, split.shards, strict=True):
+                    self._require_size(path, shard.bytes)
 
-    def _require_sizes_of(self, name: str, split: Split, names: set[str]) -> None:
-        for number, shard in enumerate(split.shards):
-            path = self.path / pulled_shard_name(name, number, len(split.shards))
-            if path.name not in names:
-                raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}")
+    def _require_size(self, path: Path, expected: int) -> None:
+        try:
             size = path.stat().st_size
-            if size != shard.bytes:
-                raise IntegrityError(
-                    f"{str(path)!r} has {size:,} bytes, and its manifest states {shard.bytes:,}; {self.pull_again()}"
-                )
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}") from error
+        if size != expected:
+            raise IntegrityError(
+                f"{str(path)!r} has {size:,} bytes, and its manifest states {expected:,}; {self.pull_again()}"
+            )
 
     def _place_of(self, key: str) -> Path:
-        if key == version_key(self.manifest.version, VersionFile.RECORDS):
-            return self.path / PULLED_RECORDS
-        for name, split in self.manifest.splits.items():
-            for number, shard in enumerate(split.shards):
-                if shard.path == key:
-                    return self.path / pulled_shard_name(name, number, len(split.shards))
-        return self.path / key
+        return self.path / self.names.get(key, key)
 
 
 Version = PublishedVersion | PulledVersion
@@ -254,10 +264,11 @@ def open_published(store: Store, version: str | None, s3: S3Access | None = None
 
 def is_pulled(directory: Path) -> bool:
     """Say whether a directory is to be opened as a pulled one: it holds something, and nothing of a published dataset."""
-    published = (LATEST_KEY, PUBLISHED, VERSIONS, BUILDS)
-    return (
-        directory.is_dir() and any(directory.iterdir()) and not any((directory / name).exists() for name in published)
-    )
+    try:
+        names = {path.name for path in directory.iterdir()}
+    except OSError:  # not there, no directory, or not to be read: the store of files says which
+        return False
+    return bool(names) and names.isdisjoint(key.strip("/") for key in (LATEST_KEY, PUBLISHED, VERSIONS, BUILDS))
 
 
 def open_pulled(directory: Path, version: str | None = None) -> PulledVersion:
@@ -274,7 +285,7 @@ def open_pulled(directory: Path, version: str | None = None) -> PulledVersion:
     directory = directory.absolute()
     try:
         stored = (directory / PULLED_MANIFEST).read_bytes()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise NoSuchVersionError(_no_pull(directory)) from error
     opened = PulledVersion(directory, stored, Manifest.parse(stored, name=str(directory / PULLED_MANIFEST)))
     found = opened.manifest.version

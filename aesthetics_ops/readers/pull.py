@@ -190,7 +190,7 @@ class _Directory:
         for path in list(self.path.iterdir()):
             if split_of_pulled_shard(path.name) and path not in kept and path not in wanted:
                 path.unlink()
-        for path, whole in waiting:
+        for path, whole in reversed(waiting):  # a split's first shard last: who finds it there finds all of them
             whole.replace(path)
             self.stamps.note(path, wanted[path].sha256)
         if self.waiting_table.exists():

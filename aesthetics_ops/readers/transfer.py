@@ -45,7 +45,7 @@ class Origin(Protocol):
     def head(self, key: str) -> tuple[int, str] | None:
         """Return a file's size in bytes and its ETag; None where it is missing."""
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         """Return these bytes of a file."""
 
     def explain_missing(self, key: str) -> AestheticsOpsError:
@@ -80,7 +80,8 @@ def transfer(origin: Origin, files: Sequence[Arriving], *, connections: int, pro
         origin: where they come from.
         files: each once.
         connections: requests at once.
-        progress: called, in this thread, with the bytes that were there or have arrived; they add up to the files' sizes.
+        progress: called, in this thread, with the bytes that were there or have arrived; they add up to the files' sizes,
+            since bytes that turn out to be damaged are taken back.
 
     Returns:
         Bytes that were fetched.
@@ -96,7 +97,8 @@ def transfer(origin: Origin, files: Sequence[Arriving], *, connections: int, pro
         transfer_once = _Transfer(origin, again, connections)
         fetched += transfer_once.run(progress)
         again = transfer_once.again
-        progress(-sum(file.bytes for file in again))  # they come a second time
+        if again:
+            progress(-sum(file.bytes for file in again))  # they come a second time
     return fetched
 
 
@@ -141,7 +143,7 @@ class _Part:
         if is_whole:
             yield 0, 0
 
-    def add(self, offset: int, data: bytes) -> bool:
+    def add(self, offset: int, data: bytes | memoryview) -> bool:
         """Write a piece, and hash what can be hashed; True for the one caller after whom all is hashed."""
         with naming(self.file.part):
             self._write(data, offset)
@@ -170,7 +172,7 @@ class _Part:
             os.close(self._handle)
             self._handle = -1
 
-    def _hash_on(self, offset: int, data: bytes) -> bool:
+    def _hash_on(self, offset: int, data: bytes | memoryview) -> bool:
         """Hash, as far as all before it has arrived; what is not at hand is read back from the part file."""
         while True:
             with self._lock:
@@ -191,7 +193,7 @@ class _Part:
     def _size_of(self, unit: int) -> int:
         return min(_UNIT_BYTES, self.file.bytes - unit * _UNIT_BYTES)
 
-    def _write(self, data: bytes, offset: int) -> None:
+    def _write(self, data: bytes | memoryview, offset: int) -> None:
         left = memoryview(data)
         while left:
             written = os.pwrite(self._handle, left, offset)
@@ -275,7 +277,7 @@ class _Transfer:
         finally:
             self._told.put(None)
 
-    def _fetch(self, file: Arriving, offset: int, length: int) -> bytes:
+    def _fetch(self, file: Arriving, offset: int, length: int) -> bytes | memoryview:
         if not length:
             return b""
         try:

@@ -278,7 +278,7 @@ def _contact_sheet(records: pa.Table, dataset: Store) -> tuple[_Decile, ...]:
 
 
 def _stored_photo(dataset: Store, row: dict[str, Any]) -> bytes | memoryview:
-    return decode_example(read_framed(dataset.get_range(row["shard"], row["offset"], row["length"]))).image
+    return decode_example(read_framed(bytes(dataset.get_range(row["shard"], row["offset"], row["length"])))).image
 
 
 # rejects

@@ -90,8 +90,8 @@ class Store(ABC):
         """Return a whole object."""
 
     @abstractmethod
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        """Return exactly these bytes of an object; a range that ends beyond it is refused."""
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
+        """Return exactly these bytes of an object, a view where a copy would cost; a range that ends beyond it is refused."""
 
     @abstractmethod
     def download(self, key: str, path: Path) -> None:

@@ -124,11 +124,11 @@ class NativeStore(Store):
         self._require_whole(key, len(data), meta["size"])
         return StoredObject(key, data, _bare(meta["e_tag"]))
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         if length == 0:
             return b""
         with self._explained(key):
-            data = obstore.get_range(self._store(), self._path(key), start=offset, length=length).to_bytes()
+            data = memoryview(obstore.get_range(self._store(), self._path(key), start=offset, length=length))
         return exactly(self.url_of(key), data, offset, length)
 
     def download(self, key: str, path: Path) -> None:

@@ -50,7 +50,7 @@ class S3Store(Store):
     def get(self, key: str) -> StoredObject:
         return self._for(key).get(key)
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         return self._for(key).get_range(key, offset, length)
 
     def download(self, key: str, path: Path) -> None:

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from aesthetics_ops.errors import StoreRefusedError
+
+_Data = TypeVar("_Data", bytes, memoryview)
 
 __all__ = ["exactly", "removed_on_failure"]
 
 
-def exactly(url: str, data: bytes, offset: int, length: int) -> bytes:
+def exactly(url: str, data: _Data, offset: int, length: int) -> _Data:
     """Return the data of a ranged read, or refuse it where it is short."""
     if len(data) != length:
         raise StoreRefusedError(

@@ -89,7 +89,7 @@ class WrappedStore(Store):
     def get(self, key: str) -> StoredObject:
         return self._ask("get", key, partial(self.inner.get, key))
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         return self._ask("get_range", key, partial(self.inner.get_range, key, offset, length))
 
     def download(self, key: str, path: Path) -> None:

@@ -272,6 +272,9 @@ class TestPlaces:
         assert err.startswith(f"aesthetics-ops: '{small_disk}/.aesthetics-ops-")
         assert err.endswith("its disk is full; free some space, and run the same command again\n")
         assert not list(small_disk.glob("manifest.json")), "nothing claims a whole version"
+        subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+        assert main(desk.words("pull", small_disk)) == 0
+        assert not list(small_disk.glob("*.part"))
 
     @pytest.mark.parametrize("command", ["build", "verify"])
     def test_scratch_that_cannot_be_written_is_one_line(

@@ -31,7 +31,7 @@ class Ranges:
     def head(self, key: str) -> Any:
         return self._store.head(key)
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
+    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         self.bytes += length
         return self._store.get_range(key, offset, length)
 

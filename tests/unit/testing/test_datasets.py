@@ -3,6 +3,7 @@
 import itertools
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,9 +35,10 @@ LEFT_OUT = [
 ]
 
 
-@pytest.fixture
-def store() -> Store:
-    return open_store(f"memory://synthetic{next(_names)}/dataset/")
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    urls = {"memory": f"memory://synthetic{next(_names)}/dataset/", "file": f"{tmp_path.as_uri()}/dataset/"}
+    return open_store(urls[request.param])
 
 
 def test_it_is_read_like_any_dataset(store, tmp_path):
