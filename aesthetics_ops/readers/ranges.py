@@ -167,7 +167,7 @@ class StoreShards(ShardBytes):
         missing = [
             at for at, place in enumerate(places) if self._kept is None or not self._kept.has(place.shard, numbers[at])
         ]
-        coming: dict[int, tuple[_Range, Future[bytes]]] = {}
+        coming: dict[int, tuple[_Range, Future[bytes | memoryview]]] = {}
         for wanted in _ranges(places, missing):
             answer = self._threads().submit(self._fetch, wanted, places, numbers)
             coming |= dict.fromkeys(wanted.numbers, (wanted, answer))
@@ -200,7 +200,7 @@ class StoreShards(ShardBytes):
         if self._kept is not None:
             self._kept.close()
 
-    def _fetch(self, wanted: _Range, places: Sequence[Place], numbers: Sequence[int]) -> bytes:
+    def _fetch(self, wanted: _Range, places: Sequence[Place], numbers: Sequence[int]) -> bytes | memoryview:
         shard = self._shards[wanted.shard]
         try:
             data = self._version.get_range(shard.path, wanted.start, wanted.end - wanted.start)
