@@ -173,10 +173,13 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
     published = build_dataset(settings, progress=_bar)
     manifest = published.manifest
     report = published.report_url or "none: it could not be made; the data is whole"
+    lacked = f"{_shards(published.repaired)} of the version before lacked an object in the store"
+    repaired = f"\nrepaired    {lacked}; made or checked again" if published.repaired else ""
     end = f"published version {manifest.version}"
     if not published.is_new:
-        end = f"nothing changed: version {manifest.version} already holds this: {_shards(manifest.reuse.shards_total)}, all there"
-    return published.summary, f"{end}\n{_describe(manifest, is_new=published.is_new)}\nreport      {report}"
+        there = "all there again" if published.repaired else "all there"
+        end = f"nothing changed: version {manifest.version} already holds this: {_shards(manifest.reuse.shards_total)}, {there}"
+    return published.summary, f"{end}\n{_describe(manifest, is_new=published.is_new)}{repaired}\nreport      {report}"
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, str]:

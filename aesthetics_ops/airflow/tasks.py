@@ -90,7 +90,8 @@ def publish(config: "DatasetConfig", asset: Asset, outlet_events: Any) -> dict[s
     with _attempt(config) as attempt:
         published = publish_build(*attempt.resume())
     if not published.is_new:
-        raise AirflowSkipException(f"nothing changed since version {published.manifest.version}")
+        repaired = f"; {published.repaired} of its shards were repaired" if published.repaired else ""
+        raise AirflowSkipException(f"nothing changed since version {published.manifest.version}{repaired}")
     outlet_events[asset].extra = published.summary
     return published.summary
 

@@ -53,6 +53,7 @@ class Published:
         manifest_url: where it lies.
         report_url: the page that shows it to a person; None where it could not be made.
         missing: documents that could not be made; the version's data is whole without them.
+        repaired: shards of the version before that had lost an object in the store, and are made or checked again.
     """
 
     is_new: bool
@@ -60,6 +61,7 @@ class Published:
     manifest_url: str
     report_url: str | None
     missing: tuple[VersionFile, ...] = ()
+    repaired: int = 0
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class Published:
             "rejected": self.manifest.accounting.rejected,
             "bytes": self.manifest.bytes,
             **self._reuse.model_dump(),
+            "shards_repaired": self.repaired,
         }
 
     @property
@@ -110,16 +113,15 @@ def publish_build(build: Build, plan: BuildPlan, *, documents: Mapping[VersionFi
 def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Renderer], scratch: Path) -> Published:
     parent = read_manifest(build.dataset, plan.parent) if plan.parent else None
     account = _account(build, plan, parent, scratch)
+    repaired = _repaired(plan, account.outcome, parent)
     if parent is not None and _is_the_same(parent, account.shards, plan.settings):
         check_stored(build.dataset, account.shards)
-        _log.info("nothing changed: version %s already holds exactly this", parent.version)
-        return _found(build.dataset, parent, documents, is_new=False)
+        return _found_unchanged(build.dataset, parent, documents, repaired)
     candidate, near = _assemble(build, plan, account, parent)
     if near.summary.spanning_splits and plan.settings.split_column is None:
         account = _second_round(build, plan, account, candidate, near, parent, scratch)
         if parent is not None and _is_the_same(parent, account.shards, plan.settings):
-            _log.info("nothing changed: version %s already holds exactly this", parent.version)
-            return _found(build.dataset, parent, documents, is_new=False)
+            return _found_unchanged(build.dataset, parent, documents, repaired)
         candidate, near = _assemble(build, plan, account, parent, found=near.table)
     gates = pass_gates(candidate)
     manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates)
@@ -128,7 +130,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         _log.info("version %s is published already, by an earlier try", manifest.version)
         mark_published(build.dataset, latest[0])
         published = read_manifest_of(build.dataset, manifest.version, latest[0])
-        return _found(build.dataset, published, documents, is_new=True)
+        return _found(build.dataset, published, documents, is_new=True, repaired=repaired)
     if (latest[1] if latest else None) != plan.latest_etag:
         raise _conflict(build.dataset, manifest)
     check_stored(build.dataset, account.shards)
@@ -141,7 +143,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         data = bytes(written.data)
         manifest = Manifest.parse(data, name=build.dataset.url_of(key))
     _swap_latest(build.dataset, manifest, data, plan)
-    return _found(build.dataset, manifest, documents, is_new=True)
+    return _found(build.dataset, manifest, documents, is_new=True, repaired=repaired)
 
 
 def _write_version(
@@ -192,6 +194,17 @@ def _account(build: Build, plan: BuildPlan, parent: Manifest | None, scratch: Pa
     build.dataset.download(build_key(build.id, BuildFile.ROWS), scratch / VersionFile.PLAN)
     rows = pq.read_table(scratch / VersionFile.PLAN, columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
     return _Account(rows, outcome, *account_shards(build, rows, outcome, parent))
+
+
+def _repaired(plan: BuildPlan, outcome: Outcome, parent: Manifest | None) -> int:
+    """Return how many shards of the parent lacked an object in the store when this build was planned."""
+    if parent is None:
+        return 0
+    held = {shard.digest for split in parent.splits.values() for shard in split.shards}
+    # a shard that lost a photo is planned each night, and made under the name of what is left
+    return sum(
+        outcome.digest(digest) == digest and digest in held for part in plan.partitions for digest in part.shards
+    )
 
 
 def _is_the_same(parent: Manifest, shards: list[BuiltShard], settings: BuildSettings) -> bool:
@@ -287,15 +300,22 @@ def _conflict(dataset: Store, manifest: Manifest) -> PublishConflictError:
     )
 
 
-def _found(dataset: Store, manifest: Manifest, documents: Collection[VersionFile], *, is_new: bool) -> Published:
+def _found_unchanged(dataset: Store, parent: Manifest, documents: Collection[VersionFile], repaired: int) -> Published:
+    _log.info(
+        "nothing changed: version %s already holds exactly this; %d shards that lacked an object are made or checked again",
+        parent.version, repaired,
+    )  # fmt: skip
+    return _found(dataset, parent, documents, is_new=False, repaired=repaired)
+
+
+def _found(
+    dataset: Store, manifest: Manifest, documents: Collection[VersionFile], *, is_new: bool, repaired: int
+) -> Published:
     """Return how it ended for a version that lies in the store already, with the documents that it has."""
     missing = {file for file in documents if dataset.head(version_key(manifest.version, file)) is None}
-    return _published(dataset, manifest, missing, is_new=is_new)
-
-
-def _published(dataset: Store, manifest: Manifest, missing: Collection[VersionFile], *, is_new: bool) -> Published:
     manifest_url, report_url = (
         dataset.url_of(version_key(manifest.version, file)) for file in (VersionFile.MANIFEST, VersionFile.REPORT)
     )
     has_report = VersionFile.REPORT not in missing
-    return Published(is_new, manifest, manifest_url, report_url if has_report else None, tuple(sorted(missing)))
+    report = report_url if has_report else None
+    return Published(is_new, manifest, manifest_url, report, tuple(sorted(missing)), repaired)

@@ -142,6 +142,28 @@ def test_a_report_that_cannot_be_made_is_one_line_and_the_data_is_published(
     assert files.ask("verify", files.dataset)["records"] == 8
 
 
+@pytest.mark.parametrize("lost", [".tfrecord", ".json", ".validated.json"])
+@pytest.mark.parametrize("is_new", [False, True], ids=["unchanged", "new"])
+def test_a_build_says_which_shards_of_the_version_before_it_repaired(
+    files: Desk, quick: None, lost: str, is_new: bool
+) -> None:
+    before = files.build()
+    manifest = files.ask("show", files.dataset)
+    for split in list(manifest["splits"].values())[:1]:
+        files.store.delete(
+            [f"dataset/{shard['path'].removesuffix('.tfrecord')}{lost}" for shard in split["shards"][:1]]
+        )
+    if is_new:
+        files.store.put(f"photos/{ARRIVING}.jpg", photo(ARRIVING))
+        files.store.put("scores.csv", f"{SCORES}\n{ARRIVING},3".encode())
+    status, out, _ = files.run(*files.build_flags())
+    assert status == 0
+    assert "\nrepaired    1 shard of the version before lacked an object in the store; made or checked again\n" in out
+    assert out.startswith("published version" if is_new else f"nothing changed: version {before['version']} already")
+    assert is_new or ", all there again\n" in out
+    assert files.ask("verify", files.dataset)["records"] == 8 + is_new
+
+
 def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_path: Path) -> None:
     desk = files
     status, out, err = desk.run(*desk.build_flags())
@@ -166,6 +188,8 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
     assert f"shards      {total}: all reused\n" in said
     assert f"shards      {total}: {total} new, 0 reused\n" in desk.run("show", desk.dataset)[1]
     assert "jpegs       100% (8 of 8) for a hardware decoder\n" in desk.run("show", desk.dataset)[1]
+    assert "repaired" not in said
+    assert unchanged["shards_repaired"] == 0
 
     desk.store.put(f"photos/{ARRIVING}.jpg", photo(ARRIVING))
     desk.store.put("scores.csv", f"{SCORES}\n{ARRIVING},3".encode())

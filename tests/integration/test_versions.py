@@ -193,8 +193,9 @@ class TestVerify:
         assert f"delete {night.dataset.url_of(result)} and the .validated.json beside it" in str(caught.value)
         night.dataset.delete([result, verdict])
         again = build_once(source.settings())
-        assert (again.built, again.published.is_new) == (1, False)
+        assert (again.built, again.published.is_new, again.published.repaired) == (1, False, 1)
         assert verify_version(night.dataset) == night.manifest
+        assert build_once(source.settings()).published.repaired == 0
 
     def test_a_missing_shard_is_named_and_the_next_build_makes_it_anew(self, night: Night, source: Source) -> None:
         _, path, _ = shard_hashes(night.manifest)[1]
