@@ -103,7 +103,9 @@ class BuildPlan(Document):
         tag: of this plan alone, hex digits; part of the name of its version.
         created_at: when it was planned.
         settings: of the whole build; later stages take theirs from here.
-        parent: version that LATEST named, and latest_etag its ETag then; None where nothing was published.
+        parent: version that LATEST named; None where nothing was published, or the build starts anew.
+        latest_etag: of LATEST; None where there was none.
+        unreadable: published versions that a build which starts anew takes the place of.
         labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
         label_columns: of the score file, that hold the `id`, `score` and `split`; empty where it names none.
         label_range: score mapped to 0 and to 1.
@@ -125,6 +127,7 @@ class BuildPlan(Document):
     settings: BuildSettings
     parent: str | None
     latest_etag: str | None
+    unreadable: tuple[str, ...] = ()
     labels_etag: str
     label_rows: int
     unmatched: int

@@ -278,6 +278,13 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         json_schema_extra={"section": "Gates"},
     )
 
+    start_anew: bool = Field(
+        False,
+        title="Start anew over what cannot be read",
+        description="For one build, where LATEST.json, or the version that it names, cannot be read and no other is whole: "
+        "publish a version without a parent in its place; elsewhere this changes nothing",
+        json_schema_extra={"section": "Store"},
+    )
     single_writer: bool = Field(
         False,
         title="Only this DAG writes here",
@@ -344,7 +351,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         """Sha256, in hex, of every setting that can change what is published.
 
         Where things lie, how the work is cut into tasks, what a gate allows, and a one-off request to reshuffle
-        change nothing in a dataset's content, so they are left out.
+        or to start anew, change nothing in a dataset's content, so they are left out.
         """
         content = self.model_dump(mode="json", exclude=_NOT_CONTENT)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -352,7 +359,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
 
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
-    "single_writer",
+    "start_anew", "single_writer",
 }  # fmt: skip
 
 

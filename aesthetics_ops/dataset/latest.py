@@ -9,6 +9,7 @@ what was refused, or never came to its end, is never listed, whatever it left un
 
 import hashlib
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
@@ -32,15 +33,20 @@ __all__ = [
     "LatestPointer",
     "PublishedMark",
     "compares_writes",
+    "drop_marks",
     "is_published",
     "mark_published",
     "move_latest",
+    "peek_latest",
     "pointer_to",
     "published_versions",
     "read_latest",
 ]
 
-WAY_BACK: Final = "`aesthetics-ops rollback DATASET VERSION` makes LATEST name one of `aesthetics-ops versions DATASET`"
+WAY_BACK: Final = (
+    "`aesthetics-ops rollback DATASET VERSION` makes LATEST name one of `aesthetics-ops versions DATASET`; where none of "
+    "them is whole, a build with start_anew (`--start-anew`) takes their place, and keeps finished shards"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -67,15 +73,34 @@ def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
     """Return LATEST and its ETag, or None where nothing was ever published.
 
     Raises:
-        IntegrityError: LATEST is there but cannot be read.
+        IntegrityError: LATEST cannot be read, or is gone though versions were published.
     """
     stored = LatestPointer.stored(dataset, LATEST_KEY)
     if stored is None:
-        return None
+        marked = sorted(published_versions(dataset, None), reverse=True)
+        if not marked:
+            return None
+        stored = LatestPointer.stored(dataset, LATEST_KEY)  # marks are written after LATEST
+        if stored is None:
+            raise IntegrityError(
+                f"{dataset.url_of(LATEST_KEY)} is gone, though versions were published, the newest {marked[0]!r}; "
+                f"{WAY_BACK}"
+            )
     try:
         return LatestPointer.parse(stored.data, name=dataset.url_of(LATEST_KEY)), stored.etag
     except IntegrityError as error:
         raise IntegrityError(f"{error}; {WAY_BACK}") from error
+
+
+def peek_latest(dataset: Store) -> tuple[LatestPointer | None, str | None]:
+    """Return LATEST and its ETag, in whatever state it is: no pointer where it cannot be read, neither where it is gone."""
+    stored = LatestPointer.stored(dataset, LATEST_KEY)
+    if stored is None:
+        return None, None
+    try:
+        return LatestPointer.parse(stored.data, name=dataset.url_of(LATEST_KEY)), stored.etag
+    except IntegrityError:
+        return None, stored.etag
 
 
 def published_versions(dataset: Store, latest: LatestPointer | None) -> set[str]:
@@ -126,6 +151,14 @@ def mark_published(dataset: Store, pointer: LatestPointer) -> None:
         _mark(dataset, pointer)
     except (StoreRefusedError, StoreUnavailableError) as error:
         _log.warning("version %s is published; its mark could not be written now: %s", pointer.version, error)
+
+
+def drop_marks(dataset: Store, versions: Collection[str]) -> None:
+    """Take the marks of versions that cannot be read, and whose place another has taken: no command lists them any more."""
+    try:
+        dataset.delete([published_key(version) for version in versions])
+    except (StoreRefusedError, StoreUnavailableError) as error:
+        _log.warning("versions %s cannot be read; their marks could not be taken now: %s", ", ".join(versions), error)
 
 
 def _mark(dataset: Store, pointer: LatestPointer) -> None:

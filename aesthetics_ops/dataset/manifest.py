@@ -5,12 +5,13 @@ reader would misread raises SCHEMA_VERSION.
 """
 
 import hashlib
+import json
 from typing import Any, Final, Literal, Self
 
 from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, read_latest
+from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, version_key
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, StoredObject
@@ -32,6 +33,7 @@ __all__ = [
     "SourceInventory",
     "Split",
     "Validation",
+    "is_of_a_newer_release",
     "read_manifest",
     "read_manifest_of",
     "stored_manifest",
@@ -295,17 +297,15 @@ def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
 
     Raises:
         NoSuchVersionError: nothing is published there, or not this version.
-        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
+        IntegrityError: the manifest is not the one that LATEST promises, or cannot be read; or LATEST is to name the
+            version, and cannot be read or is gone.
     """
+    if version is not None:
+        return read_manifest_of(dataset, version, peek_latest(dataset)[0])
     found = read_latest(dataset)
-    latest = found[0] if found else None
-    if version is None:
-        if latest is None:
-            raise NoSuchVersionError(
-                f"nothing is published under {dataset.url}; run a build, or check the dataset's URL"
-            )
-        version = latest.version
-    return read_manifest_of(dataset, version, latest)
+    if found is None:
+        raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
+    return read_manifest_of(dataset, found[0].version, found[0])
 
 
 def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None) -> Manifest:
@@ -322,6 +322,16 @@ def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None)
     """
     stored = stored_manifest(dataset, version, latest)
     return Manifest.parse(stored.data, name=dataset.url_of(stored.key))
+
+
+def is_of_a_newer_release(data: bytes | memoryview) -> bool:
+    """Say whether a manifest states a schema above those that this release reads, whatever else is in it."""
+    try:
+        document = json.loads(bytes(data))
+    except ValueError:
+        return False
+    number = document.get("schema_version") if isinstance(document, dict) else None
+    return isinstance(number, int) and number > SCHEMA_VERSION
 
 
 def stored_manifest(dataset: Store, version: str, latest: LatestPointer | None) -> StoredObject:

@@ -238,20 +238,20 @@ def count_rows(store: Store, key: str) -> int:
         return int(pq.read_metadata(pa.BufferReader(tail)).num_rows)
 
 
-def iterate_rows(path: Path, columns: Sequence[str], *, name: str) -> Iterator[pa.RecordBatch]:
+def iterate_rows(path: Path, columns: Sequence[str] | None, *, name: str) -> Iterator[pa.RecordBatch]:
     """Read some columns of a local Parquet file, some rows at a time.
 
     Args:
         path: of the file.
-        columns: to read.
+        columns: to read; None reads all.
         name: of the table, for the message.
 
     Raises:
         IntegrityError: not a whole Parquet file, or without these columns.
     """
     with _readable(name), pq.ParquetFile(path) as file:
-        _require_columns(file, columns, name)
-        yield from file.iter_batches(columns=list(columns), use_threads=False)
+        _require_columns(file, columns or (), name)
+        yield from file.iter_batches(columns=None if columns is None else list(columns), use_threads=False)
 
 
 def _require_columns(file: pq.ParquetFile, columns: Sequence[str], name: str) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.builds import Build, BuildPlan, BuildStart, Partition
-from aesthetics_ops.dataset.latest import compares_writes, read_latest
+from aesthetics_ops.dataset.latest import compares_writes
 from aesthetics_ops.dataset.layout import (
     SHARDS,
     BuildFile,
@@ -30,10 +30,11 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.lease import wait_for_expiry
-from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, SourceInventory
+from aesthetics_ops.dataset.parent import building_on, find_parent
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result
-from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_parquet
+from aesthetics_ops.dataset.tables import iterate_rows, put_rows, read_parquet, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError, LabelError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
@@ -61,6 +62,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     Raises:
         SettingsError: settings contradict the declared format of the score file.
         PlanError, LabelError: see planning and labels.
+        IntegrityError, NoSuchVersionError: no build can start from the version that LATEST names, or LATEST is gone.
         DatasetBusyError: an expiry is at work.
         ScratchSpaceError: the disk is full.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
@@ -70,8 +72,8 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
     compares = compares_writes(build.dataset, single_writer=build.settings.single_writer)
     with _started(build, created_at):
         wait_for_expiry(build.dataset)
-        latest = read_latest(build.dataset)
-        manifest = read_manifest(build.dataset, latest[0].version) if latest else None
+        parent = find_parent(build.dataset, start_anew=build.settings.start_anew)
+        manifest = parent.manifest
         planned_for = converter()
         with scratch_for() as scratch:
             plan, source = _plan(build, manifest, planned_for, scratch)
@@ -79,7 +81,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
             identity, parts = _write_plan(build, plan, work, partitions, scratch)
             record = BuildPlan(
                 build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
-                parent=manifest.version if manifest else None, latest_etag=latest[1] if latest else None, compares=compares,
+                parent=manifest.version if manifest else None, latest_etag=parent.latest_etag, unreadable=parent.unreadable, compares=compares,
                 labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
                 label_columns=dict(plan.label_columns), label_range=plan.label_range, inventory=source.inventory,
                 listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
@@ -243,8 +245,12 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
 
 def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPlan:
     photos = scratch / "parent.parquet"
-    dataset.download(version_key(manifest.version, VersionFile.PLAN), photos)
-    groups = read_parquet(dataset, version_key(manifest.version, VersionFile.NEAR_DUPLICATES), ["key", "group"])
+    key = version_key(manifest.version, VersionFile.PLAN)
+    with building_on(manifest.version):
+        dataset.download(key, photos)
+        for _ in iterate_rows(photos, ["slot"], name=dataset.url_of(key)):
+            pass
+        groups = read_parquet(dataset, version_key(manifest.version, VersionFile.NEAR_DUPLICATES), ["key", "group"])
     return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
 
 

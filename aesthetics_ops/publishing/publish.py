@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan
-from aesthetics_ops.dataset.latest import mark_published, move_latest, pointer_to, read_latest
+from aesthetics_ops.dataset.latest import drop_marks, mark_published, move_latest, peek_latest, pointer_to, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Reuse, read_manifest, read_manifest_of
+from aesthetics_ops.dataset.parent import building_on
 from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_rows
 from aesthetics_ops.errors import PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
@@ -125,13 +126,14 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         candidate, near = _assemble(build, plan, account, parent, found=near.table)
     gates = pass_gates(candidate)
     manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates)
-    latest = read_latest(build.dataset)
-    if latest is not None and latest[0].version == manifest.version:
+    latest, etag = peek_latest(build.dataset)
+    if latest is not None and latest.version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
-        mark_published(build.dataset, latest[0])
-        published = read_manifest_of(build.dataset, manifest.version, latest[0])
+        mark_published(build.dataset, latest)
+        drop_marks(build.dataset, plan.unreadable)
+        published = read_manifest_of(build.dataset, manifest.version, latest)
         return _found(build.dataset, published, documents, is_new=True, repaired=repaired)
-    if (latest[1] if latest else None) != plan.latest_etag:
+    if etag != plan.latest_etag:
         raise _conflict(build.dataset, manifest)
     check_stored(build.dataset, account.shards)
     del account  # the plan's rows are not needed any more, and large
@@ -256,7 +258,8 @@ def _near_duplicates(
         and asked is not None
         and (parent.settings["near_duplicate_distance"] or 0) <= asked
     ):
-        before = read_parquet(dataset, version_key(parent.version, VersionFile.NEAR_DUPLICATES))
+        with building_on(parent.version):
+            before = read_parquet(dataset, version_key(parent.version, VersionFile.NEAR_DUPLICATES))
     near = group_records(records, max_distance=asked, before=before)
     found = near.summary
     if found.max_distance != asked:
@@ -282,6 +285,7 @@ def _swap_latest(dataset: Store, manifest: Manifest, data: bytes, plan: BuildPla
     match ending:
         case Swap.DONE:
             mark_published(dataset, pointer_to(manifest.version, data))
+            drop_marks(dataset, plan.unreadable)
             _log.info("published version %s: %d records", manifest.version, manifest.records)
         case Swap.REFUSED:
             raise _conflict(dataset, manifest)

@@ -14,9 +14,11 @@ import pyarrow as pa
 from aesthetics_ops.builds import Build, LostPhoto
 from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.parent import building_on
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS, all_columns, read_parquet
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.store import Store
 
 __all__ = ["Outcome", "ShardRows", "make_tables", "rows_of"]
 
@@ -98,11 +100,16 @@ def make_tables(
         for table, file in ((RECORDS, VersionFile.RECORDS), (REJECTS, VersionFile.REJECTS)):
             old = table.schema.empty_table()
             if parent:
-                old = all_columns(read_parquet(build.dataset, version_key(parent.version, file)), table)
+                old = all_columns(_read_parents(build.dataset, parent, file), table)
             db.register(f"old_{table.name}", old)
         records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS.schema)
         rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS.schema)
     return records, rejects
+
+
+def _read_parents(dataset: Store, parent: Manifest, file: VersionFile) -> pa.Table:
+    with building_on(parent.version):
+        return read_parquet(dataset, version_key(parent.version, file))
 
 
 _RECORDS = """

@@ -26,8 +26,8 @@ def rollback(dataset: Store, version: str) -> Manifest:
         manifest = Manifest.parse(target.data, name=dataset.url_of(target.key))
     except IntegrityError as error:
         raise IntegrityError(
-            f"{error}; choose another of `aesthetics-ops versions`; where none is whole, delete {LATEST_KEY} and build "
-            "anew: finished shards are kept"
+            f"{error}; choose another of `aesthetics-ops versions`; where none is whole, a build with start_anew "
+            "(`--start-anew`) takes their place, and keeps finished shards"
         ) from error
     if not is_published(dataset, version):
         raise NoSuchVersionError(
