@@ -28,7 +28,7 @@ from aesthetics_ops.browser.rows import (
 )
 from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows, row_count
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.latest import read_latest
+from aesthetics_ops.dataset.latest import peek_latest, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, digest_of, is_name, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.dataset.tfrecord import read_framed
@@ -146,8 +146,8 @@ class Catalog:
             try:
                 dataset = self.dataset(name)
                 url = dataset.store.url
-                latest = dataset.latest()
-                headline = dataset.headline(latest) if latest else None
+                latest = read_latest(dataset.store)
+                headline = dataset.headline(latest[0].version) if latest else None
             except AestheticsOpsError as error:
                 return Overview(name, url, None, str(error))
             return Overview(name, url, headline, "" if headline else "nothing is published yet")
@@ -165,9 +165,9 @@ class Dataset:
         self._cache = cache
 
     def latest(self) -> str | None:
-        """Return the version that LATEST names."""
-        latest = read_latest(self.store)
-        return latest[0].version if latest else None
+        """Return the version that LATEST names; None where it names none, is gone or cannot be read."""
+        latest = peek_latest(self.store)[0]
+        return latest.version if latest else None
 
     def versions(self) -> list[str]:
         """Return the names of all versions, newest first: they begin with the time of their plan.

@@ -540,6 +540,20 @@ class TestWhatIsDamagedOrOfAnotherRelease:
         for path in ("", f"/versions/{made.version}", "/builds", "/builds/b"):
             html(client, f"/datasets/flowers{path}")
 
+    @pytest.mark.parametrize(
+        ("damage", "said"), [(None, "is gone, though versions were published"), (b"{", "is not a pointer")]
+    )
+    def test_without_latest_the_list_says_so_and_the_versions_are_shown(
+        self, client: TestClient, made: SyntheticVersion, damage: bytes | None, said: str
+    ) -> None:
+        if damage is None:
+            made.store.delete(["LATEST.json"])
+        else:
+            made.store.put("LATEST.json", damage)
+        assert said in html(client, "/").words
+        assert made.version in html(client, "/datasets/flowers").words
+        html(client, f"/datasets/flowers/versions/{made.version}")
+
     def test_as_many_rejects_are_shown_as_the_table_has_whatever_the_manifest_counts(
         self, client: TestClient, made: SyntheticVersion
     ) -> None:
