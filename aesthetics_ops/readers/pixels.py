@@ -50,8 +50,8 @@ class Pixels:
             `short_side`: all of it, undistorted, the shorter side `size` long: results differ in size.  The longer is at
             most 65,500 px.
         antialias: how a photo is made smaller; enlarged it is by linear interpolation.
-            `fine`: as Pillow and torchvision do it, but for what nobody sees.
-            `fast`: the same after a decode at a smaller scale, whenever that is not below the size.
+            `fine`: averaged as Pillow and torchvision do it, to about 50 dB.
+            `fast`: the same, with more left to the decoder, which scales less evenly.
             `exact`: by Pillow's filter.
             `none`: the four nearest pixels, as `tf.image.resize` and OpenCV do it.
         flip: mirrors every other photo, at random.
