@@ -81,6 +81,18 @@ def test_every_batch_of_an_epoch_is_found_again(
     assert replay(dataset, state).batch == len(got[0]) - 1
 
 
+@pytest.mark.parametrize("options", ORDERS, ids=str)
+def test_what_a_reader_gave_is_found_again(dataset: Dataset, options: dict[str, Any]) -> None:
+    """Through the public door, with batches made ahead; labels tell the synthetic photos apart."""
+    batches = dataset.numpy("train", batch=4, raw=True, **options)
+    got: list[tuple[list[float], dict[str, Any]]] = []
+    for _, labels in batches:
+        got.append((labels.tolist(), batches.state_dict()))
+    for number, (labels, state) in enumerate(got):
+        assert replay(dataset, state).records["label"].to_pylist() == labels
+        assert replay(dataset, got[-1][1], batch=number).records["label"].to_pylist() == labels
+
+
 def test_batches_count_over_the_layouts_of_an_epoch(dataset: Dataset) -> None:
     first, table = reader(dataset, 5, shuffle=True)
     batches = [keys_of(table, draws) for draws, _ in zip(first, range(3), strict=False)]
