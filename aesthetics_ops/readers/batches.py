@@ -80,21 +80,21 @@ class Batches:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        draws = iter(self.sampler)
+        left, draws = len(self.sampler), iter(self.sampler)
         waiting: deque[_Batch] = deque()
-        self._given = 0
+        self._given = given = 0
         try:
-            while True:
-                while len(waiting) <= self._ahead and (drawn := next(draws, None)) is not None:
-                    waiting.append(self._begin(drawn))
-                if not waiting:
-                    break
+            while left or waiting:
+                while left and len(waiting) <= self._ahead:
+                    waiting.append(self._begin(next(draws)))
+                    left -= 1
                 batch = waiting.popleft().result()
-                self._given += 1
+                self._given = given = given + 1
                 yield batch
         finally:
             for begun in waiting:
                 begun.cancel()
+        next(draws, None)  # not before the last batch was given out: to the sampler this is the end of the epoch
         self._given = None
 
     @property
@@ -105,6 +105,7 @@ class Batches:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self.sampler.set_epoch(epoch)
+        self._given = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return where training stands: after the last batch that was given out, whatever was read ahead."""

@@ -88,9 +88,9 @@ def test_what_a_reader_gave_is_found_again(dataset: Dataset, options: dict[str, 
     got: list[tuple[list[float], dict[str, Any]]] = []
     for _, labels in batches:
         got.append((labels.tolist(), batches.state_dict()))
-    for number, (labels, state) in enumerate(got):
-        assert replay(dataset, state).records["label"].to_pylist() == labels
-        assert replay(dataset, got[-1][1], batch=number).records["label"].to_pylist() == labels
+    for number, (expected, state) in enumerate(got):
+        assert replay(dataset, state).records["label"].to_pylist() == expected
+        assert replay(dataset, got[-1][1], batch=number).records["label"].to_pylist() == expected
 
 
 def test_batches_count_over_the_layouts_of_an_epoch(dataset: Dataset) -> None:
