@@ -13,8 +13,8 @@ COPY aesthetics_ops ./aesthetics_ops
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation . && /opt/venv/bin/pip check
 
 FROM ${PYTHON}
-# process 1 that hands signals on and buries orphans
-RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
+# process 1 that hands signals on and buries orphans; what the setting progressive = baseline needs
+RUN apt-get update && apt-get install --yes --no-install-recommends libturbojpeg0 tini && rm -rf /var/lib/apt/lists/*
 # the ids and the home of Airflow's own image, which its Helm chart counts on
 RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --create-home airflow \
  && install --directory --owner=50000 --group=0 --mode=0775 /opt/airflow/logs /opt/airflow/config

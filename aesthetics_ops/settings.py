@@ -37,12 +37,19 @@ class PixelSettings:
         quality: JPEG quality of whatever is encoded, 1 to 100.
         max_side_px: longest side stored, in px; None stores photos at their own size.
         max_pixels: most pixels (width x height) a source may declare; more is refused before it is decoded.
+        progressive: `baseline` writes kept JPEGs that are not baseline in one scan anew as that, without loss.
     """
 
     encoding: Literal["keep", "reencode"]
     quality: int
     max_side_px: int | None
     max_pixels: int
+    progressive: Literal["keep", "baseline"] = "keep"
+
+    @property
+    def makes_baseline(self) -> bool:
+        """Whether kept JPEGs may be coded anew without loss; what is encoded here is baseline whatever is set."""
+        return self.encoding == "keep" and self.progressive == "baseline"
 
 
 class _OneLineErrors(ModelMetaclass):
@@ -197,6 +204,13 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         le=100,
         json_schema_extra={"section": "Pixels"},
     )
+    progressive: Literal["keep", "baseline"] = Field(
+        "keep",
+        title="Progressive JPEGs",
+        description="baseline writes kept progressive JPEGs as baseline, without loss, for hardware decoders (needs "
+        "libturbojpeg); keep stores them as they are",
+        json_schema_extra={"section": "Pixels"},
+    )
     max_side_px: int | None = Field(
         None,
         title="Longest side, px",
@@ -339,12 +353,18 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     @property
     def pixels(self) -> PixelSettings:
         """The part that decides what becomes of one photo."""
-        return PixelSettings(self.encoding, self.quality, self.max_side_px, self.max_pixels)
+        return PixelSettings(self.encoding, self.quality, self.max_side_px, self.max_pixels, self.progressive)
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The settings that touch a shard's bytes beyond its list of photos; part of every recipe."""
-        return asdict(self.pixels)
+        """The settings that touch a shard's bytes beyond its list of photos; part of every recipe.
+
+        `progressive` stands in it only where it may change a byte, so that recipes from before it are what they were.
+        """
+        settings = asdict(self.pixels)
+        if not self.pixels.makes_baseline:
+            del settings["progressive"]
+        return settings
 
     @property
     def digest(self) -> str:
@@ -353,7 +373,8 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         Where things lie, how the work is cut into tasks, what a gate allows, and a one-off request to reshuffle
         or to start anew, change nothing in a dataset's content, so they are left out.
         """
-        content = self.model_dump(mode="json", exclude=_NOT_CONTENT)
+        unset = set() if self.pixels.makes_baseline else {"progressive"}
+        content = self.model_dump(mode="json", exclude=_NOT_CONTENT | unset)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,6 +12,10 @@ suite)
     if ! has chromium && ! has chromium-browser && ! has google-chrome; then
         missing="$missing chromium" skipped="$skipped, tests/browser in Chromium"
     fi
+    case $(ldconfig -p 2>/dev/null) in
+    *libturbojpeg.so.0*) ;;
+    *) missing="$missing libturbojpeg0" skipped="$skipped, tests of progressive = baseline" ;;
+    esac
     has nginx || { missing="$missing nginx-light"; skipped="$skipped, tests/bench with nginx"; }
     ;;
 stack)

@@ -128,7 +128,7 @@ def convert_partition(
         raise InputMissingError(
             f"build {build.id!r} has {len(plan.partitions)} partitions, so none has number {partition}"
         )
-    require_converter(plan.converter, plan.codec_releases)
+    require_converter(plan.converter, plan.codec_releases, build.settings.pixels)
     rows = build.partition_photos(partition)
     with scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch:
         account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, progress)

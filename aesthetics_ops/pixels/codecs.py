@@ -17,7 +17,7 @@ from typing import Final
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, Converter
 from aesthetics_ops.errors import PermanentError
 from aesthetics_ops.pixels.decoders import decoders
-from aesthetics_ops.pixels.photo import convert_photo
+from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import PixelSettings
 
@@ -27,6 +27,7 @@ _LIBRARIES: Final = ("opencv-python-headless", "pillow", "pillow-heif", "simplej
 _DIGITS: Final = 16
 _MOST_PIXELS: Final = 1_000_000
 _KEEP: Final = PixelSettings("keep", 95, None, _MOST_PIXELS)
+_BASELINE: Final = PixelSettings("keep", 95, None, _MOST_PIXELS, "baseline")
 # The probes' longer side is 240 px, or less where it does not matter.
 _SMALLER: Final = PixelSettings("keep", 90, 108, _MOST_PIXELS)  # averaged
 _JPEG_ONLY: Final = (
@@ -39,9 +40,19 @@ _JPEG_ONLY: Final = (
 )
 
 
-def converter() -> Converter:
-    """Return what makes records from photos in this process."""
-    return Converter(CONVERTER_VERSION, codec_fingerprint())
+def converter(pixels: PixelSettings) -> Converter:
+    """Return what makes records from photos in this process.
+
+    Args:
+        pixels: what is asked for; the library that codes without loss counts only where it is.
+
+    Raises:
+        SettingsError: `pixels` asks for a library that this machine does not have.
+    """
+    codecs = codec_fingerprint()
+    if pixels.makes_baseline:
+        codecs = hashlib.sha256(f"{codecs} {_lossless_fingerprint()}".encode()).hexdigest()[:_DIGITS]
+    return Converter(CONVERTER_VERSION, codecs)
 
 
 def codec_fingerprint() -> str:
@@ -62,7 +73,7 @@ def codec_releases() -> dict[str, str]:
     return {name: _release(name) for name in _LIBRARIES} | {"processor": platform.machine(), "decoders": names}
 
 
-def require_converter(planned: Converter, releases: Mapping[str, str]) -> None:
+def require_converter(planned: Converter, releases: Mapping[str, str], pixels: PixelSettings) -> None:
     """Make sure that this process makes the records that a plan's digests stand for.
 
     Only where the releases differ from the plan's are the probe photos converted.
@@ -70,14 +81,16 @@ def require_converter(planned: Converter, releases: Mapping[str, str]) -> None:
     Args:
         planned: that the plan was made for.
         releases: `codec_releases` where it was made.
+        pixels: what the plan asks for; a library of the system has no release that could be asked for, so where one is
+            needed the probe photos are always converted.
 
     Raises:
-        PermanentError: this process would make others.
+        PermanentError: this process would make others, or lacks a library.
     """
     here = codec_releases()
-    if planned.version == CONVERTER_VERSION and here == releases:
+    if planned.version == CONVERTER_VERSION and here == releases and not pixels.makes_baseline:
         return
-    found = converter()
+    found = converter(pixels)
     if found != planned:
         differing = {name: (releases.get(name, "nothing"), here.get(name, "nothing")) for name in {**releases, **here}}
         words = ", ".join(f"{name} {then}, here {now}" for name, (then, now) in differing.items() if then != now)
@@ -101,6 +114,17 @@ def _fingerprint(decoder_names: tuple[str, ...]) -> str:
             digest.update(json.dumps(entry).encode())
             digest.update(photo.jpeg)
     return digest.hexdigest()[:_DIGITS]
+
+
+@cache
+def _lossless_fingerprint() -> str:
+    digest = hashlib.sha256()
+    for name, data in _probes():
+        if name.endswith(".jpg"):
+            photo = convert_photo(data, _BASELINE)
+            if isinstance(photo, Converted):
+                digest.update(photo.jpeg)
+    return digest.hexdigest()
 
 
 def _probes() -> Iterator[tuple[str, bytes]]:

@@ -43,6 +43,7 @@ _ADOBE_BYTES: Final = 12  # up to the transform
 _MOST_SEGMENTS: Final = 10_000  # a profile has at most 255, a progressive photo a few dozen
 _ORIENTATION_TAG: Final = 0x0112
 _BASELINE: Final = 0xC0
+_PROGRESSIVE: Final = 0xC2
 _SAMPLINGS: Final = {  # by how many luma samples, across and down, share a chroma sample
     (1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0",
 }  # fmt: skip
@@ -87,6 +88,8 @@ class JpegHeader(NamedTuple):
     Attributes:
         frame: the first frame header.
         scans: number of scans; 1 in a plain baseline file.
+        is_sketch: whether it is progressive and some coefficient is not sent to its last bit: decoders smooth what they
+            find in such a file.
         orientation: from EXIF, 1 to 8; 1 when there is none that can be read.
         icc: the colour profile; None when there is none, empty when its parts do not fit together.
         canonical: the same coded data without metadata and without what follows the end marker, with the fields put
@@ -99,6 +102,7 @@ class JpegHeader(NamedTuple):
 
     frame: JpegScan
     scans: int
+    is_sketch: bool
     orientation: int
     icc: bytes | None
     canonical: bytes | memoryview
@@ -131,10 +135,10 @@ def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
     segments, end, problem = _segments(data)
     frames: list[JpegScan] = []
     before_scan: list[_Segment] = []  # what can hold a profile or an orientation
-    scans = 0
+    scans: list[_Segment] = []
     for segment in segments:
         if segment.marker == _SOS:
-            scans += 1
+            scans.append(segment)
         elif segment.marker in _FRAMES:
             frames.append(_frame(data, segment))
         elif not scans and segment.marker in _WITH_METADATA:
@@ -147,7 +151,8 @@ def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
     canonical, metadata_bytes = _without_metadata(sound, segments, end)
     return JpegHeader(
         frame=frames[0] if frames else JpegScan(0, 0, 0, 0, 0, b""),
-        scans=scans,
+        scans=len(scans),
+        is_sketch=bool(frames) and frames[0].marker == _PROGRESSIVE and _is_sketch(data, scans, frames[0].components),
         orientation=_orientation(data, before_scan),
         icc=_icc(data, before_scan),
         canonical=canonical,
@@ -274,6 +279,21 @@ def _frame(data: bytes | memoryview, segment: _Segment) -> JpegScan:
     precision_bits, height_px, width_px, components = struct.unpack_from(">BHHB", content)
     factors = bytes(content[7 : 6 + 3 * components : 3])
     return JpegScan(segment.marker, precision_bits, height_px, width_px, components, factors)
+
+
+def _is_sketch(data: bytes | memoryview, scans: list[_Segment], components: int) -> bool:
+    """Say whether the scans of a progressive JPEG leave a coefficient without its last bit."""
+    missing: dict[int, list[int]] = {}  # by component: for each coefficient the bits that are still to come
+    for scan in scans:
+        count = data[scan.body] if scan.body < scan.end else 0
+        after = scan.body + 1 + 2 * count
+        if after + 3 > scan.end:
+            return True
+        first, last, bits = data[after], data[after + 1], data[after + 2] & 15
+        for component in data[scan.body + 1 : after : 2]:
+            sent = missing.setdefault(component, [16] * 64)
+            sent[first : last + 1] = [bits] * len(sent[first : last + 1])
+    return len(missing) < components or any(map(any, missing.values()))
 
 
 def _orientation(data: bytes | memoryview, segments: list[_Segment]) -> int:

@@ -4,7 +4,8 @@ In: the bytes of a file, whatever it is.  Out: `Converted | Rejected`.
 Pure: no clock, no network, no randomness; equal bytes and settings give equal bytes.  Thread-safe; the codecs release
 the interpreter's lock.  Nothing is printed or logged: a decoder's words stand in the reject's detail.
 
-A clean JPEG is checked by a strict decode of its gray picture at 1/8 size and stored with its coded data untouched.
+A clean JPEG is checked by a strict decode of its gray picture at 1/8 size and stored with its coded data untouched, or on
+request with its coefficients untouched and coded as baseline.
 Everything else is decoded, brought to 8-bit sRGB the right way up, scaled if asked, and encoded.  What counts as
 clean, and where harmless ends and corrupt begins: docs/pixels.md.
 """
@@ -22,6 +23,7 @@ from aesthetics_ops.pixels.encoding import LARGEST_SIDE_PX, USUAL_SAMPLING, Code
 from aesthetics_ops.pixels.formats import JPEG, recognise
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import JpegHeader, JpegScan, read_jpeg_header
+from aesthetics_ops.pixels.lossless import made_baseline
 from aesthetics_ops.pixels.opencv import Pixels, opencv
 from aesthetics_ops.pixels.phash import REDUCTIONS, hash_reduction, perceptual_hash
 from aesthetics_ops.pixels.transforms import Transform
@@ -105,6 +107,7 @@ def convert_photo(source: bytes | memoryview, pixels: PixelSettings) -> Converte
 
     Raises:
         MemoryError: the machine has less memory than a photo of `max_pixels` needs.
+        SettingsError: `progressive` asks for a library that this machine does not have.
     """
     return convert_photos((source,), pixels)[0]
 
@@ -129,7 +132,7 @@ def convert_photos(
         As `convert_photo`, in order.
 
     Raises:
-        MemoryError: as `convert_photo`.
+        MemoryError, SettingsError: as `convert_photo`.
     """
     checked = [_check(source, pixels) for source in sources]
     coded: list[Coded | Rejected] = []
@@ -183,7 +186,7 @@ def _code_jpeg(photo: _Checked, header: JpegHeader, pixels: PixelSettings, take_
     sides = (header.frame.height_px, header.frame.width_px)
     take_room(sides[0] * sides[1])
     if _may_keep(header, photo.colour, photo.profile, pixels):
-        return _keep(photo.data, header, photo.transforms)
+        return _keep(photo.data, header, photo.transforms, pixels)
     colours, factor = _DECODER_COLOURS.get(photo.colour, "BGR"), _reduction(sides, pixels.max_side_px)
     if header.frame.marker == _LOSSLESS_FRAME:  # the decoder scales cosine transforms only
         factor = 1
@@ -291,7 +294,7 @@ def _may_keep(header: JpegHeader, colour: str, profile: ProfileVerdict, pixels: 
     )
 
 
-def _keep(data: bytes | memoryview, header: JpegHeader, transforms: set[Transform]) -> Coded:
+def _keep(data: bytes | memoryview, header: JpegHeader, transforms: set[Transform], pixels: PixelSettings) -> Coded:
     """Store the coded data as it is, once a strict decode of the small gray picture finds no fault in it."""
     sides = (header.frame.height_px, header.frame.width_px)
     gray = _decode_strictly(data, header, "GRAY", hash_reduction(sides))
@@ -301,7 +304,11 @@ def _keep(data: bytes | memoryview, header: JpegHeader, transforms: set[Transfor
         transforms.add(Transform.HEADER_REPAIRED)
     if header.trailing:
         transforms.add(Transform.TRAILING_DROPPED)
-    return Coded(data, *sides, transforms, gray, header.progressive, header.frame.sampling)
+    progressive = header.progressive
+    if progressive and pixels.makes_baseline and (baseline := made_baseline(data, header)) is not None:
+        transforms.add(Transform.MADE_BASELINE)
+        data, progressive = baseline, False
+    return Coded(data, *sides, transforms, gray, progressive, header.frame.sampling)
 
 
 def _decode_strictly(data: bytes | memoryview, header: JpegHeader, colours: str, factor: int) -> Pixels:

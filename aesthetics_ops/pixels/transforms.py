@@ -12,6 +12,7 @@ class Transform(StrEnum):
         "metadata_dropped"  # EXIF with its GPS, XMP, comments, thumbnails; the coded data is the source's
     )
     HEADER_REPAIRED = "header_repaired"  # fields of a JPEG's header that decoders ignore, of which readers would warn
+    MADE_BASELINE = "made_baseline"  # a kept JPEG's coefficients coded anew: baseline in one scan, without loss
     TRAILING_DROPPED = "trailing_dropped"  # bytes after a JPEG's end marker
     FIRST_FRAME = "first_frame"  # the source holds more images: animation, pages, MPO, gain map
     REENCODED = "reencoded"  # the stored JPEG was encoded here

@@ -60,7 +60,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         partitions: most parallel tasks; > 0.
 
     Raises:
-        SettingsError: settings contradict the declared format of the score file.
+        SettingsError: settings contradict the declared format of the score file, or need a library that is not here.
         PlanError, LabelError: see planning and labels.
         IntegrityError, NoSuchVersionError: no build can start from the version that LATEST names, or LATEST is gone.
         DatasetBusyError: an expiry is at work.
@@ -74,7 +74,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         wait_for_expiry(build.dataset)
         parent = find_parent(build.dataset, start_anew=build.settings.start_anew)
         manifest = parent.manifest
-        planned_for = converter()
+        planned_for = converter(build.settings.pixels)
         with scratch_for() as scratch:
             plan, source = _plan(build, manifest, planned_for, scratch)
             work = _unfinished(build.dataset, plan.shards)

@@ -72,6 +72,7 @@ TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
     Transform.PALETTE_TO_RGB: "Converted from a palette.",
     Transform.ALPHA_OVER_WHITE: "Transparent parts laid over white.",
     Transform.HEADER_REPAIRED: "A harmless oddity in the header was put right; the coded data is the source's.",
+    Transform.MADE_BASELINE: "Coded as baseline instead of progressive, without loss; the pixels are the source's.",
     Transform.DEPTH_TO_8BIT: "Reduced to 8 bits per sample.",
 }
 

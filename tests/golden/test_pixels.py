@@ -31,7 +31,8 @@ def test_the_table_was_written_under_this_converter():
 def test_the_table_holds_every_decoder_and_every_transform():
     _, table = read_table()
     assert {row.decoder for row in table} == {decoder.name for decoder in decoders()}
-    assert {name for row in table for name in row.transforms} == {transform.value for transform in Transform}
+    done = {name for row in table for name in row.transforms}
+    assert done == {transform.value for transform in Transform} - {Transform.MADE_BASELINE}  # test_lossless.py has it
 
 
 def test_another_code_another_library_and_a_raised_version_are_told_apart():

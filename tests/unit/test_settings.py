@@ -92,6 +92,19 @@ def test_the_digest_moves_with_content_and_not_with_places_gates_or_task_sizes()
         assert parse(**{name: value}).digest != digest, name
 
 
+def test_progressive_stands_in_recipes_and_digests_only_where_it_may_change_a_byte() -> None:
+    plain = parse()
+    before = {"encoding": "keep", "quality": 95, "max_side_px": None, "max_pixels": 120_000_000}
+    assert plain.recipe == parse(progressive="keep").recipe == before
+    assert parse(progressive="baseline").recipe == before | {"progressive": "baseline"}
+    anew = parse(encoding="reencode", progressive="baseline")
+    assert anew.recipe == before | {"encoding": "reencode"}
+    assert anew.digest == parse(encoding="reencode").digest
+    assert parse(progressive="baseline").digest != plain.digest
+    with pytest.raises(SettingsError, match="progressive is 'lossless'"):
+        parse(progressive="lossless")
+
+
 def test_a_form_field_of_an_optional_setting_allows_null_and_keeps_its_limits() -> None:
     value, schema = form_fields(parse(max_side_px=512))["max_side_px"]
     assert value == 512

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
+THERE = "echo libturbojpeg.so.0"  # what ldconfig prints where the library is installed
 SKIPPING = {
     "mark": "pytestmark = pytest.mark.skipif(True, reason='no program')\ndef test_it(): pass",
     "fixture": "@pytest.fixture\ndef it(): pytest.skip('no program')\ndef test_it(it): pass",
@@ -46,12 +47,12 @@ def run_apt_sh(folder: Path, scripts: dict[str, str], all_must_run: str) -> subp
 
 @pytest.mark.parametrize("all_must_run", ["", "1"])
 def test_nothing_is_said_where_nothing_is_missing(tmp_path: Path, all_must_run: str) -> None:
-    run = run_apt_sh(tmp_path, {"chromium": "exit 1", "nginx": "exit 1"}, all_must_run)
+    run = run_apt_sh(tmp_path, {"chromium": "exit 1", "nginx": "exit 1", "ldconfig": THERE}, all_must_run)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_without_root_one_line_says_which_tests_will_be_skipped(tmp_path: Path) -> None:
-    run = run_apt_sh(tmp_path, {"id": "echo 1000", "nginx": "exit 1"}, "")
+    run = run_apt_sh(tmp_path, {"id": "echo 1000", "nginx": "exit 1", "ldconfig": THERE}, "")
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == (
         "not root, so nothing is installed; will be skipped: tests/browser in Chromium"
@@ -60,6 +61,16 @@ def test_without_root_one_line_says_which_tests_will_be_skipped(tmp_path: Path) 
 
 
 def test_where_all_tests_must_run_a_missing_program_fails_before_the_first_test(tmp_path: Path) -> None:
-    run = run_apt_sh(tmp_path, {"id": "echo 1000", "nginx": "exit 1"}, "1")
+    run = run_apt_sh(tmp_path, {"id": "echo 1000", "nginx": "exit 1", "ldconfig": THERE}, "1")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "not root, so nothing is installed; tests need: chromium\n"
+
+
+def test_a_library_that_is_missing_is_named_as_its_package(tmp_path: Path) -> None:
+    programs = {"id": "echo 1000", "nginx": "exit 1", "chromium": "exit 1", "ldconfig": "echo libjpeg.so.62"}
+    run = run_apt_sh(tmp_path, programs, "")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == (
+        "not root, so nothing is installed; will be skipped: tests of progressive = baseline"
+        " (to run them: apt-get install libturbojpeg0)\n"
+    )
