@@ -32,6 +32,7 @@ _TRIES: Final = 10  # for a random crop that lies inside the photo
 _PROBES: Final = ("420-p3-turned.jpg", "444-progressive.jpg", "gray-profile.jpg")  # of what a dataset may hold
 _PROBE_SIZES: Final = (24, 40, 70, 130, 300)  # of photos whose longer side is 240 px: every scale of the decoder
 _DIGITS: Final = 16
+_MOST_CHARACTERS: Final = 80  # of a value in an error
 
 Box = tuple[int, int, int, int]
 
@@ -74,9 +75,10 @@ class Pixels:
     def __post_init__(self) -> None:
         _check_choice("fit", self.fit, get_args(Fit))
         _check_choice("antialias", self.antialias, get_args(Antialias))
-        if not isinstance(self.flip, bool):
-            raise SettingsError(f"flip is {self.flip!r}; give True or False")
+        if not isinstance(self.flip, bool | np.bool_):
+            raise SettingsError(f"flip is {_shown(self.flip)}; give True or False")
         set_field = object.__setattr__
+        set_field(self, "flip", bool(self.flip))
         set_field(self, "size", _checked_size(self.size, self.fit))
         set_field(self, "scale", _checked_range("scale", self.scale, 0, 1))
         set_field(self, "ratio", _checked_range("ratio", self.ratio, 1 / _LARGEST_SIDE_PX, _LARGEST_SIDE_PX))
@@ -264,9 +266,15 @@ def _random_bits(draw: int) -> Iterator[int]:
         yield mixed ^ mixed >> 31
 
 
+def _shown(value: object) -> str:
+    """Return a value as one line of an error has it."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= _MOST_CHARACTERS else words[:_MOST_CHARACTERS] + "..."
+
+
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SettingsError(f"{name} is {value!r}; it is one of {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise SettingsError(f"{name} is {_shown(value)}; it is one of {', '.join(choices)}")
 
 
 def _checked_size(size: Any, fit: Fit) -> int | tuple[int, int]:
@@ -275,10 +283,10 @@ def _checked_size(size: Any, fit: Fit) -> int | tuple[int, int]:
     if len(sides) not in ({1} if fit == "short_side" else {1, 2}) or (
         isinstance(size, tuple | list) and len(sides) == 1
     ):
-        raise SettingsError(f"size is {size!r}, and fit is {fit!r}; {rule}")
+        raise SettingsError(f"size is {_shown(size)}, and fit is {fit!r}; {rule}")
     whole = [side for side in sides if side is not None and 1 <= side <= _LARGEST_SIDE_PX]
     if len(whole) != len(sides):
-        raise SettingsError(f"size is {size!r}; {rule}")
+        raise SettingsError(f"size is {_shown(size)}; {rule}")
     return whole[0] if fit == "short_side" else (whole[0], whole[-1])
 
 
@@ -288,7 +296,7 @@ def _checked_range(name: str, value: Any, least: float, most: int) -> tuple[floa
     except (TypeError, ValueError):
         low = high = math.nan
     if not (0 < low <= high <= most and least <= low):
-        raise SettingsError(f"{name} is {value!r}; give (least, largest), above 0 and up to {most:,}")
+        raise SettingsError(f"{name} is {_shown(value)}; give (least, largest), above 0 and up to {most:,}")
     return low, high
 
 
@@ -296,7 +304,7 @@ def _checked_fill(value: Any) -> int | tuple[int, int, int]:
     levels = [_whole(level) for level in value] if isinstance(value, tuple | list) else [_whole(value)] * 3
     whole = [level for level in levels if level is not None and 0 <= level <= 255]
     if len(levels) != 3 or len(whole) != 3:
-        raise SettingsError(f"fill is {value!r}; give a gray level, or (red, green, blue), of 0 to 255")
+        raise SettingsError(f"fill is {_shown(value)}; give a gray level, or (red, green, blue), of 0 to 255")
     return whole[0] if len(set(whole)) == 1 else (whole[0], whole[1], whole[2])
 
 

@@ -156,6 +156,10 @@ def test_what_no_dataset_holds_is_an_integrity_error():
         {"size": (224, 224), "fit": "short_side"},
         {"fit": "stretch"},
         {"fit": None},
+        {"fit": np.array(["crop", "pad"])},
+        {"size": np.ones((99, 99), int)},
+        {"size": "224\n224"},
+        {"fit": "crop\n"},
         {"fit": []},
         {"antialias": "area"},
         {"antialias": True},
@@ -180,18 +184,20 @@ def test_what_no_dataset_holds_is_an_integrity_error():
         {"fit": "pad", "fill": "white"},
         {"fit": "pad", "fill": 1.5},
     ],
-    ids=str,
+    ids=lambda values: "-".join(values),
 )
 def test_settings_that_make_no_sense_are_refused_in_a_line(values):
     with pytest.raises(SettingsError) as refusal:
         Pixels(**values)
     words = str(refusal.value)
     assert "\n" not in words
+    assert len(words) < 200
     assert re.match("size|fit|antialias|flip|scale|ratio|fill", words).group() in values
 
 
 def test_equal_settings_are_equal_however_they_are_written():
     assert Pixels(224) == Pixels((224, 224)) == Pixels([224, 224]) == Pixels(np.int64(224))
+    assert Pixels(flip=np.True_) == Pixels(flip=True)
     assert Pixels(9, "pad", fill=(7, 7, 7)) == Pixels(9, "pad", fill=[7, 7, 7]) == Pixels(9, "pad", fill=7)
     one, other = Pixels(9, "random_crop", scale=[0.5, 1]), Pixels(9, "random_crop", scale=(0.5, 1.0))
     assert one == other
