@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aesthetics_ops.pixels.decoded import Decoded
 from aesthetics_ops.pixels.decoders.decoder import Decoder, starts_with
@@ -12,6 +12,9 @@ from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import exif_orientation
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, RejectReason
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngImageFile as Image
 
 __all__ = ["PNG"]
 
@@ -44,14 +47,32 @@ def _read(data: bytes, gate: SizeGate) -> Decoded:
         decoded.transforms.add(Transform.FIRST_FRAME)
     if bits == 16:
         decoded.transforms.add(Transform.DEPTH_TO_8BIT)
-    if "transparency" in decoded.image.info and colour in (_GRAY, _RGB):
+    if "transparency" in decoded.image.info and (colour, bits) == (_RGB, 16):
+        decoded.alpha = _alpha_of_16_bits(decoded.image, PngImagePlugin.PngImageFile(BytesIO(slim)))
+    elif "transparency" in decoded.image.info and colour in (_GRAY, _RGB):
         clear = decoded.image.info["transparency"]
-        levels = tuple(_as_decoded(level, bits, colour) for level in (clear if isinstance(clear, tuple) else (clear,)))
+        levels = tuple(_as_decoded(level, bits) for level in (clear if isinstance(clear, tuple) else (clear,)))
         decoded.image.info["transparency"] = levels if colour == _RGB else levels[0]
     return decoded
 
 
-def _as_decoded(level: int, bits: int, colour: int) -> int:
+def _alpha_of_16_bits(image: "Image", again: "Image") -> "Image":
+    """Return where colours of 16 bits a channel are not the transparent one; `image` loses that, and is loaded.
+
+    Pillow keeps the upper byte of each channel only, so the lower ones are decoded from the same file once more.
+    """
+    import numpy as np
+    import PIL.Image
+
+    clear = np.array(image.info.pop("transparency"), np.uint16)
+    opaque = np.any(np.asarray(image) != (clear >> 8).astype(np.uint8), axis=2)
+    if not opaque.all():
+        again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]  # of big-endian samples, the lower byte
+        opaque |= np.any(np.asarray(again) != (clear & 255).astype(np.uint8), axis=2)
+    return PIL.Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8))
+
+
+def _as_decoded(level: int, bits: int) -> int:
     """Return a transparent level as the decoded pixels have it: of the bits that count, spread over eight.
 
     Source:
@@ -59,7 +80,7 @@ def _as_decoded(level: int, bits: int, colour: int) -> int:
     """
     level &= (1 << bits) - 1
     if bits == 16:
-        return level >> 8 if colour == _RGB else level
+        return level
     return level * 255 // ((1 << bits) - 1)
 
 

@@ -59,6 +59,36 @@ def test_a_transparent_colour_lies_over_white(bits: int):
             assert np.abs(found - wanted).max() <= 6
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_all_sixteen_bits_of_a_transparent_colour_count(interlaced: bool):
+    clear = (0x1234, 0x8000, 0x00FF)
+    near = [clear, *(tuple(level + (place == channel) for place, level in enumerate(clear)) for channel in range(3))]
+    data = flat_png(16, 2, [*near, (0x1200, 0x8000, 0x0000), (0, 0, 0)], clear)
+    if interlaced:
+        data = interlaced_png(data)
+    shown = seen(converted(data))[16, 16::32].astype(int)
+    assert np.abs(shown[0] - 255).max() <= 6
+    for place in range(1, 5):
+        assert np.abs(shown[place] - (0x12, 0x80, 0x00)).max() <= 6, place
+    assert shown[5].max() <= 6
+
+
+def interlaced_png(data: bytes) -> bytes:
+    """Store a picture whose rows are equal, 16 bits a channel and colour, in the seven passes of Adam7."""
+    width = int.from_bytes(data[16:20], "big")
+    at = data.index(b"IDAT")
+    row = zlib.decompress(data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")])[1 : 1 + 6 * width]
+    pixels = [row[first : first + 6] for first in range(0, len(row), 6)]
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    body = b"".join(
+        b"".join(b"\0" + b"".join(pixels[left::across]) for _ in range(top, 32, down))
+        for left, top, across, down in passes
+    )
+    clear = data.index(b"tRNS")
+    chunks = [(b"IHDR", data[16:28] + b"\1"), (b"tRNS", data[clear + 4 : clear + 10]), (b"IDAT", zlib.compress(body))]
+    return png([*chunks, (b"IEND", b"")])
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_only_the_bits_of_a_level_that_count_are_looked_at(bits: int):
     stripes = [(0,), (1,)]
