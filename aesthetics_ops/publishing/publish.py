@@ -31,7 +31,7 @@ from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, rend
 from aesthetics_ops.publishing.gates import Candidate, pass_gates
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.publishing.regroup import regroup
-from aesthetics_ops.publishing.statistics import count_reasons
+from aesthetics_ops.publishing.statistics import contrary_copies, count_reasons
 from aesthetics_ops.publishing.tables import Outcome, ShardRows, make_tables
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, Swap
@@ -124,6 +124,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         if parent is not None and _is_the_same(parent, account.shards, plan.settings):
             return _found_unchanged(build.dataset, parent, documents, repaired)
         candidate, near = _assemble(build, plan, account, parent, found=near.table)
+    _warn_of_copies(candidate.records, near.table)
     gates = pass_gates(candidate)
     manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates)
     latest, etag = peek_latest(build.dataset)
@@ -269,6 +270,16 @@ def _near_duplicates(
         )  # fmt: skip
     _log.info("%d groups of near-duplicates, %d span splits", found.groups, found.spanning_splits)
     return near
+
+
+def _warn_of_copies(records: pa.Table, alike: pa.Table) -> None:
+    """Say which photos are alike to the byte and have different scores, where no ETag told it to the plan."""
+    count, examples = contrary_copies(records, alike)
+    if count:
+        _log.warning(
+            "%d records hold the JPEG of another and have another label, such as %s; correct the scores, or leave one of each out",
+            count, "; ".join(examples),
+        )  # fmt: skip
 
 
 def _write_tables(

@@ -2,13 +2,21 @@
 
 from typing import Final
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels
 
-__all__ = ["HARDWARE_SAMPLINGS", "count_reasons", "image_statistics", "jpeg_statistics", "label_statistics"]
+__all__ = [
+    "HARDWARE_SAMPLINGS",
+    "contrary_copies",
+    "count_reasons",
+    "image_statistics",
+    "jpeg_statistics",
+    "label_statistics",
+]
 
 HARDWARE_SAMPLINGS: Final = frozenset({"4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray"})
 """How chroma may be sampled in a JPEG for a hardware decoder; docs/pixels.md says where that stands."""
@@ -50,6 +58,34 @@ def jpeg_statistics(records: pa.Table) -> Jpegs:
     kinds = sorted(found, key=lambda kind: (-kind.records, str(kind.progressive), str(kind.sampling)))
     taken = (kind for kind in kinds if kind.progressive is False and kind.sampling in HARDWARE_SAMPLINGS)
     return Jpegs(kinds=tuple(kinds), hardware=sum(kind.records for kind in taken))
+
+
+def contrary_copies(records: pa.Table, alike: pa.Table) -> tuple[int, list[str]]:
+    """Find records that hold one JPEG and have different labels.
+
+    One JPEG is taken for it where perceptual hash, size in bytes, width and height are equal: nothing is read for that, and
+    it holds on stores whose ETags say nothing of content.
+
+    Args:
+        records: rows of RECORDS.
+        alike: rows of NEAR_DUPLICATES; others are not looked at, since equal hashes are always in a group.
+
+    Returns:
+        How many such records there are, and a few of them in words: two keys with their labels.
+    """
+    with duckdb.connect() as db:
+        db.register("records", records)
+        db.register("alike", alike.select(["key"]))
+        found = db.sql(_CONTRARY).fetchall()
+    examples = [f"{first!r} ({low:g}) and {last!r} ({high:g})" for _, first, low, last, high in found[:3]]
+    return sum(row[0] for row in found), examples
+
+
+_CONTRARY: Final = """
+    SELECT count(*), min_by(key, (label, key)) AS first, min(label), max_by(key, (label, key)), max(label)
+    FROM records SEMI JOIN alike USING (key)
+    GROUP BY phash, bytes, width, height HAVING min(label) <> max(label) ORDER BY first
+"""
 
 
 def count_reasons(rejects: pa.Table) -> dict[str, int]:

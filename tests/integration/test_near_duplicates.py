@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -223,3 +224,22 @@ def test_of_a_thousand_photos_with_three_hundred_near_copies_no_group_spans_spli
     second = build_once(settings)
     assert not second.published.is_new
     assert second.photos_read == 0
+
+
+@pytest.mark.parametrize(("score", "warned"), [(1, False), (4, True)])
+def test_equal_bytes_with_other_scores_are_told_where_etags_are_not_content(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, score: int, warned: bool
+) -> None:
+    source = Source(tmp_path.as_uri() + "/", {})
+    for name in PHOTOS[:3]:
+        source.add(name, photo(name), 1)
+    source.add("copy", photo(PHOTOS[0]), score)
+    source.add("near", smaller(photo(PHOTOS[1])), 7)  # alike, and no copy
+    night = build_once(source.settings())
+    said = (
+        f"2 records hold the JPEG of another and have another label, such as '{PHOTOS[0]}.jpg' (1) and 'copy.jpg' (4); "
+    )
+    assert (said in caplog.text) == warned
+    assert ("hold the JPEG of another" in caplog.text) == warned
+    splits = {row["id"]: row["split"] for row in night.table("records")}
+    assert splits["copy"] == splits[PHOTOS[0]]

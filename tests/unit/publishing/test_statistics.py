@@ -5,7 +5,7 @@ import pytest
 
 from aesthetics_ops.dataset.manifest import Jpegs
 from aesthetics_ops.dataset.tables import RECORDS
-from aesthetics_ops.publishing.statistics import jpeg_statistics
+from aesthetics_ops.publishing.statistics import contrary_copies, jpeg_statistics
 
 
 def counted(*kinds: tuple[bool | None, str | None]) -> Jpegs:
@@ -39,3 +39,34 @@ def test_kinds_stand_in_the_order_of_their_numbers_whatever_the_order_of_the_rec
         (False, "4:2:0", 3), (False, "gray", 2), (None, None, 2), (True, "4:2:0", 2),
     ]  # fmt: skip
     assert (jpegs.hardware, jpegs.unknown) == (5, 2)
+
+
+COPIES = {
+    "equal labels": ([("a", "1", 10, 3.0), ("b", "1", 10, 3.0)], 0, []),
+    "other labels": ([("b", "1", 10, 5.0), ("a", "1", 10, 3.0)], 2, ["'a' (3) and 'b' (5)"]),
+    "three": ([("a", "1", 10, 3.0), ("b", "1", 10, 3.0), ("c", "1", 10, 2.5)], 3, ["'c' (2.5) and 'b' (3)"]),
+    "another size": ([("a", "1", 10, 3.0), ("b", "1", 11, 5.0)], 0, []),
+    "another hash": ([("a", "1", 10, 3.0), ("b", "2", 10, 5.0)], 0, []),
+    "two pairs": (
+        [("a", "1", 10, 1.0), ("b", "1", 10, 2.0), ("c", "2", 10, 1.0), ("d", "2", 10, 2.0)],
+        4,
+        ["'a' (1) and 'b' (2)", "'c' (1) and 'd' (2)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_copies_with_other_labels_are_counted_and_named(case: str) -> None:
+    rows, count, examples = COPIES[case]
+    records = pa.table(
+        {
+            "key": [row[0] for row in rows],
+            "phash": [row[1] for row in rows],
+            "bytes": [row[2] for row in rows],
+            "width": [4] * len(rows),
+            "height": [3] * len(rows),
+            "label": [row[3] for row in rows],
+        }
+    )
+    assert contrary_copies(records, records.select(["key"])) == (count, examples)
+    assert contrary_copies(records, records.select(["key"]).slice(0, 0)) == (0, [])
