@@ -14,7 +14,8 @@ from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, RejectReason
 
 if TYPE_CHECKING:
-    from PIL.PngImagePlugin import PngImageFile as Image
+    from PIL.Image import Image
+    from PIL.PngImagePlugin import PngImageFile
 
 __all__ = ["PNG"]
 
@@ -56,7 +57,7 @@ def _read(data: bytes, gate: SizeGate) -> Decoded:
     return decoded
 
 
-def _alpha_of_16_bits(image: "Image", again: "Image") -> "Image":
+def _alpha_of_16_bits(image: "Image", again: "PngImageFile") -> "Image":
     """Return where colours of 16 bits a channel are not the transparent one; `image` loses that, and is loaded.
 
     Pillow keeps the upper byte of each channel only, so the lower ones are decoded from the same file once more.
