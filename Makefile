@@ -47,8 +47,8 @@ airflow: install  ## Airflow's web UI with the DAGs and the samples
 fuzz: install  ## 20,000 damaged photos through the converter, in a bounded child process
 	$(BIN)/python -m tests.fuzz.fuzz_photo --inputs 20000 --seed 0
 
-bench: install  ## builds against the bare codec limit and against peers: benchmarks/RESULTS.md
-	@$(BIN)/python benchmarks/bench.py
+bench: install  ## builds and readers against the bare codec and against peers: benchmarks/RESULTS.md; ONLY=readers runs one group
+	@$(BIN)/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 DEPLOYED := --extra airflow --extra cluster --extra tensorflow-cpu

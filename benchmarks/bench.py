@@ -1,10 +1,11 @@
-"""`make bench`: builds against the bare codec and against peers, growth, start-up, memory and cores, interleaved.
+"""`make bench`: builds and readers against the bare codec and against peers, growth, start-up, memory and cores, interleaved.
 
-    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores] [--quick]
+    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores readers] [--quick]
 
 Every round runs every job once, backwards in every other round, so that what changes on the machine touches all alike.
-A full run writes `benchmarks/RESULTS.md` and `benchmarks/results.json`; any other writes both to `.bench/`.
-`--render FILE` writes the table of an earlier run anew.  benchmarks/README.md says what each job is.
+The groups about builds make one part of `benchmarks/RESULTS.md`, out of `results.json`, and `readers` the other, out of
+`readers.json`.  A part that ran whole is written there, the other one stays as it is; any other run writes to `.bench/`.
+`--render` writes the page of what both files hold anew.  benchmarks/README.md says what each job is.
 """
 
 import argparse
@@ -18,9 +19,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -28,18 +29,31 @@ from pathlib import Path
 from typing import Any, Final
 
 from fast_s3 import Bucket, FastS3, find_nginx
+from figures import last_line
+from jobs import Job, Sample
 from measure import measure
 from peers import PEERS, Peer, ready
 from photos import SETS, make_photos
-from report import last_line, render
+from readers import QUICK as QUICK_READERS
+from readers import READING_PEERS, Readers, ReaderSizes
+from readers_report import render_readers
+from report import render
 
 HERE: Final = Path(__file__).parent
 CACHE: Final = HERE.parent / ".bench"
-GROUPS: Final = ("limits", "peers", "growth", "startup", "rss", "cores")
+BUILDING: Final = ("limits", "peers", "growth", "startup", "rss", "cores")
+READING: Final = "readers"
+BUILD_RESULTS: Final = "results.json"
+READ_RESULTS: Final = "readers.json"
+GROUPS: Final = (*BUILDING, READING)
 ENCODINGS: Final = ("keep", "reencode", "resize")
 VERSIONS: Final = (
     "aesthetics-ops", "obstore", "simplejpeg", "opencv-python-headless", "numpy", "pyarrow", "google-crc32c", "boto3",
     "tensorflow-cpu", "apache-airflow",
+)  # fmt: skip
+READER_VERSIONS: Final = (
+    "aesthetics-ops", "simplejpeg", "opencv-python-headless", "numpy", "pyarrow", "google-crc32c", "obstore", "tensorflow-cpu",
+    "keras", "torch", "grain", "pillow",
 )  # fmt: skip
 
 
@@ -65,59 +79,6 @@ class Sizes:
 QUICK: Final = Sizes(ava=(60, 20), camera=(4, 2), huge=3, copies=2, growth=(50, 100, 200))
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One command of the benchmark.
-
-    Attributes:
-        name: unique; says who does what with which photos.
-        groups: that it is part of.
-        photos: it works on.
-        command: program and arguments; `OUT` stands for an empty folder.
-        env: added to the environment.
-        prints_costs: whether its wall and CPU are those that it prints, for work inside a process.
-        cpus: cores that it and the S3 server may use; None for all.
-        most_rounds: it takes part in.
-    """
-
-    name: str
-    groups: frozenset[str]
-    photos: int
-    command: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
-    prints_costs: bool = False
-    cpus: frozenset[int] | None = None
-    most_rounds: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What one run of a job cost.
-
-    Attributes:
-        job, round, photos: which.
-        wall_seconds, cpu_seconds, peak_bytes, processes: of the job's process tree.
-        server_cpu_seconds: of the S3 server meanwhile.
-        foreign_cores: cores that were busy with something else, on average.
-        output_bytes: that it left behind.
-        printed: the JSON object it printed last, if any.
-        error: what went wrong, or nothing.
-    """
-
-    job: str
-    round: int
-    photos: int
-    wall_seconds: float
-    cpu_seconds: float
-    peak_bytes: int
-    processes: int
-    server_cpu_seconds: float
-    foreign_cores: float
-    output_bytes: int
-    printed: dict[str, Any]
-    error: str
-
-
 class Bench:
     """The jobs of one benchmark, and what they need: photos, the S3 server, peers."""
 
@@ -134,7 +95,7 @@ class Bench:
                 merged.setdefault(job.name, job)
         return list(merged.values())
 
-    def _bucket(self, name: str, count: int, copies: int = 1) -> Bucket:
+    def bucket(self, name: str, count: int, copies: int = 1) -> Bucket:
         """Make a bucket, with its score file and its list for peers beside it."""
         bucket = self.s3.bucket(name, make_photos(CACHE / "photos", SETS[name], count), copies)
         folder = self.inputs / bucket.name
@@ -155,11 +116,11 @@ class Bench:
 
     @cached_property
     def _ava(self) -> tuple[Bucket, Bucket]:
-        return self._bucket("ava", self.sizes.ava[0]), self._bucket("ava", self.sizes.ava[1])
+        return self.bucket("ava", self.sizes.ava[0]), self.bucket("ava", self.sizes.ava[1])
 
     @cached_property
     def _camera(self) -> tuple[Bucket, Bucket]:
-        return self._bucket("camera", self.sizes.camera[0]), self._bucket("camera", self.sizes.camera[1])
+        return self.bucket("camera", self.sizes.camera[0]), self.bucket("camera", self.sizes.camera[1])
 
     def _ours(self, bucket: Bucket, encoding: str, *groups: str, what: str = "convert", **more: Any) -> Job:
         """Plan and `convert`, or convert one `partition` after another process has planned, or do the whole `build`."""
@@ -234,7 +195,7 @@ class Bench:
         if "growth" not in self.groups:
             return
         for count in self.sizes.growth:
-            bucket = self._bucket("small", count)
+            bucket = self.bucket("small", count)
             rounds = 2 if count >= 100_000 else 1000
             yield self._ours(bucket, "keep", "growth", what="build", most_rounds=rounds)
 
@@ -252,10 +213,10 @@ class Bench:
     def _rss(self) -> Iterator[Job]:
         if "rss" not in self.groups:
             return
-        once = self._bucket("huge", self.sizes.huge), self._ava[0]
+        once = self.bucket("huge", self.sizes.huge), self._ava[0]
         more = (
-            self._bucket("huge", self.sizes.huge, self.sizes.copies),
-            self._bucket("ava", self.sizes.ava[0], self.sizes.copies),
+            self.bucket("huge", self.sizes.huge, self.sizes.copies),
+            self.bucket("ava", self.sizes.ava[0], self.sizes.copies),
         )
         for encoding in ("keep", "reencode"):
             for bucket in once:
@@ -281,7 +242,7 @@ def _votes(photo: str) -> list[int]:
 
 def run(job: Job, number: int, s3: FastS3) -> Sample:
     """Run a job once, in an empty folder that is deleted afterwards."""
-    with _folder(_scratch(), "job") as out:
+    with _folder(CACHE if job.is_on_disk else _scratch(), "job") as out:
         command = [part.replace("OUT", str(out)) for part in job.command]
         added = {name: value.replace("OUT", str(out)) for name, value in job.env.items()}
         environment = {**os.environ, **added, "TMPDIR": str(out / "tmp"), "PYTHONHASHSEED": "0"}
@@ -301,7 +262,7 @@ def run(job: Job, number: int, s3: FastS3) -> Sample:
     peak_bytes = printed["peak_bytes"] if job.name.startswith("partition ") and not error else usage.peak_bytes
     return Sample(
         job.name, number, job.photos, costs["wall_seconds"], costs["cpu_seconds"], peak_bytes, usage.processes,
-        server, max(0.0, foreign), left, printed, error,
+        server, max(0.0, foreign), left, usage.peak_anonymous_bytes, printed, error,
     )  # fmt: skip
 
 
@@ -346,6 +307,7 @@ def machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": _commit(),
         "cpu": f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "memory": f"{memory / 2**30:.0f} GB",
         "system": f"{platform.system()} {platform.release()}",
@@ -362,10 +324,11 @@ def main() -> int:
     parser.add_argument("--encoding", choices=ENCODINGS, help="leave jobs of other encodings out")
     parser.add_argument("--set", dest="photo_set", choices=sorted(SETS), help="leave jobs of other photos out")
     parser.add_argument("--skip-build", action="store_true", help="leave complete builds out")
-    parser.add_argument("--render", type=Path, metavar="FILE", help="write the table of these results anew")
+    parser.add_argument("--word", help="leave jobs of the readers out whose name has not this word")
+    parser.add_argument("--render", action="store_true", help="write the page of the results that are there anew")
     options = parser.parse_args()
     if options.render:
-        options.render.with_name("RESULTS.md").write_text(render(json.loads(options.render.read_text())))
+        write_page(HERE)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server stops and folders go
     CACHE.mkdir(exist_ok=True)
@@ -373,37 +336,86 @@ def main() -> int:
     nginx = find_nginx(install=True)
     if nginx is None:
         return 2
-    with _folder(CACHE, "run") as place, FastS3(nginx, place / "s3", CACHE / "photos") as s3:
-        bench = Bench(s3, place / "inputs", QUICK if options.quick else Sizes(), frozenset(options.only))
-        jobs = [job for job in bench.jobs() if _wanted(job, options.encoding, options.photo_set)]
-        jobs = [job for job in jobs if not (options.skip_build and job.name.startswith("build "))]
+    groups = frozenset(options.only)
+    with ExitStack() as stack:
+        place = stack.enter_context(_folder(CACHE, "run"))
+        s3 = stack.enter_context(FastS3(nginx, place / "s3", CACHE / "photos"))
+        bench = Bench(s3, place / "inputs", QUICK if options.quick else Sizes(), groups)
+        jobs = [job for job in bench.jobs() if _wanted(job, options)]
+        readers = stack.enter_context(_readers(bench, place, quick=options.quick)) if READING in groups else None
+        jobs += [job for job in readers.jobs() if _wanted(job, options)] if readers else []
         samples = list(_interleaved(jobs, options.rounds, s3))
-    document = {
-        "machine": machine(),
-        "versions": {name: version(name) for name in VERSIONS} | {"nginx": _nginx_version(nginx)},
-        "peers": {peer.name: peer.described for peer in PEERS} if "peers" in options.only else {},
-        "absent": bench.absent,
-        "rounds": options.rounds,
-        "sizes": asdict(bench.sizes) | {"cores": len(os.sched_getaffinity(0))},
-        "samples": [asdict(sample) for sample in samples],
-    }
-    complete = not (options.quick or options.encoding or options.photo_set or options.skip_build) and set(
-        options.only
-    ) == set(GROUPS)
-    folder = HERE if complete else CACHE
-    (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    text = render(document)
-    (folder / "RESULTS.md").write_text(text)
-    print(text)
-    print(f"bench: written to {folder / 'RESULTS.md'}", file=sys.stderr)
+    common = {"machine": machine(), "rounds": options.rounds}
+    parts = {}
+    if groups & set(BUILDING):
+        parts[BUILD_RESULTS] = common | _building(
+            bench, [sample for sample in samples if not _is_reading(sample, jobs)]
+        )
+    if readers:
+        parts[READ_RESULTS] = common | _reading(readers, [sample for sample in samples if _is_reading(sample, jobs)])
+    is_tried = any((options.quick, options.encoding, options.photo_set, options.skip_build, options.word))
+    for name, part in parts.items():
+        is_whole = not is_tried and groups >= ({READING} if name == READ_RESULTS else set(BUILDING))
+        folder = HERE if is_whole else CACHE
+        part["versions"]["nginx"] = _nginx_version(nginx)
+        (folder / name).write_text(json.dumps(part, indent=1) + "\n")
+        print(write_page(folder))
+        print(f"bench: written to {folder / 'RESULTS.md'}", file=sys.stderr)
     return 1 if any(sample.error for sample in samples) else 0
 
 
-def _wanted(job: Job, encoding: str | None, photo_set: str | None) -> bool:
+def _readers(bench: Bench, place: Path, *, quick: bool) -> Readers:
+    sizes = QUICK_READERS if quick else ReaderSizes()
+    bucket = bench.bucket("ava", sizes.photos)
+    return Readers(bench.s3, place, CACHE, bucket, bench.inputs / bucket.name, sizes)
+
+
+def _is_reading(sample: Sample, jobs: Sequence[Job]) -> bool:
+    return any(READING in job.groups for job in jobs if job.name == sample.job)
+
+
+def _building(bench: Bench, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return what `results.json` holds besides the machine."""
+    return {
+        "versions": {name: version(name) for name in VERSIONS},
+        "peers": {peer.name: peer.described for peer in PEERS} if "peers" in bench.groups else {},
+        "absent": bench.absent,
+        "sizes": asdict(bench.sizes) | {"cores": len(os.sched_getaffinity(0))},
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
+def _reading(readers: Readers, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return what `readers.json` holds besides the machine."""
+    return {
+        "versions": {name: version(name) for name in READER_VERSIONS},
+        "peers": {peer.name: peer.described for peer in READING_PEERS},
+        "absent": readers.absent,
+        "sizes": asdict(readers.sizes) | {"cores": len(os.sched_getaffinity(0))},
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
+def write_page(folder: Path) -> str:
+    """Write `RESULTS.md` of what the runs in a folder found, and return it."""
+    parts = ["# Benchmark results\n"]
+    for name, render_part in ((BUILD_RESULTS, render), (READ_RESULTS, render_readers)):
+        if (folder / name).exists():
+            parts.append(render_part(json.loads((folder / name).read_text())))
+    text = "\n".join(parts)
+    (folder / "RESULTS.md").write_text(text)
+    return text
+
+
+def _wanted(job: Job, options: argparse.Namespace) -> bool:
     words = job.name.split()
-    if encoding and words[1] != "get" and not words[1].startswith(encoding):
+    if READING in job.groups:
+        return options.word is None or options.word in words
+    if options.encoding and words[1] != "get" and not words[1].startswith(options.encoding):
         return False
-    return photo_set is None or f" {photo_set}-" in job.name
+    if options.skip_build and job.name.startswith("build "):
+        return False
+    return options.photo_set is None or f" {options.photo_set}-" in job.name
 
 
 def _interleaved(jobs: Sequence[Job], rounds: int, s3: FastS3) -> Iterator[Sample]:
@@ -420,6 +432,12 @@ def _interleaved(jobs: Sequence[Job], rounds: int, s3: FastS3) -> Iterator[Sampl
             head = f"[{time.monotonic() - started:5.0f} s, round {number + 1}/{rounds}, {place}/{len(turn)}]"
             print(f"{head} {job.name}: {said}, others {sample.foreign_cores:.2f}", file=sys.stderr, flush=True)
             yield sample
+
+
+def _commit() -> str:
+    """Return the commit that was measured, with `-dirty` where files differ from it."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _nginx_version(nginx: str) -> str:

@@ -1,7 +1,7 @@
 """A loopback S3 that is fast enough not to be the limit: nginx, with listings made beforehand.
 
 In: folders of photos.  Out: buckets that can be listed (ListObjectsV2) and read, and nothing else; no signature is
-looked at.  A bucket may hold each file up to ten times, under keys and ETags of their own, so that ten times more photos
+looked at.  A bucket `files`, which cannot be listed, holds whatever lies in one more folder.  A bucket may hold each file up to ten times, under keys and ETags of their own, so that ten times more photos
 take no more disk.  One nginx process serves all, and its CPU can be asked for.
 """
 
@@ -67,6 +67,11 @@ http {{
       alias {photos}/$set/$file.jpg;
       add_header ETag '"{zeros}$key"';
     }}
+    location /files/ {{
+      alias {files}/;
+      etag on;
+      default_type application/octet-stream;
+    }}
   }}
 }}
 """
@@ -117,7 +122,12 @@ def find_nginx(*, install: bool) -> str | None:
 
 
 class FastS3:
-    """The server; a context manager."""
+    """The server; a context manager.
+
+    Attributes:
+        endpoint, port: where it listens.
+        files: the folder whose files the bucket `files` holds.
+    """
 
     def __init__(self, nginx: str, home: Path, photos: Path) -> None:
         """Prepare a server.
@@ -129,11 +139,13 @@ class FastS3:
         """
         self._home, self._photos, self._nginx = home.resolve(), photos.resolve(), nginx
         (home / "tmp").mkdir(parents=True)
+        self.files = self._home / "files"
+        self.files.mkdir()
         (home / "listings").mkdir()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
-        self.endpoint = f"http://127.0.0.1:{self._port}"
+            self.port = int(probe.getsockname()[1])
+        self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -142,7 +154,8 @@ class FastS3:
             _CONFIGURATION.format(
                 home=self._home,
                 photos=self._photos,
-                port=self._port,
+                files=self.files,
+                port=self.port,
                 zeros=_ETAG_ZEROS,
                 open_files=min(_OPEN_FILES, most_files - _CONNECTIONS),
             )
@@ -188,10 +201,10 @@ class FastS3:
         """Let the server run on these cores only."""
         os.sched_setaffinity(self._process.pid, cpus)
 
-    def environment(self) -> dict[str, str]:
-        """Return what a client's environment needs for boto3 to find this server and nothing else."""
+    def environment(self, endpoint: str = "") -> dict[str, str]:
+        """Return what a client's environment needs for boto3 to find this server, or a way to it, and nothing else."""
         return {
-            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL": endpoint or self.endpoint,
             "AWS_ACCESS_KEY_ID": "bench",
             "AWS_SECRET_ACCESS_KEY": "bench",
             "AWS_DEFAULT_REGION": "us-east-1",

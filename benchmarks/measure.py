@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Usage", "cpu_of", "measure"]
+__all__ = ["Usage", "anonymous_bytes", "cpu_of", "descendants", "measure"]
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _INTERVAL_SECONDS = 0.25
@@ -40,6 +40,7 @@ class Usage:
             share count once, seen every half second.
         processes: most that ran at once.
         busy_seconds: CPU that the whole machine spent in that time, this command's included, the runner's not.
+        peak_anonymous_bytes: of memory that no file stands behind, shared memory included, seen every half second.
     """
 
     exit_code: int
@@ -48,6 +49,7 @@ class Usage:
     peak_bytes: int
     processes: int
     busy_seconds: float
+    peak_anonymous_bytes: int
 
 
 def measure(
@@ -87,10 +89,15 @@ def measure(
         return Usage(**json.loads(result.read_text()))
 
 
-def cpu_of(pid: int) -> float:
-    """Return the CPU seconds that one process has used so far, its children's not included."""
+def cpu_of(pid: int, *, with_children: bool = False) -> float:
+    """Return the CPU seconds that one process has used so far; `with_children` adds those of its that have ended."""
     fields = _stat(pid)
-    return 0.0 if fields is None else (int(fields[11]) + int(fields[12])) / _TICKS
+    return 0.0 if fields is None else sum(map(int, fields[11 : 15 if with_children else 13])) / _TICKS
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Return a process's share of memory that no file stands behind, shared memory included; 0 when it has gone."""
+    return _shares(pid, "Pss_Anon:", "Pss_Shmem:")
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -101,7 +108,7 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def _tree(root: int) -> dict[int, list[str]]:
+def descendants(root: int) -> dict[int, list[str]]:
     """Return the living descendants of a process, with their stat fields."""
     every = {int(name): fields for name in os.listdir("/proc") if name.isdigit() and (fields := _stat(int(name)))}  # noqa: PTH208
     found: dict[int, list[str]] = {}
@@ -111,13 +118,13 @@ def _tree(root: int) -> dict[int, list[str]]:
     return found
 
 
-def _share(pid: int) -> int:
-    """Return a process's proportional share of resident memory, in bytes; 0 when it has gone."""
+def _shares(pid: int, *names: str) -> int:
+    """Return a process's proportional shares of memory of these kinds, in bytes; 0 when it has gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), 0)
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(names))
 
 
 def _busy() -> float:
@@ -131,21 +138,23 @@ class _Watch:
     """Samples the tree below this process while the command runs."""
 
     def __init__(self) -> None:
-        self.peak_bytes = self.processes = 0
+        self.peak_bytes = self.peak_anonymous_bytes = self.processes = 0
         self.seen: dict[tuple[int, str], float] = {}
         self._next_shared = 0.0
 
     def look(self) -> None:
-        tree = _tree(os.getpid())
+        tree = descendants(os.getpid())
         self.processes = max(self.processes, len(tree))
         for pid, fields in tree.items():
             self.seen[pid, fields[19]] = (int(fields[11]) + int(fields[12])) / _TICKS
         if len(tree) == 1:
             resident = sum(int(fields[21]) for fields in tree.values()) * resource.getpagesize()
             self.peak_bytes = max(self.peak_bytes, resident)
-        elif tree and time.monotonic() >= self._next_shared:
+        if tree and time.monotonic() >= self._next_shared:
             self._next_shared = time.monotonic() + _SHARED_INTERVAL_SECONDS
-            self.peak_bytes = max(self.peak_bytes, sum(map(_share, tree)))
+            self.peak_anonymous_bytes = max(self.peak_anonymous_bytes, sum(map(anonymous_bytes, tree)))
+            if len(tree) > 1:
+                self.peak_bytes = max(self.peak_bytes, sum(_shares(pid, "Pss:") for pid in tree))
 
 
 def _run(command: Sequence[str], timeout_seconds: float) -> Usage:
@@ -182,6 +191,7 @@ def _run(command: Sequence[str], timeout_seconds: float) -> Usage:
         peak_bytes=max(watch.peak_bytes, usage.ru_maxrss << 10 if alone else 0),
         processes=max(watch.processes, 1),
         busy_seconds=busy,
+        peak_anonymous_bytes=watch.peak_anonymous_bytes,
     )
 
 
@@ -202,7 +212,7 @@ def _reap() -> bool:
 
 
 def _kill_all() -> None:
-    for pid in _tree(os.getpid()):
+    for pid in descendants(os.getpid()):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

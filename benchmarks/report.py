@@ -1,85 +1,47 @@
-"""The benchmark's numbers as one table in Markdown.
+"""What building costs, as tables in Markdown.
 
 In: what `results.json` holds.  Out: text.
-Pure.  A ratio is taken inside each round, between runs that followed each other, and then its median, smallest and
-largest are shown: `1.20 (1.15..1.31)`.
+Pure.
 """
 
-import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["Spread", "last_line", "render", "table"]
+from figures import Results, Sample, Spread, Target, at_least, at_most, failed_runs, headline, short, table
 
-Sample = Mapping[str, Any]
+__all__ = ["render"]
+
 ENCODINGS: Final = ("keep", "reencode", "resize")
 _LOUD_CORES: Final = 0.3
 _CLEARLY: Final = 0.99
-_EXCEPTION: Final = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
 _HEAD: Final = (
     "what", "photos", "wall s", "photos/s", "CPU s per 1,000", "ratio", "photos/s, no start-up", "CPU s per 1,000, no start-up",
     "ratio, no start-up", "peak MB", "output MB", "S3 CPU s per 1,000", "others' cores",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Some values of one quantity.
-
-    Attributes:
-        median, low, high: of them; low and high are the smallest and the largest.
-    """
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread | None":
-        """Sum up values; None where there is none."""
-        return cls(statistics.median(values), min(values), max(values)) if values else None
-
-    def __str__(self) -> str:
-        return f"{_short(self.median)} ({_short(self.low)}..{_short(self.high)})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; every column but the first is aligned right."""
-    rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows)) + "\n"
-
-
 def render(document: Mapping[str, Any]) -> str:
-    """Write the whole page."""
-    results = _Results(document)
-    machine, versions = document["machine"], document["versions"]
-    parts = [
-        "# Benchmark results\n",
-        f"`make bench` on {machine['date']}: {machine['cpu']}, {machine['memory']}, {machine['system']}, Python {machine['python']}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + f". {document['rounds']} rounds; what each row is stands in [README.md](README.md), every run in [results.json](results.json).\n",
-    ]
+    """Write the part about builds."""
+    results = Results(document)
+    parts = ["## Builds\n", headline(document, "results.json")]
     targets = list(_targets(results))
     if targets:
         rows = [
             (target.what, target.wanted, str(target.found), target.verdict, str(target.limit or ""))
             for target in targets
         ]
-        parts += ["## Targets\n", _LIMIT_LEGEND, table(_TARGET_HEAD, rows)]
-    parts += ["## Measured\n", _LEGEND, table(_HEAD, list(_rows(results)))]
+        parts += ["### Targets\n", _LIMIT_LEGEND, table(_TARGET_HEAD, rows)]
+    parts += ["### Measured\n", _LEGEND, table(_HEAD, list(_rows(results)))]
     notes = _NOTES if results.peers else ()
     if shrinks := [*(target.shrinks for target in targets if target.shrinks), *_peers_win(results), *notes]:
-        parts += ["## Where a peer wins or a claim shrinks\n", "\n".join(f"- {line}" for line in shrinks) + "\n"]
+        parts += ["### Where a peer wins or a claim shrinks\n", "\n".join(f"- {line}" for line in shrinks) + "\n"]
     parts += _startup(results)
     if document["peers"]:
         lines = [f"- {name}: {text}." for name, text in document["peers"].items() if name not in document["absent"]]
         lines += [f"- {name}: not measured, {why}." for name, why in document["absent"].items()]
-        parts += ["## Peers\n", "\n".join(lines) + "\n"]
-    if failed := [sample for sample in document["samples"] if sample["error"]]:
-        lines = [f"- {sample['job']}, round {sample['round'] + 1}: {last_line(sample['error'])}" for sample in failed]
-        parts += ["## Failed runs\n", "\n".join(lines) + "\n"]
+        parts += ["### Peers\n", "\n".join(lines) + "\n"]
+    parts += failed_runs(document)
     return "\n".join(parts)
 
 
@@ -107,42 +69,6 @@ _NOTES: Final = (
 )
 
 
-class _Results:
-    """Samples by job and round, without those that failed."""
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.sizes = document["sizes"]
-        self.peers = [name for name in document["peers"] if name not in document["absent"]]
-        self._samples: dict[str, dict[int, Sample]] = {}
-        for sample in document["samples"]:
-            if not sample["error"]:
-                self._samples.setdefault(sample["job"], {})[sample["round"]] = sample
-
-    def has(self, *jobs: str) -> bool:
-        """Tell whether all these jobs ran."""
-        return all(job in self._samples for job in jobs)
-
-    def spread(self, jobs: Sequence[str], value: Callable[..., float]) -> Spread | None:
-        """Sum up a value that is computed from one sample of each job, all of the same round."""
-        if not jobs or not self.has(*jobs):
-            return None
-        rounds = set.intersection(*(set(self._samples[job]) for job in jobs))
-        return Spread.of([value(*(self._samples[job][number] for job in jobs)) for number in sorted(rounds)])
-
-    def runs(self, job: str) -> list[Sample]:
-        """Return a job's samples."""
-        return list(self._samples.get(job, {}).values())
-
-    def on(self, cores: int) -> str:
-        """Return what the names of jobs on so many cores end with; nothing where that is all of them."""
-        return f" @{cores}" if cores < self.sizes["cores"] else ""
-
-    def buckets(self, photo_set: str) -> tuple[str, str]:
-        """Return the names of a set's large bucket and its small one."""
-        large, small = self.sizes[photo_set]
-        return f"{photo_set}-{large}x1", f"{photo_set}-{small}x1"
-
-
 def _wall(sample: Sample) -> float:
     return float(sample["wall_seconds"])
 
@@ -164,7 +90,7 @@ _marginal_wall = _marginal("wall_seconds")
 _marginal_cpu = _marginal("cpu_seconds")
 
 
-def _limit_jobs(results: _Results, encoding: str, bucket: str) -> list[str]:
+def _limit_jobs(results: Results, encoding: str, bucket: str) -> list[str]:
     """Return the bare GET and the cheaper of the bare codecs for an encoding."""
     codecs = [job for job in (f"bare {encoding} {bucket}", f"bare {encoding}-simplejpeg {bucket}") if results.has(job)]
     costs = {job: spread.median for job in codecs if (spread := results.spread([job], _cpu))}
@@ -184,35 +110,7 @@ def _cpu_ratio_marginal(ours: Sample, small: Sample, get: Sample, codec: Sample)
     return 1000 * _marginal_cpu(ours, small) / (_cpu(get) + _cpu(codec))
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    what: str
-    wanted: str
-    found: Spread
-    is_met: bool | None  # None where nothing was promised
-    limit: Spread | None = None  # what the bare codec and GETs would reach
-
-    @property
-    def verdict(self) -> str:
-        return {True: "met", False: "**missed**", None: ""}[self.is_met]
-
-    @property
-    def shrinks(self) -> str:
-        beyond = f"; the bare limit would reach {self.limit}" if self.limit else ""
-        return f"{self.what}: wanted {self.wanted}, found {self.found}{beyond}." if self.is_met is False else ""
-
-
-def _at_most(what: str, limit: float, found: Spread | None, unit: str = "") -> Iterator[_Target]:
-    if found:
-        yield _Target(what, f"at most {_short(limit)}{unit}", found, found.median <= limit)
-
-
-def _at_least(what: str, least: float, found: Spread | None, limit: Spread | None = None) -> Iterator[_Target]:
-    if found:
-        yield _Target(what, f"at least {_short(least)}", found, found.median >= least, limit)
-
-
-def _targets(results: _Results) -> Iterator[_Target]:
+def _targets(results: Results) -> Iterator[Target]:
     yield from _limit_targets(results)
     yield from _peer_targets(results)
     yield from _memory_targets(results)
@@ -223,17 +121,17 @@ def _targets(results: _Results) -> Iterator[_Target]:
         )
         whole = results.spread([one[0], two[0]], lambda one, two: _wall(one) / _wall(two))
         if whole:
-            yield _Target(
+            yield Target(
                 f"{encoding}: speed of 2 cores over 1, whole process, S3 server on the same cores", "", whole, None
             )
         found = results.spread([*one, *two], lambda a, b, c, d: _marginal_wall(a, b) / _marginal_wall(c, d))
-        yield from _at_least(f"{encoding}: the same, start-up removed", 1.8, found)
+        yield from at_least(f"{encoding}: the same, start-up removed", 1.8, found)
     yield from _growth_targets(results)
     found = results.spread(["startup task"], lambda sample: float(sample["cpu_seconds"]))
-    yield from _at_most("partition task, from what any Airflow task needs to the first GET: CPU seconds", 1.0, found)
+    yield from at_most("partition task, from what any Airflow task needs to the first GET: CPU seconds", 1.0, found)
 
 
-def _limit_targets(results: _Results) -> Iterator[_Target]:
+def _limit_targets(results: Results) -> Iterator[Target]:
     for photo_set in ("ava", "camera"):
         large, small = results.buckets(photo_set)
         for encoding in ENCODINGS:
@@ -251,7 +149,7 @@ def _limit_targets(results: _Results) -> Iterator[_Target]:
             ):
                 if found:
                     wanted = f"at most {most}" if most else ""
-                    yield _Target(what, wanted, found, found.median <= most if most else None)
+                    yield Target(what, wanted, found, found.median <= most if most else None)
             cores = float(results.sizes["cores"])
 
             def own_wall(sample: Sample, cores: float = cores) -> float:
@@ -275,12 +173,12 @@ def _limit_targets(results: _Results) -> Iterator[_Target]:
                 (f"{name}: the same, start-up removed", free),
             ):
                 if found:
-                    yield _Target(
+                    yield Target(
                         what, f"at least {least}" if least else "", found, found.median >= least if least else None
                     )
 
 
-def _peer_targets(results: _Results) -> Iterator[_Target]:
+def _peer_targets(results: Results) -> Iterator[Target]:
     large, small = results.buckets("ava")
     cores = float(results.sizes["cores"])
     for encoding, least in (("reencode", 4.0), ("keep", 6.0)):
@@ -293,7 +191,7 @@ def _peer_targets(results: _Results) -> Iterator[_Target]:
                 [jobs[0], *limit] if limit else [],
                 lambda its, get, codec: _wall(its) / its["photos"] / _limit_wall(get, codec, cores),
             )
-            yield from _at_least(f"{encoding}: wall of {peer} over ours, whole process", least, found, bound)
+            yield from at_least(f"{encoding}: wall of {peer} over ours, whole process", least, found, bound)
             jobs = [
                 f"{peer} {encoding} {large}",
                 f"{peer} {encoding} {small}",
@@ -308,12 +206,12 @@ def _peer_targets(results: _Results) -> Iterator[_Target]:
                 [f"{best} {encoding} {large}", f"{best} {encoding} {small}", *limit] if limit else [],
                 lambda a, b, get, codec: _marginal_wall(a, b) / _limit_wall(get, codec, cores),
             )
-            yield from _at_least(
+            yield from at_least(
                 f"{encoding}: wall of the best peer ({best}) over ours, start-up removed", 1.5, free[best], bound
             )
 
 
-def _growth_targets(results: _Results) -> Iterator[_Target]:
+def _growth_targets(results: Results) -> Iterator[Target]:
     counts = results.sizes["growth"]
     few, some, many = (f"build keep small-{count}x1" for count in counts)
     name = f"complete build, {counts[2]:,} small photos over {counts[1]:,}"
@@ -323,28 +221,28 @@ def _growth_targets(results: _Results) -> Iterator[_Target]:
     )
     for what, whole, marginal in costs:
         found = results.spread([many, some], lambda more, less, value=whole: value(more) / value(less))
-        yield from _at_most(f"{name}: {what} per photo", 1.1, found)
+        yield from at_most(f"{name}: {what} per photo", 1.1, found)
         found = results.spread([many, some, few], lambda a, b, c, value=marginal: value(a, b) / value(b, c))
         text = (
             f"{name}: {what} per added photo ({counts[2]:,} less {counts[1]:,}, over {counts[1]:,} less {counts[0]:,})"
         )
-        yield from _at_most(text, 1.1, found)
+        yield from at_most(text, 1.1, found)
 
 
-def _memory_targets(results: _Results) -> Iterator[_Target]:
+def _memory_targets(results: Results) -> Iterator[Target]:
     sizes = results.sizes
     for photo_set, count, limit in (("ava", sizes["ava"][0], 300.0), ("huge", sizes["huge"], 700.0)):
         once, more = f"{photo_set}-{count}x1", f"{photo_set}-{count}x{sizes['copies']}"
         for encoding in ("keep", "reencode"):
             name = f"{encoding}, {'AVA-sized' if photo_set == 'ava' else '24 megapixels'}: peak"
             found = results.spread([f"partition {encoding} {once}"], lambda run: run["peak_bytes"] / 1e6)
-            yield from _at_most(f"{name} memory, MB", limit, found)
+            yield from at_most(f"{name} memory, MB", limit, found)
             jobs = [f"partition {encoding} {more}", f"partition {encoding} {once}"]
             found = results.spread(jobs, lambda long, short: long["peak_bytes"] / short["peak_bytes"])
-            yield from _at_most(f"{name} with {sizes['copies']} times the photos, over it", 1.1, found)
+            yield from at_most(f"{name} with {sizes['copies']} times the photos, over it", 1.1, found)
 
 
-def _rows(results: _Results) -> Iterator[list[str]]:
+def _rows(results: Results) -> Iterator[list[str]]:
     for photo_set in ("ava", "camera"):
         large, small = results.buckets(photo_set)
         yield from _row(results, f"bare get {large}")
@@ -380,7 +278,7 @@ def _rows(results: _Results) -> Iterator[list[str]]:
             yield from _row(results, f"convert {encoding} {large} @{cores}", f"convert {encoding} {small} @{cores}")
 
 
-def _peer_row(results: _Results, peer: str, encoding: str) -> Iterator[list[str]]:
+def _peer_row(results: Results, peer: str, encoding: str) -> Iterator[list[str]]:
     large, small = results.buckets("ava")
     its, ours = ((f"{who} {encoding} {large}", f"{who} {encoding} {small}") for who in (peer, "convert"))
     ratio = results.spread([its[0], ours[0]], lambda a, b: _wall(a) / _wall(b))
@@ -389,7 +287,7 @@ def _peer_row(results: _Results, peer: str, encoding: str) -> Iterator[list[str]
 
 
 def _row(
-    results: _Results, job: str, small: str = "", ratio: Spread | None = None, free: Spread | None = None
+    results: Results, job: str, small: str = "", ratio: Spread | None = None, free: Spread | None = None
 ) -> Iterator[list[str]]:
     """Give one line of the table, unless the job did not run."""
     runs = results.runs(job)
@@ -397,7 +295,7 @@ def _row(
         return
 
     def median(value: Callable[[Sample], float]) -> str:
-        return _short(statistics.median(map(value, runs)))
+        return short(statistics.median(map(value, runs)))
 
     pair = [job, small] if small else []
     rate = results.spread(pair, lambda a, b: 1 / _marginal_wall(a, b))
@@ -408,14 +306,14 @@ def _row(
     output = statistics.median(run["output_bytes"] for run in runs) / 1e6
     yield [
         job, f"{runs[0]['photos']:,}", str(results.spread([job], _wall)), median(_rate), median(_cpu),
-        str(ratio) if ratio else "", _short(rate.median) if rate else "", _short(cpu.median) if cpu else "",
+        str(ratio) if ratio else "", short(rate.median) if rate else "", short(cpu.median) if cpu else "",
         str(free) if free else "", "" if inside else median(lambda run: run["peak_bytes"] / 1e6),
-        _short(output) if output else "", _short(server) if server >= 0.001 else "",
+        short(output) if output else "", short(server) if server >= 0.001 else "",
         f"{foreign:.2f}{' !' if foreign > _LOUD_CORES else ''}",
     ]  # fmt: skip
 
 
-def _peers_win(results: _Results) -> Iterator[str]:
+def _peers_win(results: Results) -> Iterator[str]:
     """Say where any peer needs less of anything than this project, checked or not."""
     large, small = results.buckets("ava")
     measures: list[tuple[str, Callable[..., float], bool]] = [
@@ -436,32 +334,18 @@ def _peers_win(results: _Results) -> Iterator[str]:
                         for who in (peer, ours)
                     )
                     if its and own and its.median < _CLEARLY * own.median:
-                        yield f"{peer}, {encoding}: {_short(its.median)} {what}; `{ours}` takes {_short(own.median)}."
+                        yield f"{peer}, {encoding}: {short(its.median)} {what}; `{ours}` takes {short(own.median)}."
 
 
-def _startup(results: _Results) -> list[str]:
+def _startup(results: Results) -> list[str]:
     runs = results.runs("startup imports")
     if not runs:
         return []
     printed = runs[-1]["printed"]
-    rows = [[row["module"], str(row["modules"]), _short(row["milliseconds"])] for row in printed["imports"]]
+    rows = [[row["module"], str(row["modules"]), short(row["milliseconds"])] for row in printed["imports"]]
     return [
-        "## What a partition task imports\n",
-        f"Beyond what Airflow needs to run any task of any DAG, which took {_short(printed['airflow_cpu_seconds'])} CPU seconds. Wall time "
+        "### What a partition task imports\n",
+        f"Beyond what Airflow needs to run any task of any DAG, which took {short(printed['airflow_cpu_seconds'])} CPU seconds. Wall time "
         "inside each package's own modules, by `-X importtime`, which makes imports slower.\n",
         table(("package", "modules", "ms"), rows),
     ]
-
-
-def last_line(text: str) -> str:
-    """Return the line of a log that says what went wrong: an exception's, or else the last with words in it."""
-    lines = [line.strip() for line in text.splitlines() if any(map(str.isalpha, line))] or ["no message"]
-    exceptions = [line for line in lines if _EXCEPTION.match(line)]
-    return (exceptions or lines)[-1][:300].replace("|", "\\|")
-
-
-def _short(number: float) -> str:
-    """Return a number with three digits that matter."""
-    if abs(number) >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"

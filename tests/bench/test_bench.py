@@ -28,6 +28,7 @@ def test_cpu_memory_and_wall_of_a_whole_tree_are_counted_also_of_workers_nobody_
     assert usage.wall_seconds >= 2.5
     assert usage.processes == 3
     assert 128 * MIB <= usage.peak_bytes < 240 * MIB
+    assert 128 * MIB <= usage.peak_anonymous_bytes <= usage.peak_bytes
     assert usage.busy_seconds >= 0.7
 
 
