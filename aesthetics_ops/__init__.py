@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aesthetics_ops.readers.pixels import Pixels
     from aesthetics_ops.readers.records import Records
     from aesthetics_ops.readers.sampler import Sampler
+    from aesthetics_ops.readers.tensorflow import as_tf
     from aesthetics_ops.rejects import Rejected, RejectReason
     from aesthetics_ops.settings import BuildSettings, PixelSettings
     from aesthetics_ops.store import S3Access, open_store
@@ -81,6 +82,7 @@ __all__ = [
     "StoreUnavailableError",
     "TransientError",
     "__version__",
+    "as_tf",
     "build_dataset",
     "convert_photo",
     "open_dataset",
@@ -100,6 +102,7 @@ _HOMES = {
     "Rejected": "rejects",
     "S3Access": "store",
     "Sampler": "readers.sampler",
+    "as_tf": "readers.tensorflow",
     "build_dataset": "pipeline",
     "convert_photo": "pixels.photo",
     "open_dataset": "readers.dataset",

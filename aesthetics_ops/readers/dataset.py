@@ -183,20 +183,21 @@ class Dataset:
         chosen = {name: options[name] for name in _OPENING & options.keys()}  # type: ignore[literal-required]
         return batches_of(self.open_split(split, **chosen), options)
 
-    def tf(self, split: str, *, directory: str | Path, parallel_files: int = 4) -> Any:
-        """Pull a split and return a tf.data.Dataset of (image, label), in an order that is the same every time.
+    def tf(self, split: str, **options: Unpack[ReadOptions]) -> Any:
+        """Read a split as a tf.data.Dataset of (images, labels): the batches of `numpy`, bit for bit; each iteration an epoch.
 
-        image: uint8, shape (height, width, 3), sRGB; gray photos have three equal channels.  label: float32, shape ().
+        images: uint8, shape (b, height, width, 3), sRGB; with raw=True JPEGs, tf.string, shape (b,).  labels: float32,
+        shape (b,).  Photos that keep their shape come one by one, (height, width, 3), ().
 
         Args:
             split: of the version.
-            directory: for the shards, as `pull`.
-            parallel_files: shards that are read at once, interleaved.
+            options: as for `numpy`.  To save and load the position, make `numpy`'s batches a dataset with `as_tf`.
 
         Raises:
-            NoSuchSplitError, IntegrityError: as `pull`.
+            NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`; what is damaged is found in
+                training, as a tf.errors.OpError whose message is ours.
         """
-        return self.read("tf", split, directory=directory, parallel_files=parallel_files)
+        return self.read("tf", split, **options)
 
     def _check(self, split: str) -> None:
         if split not in self.splits:

@@ -164,6 +164,11 @@ class Sampler:
         self._pass = replace(self._pass, handed=0) if is_same else self._whole_epoch(epoch)
 
     @property
+    def steps(self) -> Steps:
+        """How the next iteration is cut into batches."""
+        return self._next().steps
+
+    @property
     def dropped(self) -> int:
         """Records that last="drop" leaves out of this epoch."""
         return self._pass.steps.dropped

@@ -53,6 +53,11 @@ class Steps:
         """Draws that repeat a record from the epoch's beginning."""
         return (self.start - self.records) % self.whole if self.last == "pad" else 0
 
+    @property
+    def uniform(self) -> int | None:
+        """Records of every batch, on every rank; None where some batches are smaller."""
+        return self.batch if self.last != "even" or (self.records - self.start) % self.whole == 0 else None
+
     def __len__(self) -> int:
         full, rest = divmod(self.records - self.start, self.whole)
         return full + (rest > 0 and self.last != "drop")

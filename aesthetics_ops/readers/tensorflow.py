@@ -1,44 +1,84 @@
-"""The records of local shards as a tf.data.Dataset."""
+"""Batches as a tf.data.Dataset.
+
+In: `Batches`.  Out: the same, bit for bit, as tensors.  TensorFlow neither decodes nor resizes: its decoder differs by up to 9
+levels from every other, and its resize does not antialias.
+Promised: one iteration is one epoch; shapes and, but for the rest of an epoch, the number of batches are known; nothing is
+read ahead of what is asked for, so that the state of `Batches` is that of the training loop.
+"""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Unpack
 
+from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import quiet_stderr
+from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.dataset import Dataset
+from aesthetics_ops.readers.options import ReadOptions
 
-__all__ = ["read_tf", "tf_dataset"]
-
-
-def read_tf(dataset: Dataset, split: str, *, directory: str | Path, parallel_files: int = 4) -> Any:
-    """Pull a split and return it as a tf.data.Dataset: the reader "tf", as `Dataset.tf` describes it."""
-    return tf_dataset(dataset.pull(directory, splits=[split]).files[split], parallel_files=parallel_files)
+__all__ = ["as_tf", "read_tf"]
 
 
-def tf_dataset(files: Sequence[Path], *, parallel_files: int = 4) -> Any:
-    """Return a tf.data.Dataset of (image, label) over local shards, in an order that is the same every time.
+def read_tf(dataset: Dataset, split: str, **options: Unpack[ReadOptions]) -> Any:
+    """Return a split as a tf.data.Dataset: the reader "tf", as `Dataset.tf` describes it."""
+    return as_tf(dataset.numpy(split, **options))
 
-    image: uint8, shape (height, width, 3), sRGB; gray photos have three equal channels.  label: float32, shape ().
-    Decoding is INTEGER_ACCURATE: TensorFlow's default differs from every other decoder by up to 9 levels.
+
+def as_tf(batches: Batches) -> Any:
+    """Return batches as a tf.data.Dataset of (images, labels).
+
+    images: uint8, shape (b, height, width, 3), sRGB; where photos keep their shape, one photo at a time, (height, width, 3);
+    where nothing is to be decoded, JPEGs, tf.string, shape (b,).  labels: float32, shape (b,), or ().
+
+    `batches` keeps the position, and is an attribute of what is returned: `batches.state_dict()` is where training stands, if
+    nothing after this dataset prefetches; else `batches.sampler.state_dict(n)`, n batches of this epoch being trained on.  A
+    state is loaded into `batches` before this call.
 
     Args:
-        files: shards of one split.
-        parallel_files: shards that are read at once, interleaved.
+        batches: not to be iterated over by others meanwhile.
+
+    Raises:
+        SettingsError: at an iteration: a state was loaded since, and the number of batches is no longer the promised one.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow as tf
 
-    spec = {"image/image": tf.io.FixedLenFeature([], tf.string), "image/label": tf.io.FixedLenFeature([], tf.float32)}
+    steps = batches.sampler.steps
+    whole = replace(steps, start=0)
+    count = len(steps) if len(steps) == len(whole) else None
+    is_batched = batches.pixels is None or batches.pixels.shape is not None
+    size = (steps.uniform and whole.uniform,) if is_batched else ()
+    if batches.pixels is None:
+        images = tf.TensorSpec(size, tf.string)
+    else:
+        images = tf.TensorSpec((*size, *(batches.pixels.shape or (None, None, 3))), tf.uint8)
 
-    def decode(serialized: Any) -> Any:
-        record = tf.io.parse_single_example(serialized, spec)
-        return tf.io.decode_jpeg(record["image/image"], channels=3, dct_method="INTEGER_ACCURATE"), record[
-            "image/label"
-        ]
+    weak = weakref.ref(batches)  # TensorFlow never lets go of a generator function
 
-    records = tf.data.Dataset.from_tensor_slices(tf.constant([str(path) for path in files], tf.string)).interleave(
-        tf.data.TFRecordDataset, cycle_length=parallel_files, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def epoch() -> Iterator[Any]:
+        batches = weak()
+        if batches is None:
+            raise SettingsError("the tf.data.Dataset that these batches belong to is gone; keep it while it is read")
+        if count is not None and len(batches) != count:
+            raise SettingsError(
+                f"{len(batches)} batches are left in the epoch, and the tf.data.Dataset was made for {count}; load a "
+                "state before as_tf"
+            )
+        return iter(batches) if is_batched else _one_by_one(batches)
+
+    data = tf.data.Dataset.from_generator(epoch, output_signature=(images, tf.TensorSpec(size, tf.float32)))
+    if is_batched and count is not None:
+        data = data.apply(tf.data.experimental.assert_cardinality(count))
+    chosen = tf.data.Options()
+    chosen.experimental_optimization.inject_prefetch = False
+    data = data.with_options(chosen)
+    data.batches = batches
+    return data
+
+
+def _one_by_one(batches: Batches) -> Iterator[Any]:
+    for images, labels in batches:
+        yield from zip(images, labels, strict=True)

@@ -19,7 +19,6 @@ from aesthetics_ops.errors import IntegrityError, NoSuchSplitError, NoSuchVersio
 from aesthetics_ops.readers import dataset as readers
 from aesthetics_ops.readers.dataset import READERS, register_reader
 from aesthetics_ops.readers.pull import Pulled
-from aesthetics_ops.readers.tensorflow import tf_dataset
 from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 
@@ -223,8 +222,8 @@ class TestRegistry:
         assert list(dataset.read("ids", "train", reverse=True)) == forwards[::-1]
 
     def test_an_unknown_reader_is_refused_with_those_there_are(self, dataset: Dataset) -> None:
-        with pytest.raises(SettingsError, match="'grain' is not a reader; the readers are tf"):
-            dataset.read("grain", "train")
+        with pytest.raises(SettingsError, match=r"'dali' is not a reader; the readers are .*tf"):
+            dataset.read("dali", "train")
 
     def test_a_name_that_is_taken_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="reader 'tf' is registered already"):
@@ -236,14 +235,15 @@ class TestRegistry:
             register_reader("ids", function)
         assert "ids" not in READERS
 
-    def test_the_named_shortcuts_are_the_registered_readers(self, dataset: Dataset, tmp_path: Path) -> None:
+    def test_a_registered_reader_reads_the_records(self, dataset: Dataset, tmp_path: Path) -> None:
         plain = list(dataset.open_split("train", directory=tmp_path))
-        batches = dataset.tf("train", directory=tmp_path, parallel_files=1)
-        assert [float(label) for _, label in batches.as_numpy_iterator()] == [example.label for example in plain]
+        batches = dataset.read("tf", "train", directory=tmp_path, size=8)
+        found = [float(label) for _, labels in batches.as_numpy_iterator() for label in labels]
+        assert found == [example.label for example in plain]
 
 
 class TestReading:
-    """Plain Python and tf.data give what records.parquet lists."""
+    """Shards, read whole by plain Python and by TensorFlow, hold what records.parquet lists."""
 
     def test_examples_are_the_records_in_their_order(self, pulled: Pulled, dataset: Dataset) -> None:
         listed = dataset.records().to_pylist()
@@ -254,36 +254,7 @@ class TestReading:
                 (row["id"], row["label"], row["width"], row["height"], row["bytes"]) for row in rows
             ]
 
-    def test_tf_data_gives_the_same_photos_and_labels_file_by_file(self, pulled: Pulled) -> None:
-        for files in pulled.files.values():
-            plain = list(examples(files))
-            read = list(tf_dataset(files, parallel_files=1).as_numpy_iterator())
-            assert [float(label) for _, label in read] == [example.label for example in plain]
-            assert [image.shape for image, _ in read] == [(e.height_px, e.width_px, 3) for e in plain]
-            for (image, _), example in zip(read, plain, strict=True):
-                expected = cv2.imdecode(np.frombuffer(example.image, np.uint8), cv2.IMREAD_COLOR_RGB)
-                np.testing.assert_array_equal(image, expected)
-
-    def test_interleaved_files_give_the_same_photos_in_an_order_that_is_always_the_same(self, pulled: Pulled) -> None:
-        files = pulled.files["train"]
-        labels = [[float(label) for _, label in tf_dataset(files).as_numpy_iterator()] for _ in range(2)]
-        assert labels[0] == labels[1]
-        assert sorted(labels[0]) == sorted(example.label for example in examples(files))
-
-    def test_gray_photos_have_three_equal_channels(self, pulled: Pulled) -> None:
-        files = next(
-            [path]
-            for split in pulled.files.values()
-            for path in split
-            if GRAY in {example.id for example in examples([path])}
-        )
-        place = [example.id for example in examples(files)].index(GRAY)
-        image, label = list(tf_dataset(files).as_numpy_iterator())[place]
-        assert (image.shape, float(label)) == ((40, 60, 3), 0)
-        assert (image == image[..., :1]).all()
-
-    def test_a_split_without_photos_is_an_empty_dataset(self) -> None:
-        assert list(tf_dataset([]).as_numpy_iterator()) == []
+    def test_a_split_without_photos_has_no_examples(self) -> None:
         assert list(examples([])) == []
 
     def test_a_damaged_file_is_refused(self, pulled: Pulled) -> None:
