@@ -7,7 +7,6 @@ night one photo arrives, one is deleted and one gets another score: only the sha
 import os
 import shutil
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -80,16 +79,11 @@ def describe() -> Any:
 
 
 def read_batch() -> None:
-    """Pull the train split and read one batch as a training job would."""
+    """Read one batch of the train split as a training job would."""
     from aesthetics_ops import open_dataset
-    from aesthetics_ops.machine import quiet_stderr
 
-    with quiet_stderr():
-        import tensorflow as tf
-    with tempfile.TemporaryDirectory() as directory:
-        train = open_dataset(DATASET).tf("train", directory=directory)
-        resized = train.map(lambda image, label: (tf.image.resize(image, (224, 224)) / 255.0, label))
-        images, labels = next(iter(resized.batch(32)))
+    train = open_dataset(DATASET).tf("train", batch=32, size=224, shuffle=True)
+    images, labels = next(iter(train))
     print(
         f"  a batch   images {images.dtype.name} {tuple(images.shape)}, labels {labels.dtype.name} {tuple(labels.shape)}"
     )
