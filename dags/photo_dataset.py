@@ -12,6 +12,7 @@ again. When nothing changed, `publish` is skipped and no event reaches the train
 
 **To recover**: clear the failed task. Where another stage has to come first, the message says which task to clear, and the
 command that runs it alone. A refused gate says what it measured; mend the photos or scores, or trigger again with another limit. Nothing half-done is ever visible to readers.
+Where the published version itself cannot be read, `aesthetics-ops rollback` goes back to another; where none is whole, trigger once with "Start anew".
 
 **Alone**: `airflow tasks test photo_dataset plan 2026-11-22`, then `download_and_convert … --map-index 0`,
 `validate … --map-index 0`, `publish`. State lies under `builds/<logical date>/` in the dataset, not in XComs.

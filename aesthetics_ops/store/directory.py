@@ -39,7 +39,7 @@ class DirectoryStore(Store):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.url = root.as_uri().rstrip("/") + "/"
+        self.url = root.as_uri().removesuffix("/") + "/"
 
     def url_of(self, key: str) -> str:
         return self.url + quote(key)

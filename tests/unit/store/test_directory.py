@@ -30,6 +30,13 @@ def test_file_urls_are_percent_encoded(store: Store, tmp_path: Path) -> None:
     assert open_store(store.url).get("k").data == b"1"
 
 
+def test_the_root_directory_is_a_store_too(tmp_path: Path) -> None:
+    (tmp_path / "k").write_bytes(b"1")
+    store = open_store("/")
+    assert store.url == "file:///"
+    assert open_store(store.url).get(f"{tmp_path}/k".removeprefix("/")).data == b"1"
+
+
 def test_a_key_cannot_leave_the_directory(store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"1")
     for key in ["../secret", "a/../../secret", str(tmp_path / "secret"), "a//b", "", "a\0b", ".aesthetics-ops-x"]:
