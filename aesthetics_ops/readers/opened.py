@@ -181,10 +181,8 @@ class PulledVersion:
         if path.exists():
             return path
         if any(split_of_pulled_shard(other.name) == split for other in self.path.iterdir()):
-            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}")
-        raise NoSuchSplitError(
-            f"{str(self.path)!r} holds no shards of split {split!r}; {self.pull_again()} --split {split}"
-        )
+            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again(split)}")
+        raise NoSuchSplitError(f"{str(self.path)!r} holds no shards of split {split!r}; {self.pull_again(split)}")
 
     def head(self, key: str) -> tuple[int, str] | None:
         """Return a file's size in bytes, and no ETag; None where it is missing."""
@@ -208,12 +206,20 @@ class PulledVersion:
         """Return the error for a file that is not there."""
         return IntegrityError(f"{self.url_of(key)!r} is missing; {self.pull_again()}")
 
-    def pull_again(self, *, verify: bool = False) -> str:
-        """Return the next step where a file is missing or damaged."""
+    def pull_again(self, split: str | None = None, *, verify: bool = False) -> str:
+        """Return the next step where a file is missing or damaged: the command that brings it, and nothing that was not there.
+
+        Args:
+            split: that the file belongs to; None names those that are there.
+            verify: whether the file may look as it should.
+        """
         manifest = self.manifest
-        places = f"{shlex.quote(manifest.dataset)} {shlex.quote(str(self.path))}"
-        command = f"aesthetics-ops pull {places} --version {manifest.version}"
-        return f"what brings it: {command}{' --verify' if verify else ''}"
+        there = {split_of_pulled_shard(path.name) for path in self.path.iterdir()}
+        wanted = [name for name in manifest.splits if name == split or (split is None and name in there)]
+        words = ["aesthetics-ops", "pull", manifest.dataset, str(self.path), "--version", manifest.version]
+        if len(wanted) < len(manifest.splits):
+            words += [word for name in wanted for word in ("--split", name)]
+        return f"what brings it: {shlex.join(words + ['--verify'] * verify)}"
 
     def require_sizes(self) -> None:
         """Make sure that every shard of the splits that were pulled has its size.
@@ -228,16 +234,16 @@ class PulledVersion:
             paths = [self.path / pulled_shard_name(name, number, count) for number in range(count)]
             if paths and paths[0].exists():
                 for path, shard in zip(paths, split.shards, strict=True):
-                    self._require_size(path, shard.bytes)
+                    self._require_size(path, shard.bytes, name)
 
-    def _require_size(self, path: Path, expected: int) -> None:
+    def _require_size(self, path: Path, expected: int, split: str) -> None:
         try:
             size = path.stat().st_size
         except FileNotFoundError as error:
-            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}") from error
+            raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again(split)}") from error
         if size != expected:
             raise IntegrityError(
-                f"{str(path)!r} has {size:,} bytes, and its manifest states {expected:,}; {self.pull_again()}"
+                f"{str(path)!r} has {size:,} bytes, and its manifest states {expected:,}; {self.pull_again(split)}"
             )
 
     def _place_of(self, key: str) -> Path:

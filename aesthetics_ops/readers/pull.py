@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
@@ -50,6 +50,7 @@ _WHOLE: Final = ".shard"  # named by its sha256: checked, and not yet at its pla
 _TABLE: Final = ".table"  # named by the manifest's sha256: records.parquet, not yet at its place
 _CUT: Final = ".part"
 _HASHED_AT_ONCE: Final = 4
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL})
 
 
@@ -336,7 +337,7 @@ def _locked(directory: Path) -> Iterator[bool]:
 
     Gives False where the file system knows no locks.
     """
-    with (directory / _LOCK).open("ab") as lock:
+    with _lock_file(directory) as lock:
         try:
             _wait_for(lock.fileno(), directory)
         except OSError as error:
@@ -346,6 +347,15 @@ def _locked(directory: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def _lock_file(directory: Path) -> BinaryIO:
+    try:
+        return (directory / _LOCK).open("ab")
+    except OSError as error:
+        if error.errno not in _READ_ONLY or not (directory / _LOCK).exists():
+            raise
+        return (directory / _LOCK).open("rb")  # what is whole can be found whole where nothing may be written
 
 
 def _wait_for(lock: int, directory: Path) -> None:

@@ -232,6 +232,17 @@ class TestPlaces:
             assert err.endswith("its file system is read-only; name another place\n")
             assert err.count("\n") == 1
 
+    def test_what_was_pulled_is_found_whole_on_a_file_system_that_is_read_only_now(
+        self, desk: Desk, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+        assert main(desk.words("pull", small_disk)) == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        capsys.readouterr()
+        assert main(desk.words("pull", small_disk)) == 0
+        assert " 0 bytes downloaded" in capsys.readouterr().out
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+
     @pytest.mark.parametrize("command", WRITERS)
     def test_a_directory_that_may_not_be_written_is_named(self, desk: Desk, command: str, tmp_path: Path) -> None:
         as_owner: tuple[str, ...] = ()

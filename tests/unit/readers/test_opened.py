@@ -125,7 +125,8 @@ class TestPulled:
         with pytest.raises(IntegrityError) as caught:
             open_dataset(directory)
         assert str(caught.value) == (
-            f"'{victim}' {says}; what brings it: aesthetics-ops pull {made.store.url} {directory} --version {made.version}"
+            f"'{victim}' {says}; what brings it: aesthetics-ops pull {made.store.url} {directory} --version {made.version} "
+            "--split train"
         )
         open_dataset(made.store.url).pull(directory)
         assert open_dataset(directory).version == made.version
