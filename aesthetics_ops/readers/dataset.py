@@ -224,7 +224,7 @@ def open_dataset(url_or_directory: str | Path, version: str | None = None, *, s3
     """
     version = None if version == "latest" else version
     url = str(url_or_directory)
-    if isinstance(url_or_directory, Path) or ("://" not in url and Path(url).is_dir()):
+    if isinstance(url_or_directory, Path) or ("://" not in url and url.strip() and Path(url).is_dir()):
         url = as_url(str(Path(url).expanduser().absolute()))
     store = open_store(url, s3=s3)
     directory = store.local_path("manifest.json")

@@ -6,6 +6,7 @@ Promised: a pulled directory is opened without network, and only if the pull was
 """
 
 import hashlib
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -293,7 +294,10 @@ def open_pulled(directory: Path, version: str | None = None) -> PulledVersion:
         stored = (directory / PULLED_MANIFEST).read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NoSuchVersionError(_no_pull(directory)) from error
-    opened = PulledVersion(directory, stored, Manifest.parse(stored, name=str(directory / PULLED_MANIFEST)))
+    name = str(directory / PULLED_MANIFEST)
+    if not _looks_like_a_manifest(stored):
+        raise IntegrityError(f"{name!r} is not the manifest of a version; check the path, or pull again into it")
+    opened = PulledVersion(directory, stored, Manifest.parse(stored, name=name))
     found = opened.manifest.version
     if version not in (None, found):
         raise NoSuchVersionError(
@@ -318,6 +322,14 @@ def _no_pull(directory: Path) -> str:
         f"{str(directory)!r} is neither a published dataset, which has {LATEST_KEY}, nor a pulled one, which has "
         f"{PULLED_MANIFEST}; check the path"
     )
+
+
+def _looks_like_a_manifest(stored: bytes) -> bool:
+    try:
+        found = json.loads(stored)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"schema_version", "version", "splits"} <= found.keys()
 
 
 def _table(source: memoryview | bytes | Path, columns: Sequence[str] | None, manifest: Manifest, name: str) -> pa.Table:

@@ -200,11 +200,19 @@ class TestForeign:
         ):
             open_dataset(tmp_path)
 
-    def test_another_programs_manifest_is_said(self, tmp_path: Path) -> None:
-        (tmp_path / "manifest.json").write_text('{"name": "an app", "icons": []}')
-        with pytest.raises(IntegrityError, match=rf"^{tmp_path}/manifest.json is not a manifest: ") as caught:
+    @pytest.mark.parametrize("stored", [b'{"name": "an app", "icons": []}', b"", b"[1]", b"\xff\xfe", b"{"])
+    def test_another_programs_manifest_is_said(self, tmp_path: Path, stored: bytes) -> None:
+        (tmp_path / "manifest.json").write_bytes(stored)
+        with pytest.raises(IntegrityError) as caught:
             open_dataset(tmp_path)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value) == (
+            f"'{tmp_path}/manifest.json' is not the manifest of a version; check the path, or pull again into it"
+        )
+
+    def test_nothing_is_no_directory(self) -> None:
+        for nothing in ("", " "):
+            with pytest.raises(SettingsError, match="is nothing; write an absolute path"):
+                open_dataset(nothing)
 
     def test_a_directory_that_is_not_there_or_empty_has_nothing_published(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
