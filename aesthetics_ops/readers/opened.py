@@ -15,7 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from aesthetics_ops.dataset.latest import is_published, read_latest
+from aesthetics_ops.dataset.latest import is_published, peek_latest, read_latest
 from aesthetics_ops.dataset.layout import (
     BUILDS,
     LATEST_KEY,
@@ -101,8 +101,8 @@ class PublishedVersion:
     def explain_missing(self, key: str) -> AestheticsOpsError:
         """Return the error for a file of the version that is not there: has the version expired, or was it damaged?"""
         version, dataset = self.manifest.version, self.store
-        latest = read_latest(dataset)
-        if (latest is None or latest[0].version != version) and not is_published(dataset, version):
+        latest = peek_latest(dataset)[0]
+        if (latest is None or latest.version != version) and not is_published(dataset, version):
             return NoSuchVersionError(
                 f"version {version!r} of {dataset.url} has expired since it was opened: {dataset.url_of(key)} is gone; "
                 "take one of `aesthetics-ops versions`, which shares most shards with it"
@@ -261,11 +261,13 @@ def open_published(store: Store, version: str | None, s3: S3Access | None = None
         NoSuchVersionError: nothing is published there, or not this version.
         IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
     """
-    found = read_latest(store)
-    latest = found[0] if found else None
-    if version is None and latest is None:
-        raise NoSuchVersionError(f"nothing is published under {store.url}; run a build, or check the dataset's URL")
-    stored = stored_manifest(store, version or latest.version, latest)  # type: ignore[union-attr]
+    if version is not None:
+        stored = stored_manifest(store, version, peek_latest(store)[0])
+    else:
+        found = read_latest(store)
+        if found is None:
+            raise NoSuchVersionError(f"nothing is published under {store.url}; run a build, or check the dataset's URL")
+        stored = stored_manifest(store, found[0].version, found[0])
     return PublishedVersion(store, bytes(stored.data), Manifest.parse(stored.data, name=store.url_of(stored.key)), s3)
 
 

@@ -224,11 +224,11 @@ class TestForeign:
         with pytest.raises(SettingsError, match="'no/such/directory' is a relative path"):
             open_dataset("no/such/directory")
 
-    def test_a_published_directory_without_latest_is_still_a_dataset(
+    def test_a_published_directory_without_latest_is_no_pulled_one(
         self, made: SyntheticVersion, tmp_path: Path
     ) -> None:
         (tmp_path / "published" / "LATEST.json").unlink()
-        with pytest.raises(NoSuchVersionError, match="nothing is published under"):
+        with pytest.raises(IntegrityError, match=r"LATEST.json is gone, though versions were published"):
             open_dataset(made.store.url)
         assert open_dataset(made.store.url, made.version).version == made.version
 
