@@ -64,13 +64,18 @@ def codec_fingerprint() -> str:
     return _fingerprint(tuple(decoder.name for decoder in decoders()))
 
 
-def codec_releases() -> dict[str, str]:
+def codec_releases(pixels: PixelSettings) -> dict[str, str]:
     """Return what the fingerprint depends on, as far as it is known without a conversion: takes no time.
 
-    That is the libraries' releases, the kind of processor and the decoders' names.
+    That is the libraries' releases, the kind of processor and the decoders' names.  The library that codes without loss
+    does not say its release, so what it writes stands for that, where `pixels` asks for it.
+
+    Raises:
+        SettingsError: as `converter`.
     """
     names = " ".join(decoder.name for decoder in decoders())
-    return {name: _release(name) for name in _LIBRARIES} | {"processor": platform.machine(), "decoders": names}
+    releases = {name: _release(name) for name in _LIBRARIES} | {"processor": platform.machine(), "decoders": names}
+    return releases | ({"libturbojpeg": _lossless_fingerprint()} if pixels.makes_baseline else {})
 
 
 def require_converter(planned: Converter, releases: Mapping[str, str], pixels: PixelSettings) -> None:
@@ -81,14 +86,13 @@ def require_converter(planned: Converter, releases: Mapping[str, str], pixels: P
     Args:
         planned: that the plan was made for.
         releases: `codec_releases` where it was made.
-        pixels: what the plan asks for; a library of the system has no release that could be asked for, so where one is
-            needed the probe photos are always converted.
+        pixels: what the plan asks for.
 
     Raises:
         PermanentError: this process would make others, or lacks a library.
     """
-    here = codec_releases()
-    if planned.version == CONVERTER_VERSION and here == releases and not pixels.makes_baseline:
+    here = codec_releases(pixels)
+    if planned.version == CONVERTER_VERSION and here == releases:
         return
     found = converter(pixels)
     if found != planned:
@@ -124,7 +128,7 @@ def _lossless_fingerprint() -> str:
             photo = convert_photo(data, _BASELINE)
             if isinstance(photo, Converted):
                 digest.update(photo.jpeg)
-    return digest.hexdigest()
+    return digest.hexdigest()[:_DIGITS]
 
 
 def _probes() -> Iterator[tuple[str, bytes]]:

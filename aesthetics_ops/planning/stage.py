@@ -86,7 +86,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
                 label_columns=dict(plan.label_columns), label_range=plan.label_range, inventory=source.inventory,
                 listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
                 shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
-                converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(),
+                converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(build.settings.pixels),
             )  # fmt: skip
             _warn_of_scores(record, plan, manifest)
         build.dataset.put(build_key(build.id, BuildFile.PLAN), record.encoded())

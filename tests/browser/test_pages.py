@@ -25,6 +25,7 @@ from aesthetics_ops.dataset.layout import (
 )
 from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import StoreUnavailableError
+from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, SyntheticDataset, SyntheticVersion
 from aesthetics_ops.testing.stores import CountingStore
@@ -272,7 +273,10 @@ class TestVersions:
             assert "too blurred 1" in html(client, here).words
             assert "1 photo" in html(client, f"{here}/rejects?reason=too_blurred").words
             assert "blur.jpg too blurred no edge in it" in html(client, f"{here}/rejects").words
-            assert "RGB sharpened" in html(client, f"{here}/shards/train/0/0").words
+            page = html(client, f"{here}/shards/train/0/0").words
+            assert "RGB sharpened" in page
+            assert re.search(r"Coding (baseline|progressive), (4:|gray)", page)
+            assert f"For hardware JPEG decoders {hardware_in_words(new.manifest.jpegs)}" in html(client, here).words
             compared = html(client, f"/datasets/flowers/compare?before={old.version}&after={new.version}").words
             assert "Photos left out 0 1 +1 too blurred 0 1 +1" in compared
 

@@ -110,7 +110,7 @@ def made_by() -> dict[str, Any]:
     return {
         "converter_version": CONVERTER_VERSION,
         "codecs": codec_fingerprint(),
-        "releases": codec_releases(),
+        "releases": codec_releases(SETTINGS["keep"]),
     }
 
 

@@ -8,10 +8,9 @@ from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.versions.verify import verify_version
+from tests.support.coding import needs_library, same_pixels, without_library
 from tests.support.nights import PHOTOS, Night, Source, build_once, latest_version, photo, shard_hashes, start
-from tests.unit.pixels.test_lossless import needs_library, same_pixels, without_library
 
-__all__ = ["without_library"]  # a fixture
 NAME = "progressive"
 
 
@@ -62,8 +61,9 @@ def test_the_default_and_a_setting_without_effect_use_the_shards_that_are_there(
     assert shard_hashes(same.manifest) == shard_hashes(anew.manifest)
 
 
-def test_without_the_library_nothing_is_planned(mixed: Source, without_library: None) -> None:
-    with pytest.raises(SettingsError, match="needs libturbojpeg"):
-        start(mixed.settings(progressive="baseline"))
-    build = build_once(mixed.settings())
+def test_without_the_library_nothing_is_planned(mixed: Source) -> None:
+    with without_library():
+        with pytest.raises(SettingsError, match="needs libturbojpeg"):
+            start(mixed.settings(progressive="baseline"))
+        build = build_once(mixed.settings())
     assert latest_version(build.dataset) == build.manifest.version

@@ -25,19 +25,13 @@ from tests.support.nights import (
     finish,
     photo,
     shard_hashes,
+    smaller,
     start,
     version_table,
 )
 
 ORIGINAL = PHOTOS[0]
 TWIN = "twin-2"  # an id that the hash puts into another split than the original's
-
-
-def smaller(data: bytes, *, scale: float = 0.6, quality: int = 70) -> bytes:
-    """The same photo, resized and encoded anew."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from aesthetics_ops.dataset.tables import RECORDS, read_parquet, write_parquet
 from aesthetics_ops.readers.dataset import open_dataset
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.versions.verify import verify_version
-from tests.integration.test_near_duplicates import TWIN, smaller
-from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, version_table
+from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, smaller, version_table
 from tests.support.web import TestClient
 
+TWIN = "twin-2"  # an id that the hash puts into another split than the original's
 NOTED_LATER = ["progressive", "sampling"]
 
 

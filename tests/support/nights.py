@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.builds import Build, BuildPlan
@@ -38,6 +40,13 @@ _nights = itertools.count()
 
 def photo(name: str) -> bytes:
     return (SAMPLES / f"{name}.jpg").read_bytes()
+
+
+def smaller(data: bytes, *, scale: float = 0.6, quality: int = 70) -> bytes:
+    """The same photo, resized and encoded anew."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
 
 
 @dataclass

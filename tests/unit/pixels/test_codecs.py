@@ -160,18 +160,18 @@ def test_the_strictness_of_the_jpeg_decoder_counts(monkeypatch: pytest.MonkeyPat
 
 def test_a_plan_of_the_same_releases_is_not_measured_again(measured: Callable[[], str]):
     codecs._fingerprint.cache_clear()
-    require_converter(Converter(CONVERTER_VERSION, "of a machine alike"), codec_releases(), KEEP)
+    require_converter(Converter(CONVERTER_VERSION, "of a machine alike"), codec_releases(KEEP), KEEP)
     assert codecs._fingerprint.cache_info().misses == 0
 
 
 def test_other_releases_that_put_out_the_same_pass():
-    require_converter(converter(KEEP), codec_releases() | {"pillow": "12.0.0"}, KEEP)
+    require_converter(converter(KEEP), codec_releases(KEEP) | {"pillow": "12.0.0"}, KEEP)
 
 
 def test_other_bytes_are_refused_in_one_line_that_names_both_and_the_releases():
     planned = Converter(CONVERTER_VERSION, "0123456789abcdef")
     with pytest.raises(PermanentError) as refused:
-        require_converter(planned, codec_releases() | {"pillow": "12.0.0"}, KEEP)
+        require_converter(planned, codec_releases(KEEP) | {"pillow": "12.0.0"}, KEEP)
     words = str(refused.value)
     assert "\n" not in words
     assert "'0123456789abcdef'" in words
@@ -184,7 +184,7 @@ def test_other_bytes_are_refused_in_one_line_that_names_both_and_the_releases():
 def test_a_plan_of_another_converter_version_is_refused():
     here = converter(KEEP)
     with pytest.raises(PermanentError, match=f"converter {here.version + 1} with codecs"):
-        require_converter(Converter(here.version + 1, here.codecs), codec_releases(), KEEP)
+        require_converter(Converter(here.version + 1, here.codecs), codec_releases(KEEP), KEEP)
 
 
 def test_a_plan_that_names_no_codecs_is_refused():

@@ -1,62 +1,28 @@
 """What is said of how a stored JPEG is coded: progressive or not, and its chroma sampling; Pillow is asked as well."""
 
-import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from PIL.JpegImagePlugin import JpegImageFile
 
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.settings import PixelSettings
+from tests.support.coding import SAMPLINGS, SMOOTH, coded, known_coding
 from tests.support.jpeg_files import baseline
 from tests.support.paths import ROOT
 
 KEEP = PixelSettings("keep", 90, None, 100_000_000)
 REENCODE = PixelSettings("reencode", 90, None, 1_000_000)
 SMALLER = PixelSettings("keep", 90, 32, 1_000_000)
-FACTORS = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2), "4:4:0": (1, 2), "4:1:1": (4, 1)}
-SAMPLINGS = (*FACTORS, "gray")
-SMOOTH = cv2.resize(np.random.default_rng(3).integers(0, 255, (6, 8, 3), np.uint8), (96, 72))
-
-
-def coded(sampling: str, progressive: bool) -> bytes:
-    """Encode a picture with OpenCV."""
-    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)]
-    if sampling == "gray":
-        return cv2.imencode(".jpg", SMOOTH[:, :, 0], options)[1].tobytes()
-    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling.replace(':', '')}")
-    return cv2.imencode(".jpg", SMOOTH, [*options, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])[1].tobytes()
-
-
-def seen_by_pillow(jpeg: bytes | memoryview) -> tuple[bool, str]:
-    """Return what another reader of headers finds."""
-    with PIL.Image.open(io.BytesIO(bytes(jpeg))) as image:
-        assert isinstance(image, JpegImageFile)
-        if len(image.layer) == 1:
-            return "progressive" in image.info, "gray"
-        _, across, down, _ = image.layer[0]
-        assert [layer[1:3] for layer in image.layer[1:]] == [(1, 1), (1, 1)]
-        names = {factors: name for name, factors in FACTORS.items()}
-        return "progressive" in image.info, names[across, down]
-
-
-def converted(data: bytes, settings: PixelSettings) -> Converted:
-    photo = convert_photo(data, settings)
-    assert isinstance(photo, Converted)
-    assert (photo.progressive, photo.sampling) == seen_by_pillow(photo.jpeg)
-    header = read_jpeg_header(photo.jpeg)
-    assert (photo.progressive, photo.sampling) == (header.progressive, header.frame.sampling)
-    return photo
 
 
 @pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_kept_photo_is_said_to_be_what_it_is(sampling: str, progressive: bool) -> None:
-    photo = converted(coded(sampling, progressive), KEEP)
+    photo = known_coding(coded(sampling, progressive), KEEP)
     assert (photo.progressive, photo.sampling) == (progressive, sampling)
     assert "reencoded" not in photo.transforms
 
@@ -64,9 +30,9 @@ def test_a_kept_photo_is_said_to_be_what_it_is(sampling: str, progressive: bool)
 @pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_an_encoded_photo_is_said_to_be_what_the_encoder_wrote(sampling: str, progressive: bool) -> None:
-    anew = converted(coded(sampling, progressive), REENCODE)
+    anew = known_coding(coded(sampling, progressive), REENCODE)
     assert (anew.progressive, anew.sampling) == (False, "gray" if sampling == "gray" else "4:2:0")
-    scaled = converted(coded(sampling, progressive), SMALLER)
+    scaled = known_coding(coded(sampling, progressive), SMALLER)
     assert "reencoded" in scaled.transforms
     assert (scaled.progressive, scaled.sampling) == (False, sampling)
 
@@ -80,14 +46,14 @@ def test_sampling_is_turned_with_the_photo(sampling: str, turned: str) -> None:
     block = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
     jpeg = coded(sampling, False)
     data = jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
-    photo = converted(data, KEEP)
+    photo = known_coding(data, KEEP)
     assert "oriented" in photo.transforms
     assert photo.sampling == turned
 
 
 def test_a_photo_of_another_format_is_baseline() -> None:
     for array, sampling in ((SMOOTH, "4:2:0"), (SMOOTH[:, :, 0], "gray")):
-        photo = converted(cv2.imencode(".png", array)[1].tobytes(), KEEP)
+        photo = known_coding(cv2.imencode(".png", array)[1].tobytes(), KEEP)
         assert (photo.progressive, photo.sampling) == (False, sampling)
 
 
@@ -149,4 +115,4 @@ DAMAGED = "959620"  # cut off; the others are whole
 @pytest.mark.parametrize("path", sorted((ROOT / "samples" / "photos").glob("*.jpg")), ids=lambda path: path.stem)
 def test_samples_are_said_to_be_what_they_are(path: Path) -> None:
     if path.stem != DAMAGED:
-        converted(path.read_bytes(), KEEP)
+        known_coding(path.read_bytes(), KEEP)

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +11,17 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-import simplejpeg
 
-from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.pixels import codecs, lossless
+from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, Converter
+from aesthetics_ops.errors import PermanentError, SettingsError
+from aesthetics_ops.pixels import lossless
 from aesthetics_ops.pixels.codecs import codec_fingerprint, codec_releases, converter, require_converter
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.rejects import Rejected
+from tests.support.coding import SAMPLINGS, coded, known_coding, needs_library, same_pixels, without_library
 from tests.support.paths import ROOT
 from tests.support.photo_cases import KEEP, REENCODE
-from tests.unit.pixels.test_coding import SAMPLINGS, coded, converted
 
 BASELINE = replace(KEEP, progressive="baseline")
 PROBES = ROOT / "aesthetics_ops" / "pixels" / "probe"
@@ -34,14 +33,6 @@ STAYING = {
 }
 SAMPLES = sorted((ROOT / "samples" / "photos").glob("*.jpg"))
 
-try:
-    lossless._library()
-except SettingsError:
-    MISSING = True
-else:
-    MISSING = False
-needs_library = pytest.mark.skipif(MISSING, reason="libturbojpeg is missing (apt-get install libturbojpeg0)")
-
 
 def coded_data(jpeg: bytes) -> bytes:
     """Return what stands between the header of the only scan and the end marker."""
@@ -49,27 +40,12 @@ def coded_data(jpeg: bytes) -> bytes:
     return jpeg[first:-2]
 
 
-def pixels(jpeg: bytes | memoryview) -> list[np.ndarray]:
-    """Decode in full with two decoders; Pillow leaves out the conversion from YCbCr."""
-    with PIL.Image.open(io.BytesIO(bytes(jpeg))) as image:
-        image.draft("L" if image.mode == "L" else "YCbCr", None)
-        return [
-            simplejpeg.decode_jpeg(jpeg, "BGR"),
-            simplejpeg.decode_jpeg(jpeg, "BGR", fastdct=True),
-            np.asarray(image),
-        ]
-
-
-def same_pixels(first: bytes | memoryview, second: bytes | memoryview) -> bool:
-    return all(np.array_equal(one, other) for one, other in zip(pixels(first), pixels(second), strict=True))
-
-
 @needs_library
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_progressive_photo_gets_the_coefficients_of_its_baseline_twin(sampling: str) -> None:
     source, twin = coded(sampling, True), coded(sampling, False)
-    kept = converted(source, KEEP)
-    photo = converted(source, BASELINE)
+    kept = known_coding(source, KEEP)
+    photo = known_coding(source, BASELINE)
     assert (photo.progressive, photo.sampling, photo.transforms) == (False, sampling, ("made_baseline",))
     # with the same Huffman tables and quantisation, equal coded data is equal coefficients
     assert coded_data(bytes(photo.jpeg)) == coded_data(twin)
@@ -81,7 +57,7 @@ def test_a_progressive_photo_gets_the_coefficients_of_its_baseline_twin(sampling
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_baseline_photo_is_stored_as_it_is(sampling: str) -> None:
     source = coded(sampling, False)
-    photo = converted(source, BASELINE)
+    photo = known_coding(source, BASELINE)
     assert (bytes(photo.jpeg), photo.transforms) == (source, ())
 
 
@@ -91,7 +67,7 @@ def test_extended_coding_and_several_scans_become_baseline_in_one() -> None:
     three_scans = (PROBES / "311-three-scans.jpg").read_bytes()
     for source in (extended, three_scans):
         assert read_jpeg_header(source).progressive
-        photo = converted(source, BASELINE)
+        photo = known_coding(source, BASELINE)
         if read_jpeg_header(source).frame.sampling in SAMPLINGS and photo.transforms != ("reencoded",):
             assert "made_baseline" in photo.transforms
             assert same_pixels(photo.jpeg, source)
@@ -139,7 +115,7 @@ def test_metadata_profile_and_orientation_are_treated_as_in_every_kept_photo() -
         exif[0x0112] = orientation
         file = io.BytesIO()
         image.save(file, "JPEG", progressive=True, exif=exif, dpi=(300, 300), comment=b"words")
-        photo = converted(file.getvalue(), BASELINE)
+        photo = known_coding(file.getvalue(), BASELINE)
         assert set(photo.transforms) == wanted
         assert not photo.progressive
         assert b"A maker" not in bytes(photo.jpeg)
@@ -156,7 +132,7 @@ def test_what_baseline_cannot_hold_is_stored_as_it_is() -> None:
     assert source[tables + 2 : tables + 5] == b"\0\x43\0"
     values = [*source[tables + 5 : tables + 68], 300]
     wide = b"\xff\xdb\0\x83\x10" + np.array(values, ">u2").tobytes()  # 16 bits a value
-    photo = converted(source[:tables] + wide + source[tables + 69 :], BASELINE)
+    photo = known_coding(source[:tables] + wide + source[tables + 69 :], BASELINE)
     assert (photo.progressive, photo.transforms) == (True, ())
 
 
@@ -182,9 +158,9 @@ def test_a_photo_without_its_last_scans_is_stored_as_it_is() -> None:
     for number in range(1, scans):
         sketch = without_scans(source, *range(number, scans))
         assert read_jpeg_header(sketch).is_sketch
-        kept = converted(sketch, KEEP)
+        kept = known_coding(sketch, KEEP)
         assert kept.progressive
-        assert converted(sketch, BASELINE) == kept
+        assert known_coding(sketch, BASELINE) == kept
     for number in range(scans):  # one in the middle: what refines it no longer fits, or it is missing for good
         torn = without_scans(source, number)
         assert isinstance(convert_photo(torn, KEEP), Rejected) or read_jpeg_header(torn).is_sketch
@@ -196,7 +172,7 @@ def test_a_photo_without_its_last_scans_is_stored_as_it_is() -> None:
 @needs_library
 def test_bytes_are_those_of_every_release_of_the_library() -> None:
     """libjpeg-turbo 2.1.5 and 3.0 wrote these; the standard's Huffman tables leave a library no choice."""
-    photos = [converted(path.read_bytes(), BASELINE) for path in (PROBES / "444-progressive.jpg", CAT)]
+    photos = [known_coding(path.read_bytes(), BASELINE) for path in (PROBES / "444-progressive.jpg", CAT)]
     assert [hashlib.sha256(photo.jpeg).hexdigest()[:16] for photo in photos] == ["cb82e60401c9b7ea", "601f996cb5a4e173"]
 
 
@@ -232,30 +208,32 @@ def test_the_library_enters_the_codecs_of_a_recipe_only_where_it_is_used() -> No
     assert converter(KEEP).codecs == converter(replace(REENCODE, progressive="baseline")).codecs == codec_fingerprint()
     assert converter(BASELINE).codecs not in {converter(KEEP).codecs, ""}
     assert converter(BASELINE) == converter(BASELINE)
-    require_converter(converter(BASELINE), codec_releases(), BASELINE)
+    assert codec_releases(replace(REENCODE, progressive="baseline")) == codec_releases(KEEP)
 
 
-@pytest.fixture
-def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lossless, "_SONAME", "libturbojpeg-is-not-here.so")
-    monkeypatch.setattr("sys.platform", "linux")
-    for found in (lossless._library, codecs._lossless_fingerprint):
-        found.cache_clear()
-    yield
-    for found in (lossless._library, codecs._lossless_fingerprint):
-        found.cache_clear()
+@needs_library
+def test_a_worker_whose_library_writes_other_bytes_is_refused() -> None:
+    here = codec_releases(BASELINE)
+    require_converter(converter(BASELINE), here, BASELINE)
+    planned = Converter(CONVERTER_VERSION, "0123456789abcdef")
+    with pytest.raises(PermanentError, match=rf"libturbojpeg 00, here {here['libturbojpeg']}"):
+        require_converter(planned, here | {"libturbojpeg": "00"}, BASELINE)
+    # a release that does not know the setting finds one thing more than its own releases, and so another fingerprint
+    assert codec_releases(KEEP) != here
+    with pytest.raises(PermanentError, match="would make other bytes"):
+        require_converter(converter(BASELINE), here, KEEP)
 
 
-def test_without_the_library_one_line_says_what_to_install(without_library: None) -> None:
-    with pytest.raises(
-        SettingsError, match=r"^progressive is 'baseline', which needs libturbojpeg .*libturbojpeg0"
-    ) as error:
+def test_without_the_library_one_line_says_what_to_install() -> None:
+    words = r"^progressive is 'baseline', which needs libturbojpeg .*libturbojpeg0"
+    with without_library(), pytest.raises(SettingsError, match=words) as error:
         convert_photo(coded("4:2:0", True), BASELINE)
     assert "\n" not in str(error.value)
 
 
-def test_without_the_library_everything_else_works(without_library: None) -> None:
+def test_without_the_library_everything_else_works() -> None:
     source = coded("4:2:0", True)
-    assert converted(source, KEEP).progressive
-    assert not converted(source, replace(REENCODE, progressive="baseline")).progressive
-    assert converted(coded("4:2:0", False), BASELINE).transforms == ()
+    with without_library():
+        assert known_coding(source, KEEP).progressive
+        assert not known_coding(source, replace(REENCODE, progressive="baseline")).progressive
+        assert known_coding(coded("4:2:0", False), BASELINE).transforms == ()
