@@ -19,10 +19,11 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import cpus
 from aesthetics_ops.readers.cache import PixelCache
 from aesthetics_ops.readers.pixels import Pixels
+from aesthetics_ops.readers.progress import Progress
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampler import Draws, Sampler
 
-__all__ = ["AHEAD", "Batch", "Batches", "Images"]
+__all__ = ["AHEAD", "Batch", "Batches", "Images", "make_batch"]
 
 AHEAD: Final = 2  # batches that are made while one is trained on
 _PHOTOS_AT_ONCE: Final = 16  # by one thread, so that the decoder's code stays in the core's cache
@@ -40,6 +41,8 @@ class Batches:
     Attributes:
         records: what is read.
         sampler: which records make each batch.
+        pixels: what becomes of each photo; None gives JPEGs.
+        cache: of decoded pixels, if any.
     """
 
     def __init__(
@@ -70,46 +73,49 @@ class Batches:
         if ahead < 0:
             raise SettingsError(f"ahead is {ahead}; give the number of batches to make in advance, 0 or more")
         self.records, self.sampler, self.pixels = records, sampler, pixels
-        self._cache = cache
+        self.cache = cache
         self._count, self._ahead = threads or cpus(), ahead
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
-        self._given: int | None = None
+        self._progress = Progress(sampler)
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        left, draws = len(self.sampler), iter(self.sampler)
+        return (batch for _, batch in self.drawn())
+
+    def drawn(self) -> Iterator[tuple[Draws, Batch]]:
+        """Iterate over batches together with the draws that they are made of, which tell their records."""
         waiting: deque[_Batch] = deque()
-        self._given = given = 0
         try:
-            while left or waiting:
-                while left and len(waiting) <= self._ahead:
-                    waiting.append(self._begin(next(draws)))
-                    left -= 1
-                batch = waiting.popleft().result()
-                self._given = given = given + 1
-                yield batch
+            with self._progress.iteration():
+                draws = iter(self.sampler)
+                while True:
+                    while len(waiting) <= self._ahead and (drawn := next(draws, None)) is not None:
+                        waiting.append(self._begin(drawn))
+                    if not waiting:
+                        break
+                    begun = waiting.popleft()
+                    batch = begun.result()
+                    self._progress.took()
+                    yield begun.draws, batch
         finally:
             for begun in waiting:
                 begun.cancel()
-        next(draws, None)  # not before the last batch was given out: to the sampler this is the end of the epoch
-        self._given = None
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next iteration reads; may be set."""
-        return self.sampler.epoch
+        """The epoch that is being read; after its end the next one.  May be set."""
+        return self._progress.epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self.sampler.set_epoch(epoch)
-        self._given = None
+        self._progress.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
         """Return where training stands: after the last batch that was given out, whatever was read ahead."""
-        return self.sampler.state_dict(self._given)
+        return self._progress.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a state was taken, at the next iteration.
@@ -117,8 +123,7 @@ class Batches:
         Raises:
             SettingsError: it is of other records or another order.
         """
-        self.sampler.load_state_dict(state)
-        self._given = None
+        self._progress.load_state_dict(state)
 
     def close(self) -> None:
         """End the threads, and let go of files and connections."""
@@ -134,23 +139,32 @@ class Batches:
         self.close()
 
     def _begin(self, draws: Draws) -> "_Batch":
-        work: _Work | _CachedWork
-        if self.pixels is not None and self._cache is not None:
-            work = _CachedWork(self.records, draws, self.pixels, self._cache)
-        else:
-            work = _Work(self.records, draws, self.pixels)
+        work = _work_on(self.records, draws, self.pixels, self.cache)
         count = len(draws)
         photos = max(1, min(_PHOTOS_AT_ONCE, count * (self._ahead + 1) // (2 * self._count)))
         parts = [
             self._threads().submit(work.do, range(first, min(first + photos, count)))
             for first in range(0, count, photos)
         ]
-        return _Batch(work.images, work.labels, parts)
+        return _Batch(draws, work.images, work.labels, parts)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = ThreadPoolExecutor(self._count, thread_name_prefix="decode"), os.getpid()
         return self._pool
+
+
+def make_batch(records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None = None) -> Batch:
+    """Make one batch in this thread, the same as `Batches` makes it."""
+    work = _work_on(records, draws, pixels, cache)
+    work.do(range(len(draws)))
+    return work.images, work.labels
+
+
+def _work_on(records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None) -> "_Work | _CachedWork":
+    if pixels is None or cache is None:
+        return _Work(records, draws, pixels)
+    return _CachedWork(records, draws, pixels, cache)
 
 
 class _Work:
@@ -203,6 +217,7 @@ class _CachedWork:
 class _Batch:
     """A batch that threads are at work on."""
 
+    draws: Draws
     images: Any
     labels: NDArray[np.float32]
     parts: list[Future[None]]

@@ -47,6 +47,7 @@ class PixelCache:
                 the memory that is free.
             ScratchSpaceError: they do not fit onto the disk.
         """
+        self._made_of = directory, tuple(shards), pixels
         shape = pixels.shape
         if shape is None or pixels.is_random:
             kind = "draws anew in every epoch" if pixels.is_random else "gives photos of different sizes"
@@ -116,6 +117,9 @@ class PixelCache:
         """Close the files, while nobody reads."""
         self._pixels.close()
         self._sums.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PixelCache, self._made_of
 
 
 def require_memory(needed: int, cache: str, what: str) -> None:

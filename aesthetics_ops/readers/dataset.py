@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,11 +28,24 @@ from aesthetics_ops.readers.where import matching_rows
 from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.urls import as_url
 
+if TYPE_CHECKING:
+    from aesthetics_ops.readers.torch import (
+        LoaderOptions,
+        LoaderParts,
+        PartsOptions,
+        TorchBatches,
+        TorchLoader,
+        TorchOptions,
+    )
+
 __all__ = ["READERS", "Dataset", "open_dataset", "register_reader"]
 
 # Name to "module:function".  The module is imported when the reader is first used, so a framework costs who uses it.
 READERS: Final[dict[str, str]] = {
     "tf": "aesthetics_ops.readers.tensorflow:read_tf",
+    "torch": "aesthetics_ops.readers.torch:read_torch",
+    "torch_loader": "aesthetics_ops.readers.torch:read_torch_loader",
+    "torch_parts": "aesthetics_ops.readers.torch:read_torch_parts",
 }
 
 
@@ -198,6 +211,44 @@ class Dataset:
                 training, as a tf.errors.OpError whose message is ours.
         """
         return self.read("tf", split, **options)
+
+    def torch(self, split: str, **options: "Unpack[TorchOptions]") -> "TorchBatches":
+        """Read a split in batches for PyTorch: (images, labels), made by threads ahead of the training step.
+
+        images: uint8, shape (b, 3, height, width), channels last in memory, sRGB.  labels: float32, shape (b,).
+
+        Args:
+            split: of the version.
+            options: as for `numpy`, and `TorchOptions`: layout, pinned memory, a device that decodes.
+
+        Raises:
+            NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`.
+        """
+        return cast("TorchBatches", self.read("torch", split, **options))
+
+    def torch_loader(self, split: str, **options: "Unpack[LoaderOptions]") -> "TorchLoader":
+        """Read a split by worker processes: the batches of `torch`, as a DataLoader.
+
+        Args:
+            split: of the version.
+            options: as for `numpy`, and of DataLoader: `LoaderOptions`.
+
+        Raises:
+            NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`.
+        """
+        return cast("TorchLoader", self.read("torch_loader", split, **options))
+
+    def torch_parts(self, split: str, **options: "Unpack[PartsOptions]") -> "LoaderParts":
+        """Return the arguments for a DataLoader of one's own, or torchdata's: a data set, its sampler, and two functions.
+
+        Args:
+            split: of the version.
+            options: as for `numpy`, without threads and ahead, and `layout`: `PartsOptions`.
+
+        Raises:
+            NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`.
+        """
+        return cast("LoaderParts", self.read("torch_parts", split, **options))
 
     def _check(self, split: str) -> None:
         if split not in self.splits:

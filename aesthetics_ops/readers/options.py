@@ -156,8 +156,12 @@ def batches_of(records: Records, options: ReadOptions) -> Batches:
     """Return batches of one rank.
 
     Raises:
-        SettingsError, ScratchSpaceError: options contradict each other, or a cache has no room.
+        SettingsError, ScratchSpaceError: options contradict each other or are none, or a cache has no room.
     """
+    for name in options.keys() - ReadOptions.__annotations__.keys():
+        raise SettingsError(
+            f"{name!r} is no option here; the options are {', '.join(sorted(ReadOptions.__annotations__))}"
+        )
     pixels = pixels_of(options)
     return Batches(
         records,

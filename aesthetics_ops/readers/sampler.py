@@ -169,6 +169,19 @@ class Sampler:
         return self._next().steps
 
     @property
+    def upcoming(self) -> int:
+        """The epoch that the next iteration reads."""
+        return self._next().epoch
+
+    def broke_off(self, batches: int) -> None:
+        """Say that the trainer took only so many batches of this iteration: the epoch has ended if these were all.
+
+        For who reads ahead: what was handed out says nothing of the trainer then.
+        """
+        if batches < len(self._pass.steps):
+            self._pass = replace(self._pass, handed=0, is_over=False)
+
+    @property
     def dropped(self) -> int:
         """Records that last="drop" leaves out of this epoch."""
         return self._pass.steps.dropped

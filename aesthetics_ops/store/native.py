@@ -35,7 +35,7 @@ from aesthetics_ops.store.limits import CLIENT_OPTIONS, RETRY_CONFIG
 from aesthetics_ops.store.listing import in_key_order, listing
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
 
-__all__ = ["NativeStore", "is_odd", "open_native"]
+__all__ = ["NativeStore", "is_odd", "open_native", "was_used_before_fork"]
 
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
@@ -72,12 +72,17 @@ def _memory(name: str) -> MemoryStore:
 _process_of_first_use: int | None = None
 
 
+def was_used_before_fork() -> bool:
+    """Say whether this process was forked from one that has used obstore."""
+    return _process_of_first_use not in (None, os.getpid())
+
+
 def _refuse_after_fork() -> None:
     """Raise in a process forked from one that has used obstore: its calls would wait for threads that are not there."""
     global _process_of_first_use
     if _process_of_first_use is None:
         _process_of_first_use = os.getpid()
-    elif _process_of_first_use != os.getpid():
+    elif was_used_before_fork():
         raise PermanentError(
             f"process {os.getpid()} was forked after process {_process_of_first_use} had used a store, so its calls "
             "would hang; start workers by spawn or forkserver, or use no store before the fork"

@@ -2,10 +2,12 @@
 
 In: a bucket and a prefix.  Out: a `Store` that addresses every key.  `S3Store._for` chooses by the key; whatever the key,
 checks, conditional writes and the reading back after them go through boto3, and so does a listing that meets a key
-which obstore cannot express.
+which obstore cannot express.  In a process that was forked from one that has used obstore, boto3 does it all.
 """
 # ruff: noqa: D102 - what the methods do stands in contract.py
 
+import logging
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +17,13 @@ import pyarrow as pa
 from aesthetics_ops.errors import OddKeyError
 from aesthetics_ops.store.boto import BotoStore, S3Bucket
 from aesthetics_ops.store.contract import Store, StoredObject
-from aesthetics_ops.store.native import NativeStore, is_odd
+from aesthetics_ops.store.native import NativeStore, is_odd, was_used_before_fork
 
 __all__ = ["S3Store"]
+
+_log = logging.getLogger(__name__)
+
+_processes_told: set[int] = set()
 
 
 class S3Store(Store):
@@ -30,7 +36,10 @@ class S3Store(Store):
         self.url = self._boto.url
 
     def _for(self, key: str) -> Store:
-        """Choose the store that can address a key."""
+        """Choose the store that can address a key, in this process."""
+        if was_used_before_fork():
+            _tell_of_fork(self.url)
+            return self._boto
         return self._boto if is_odd(self._prefix + key) else self._native
 
     def check(self) -> None:
@@ -78,3 +87,15 @@ class S3Store(Store):
 
     def _checks_uploads(self, key: str) -> bool | None:
         return self._boto._checks_uploads(key)
+
+
+def _tell_of_fork(url: str) -> None:
+    """Say once in a process what it costs that it was forked."""
+    if os.getpid() not in _processes_told:
+        _processes_told.add(os.getpid())
+        _log.warning(
+            "process %s was forked after a store had been used, so it reads %s by boto3, at ten times the CPU for small "
+            "objects; start workers by forkserver or spawn",
+            os.getpid(),
+            url,
+        )

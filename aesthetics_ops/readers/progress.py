@@ -1,0 +1,57 @@
+"""How far a trainer got in an iteration whose batches are made ahead of it.
+
+A sampler knows what it has handed out; the trainer has taken less.  Here the two are kept apart.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aesthetics_ops.readers.sampler import Sampler
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """The batches that a trainer took of one iteration of a sampler."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._taken: int | None = None  # None outside an iteration; it stays after a break
+        self._epoch = 0
+
+    @contextmanager
+    def iteration(self) -> Iterator[None]:
+        """Surround one iteration, which begins the sampler's inside; a break before its end leaves the epoch unfinished."""
+        if self._taken is not None:
+            self._sampler.broke_off(self._taken)
+        self._epoch, self._taken = self._sampler.upcoming, 0
+        yield
+        self._taken = None
+
+    def took(self) -> None:
+        """Count one batch."""
+        self._taken = (self._taken or 0) + 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being read, whatever was read ahead; after its end the next one.  May be set."""
+        return self._sampler.upcoming if self._taken is None else self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._sampler.set_epoch(epoch)
+        self._taken = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state after the last batch that was counted."""
+        return self._sampler.state_dict(self._taken)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, at the next iteration.
+
+        Raises:
+            SettingsError: it is of other records or another order.
+        """
+        self._sampler.load_state_dict(state)
+        self._taken = None
