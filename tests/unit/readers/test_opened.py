@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from aesthetics_ops.errors import IntegrityError, NoSuchSplitError, NoSuchVersio
 from aesthetics_ops.readers.opened import PublishedVersion, PulledVersion
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, SyntheticVersion, synthetic_photos
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -268,3 +270,10 @@ class TestPublished:
     def test_an_empty_filter_result_keeps_the_columns(self, made: SyntheticVersion) -> None:
         found = open_dataset(made.store.url).records("test", where="label > 1000")
         assert (found.num_rows, found.schema) == (0, made.records.schema)
+
+
+def test_the_reference_names_every_file_of_a_pulled_directory(directory: Path) -> None:
+    page = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## A pulled directory")[2]
+    named = {re.sub(r"^\w+-\d+-of-\d+", "<split>-<number>-of-<count>", path.name) for path in directory.iterdir()}
+    assert len(named) == 5
+    assert [name for name in named if f"`{name}`" not in page] == []
