@@ -22,11 +22,11 @@ from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.progress import Progress
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampler import Draws, Sampler
+from aesthetics_ops.readers.split import PHOTOS_AT_ONCE
 
 __all__ = ["AHEAD", "Batch", "Batches", "Images", "make_batch"]
 
 AHEAD: Final = 2  # batches that are made while one is trained on
-_PHOTOS_AT_ONCE: Final = 16  # by one thread, so that the decoder's code stays in the core's cache
 
 Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | list[bytes]
 Batch = tuple[Images, NDArray[np.float32]]
@@ -141,7 +141,7 @@ class Batches:
     def _begin(self, draws: Draws) -> "_Batch":
         work = _work_on(self.records, draws, self.pixels, self.cache)
         count = len(draws)
-        photos = max(1, min(_PHOTOS_AT_ONCE, count * (self._ahead + 1) // (2 * self._count)))
+        photos = max(1, min(PHOTOS_AT_ONCE, count * (self._ahead + 1) // (2 * self._count)))
         parts = [
             self._threads().submit(work.do, range(first, min(first + photos, count)))
             for first in range(0, count, photos)
@@ -180,13 +180,11 @@ class _Work:
 
     def do(self, numbers: Sequence[int]) -> None:
         """Make some photos of the batch."""
+        if self._pixels is not None:
+            self._asked.decode(numbers, self._pixels, self._bits, self.images)
+            return
         for at in numbers:
-            if self._pixels is None:
-                self.images[at] = self._asked.jpeg(at)
-            elif self._pixels.shape is None:
-                self.images[at] = self._asked.pixels(at, self._pixels, self._bits[at])
-            else:
-                self._asked.pixels(at, self._pixels, self._bits[at], self.images[at])
+            self.images[at] = bytes(self._asked.image(at))
 
 
 class _CachedWork:
@@ -209,7 +207,7 @@ class _CachedWork:
             if number is None and self._cache.read(*place, image):
                 continue
             asked = self._asked if number is not None else self._reader.ask(self._rows[at : at + 1])
-            asked.pixels(number or 0, self._pixels, 0, image)
+            asked.decode_one(number or 0, self._pixels, out=image)
             self._cache.write(*place, image)
 
 

@@ -21,7 +21,7 @@ from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import ObjectMissingError
 from aesthetics_ops.readers.index import Index
 from aesthetics_ops.readers.opened import Version
-from aesthetics_ops.readers.shards import Files, Place, ShardBytes, places_of
+from aesthetics_ops.readers.shards import Buffer, Files, Place, ShardBytes, places_of
 
 __all__ = ["CONNECTIONS", "KeptRecords", "StoreShards"]
 
@@ -73,8 +73,8 @@ class KeptRecords:
                 os.preadv(handle, [there[first : first + count].data], first)
         return bool(there[number])
 
-    def read(self, place: Place) -> memoryview:
-        """Return a record that is there; valid until this thread reads the next."""
+    def read(self, place: Place) -> bytes:
+        """Return a record that is there."""
         return self._data.read(place)
 
     def write(self, place: Place, number: int, record: bytes | memoryview) -> None:
@@ -160,7 +160,7 @@ class StoreShards(ShardBytes):
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
 
-    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], memoryview]:
+    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], Buffer]:
         """Request what is not kept, in as few ranges as neighbours allow, and return a function that waits for it."""
         places = places_of(self._index, rows)
         numbers = [self._index.number(row) for row in rows.tolist()]
@@ -172,7 +172,7 @@ class StoreShards(ShardBytes):
             answer = self._threads().submit(self._fetch, wanted, places, numbers)
             coming |= dict.fromkeys(wanted.numbers, (wanted, answer))
 
-        def get(at: int) -> memoryview:
+        def get(at: int) -> Buffer:
             place = places[at]
             if self._kept is not None and at not in coming:
                 return self._kept.read(place)
@@ -182,7 +182,7 @@ class StoreShards(ShardBytes):
 
         return get
 
-    def again(self, row: int) -> memoryview | None:
+    def again(self, row: int) -> Buffer | None:
         """Ask the store for a record whose kept bytes are damaged."""
         if self._kept is None:
             return None
@@ -190,7 +190,7 @@ class StoreShards(ShardBytes):
         number = self._index.number(row)
         self._kept.forget(place, number)
         wanted = _Range(place.shard, place.offset, [0], place.offset + place.length)
-        return memoryview(self._fetch(wanted, [place], [number]))
+        return self._fetch(wanted, [place], [number])
 
     def close(self) -> None:
         """Wait for requests that are under way, and close the files."""

@@ -19,7 +19,7 @@ from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.sampler import Draws
-from aesthetics_ops.readers.split import SplitReader
+from aesthetics_ops.readers.split import PHOTOS_AT_ONCE, SplitReader
 from aesthetics_ops.readers.where import matching_rows
 
 __all__ = ["Choice", "Records"]
@@ -168,10 +168,10 @@ class Records(Sequence[Example]):
             chosen = np.asarray(rows, np.int64)
             rows = Draws(chosen, chosen, epoch=0, seed=0)
         numbers = self.rows_in_split(rows.rows)
-        asked, bits = self.reader.ask(numbers), rows.bits
+        asked, bits = self.reader.ask(numbers), rows.bits.tolist()
         images = np.empty((len(asked), *pixels.shape), np.uint8) if out is None else out
-        for at in range(len(asked)):
-            asked.pixels(at, pixels, int(bits[at]), images[at])
+        for first in range(0, len(asked), PHOTOS_AT_ONCE):
+            asked.decode(range(first, min(first + PHOTOS_AT_ONCE, len(asked))), pixels, bits, images)
         return images, self.reader.index.labels[numbers]
 
     def jpegs(self, rows: ArrayLike) -> list[bytes]:
@@ -181,7 +181,7 @@ class Records(Sequence[Example]):
             IntegrityError: a record is damaged; names version, shard, record and id.
         """
         asked = self.reader.ask(self.rows_in_split(rows))
-        return [asked.jpeg(at) for at in range(len(asked))]
+        return [bytes(asked.image(at)) for at in range(len(asked))]
 
     def rows_in_split(self, rows: ArrayLike) -> NDArray[np.int64]:
         """Return the numbers in the split of some of these records, shape (m,).

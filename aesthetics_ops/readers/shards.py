@@ -19,10 +19,11 @@ from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.readers.index import Index
 
-__all__ = ["Files", "LocalShards", "Place", "ShardBytes", "places_of"]
+__all__ = ["Buffer", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
 
 _OPEN_FILES: Final = 256  # the files after these are opened for each read
-_BUFFER_BYTES: Final = 256 << 10
+
+Buffer = bytes | memoryview
 
 
 class Place(NamedTuple):
@@ -49,14 +50,13 @@ class ShardBytes(ABC):
     """The shards of one split, wherever they lie."""
 
     @abstractmethod
-    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], memoryview]:
+    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], Buffer]:
         """Begin to fetch records; return a function of a number in `rows` that gives the bytes of that framed record.
 
-        They are valid until the same thread asks for the next.  The function raises IntegrityError where there are fewer
-        bytes than there should be.
+        It raises IntegrityError where there are fewer bytes than there should be.
         """
 
-    def again(self, row: int) -> memoryview | None:
+    def again(self, row: int) -> Buffer | None:
         """Return a record's bytes anew after the ones that were kept here proved damaged; None where there is no other place."""
         return None
 
@@ -75,7 +75,6 @@ class Files:
     def __init__(self, paths: Sequence[Path], flags: int = os.O_RDONLY) -> None:
         self._paths, self._flags = tuple(paths), flags | os.O_CLOEXEC
         self._handles: dict[int, int] = {}
-        self._buffers = threading.local()
         self._renew()
 
     @property
@@ -83,18 +82,18 @@ class Files:
         """Where the files lie."""
         return self._paths
 
-    def read(self, place: Place) -> memoryview:
-        """Return the bytes at a place, fewer where the file ends; valid until this thread reads the next.
+    def read(self, place: Place) -> bytes:
+        """Return the bytes at a place, fewer where the file ends.
 
         Raises:
             OSError: the file cannot be opened or read.
         """
-        view = self._buffer(place.length)
-        got = 0
-        with self.handle(place.shard) as handle:
-            while got < place.length and (more := os.preadv(handle, [view[got:]], place.offset + got)):
-                got += more
-        return view[:got]
+        shard, offset, length = place
+        with self.handle(shard) as handle:
+            data = os.pread(handle, length, offset)
+            while len(data) < length and (more := os.pread(handle, length - len(data), offset + len(data))):
+                data += more
+        return data
 
     def handle(self, number: int) -> "_Handle":
         """Return a context that gives the handle of a file.
@@ -124,12 +123,6 @@ class Files:
 
     def _renew(self) -> None:
         self._lock, self._process = threading.Lock(), os.getpid()
-
-    def _buffer(self, length: int) -> memoryview:
-        buffer = getattr(self._buffers, "data", None)
-        if buffer is None or len(buffer) < length:
-            self._buffers.data = buffer = bytearray(max(length * 5 // 4, _BUFFER_BYTES))
-        return memoryview(buffer)[:length]
 
     def __reduce__(self) -> tuple[object, ...]:
         return Files, (self._paths, self._flags)
@@ -169,7 +162,7 @@ class LocalShards(ShardBytes):
         for file, shard in zip(files, shards, strict=True):
             _check_size(file, shard.bytes)
 
-    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], memoryview]:
+    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], Buffer]:
         """Let the system read the records from the disk, and return a function that takes them from its cache."""
         places = places_of(self._index, rows)
         for place in places:
@@ -196,7 +189,7 @@ class LocalShards(ShardBytes):
         except OSError as error:
             raise _unreadable(self._files.paths[place.shard], error) from error
 
-    def _read(self, place: Place) -> memoryview:
+    def _read(self, place: Place) -> bytes:
         path = self._files.paths[place.shard]
         try:
             found = self._files.read(place)

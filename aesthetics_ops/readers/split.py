@@ -4,10 +4,10 @@ In: a version, wherever it lies.  Out: the data of records, or an error that nam
 Promised: the checksum of each record is compared at each read; nothing open crosses a fork or a pickle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from aesthetics_ops.readers.index import INDEX_COLUMNS, Index, index_of
 from aesthetics_ops.readers.opened import Version
 from aesthetics_ops.readers.pixels import Pixels, decode
 from aesthetics_ops.readers.ranges import KeptRecords, StoreShards
-from aesthetics_ops.readers.shards import LocalShards, ShardBytes
+from aesthetics_ops.readers.shards import Buffer, LocalShards, ShardBytes
 
-__all__ = ["Asked", "Keeping", "SplitReader"]
+__all__ = ["PHOTOS_AT_ONCE", "Asked", "Keeping", "SplitReader"]
+
+PHOTOS_AT_ONCE: Final = 16  # that one thread reads, and then decodes
 
 _T = TypeVar("_T")
 
@@ -88,7 +90,7 @@ class SplitReader:
         """Begin to fetch some records, and return what waits for them."""
         return Asked(self, rows, self._opened().ask(rows))
 
-    def again(self, row: int) -> memoryview | None:
+    def again(self, row: int) -> Buffer | None:
         """Fetch a record anew whose bytes, kept on this machine, proved damaged; None where they are all there is."""
         return self._opened().again(row)
 
@@ -139,7 +141,7 @@ class SplitReader:
 class Asked:
     """Some records on their way; each is waited for when it is taken.  Threads may take different ones at once."""
 
-    def __init__(self, reader: SplitReader, rows: NDArray[np.int64], get: Callable[[int], memoryview]) -> None:
+    def __init__(self, reader: SplitReader, rows: NDArray[np.int64], get: Callable[[int], Buffer]) -> None:
         """Records of a split by their numbers in it, and what gives the framed bytes of each."""
         self._reader, self._rows, self._get = reader, rows, get
 
@@ -147,27 +149,57 @@ class Asked:
         return len(self._rows)
 
     def example(self, at: int) -> Example:
-        """Return one record, which keeps its bytes."""
-        return self._named(at, lambda data: decode_example(bytes(data)))
+        """Return one record."""
+        return self._checked(at, decode_example)
 
-    def jpeg(self, at: int) -> bytes:
+    def image(self, at: int) -> memoryview:
         """Return the JPEG of one record."""
-        return self._named(at, lambda data: bytes(image_in(data)))
+        return self._checked(at, image_in)
 
-    def pixels(self, at: int, pixels: Pixels, draw: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Decode one record; arguments as `decode`."""
-        return self._named(at, lambda data: decode(image_in(data), pixels, draw=draw, out=out))
+    def decode(self, numbers: Sequence[int], pixels: Pixels, draws: Sequence[int], images: Any) -> None:
+        """Decode some records, and put what comes of each into `images`, under its number.
 
-    def _named(self, at: int, use: Callable[[memoryview], _T]) -> _T:
+        All are read and checked before the first is decoded: after a decode, the core has to fetch the code around it anew.
+
+        Args:
+            numbers: which of these records.
+            pixels: what to make of each photo.
+            draws: 64 random bits for each of these records.
+            images: an array of shape (records, height, width, 3), uint8; a list where photos differ in size.
+        """
+        jpegs = [self.image(at) for at in numbers]
+        for at, jpeg in zip(numbers, jpegs, strict=True):
+            if pixels.shape is None:
+                images[at] = self._decoded(at, jpeg, pixels, draws[at])
+            else:
+                self._decoded(at, jpeg, pixels, draws[at], images[at])
+
+    def decode_one(
+        self, at: int, pixels: Pixels, *, draw: int = 0, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Decode one record; arguments and result as `decode` of pixels.py."""
+        return self._decoded(at, self.image(at), pixels, draw, out)
+
+    def _decoded(
+        self, at: int, jpeg: memoryview, pixels: Pixels, draw: int, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        try:
+            return decode(jpeg, pixels, draw=draw, out=out)
+        except IntegrityError as error:
+            raise self._named(at, error) from error
+
+    def _checked(self, at: int, use: Callable[[memoryview], _T]) -> _T:
         """Give the checked data of a record to a function; whatever is damaged is named."""
-        row = int(self._rows[at])
         try:
             return use(read_framed(self._get(at)))
         except IntegrityError as error:
-            fresh = self._reader.again(row)
+            fresh = self._reader.again(int(self._rows[at]))
             if fresh is None:
-                raise IntegrityError(f"{self._reader.name_of(row)}: {error}") from error
+                raise self._named(at, error) from error
         try:
             return use(read_framed(fresh))
         except IntegrityError as error:
-            raise IntegrityError(f"{self._reader.name_of(row)}: {error}") from error
+            raise self._named(at, error) from error
+
+    def _named(self, at: int, error: IntegrityError) -> IntegrityError:
+        return IntegrityError(f"{self._reader.name_of(int(self._rows[at]))}: {error}")
