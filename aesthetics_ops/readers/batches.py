@@ -24,12 +24,11 @@ from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampler import Draws, Sampler
 from aesthetics_ops.readers.split import PHOTOS_AT_ONCE
 
-__all__ = ["AHEAD", "Batch", "Batches", "Images", "make_batch"]
+__all__ = ["AHEAD", "Batch", "Batches", "make_batch"]
 
 AHEAD: Final = 2  # batches that are made while one is trained on
 
-Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | list[bytes]
-Batch = tuple[Images, NDArray[np.float32]]
+Batch = tuple[Any, NDArray[np.float32]]  # images, as `Batches` says, and labels
 
 
 class Batches:

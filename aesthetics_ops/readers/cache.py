@@ -10,8 +10,8 @@ nothing is kept in this process's own memory but a byte per record.
 
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -105,13 +105,17 @@ class PixelCache:
             shard: its number in the split.
             number: of the record in the shard.
             image: uint8, (height, width, 3), contiguous.
+
+        Raises:
+            ScratchSpaceError: the disk is full.
         """
         crc = _crc(image)
-        with self._pixels.handle(shard) as handle:
+        with _told(self._pixels.paths[shard]), self._pixels.handle(shard) as handle:
             written = os.pwrite(handle, image.data, number * self._bytes)
-        if written == self._bytes:
-            with self._sums.handle(shard) as handle:
-                os.pwrite(handle, np.uint32(crc).tobytes(), number * 4)
+            if written == self._bytes:
+                with self._sums.handle(shard) as sums:
+                    os.pwrite(sums, np.uint32(crc).tobytes(), number * 4)
+                self._known[shard][number], self._seen[shard][number] = crc, True
 
     def close(self) -> None:
         """Close the files, while nobody reads."""
@@ -120,6 +124,17 @@ class PixelCache:
 
     def __reduce__(self) -> tuple[object, ...]:
         return PixelCache, self._made_of
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say which file the disk has no room for."""
+    try:
+        yield
+    except OSError as error:
+        raise ScratchSpaceError(
+            f"{path} cannot take more pixels: {error.strerror}; free some, or leave cache out"
+        ) from error
 
 
 def require_memory(needed: int, cache: str, what: str) -> None:

@@ -7,7 +7,7 @@ record; nothing open crosses a fork or a pickle.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Self, overload
 
 import numpy as np
@@ -33,7 +33,7 @@ class Choice:
 
     Attributes:
         where: the SQL filter; None without one.
-        digest: sha256 of the row numbers, in hex; None where `where` alone chose, or all are there.
+        digest: sha256 of their numbers in the split, in hex; None where `where` alone chose, or all are there.
     """
 
     where: str | None = None
@@ -128,20 +128,22 @@ class Records(Sequence[Example]):
         Raises:
             SettingsError: a mask of another length, or a number that no record has.
         """
-        absolute = self.rows_in_split(_row_numbers(np.asarray(rows), len(self)))
-        digest = hashlib.sha256(absolute.astype("<i8").tobytes()).hexdigest()
-        return Records(self.reader, choice=replace(self.choice, digest=digest), rows=absolute)
+        return self._chosen(self.rows_in_split(_row_numbers(np.asarray(rows), len(self))), self.choice.where)
 
     def where(self, condition: str) -> "Records":
         """Return the records for which an SQL condition over records.parquet is true.
 
+        Two conditions after one another are one, joined by AND, over the rows of the split.
+
         Raises:
             SettingsError: it is no such condition; names the columns.
         """
-        absolute = self.rows_in_split(matching_rows(self.table(), condition))
+        if self.choice.digest is not None:
+            return self._chosen(self.rows_in_split(matching_rows(self.table(), condition)), self.choice.where)
         if self.choice.where is not None:
             condition = f"({self.choice.where}) AND ({condition})"
-        return Records(self.reader, choice=replace(self.choice, where=condition), rows=absolute)
+        whole = Records(self.reader)
+        return Records(self.reader, choice=Choice(where=condition), rows=matching_rows(whole.table(), condition))
 
     def arrays(
         self, rows: "Draws | ArrayLike", pixels: Pixels, *, out: NDArray[np.uint8] | None = None
@@ -204,6 +206,11 @@ class Records(Sequence[Example]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _chosen(self, rows: NDArray[np.int64], where: str | None) -> "Records":
+        """Return records whose numbers in the split no condition tells: a receipt names their digest."""
+        digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+        return Records(self.reader, choice=Choice(where, digest), rows=rows)
 
     def __repr__(self) -> str:
         return f"<{len(self):,} records of {self.reader.split!r}, version {self.reader.version.manifest.version}>"

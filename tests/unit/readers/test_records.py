@@ -2,16 +2,18 @@
 
 import multiprocessing
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from aesthetics_ops import open_dataset
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.tables import write_parquet
 from aesthetics_ops.errors import IntegrityError, SettingsError
-from aesthetics_ops.readers import ranges
+from aesthetics_ops.readers import ranges, shards
 from aesthetics_ops.readers.opened import PublishedVersion, open_published
 from aesthetics_ops.readers.pixels import Pixels, decode
 from aesthetics_ops.readers.records import Records
@@ -30,9 +32,16 @@ def published(store: Store) -> PublishedVersion:
     return open_published(store, None)
 
 
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published")
+    published(open_store(f"{path.as_uri()}/"))
+    return path
+
+
 @pytest.fixture
-def local(tmp_path: Path) -> Records:
-    return Records(SplitReader(published(open_store(f"{tmp_path.as_uri()}/dataset/")), "train", Keeping()))
+def local(on_disk: Path, tmp_path: Path) -> Records:
+    return open_dataset(shutil.copytree(on_disk, tmp_path / "dataset")).open_split("train")
 
 
 @pytest.fixture
@@ -113,6 +122,11 @@ class TestSequence:
         assert high.ids.to_pylist() == [one.id for one in high] == expected
         assert high.choice.where == "(label > 5) AND (id < 'p050')"
         assert high.choice.digest is None
+        few = "label > (SELECT avg(label) FROM records)"
+        assert records.where("label > 5").where(few).ids.to_pylist() == [
+            photo.id for photo in TRAIN if photo.score > max(5, float(records.labels.mean()))
+        ]
+        assert records.select([3, 1, 2]).where("id <> 'p001'").ids.to_pylist() == [TRAIN[3].id, TRAIN[2].id]
         assert high.table(["id", "bytes"]).column_names == ["id", "bytes"]
         assert high.table()["id"].to_pylist() == expected
 
@@ -350,6 +364,6 @@ class TestProcesses:
         local.close()
 
     def test_more_shards_than_files_may_be_open(self, local: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aesthetics_ops.readers.shards._OPEN_FILES", 2)
+        monkeypatch.setattr(shards, "_OPEN_FILES", 2)
         assert local.jpegs(range(80)) == [photo.jpeg for photo in TRAIN]
         local.close()
