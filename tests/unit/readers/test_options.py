@@ -175,12 +175,8 @@ class TestOptions:
 
     def test_a_batch_is_what_was_asked_for(self, dataset: Dataset) -> None:
         images, labels = next(iter(dataset.numpy("train", batch=5, size=(20, 30))))
-        assert (images.shape, images.dtype, labels.shape, labels.dtype) == (
-            (5, 20, 30, 3),
-            np.uint8,
-            (5,),
-            np.float32,
-        )
+        assert (images.shape, labels.shape) == ((5, 20, 30, 3), (5,))
+        assert (str(images.dtype), str(labels.dtype)) == ("uint8", "float32")
 
     def test_photos_that_keep_their_shape_come_as_a_list(self, dataset: Dataset) -> None:
         images, _ = next(iter(dataset.numpy("train", batch=3, pixels=Pixels(16, "short_side"))))
