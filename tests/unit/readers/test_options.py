@@ -128,7 +128,11 @@ class TestRequests:
         monkeypatch.setattr(ranges, "_GAP_BYTES", -1)
         batches = dataset.numpy("train", batch=64, size=24, shuffle=True, ahead=1)
         next(iter(batches))
-        assert [request.method for request in store.requests] == ["get"] * 3 + ["get_range"] * 128
+        batches.close()
+        ranges_asked = [request for request in store.requests if request.method == "get_range"]
+        assert 64 <= len(ranges_asked) <= 128, (
+            "one for each record of this batch, and of the one that is made meanwhile"
+        )
 
 
 class TestFaults:
@@ -267,7 +271,8 @@ class TestOptions:
         assert found[0] == found[1] == found[2]
 
     def test_nothing_stays_open_or_running_after_close(self, dataset: Dataset) -> None:
-        before = {thread.name for thread in threading.enumerate()}
+        before = set(threading.enumerate())
         with dataset.numpy("train", batch=50, size=16) as batches:
             next(iter(batches))
-        assert {thread.name for thread in threading.enumerate()} == before
+            assert set(threading.enumerate()) > before
+        assert set(threading.enumerate()) <= before
