@@ -274,5 +274,6 @@ class TestOptions:
         before = set(threading.enumerate())
         with dataset.numpy("train", batch=50, size=16) as batches:
             next(iter(batches))
-            assert set(threading.enumerate()) > before
-        assert set(threading.enumerate()) <= before
+            new = set(threading.enumerate()) - before
+        assert new
+        assert [thread.name for thread in new if thread.is_alive()] == []
