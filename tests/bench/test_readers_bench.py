@@ -132,7 +132,9 @@ def test_this_projects_readers_are_read_to_the_end_and_from_a_state(tmp_path, pu
     assert list((tmp_path / "copy").rglob("*.u8"))
     assert not list(pulled.rglob("*.u8"))
     state = tmp_path / "state.json"
-    monkeypatch.setattr("read_ours.BATCH", 4)
+    import read_ours
+
+    monkeypatch.setattr(read_ours, "BATCH", 4)
     assert run_ours(monkeypatch, capsys, pulled, "state", "--state", state) == {"batches": 2}
     assert run_ours(monkeypatch, capsys, pulled, "resume", "--state", state)["photos"] == 4
     twice = run_ours(monkeypatch, capsys, tmp_path / "dataset", "pull", "--directory", tmp_path / "again")
