@@ -23,6 +23,7 @@ from aesthetics_ops.machine import (
     batch_scheduling,
     codec_threads,
     cpus,
+    free_memory,
     scratch_for,
 )
 
@@ -247,3 +248,50 @@ def test_a_disk_that_others_fill_is_named(temporary: Path) -> None:
     with pytest.raises(OSError, match="denied") as caught, scratch_for(1):
         raise OSError(errno.EACCES, "denied")
     assert not isinstance(caught.value, ScratchSpaceError)
+
+
+MEMINFO = "MemTotal: 4000 kB\nMemFree: 100 kB\nMemAvailable: 1000 kB\n"
+
+
+def group(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "stat", "expected"),
+    [
+        ("max", "700000", "", 1_024_000),
+        ("500000", "200000", "", 300_000),
+        ("500000", "200000", "anon 90000\ninactive_file 50000\nactive_file 40000\nslab_reclaimable 1000\n", 391_000),
+        ("5000000", "200000", "", 1_024_000),
+        ("500000", "600000", "", 0),
+        ("500000", "", "", 1_024_000),
+    ],
+)
+def test_free_memory_is_what_the_machine_and_its_group_leave(
+    limit: str, used: str, stat: str, expected: int, tmp_path: Path
+) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    group(tmp_path / "groups", memory__max=limit, memory__current=used, memory__stat=stat)
+    assert free_memory(tmp_path / "groups", tmp_path / "meminfo") == expected
+
+
+def test_free_memory_knows_groups_of_version_1(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    group(
+        tmp_path / "groups" / "memory",
+        memory__limit_in_bytes="500000",
+        memory__usage_in_bytes="200000",
+        memory__stat="total_inactive_file 1000\ntotal_active_file 20000\n",
+    )
+    assert free_memory(tmp_path / "groups", tmp_path / "meminfo") == 321_000
+
+
+def test_free_memory_of_a_machine_that_does_not_say_has_no_limit(tmp_path: Path) -> None:
+    assert free_memory(tmp_path, tmp_path / "meminfo") > 1 << 60
+
+
+def test_free_memory_is_about_what_this_machine_has() -> None:
+    assert 0 < free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
