@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -11,9 +12,9 @@ from aesthetics_ops.builds import Build
 from aesthetics_ops.conversion.photos import PlannedPhoto
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
-from aesthetics_ops.dataset.results import withdraw
+from aesthetics_ops.dataset.results import read_shard_result, withdraw
 from aesthetics_ops.dataset.tfrecord import FramedRecord, frame_example
-from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
+from aesthetics_ops.errors import AccessDeniedError, IntegrityError, ObjectArchivedError, ObjectMissingError
 from aesthetics_ops.machine import PixelRoom, codec_threads
 from aesthetics_ops.pixels.photo import Converted, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
@@ -48,9 +49,16 @@ _Source = bytes | memoryview | Rejected  # Rejected where the photo is lost
 def _is_finished(dataset: Store, digest: str) -> bool:
     if dataset.head(shard_key(digest, ShardFile.RESULT)) is None:
         return False
-    if dataset.head(shard_key(digest, ShardFile.RECORDS)) is not None:
-        return True
-    # someone deleted the file: what was said of it must not pass for said of the next one
+    found = dataset.head(shard_key(digest, ShardFile.RECORDS))
+    if found is not None:
+        if dataset.head(shard_key(digest, ShardFile.VERDICT)) is None:
+            return True  # it will be read back
+        # all is there, and the plan asks for it all the same: another build was quicker, or the file is cut
+        with suppress(IntegrityError):
+            result = read_shard_result(dataset, digest)
+            if result is not None and result.bytes == found[0]:
+                return True
+    # someone deleted or cut the file: what was said of it must not pass for said of the next one
     withdraw(dataset, digest)
     return False
 

@@ -77,7 +77,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         planned_for = converter(build.settings.pixels)
         with scratch_for() as scratch:
             plan, source = _plan(build, manifest, planned_for, scratch)
-            work = _unfinished(build.dataset, plan.shards)
+            work = _unfinished(build.dataset, plan.shards, manifest)
             identity, parts = _write_plan(build, plan, work, partitions, scratch)
             record = BuildPlan(
                 build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
@@ -254,10 +254,19 @@ def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPla
     return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
 
 
-def _unfinished(dataset: Store, shards: Sequence[PlannedShard]) -> list[PlannedShard]:
-    """Return the shards that are not both made and checked."""
-    there = set(dataset.list(SHARDS)["key"].to_pylist())
-    return [shard for shard in shards if not all(shard_key(shard.digest, file) in there for file in ShardFile)]
+def _unfinished(dataset: Store, shards: Sequence[PlannedShard], parent: Manifest | None) -> list[PlannedShard]:
+    """Return the shards that are not both made and checked, or whose file has another size than the parent states."""
+    listing = dataset.list(SHARDS)
+    sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
+    stated = {shard.path: shard.bytes for split in parent.splits.values() for shard in split.shards} if parent else {}
+
+    def is_finished(digest: str) -> bool:
+        path = shard_key(digest, ShardFile.RECORDS)
+        return (
+            all(shard_key(digest, file) in sizes for file in ShardFile) and stated.get(path, sizes[path]) == sizes[path]
+        )
+
+    return [shard for shard in shards if not is_finished(shard.digest)]
 
 
 def _write_plan(

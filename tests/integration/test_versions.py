@@ -206,6 +206,18 @@ class TestVerify:
         assert sum(done["read"] for done in again.validations) == 1
         assert verify_version(night.dataset) == night.manifest
 
+    @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data + b"x", lambda data: b""])
+    def test_a_shard_of_another_size_is_made_anew_by_the_next_build(
+        self, night: Night, source: Source, damage: Callable[[bytes], bytes]
+    ) -> None:
+        _, path, _ = shard_hashes(night.manifest)[1]
+        night.dataset.put(path, damage(bytes(night.dataset.get(path).data)))
+        with pytest.raises(IntegrityError, match=path):
+            verify_version(night.dataset)
+        again = build_once(source.settings())
+        assert (again.built, again.published.is_new, again.published.repaired) == (1, False, 1)
+        assert verify_version(night.dataset) == night.manifest
+
     @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
     def test_a_missing_table_is_named(self, night: Night, name: str) -> None:
         night.dataset.delete([version_key(night.manifest.version, VersionFile(f"{name}.parquet"))])

@@ -13,6 +13,7 @@ from aesthetics_ops.conversion.photos import PlannedPhoto
 from aesthetics_ops.conversion.workers import Built, Outcome, Workers
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.results import RecordIndex, ShardResult
 from aesthetics_ops.machine import THREADS_VARIABLE
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import parse_settings
@@ -162,13 +163,22 @@ class TestWindow:
 class TestFinished:
     """A shard is finished when its result and its file are there."""
 
-    def test_a_result_counts_only_beside_its_file(self, build: Build) -> None:
-        whole, deleted, new = ("a" * 64, "b" * 64, "c" * 64)
-        for digest in (whole, deleted):
-            for file in (ShardFile.RECORDS, ShardFile.RESULT, ShardFile.VERDICT):
-                build.dataset.put(shard_key(digest, file), b"{}")
-        build.dataset.delete([shard_key(deleted, ShardFile.RECORDS)])
+    def test_a_result_counts_only_beside_its_file_and_of_its_size(self, build: Build) -> None:
+        whole, unchecked, deleted, cut, damaged, new = (letter * 64 for letter in "abcdef")
+        for digest in (whole, unchecked, deleted, cut, damaged):
+            result = ShardResult(
+                digest=digest, photos=1, records=1, bytes=2, sha256="", crc32c="", converter_version=1, index=RecordIndex(),
+                rejected=(),
+            )  # fmt: skip
+            build.dataset.put(shard_key(digest, ShardFile.RECORDS), b"12")
+            build.dataset.put(shard_key(digest, ShardFile.RESULT), result.encoded())
+            build.dataset.put(shard_key(digest, ShardFile.VERDICT), b"{}")
+        build.dataset.delete([shard_key(deleted, ShardFile.RECORDS), shard_key(unchecked, ShardFile.VERDICT)])
+        build.dataset.put(shard_key(cut, ShardFile.RECORDS), b"1")
+        build.dataset.put(shard_key(damaged, ShardFile.RESULT), b"{}")
         with Workers(build) as workers:
-            assert list(workers.finished([whole, deleted, new])) == [True, False, False]
-        left = {key.split("/")[-1].partition(".")[0] for key in build.dataset.list("shards/")["key"].to_pylist()}
-        assert left == {whole}, "what was said of a file that is gone is withdrawn"
+            found = list(workers.finished([whole, unchecked, deleted, cut, damaged, new]))
+        assert found == [True, True, False, False, False, False]
+        keys = build.dataset.list("shards/")["key"].to_pylist()
+        left = {key.split("/")[-1].partition(".")[0] for key in keys if not key.endswith(".tfrecord")}
+        assert left == {whole, unchecked}, "what was said of a file that is gone or cut is withdrawn"
