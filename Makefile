@@ -10,11 +10,12 @@ help:  ## list the targets
 
 install: $(VENV)/.installed  ## set up .venv with the locked dependencies
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock requirements-torch.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 to 3.13 is needed: make PYTHON=python3.12 install"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/pip check --quiet --disable-pip-version-check
 	@touch $@
@@ -52,9 +53,14 @@ bench: install  ## builds and readers against the bare codec and against peers: 
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 DEPLOYED := --extra airflow --extra cluster --extra tensorflow-cpu
+# requirements-torch.txt pins torch; what its build for GPUs needs comes with it, where the index has that build
+GPU := cuda-bindings cuda-pathfinder cuda-toolkit triton $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+  cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+TESTED := --extra torch --extra grain --extra demo --extra dev --constraint requirements-torch.txt \
+  $(addprefix --no-emit-package ,torch $(GPU))
 
 lock:  ## resolve pyproject.toml anew: requirements.lock, and what an image needs of it (needs uv)
-	$(COMPILE) $(DEPLOYED) --extra demo --extra dev --upgrade -o requirements.lock
+	$(COMPILE) $(DEPLOYED) $(TESTED) --upgrade -o requirements.lock
 	$(COMPILE) $(DEPLOYED) --constraint requirements.lock -o requirements-image.lock
 
 clean:  ## delete the environment, every sandbox and what benchmarks made
