@@ -62,9 +62,9 @@ IMPURE = {
 ONLY = {
     "airflow": {"airflow"},
     "tensorflow": {"readers.tensorflow", "validation"},
-    "torch": {"readers.torch", "readers.torch_decode"},
-    "torchcodec": {"readers.torch_decode"},
-    "torchvision": {"readers.torch_decode"},
+    "torch": {"readers.torch"},
+    "torchcodec": {"readers.torch.decode"},
+    "torchvision": {"readers.torch.decode"},
     "boto3": {"store.access", "store.boto", "store.credentials", "store.s3"},
     "botocore": {"store.boto", "store.credentials"},
     "obstore": {"store.native", "store.boto", "store.credentials", "store.limits", "store.answers"},

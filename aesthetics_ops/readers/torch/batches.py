@@ -1,0 +1,150 @@
+"""Ready batches of tensors, made by threads."""
+
+from collections.abc import Iterator
+from typing import Any, Final, Self, Unpack
+
+import torch
+
+from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.readers.batches import Batches
+from aesthetics_ops.readers.options import pixels_of
+from aesthetics_ops.readers.pixels import Pixels
+from aesthetics_ops.readers.records import Records
+from aesthetics_ops.readers.sampler import Draws, Sampler
+from aesthetics_ops.readers.torch.decode import decode_on, jpeg_decoder
+from aesthetics_ops.readers.torch.options import (
+    Layout,
+    Splits,
+    TorchBatch,
+    TorchOptions,
+    as_tensors,
+    checked_layout,
+    laid_out,
+    parted,
+)
+
+__all__ = ["TorchBatches", "read_torch"]
+
+_OWN: Final = frozenset({"layout", "pin_memory", "decode_on"})
+
+
+class TorchBatches:
+    """Batches of one rank, made by threads: (images, labels); one iteration is an epoch, or what is left of it.
+
+    images: uint8, shape (b, 3, height, width) or as `layout` says, sRGB; a list of such tensors where the photos keep their
+    shape; a list of JPEGs with raw=True.  labels: float32, shape (b,).
+
+    Attributes:
+        batches: the same as arrays.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        layout: Layout = "channels_last",
+        pin_memory: bool = False,
+        decode_on: str | torch.device | None = None,
+        pixels: Pixels | None = None,
+    ) -> None:
+        """Begin nothing yet.
+
+        Args:
+            batches: of arrays; of JPEGs where `decode_on` is given.
+            layout: as TorchOptions say.
+            pin_memory: as TorchOptions say.
+            decode_on: as TorchOptions say.
+            pixels: what to make of each photo where `decode_on` is given.
+
+        Raises:
+            SettingsError: no such layout or device, or nothing that decodes on it.
+        """
+        self.batches, self._layout = batches, checked_layout(layout)
+        self._pins = pin_memory and torch.cuda.is_available()
+        self._device = None if decode_on is None else _device(decode_on)
+        self._decoder = None if self._device is None else jpeg_decoder(self._device)
+        self._pixels = pixels or Pixels()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[TorchBatch]:
+        for draws, (images, labels) in self.batches.drawn():
+            yield self._moved(draws, images, torch.from_numpy(labels))
+
+    @property
+    def records(self) -> Records:
+        """What is read."""
+        return self.batches.records
+
+    @property
+    def sampler(self) -> Sampler:
+        """Which records make each batch."""
+        return self.batches.sampler
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being read; after its end the next one.  May be set."""
+        return self.batches.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.batches.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where training stands: after the last batch that was given out, whatever was read ahead."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, at the next iteration.
+
+        Raises:
+            SettingsError: it is of other records or another order.
+        """
+        self.batches.load_state_dict(state)
+
+    def close(self) -> None:
+        """End the threads, and let go of files and connections."""
+        self.batches.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _moved(self, draws: Draws, images: Any, labels: torch.Tensor) -> TorchBatch:
+        if self._device is not None and self._decoder is not None:
+            decoded = decode_on(self._device, images, self._pixels, draws.bits, self._decoder)
+            return laid_out(decoded, self._layout), labels.to(self._device, non_blocking=True)
+        tensors = as_tensors(images, self._layout)
+        if self._pins:
+            pinned = tensors.pin_memory() if isinstance(tensors, torch.Tensor) else [_pinned(one) for one in tensors]
+            return pinned, labels.pin_memory()
+        return tensors, labels
+
+
+def read_torch(dataset: Splits, split: str, **options: Unpack[TorchOptions]) -> TorchBatches:
+    """Read a split in batches of tensors: the reader "torch", as `Dataset.torch` describes it."""
+    own, asked = parted(options, _OWN)
+    if own.get("decode_on") is None:
+        return TorchBatches(dataset.numpy(split, **asked), **own)
+    pixels = pixels_of(asked)
+    if pixels is None or asked.get("cache") == "uint8":
+        raise SettingsError("decode_on decodes every photo on the device; leave raw and cache='uint8' out")
+    jpegs = {name: value for name, value in asked.items() if name not in ("size", "pixels")} | {"raw": True}
+    return TorchBatches(dataset.numpy(split, **jpegs), **own, pixels=pixels)
+
+
+def _pinned(one: Any) -> Any:
+    return one.pin_memory() if isinstance(one, torch.Tensor) else one
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"decode_on is {device!r}, which is no device; give 'cuda', or leave it out") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"decode_on is {device!r}, and torch finds no CUDA device here; leave decode_on out")
+    return found
