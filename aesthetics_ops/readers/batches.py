@@ -24,7 +24,7 @@ from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampler import Draws, Sampler
 from aesthetics_ops.readers.split import PHOTOS_AT_ONCE
 
-__all__ = ["AHEAD", "Batch", "Batches", "make_batch"]
+__all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
 
 AHEAD: Final = 2  # batches that are made while one is trained on
 
@@ -42,6 +42,8 @@ class Batches:
         sampler: which records make each batch.
         pixels: what becomes of each photo; None gives JPEGs.
         cache: of decoded pixels, if any.
+        threads: that decode.
+        ahead: batches that are made while one is trained on.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Batches:
             raise SettingsError(f"ahead is {ahead}; give the number of batches to make in advance, 0 or more")
         self.records, self.sampler, self.pixels = records, sampler, pixels
         self.cache = cache
-        self._count, self._ahead = threads or cpus(), ahead
+        self.threads, self.ahead = threads or cpus(), ahead
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
         self._progress = Progress(sampler)
@@ -86,13 +88,13 @@ class Batches:
 
     def drawn(self) -> Iterator[tuple[Draws, Batch]]:
         """Iterate over batches together with the draws that they are made of, which tell their records."""
-        waiting: deque[_Batch] = deque()
+        waiting: deque[Begun] = deque()
         try:
             with self._progress.iteration():
                 draws = iter(self.sampler)
                 while True:
-                    while len(waiting) <= self._ahead and (drawn := next(draws, None)) is not None:
-                        waiting.append(self._begin(drawn))
+                    while len(waiting) <= self.ahead and (drawn := next(draws, None)) is not None:
+                        waiting.append(self.begin(drawn))
                     if not waiting:
                         break
                     begun = waiting.popleft()
@@ -137,19 +139,20 @@ class Batches:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self, draws: Draws) -> "_Batch":
+    def begin(self, draws: Draws) -> "Begun":
+        """Have one batch made by the threads, for who asks for batches by number; `result` waits for it."""
         work = _work_on(self.records, draws, self.pixels, self.cache)
         count = len(draws)
-        photos = max(1, min(PHOTOS_AT_ONCE, count * (self._ahead + 1) // (2 * self._count)))
+        photos = max(1, min(PHOTOS_AT_ONCE, count * (self.ahead + 1) // (2 * self.threads)))
         parts = [
             self._threads().submit(work.do, range(first, min(first + photos, count)))
             for first in range(0, count, photos)
         ]
-        return _Batch(draws, work.images, work.labels, parts)
+        return Begun(draws, work.images, work.labels, parts)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._process != os.getpid():
-            self._pool, self._process = ThreadPoolExecutor(self._count, thread_name_prefix="decode"), os.getpid()
+            self._pool, self._process = ThreadPoolExecutor(self.threads, thread_name_prefix="decode"), os.getpid()
         return self._pool
 
 
@@ -211,7 +214,7 @@ class _CachedWork:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Begun:
     """A batch that threads are at work on."""
 
     draws: Draws
@@ -220,10 +223,16 @@ class _Batch:
     parts: list[Future[None]]
 
     def result(self) -> Batch:
+        """Wait for it, and return it.
+
+        Raises:
+            IntegrityError: a record is damaged; names version, shard, record and id.
+        """
         for part in self.parts:
             part.result()
         return self.images, self.labels
 
     def cancel(self) -> None:
+        """Leave unmade what nobody has begun."""
         for part in self.parts:
             part.cancel()

@@ -29,6 +29,8 @@ from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.urls import as_url
 
 if TYPE_CHECKING:
+    from aesthetics_ops.readers.grain import GrainBatches
+    from aesthetics_ops.readers.keras import KerasBatches
     from aesthetics_ops.readers.torch import (
         LoaderOptions,
         LoaderParts,
@@ -42,6 +44,8 @@ __all__ = ["READERS", "Dataset", "open_dataset", "register_reader"]
 
 # Name to "module:function".  The module is imported when the reader is first used, so a framework costs who uses it.
 READERS: Final[dict[str, str]] = {
+    "grain": "aesthetics_ops.readers.grain:read_grain",
+    "keras": "aesthetics_ops.readers.keras:read_keras",
     "tf": "aesthetics_ops.readers.tensorflow:read_tf",
     "torch": "aesthetics_ops.readers.torch:read_torch",
     "torch_loader": "aesthetics_ops.readers.torch:read_torch_loader",
@@ -249,6 +253,32 @@ class Dataset:
             NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`.
         """
         return cast("LoaderParts", self.read("torch_parts", split, **options))
+
+    def keras(self, split: str, **options: Unpack[ReadOptions]) -> "KerasBatches":
+        """Read a split as a keras.utils.PyDataset of (images, labels): the batches of `numpy`, for any backend of Keras 3.
+
+        images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,).
+
+        Args:
+            split: of the version.
+            options: as for `numpy`; photos of one size only.
+
+        Raises:
+            NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`.
+        """
+        return cast("KerasBatches", self.read("keras", split, **options))
+
+    def grain(self, split: str, **options: Unpack[ReadOptions]) -> "GrainBatches":
+        """Read a split as a grain.MapDataset of (images, labels): the batches of `numpy`, by number.
+
+        Args:
+            split: of the version.
+            options: as for `numpy`.
+
+        Raises:
+            NoSuchSplitError, SettingsError, IntegrityError, ScratchSpaceError: as `numpy`.
+        """
+        return cast("GrainBatches", self.read("grain", split, **options))
 
     def _check(self, split: str) -> None:
         if split not in self.splits:

@@ -139,6 +139,7 @@ class Sampler:
         self._shards = self._shards_of(shards)
         self._block, self._window = block or max(_BLOCK, self._batch * self._ranks), window or _WINDOW
         self._said = False
+        self._last_order: tuple[int, Order | None] = -1, None
         self._pass = self._whole_epoch(0)
         self._pass.steps.check()
 
@@ -182,6 +183,11 @@ class Sampler:
             self._pass = replace(self._pass, handed=0, is_over=False)
 
     @property
+    def whole_steps(self) -> Steps:
+        """How a whole epoch is cut into batches."""
+        return self._whole_epoch(0).steps
+
+    @property
     def dropped(self) -> int:
         """Records that last="drop" leaves out of this epoch."""
         return self._pass.steps.dropped
@@ -198,6 +204,33 @@ class Sampler:
         self._pass = replace(self._next(), handed=0)
         self._say(self._pass.steps)
         return self._draw(self._pass)
+
+    def draws_at(self, number: int) -> Draws:
+        """Return one batch of this rank by its number, counted over all epochs from where the next iteration begins.
+
+        Nothing is changed by it, so batches may be asked for in any order, by many threads.
+
+        Raises:
+            IndexError: `number` is below 0, or there are no batches.
+        """
+        now, step = self._pass_at(number)
+        positions = now.steps.positions(step, self._rank)
+        epoch, order = self._last_order
+        if epoch != now.epoch or order is None:
+            order = self._order(now.epoch)
+            self._last_order = now.epoch, order
+        return Draws(order(positions), positions, now.epoch, self._seed)
+
+    def state_at(self, number: int) -> dict[str, Any]:
+        """Return the state after so many batches, counted as for `draws_at`, as JSON keeps it.
+
+        Raises:
+            IndexError: `number` is below 0, or there are no batches.
+        """
+        if number == 0:
+            return self._state(self._next(), 0).encoded()
+        now, step = self._pass_at(number - 1)
+        return self._state(now, step + 1).encoded()
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
         """Return where training stands, as JSON keeps it.
@@ -239,11 +272,23 @@ class Sampler:
         steps.check()
         if is_block and own.block and own.window:
             self._block, self._window = own.block, own.window
+        self._last_order = -1, None
         self._pass = _Pass(theirs.epoch, steps, theirs.layouts if theirs.position else ())
 
     def _next(self) -> _Pass:
         """Return the iteration that `iter` would begin."""
         return self._whole_epoch(self._pass.epoch + 1) if self._pass.is_done else self._pass
+
+    def _pass_at(self, number: int) -> tuple[_Pass, int]:
+        """Return the epoch, or the rest of one, that a batch lies in, and how many batches of it come before."""
+        now, whole = self._next(), self._whole_epoch(0)
+        left, length = len(now.steps), len(whole.steps)
+        if number < 0 or (number >= left and length == 0):
+            raise IndexError(f"batch {number}, of {length} in an epoch")
+        if number < left:
+            return now, number
+        more, step = divmod(number - left, length)
+        return self._whole_epoch(now.epoch + 1 + more), step
 
     def _whole_epoch(self, epoch: int) -> _Pass:
         return _Pass(epoch, Steps(self._records, 0, self._batch, self._ranks, self._last), ())

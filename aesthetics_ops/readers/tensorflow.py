@@ -9,7 +9,6 @@ read ahead of what is asked for, so that the state of `Batches` is that of the t
 import os
 import weakref
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Unpack
 
 from aesthetics_ops.errors import SettingsError
@@ -46,8 +45,7 @@ def as_tf(batches: Batches) -> Any:
     with quiet_stderr():
         import tensorflow as tf
 
-    steps = batches.sampler.steps
-    whole = replace(steps, start=0)
+    steps, whole = batches.sampler.steps, batches.sampler.whole_steps
     count = len(steps) if len(steps) == len(whole) else None
     is_batched = batches.pixels is None or batches.pixels.shape is not None
     size = (steps.uniform and whole.uniform,) if is_batched else ()

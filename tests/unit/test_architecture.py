@@ -65,6 +65,8 @@ ONLY = {
     "torch": {"readers.torch"},
     "torchcodec": {"readers.torch.decode"},
     "torchvision": {"readers.torch.decode"},
+    "keras": {"readers.keras"},
+    "grain": {"readers.grain"},
     "boto3": {"store.access", "store.boto", "store.credentials", "store.s3"},
     "botocore": {"store.boto", "store.credentials"},
     "obstore": {"store.native", "store.boto", "store.credentials", "store.limits", "store.answers"},
@@ -214,7 +216,7 @@ def test_imports_cost_no_more_than_they_need():
     code = """
 import importlib, json, sys
 
-heavy = {"tensorflow", "torch", "airflow", "boto3", "numpy", "pyarrow", "cv2", "duckdb", "matplotlib"}
+heavy = {"tensorflow", "torch", "keras", "grain", "airflow", "boto3", "numpy", "pyarrow", "cv2", "duckdb", "matplotlib"}
 importlib.import_module("aesthetics_ops" + (f".{sys.argv[1]}" if len(sys.argv) > 1 else ""))
 print(json.dumps(sorted(heavy & sys.modules.keys())))
 """
@@ -237,5 +239,10 @@ print(json.dumps(sorted(heavy & sys.modules.keys())))
         "validation.partition",
         "publishing.publish",
     ):
-        assert loads(module) & {"tensorflow", "torch", "airflow", "boto3", "matplotlib"} == set(), module
-    assert loads("cli") & {"tensorflow", "torch", "airflow", "boto3", "matplotlib", "cv2", "duckdb"} == set()
+        assert loads(module) & {"tensorflow", "torch", "keras", "grain", "airflow", "boto3", "matplotlib"} == set(), (
+            module
+        )
+    assert (
+        loads("cli") & {"tensorflow", "torch", "keras", "grain", "airflow", "boto3", "matplotlib", "cv2", "duckdb"}
+        == set()
+    )

@@ -540,3 +540,53 @@ class TestSteps:
         assert {position: steps.until(position) for position in range(records + 3)} == {
             position: ends.get(position) for position in range(records + 3)
         }
+
+
+class TestByNumber:
+    """Batches and states by number are those of the iterations that follow."""
+
+    @given(
+        st.integers(1, 200),
+        st.integers(1, 12),
+        st.integers(1, 4),
+        st.sampled_from(SHUFFLES),
+        st.sampled_from(LASTS),
+        st.integers(0, 60),
+    )
+    @settings(max_examples=150, deadline=None)
+    def test_they_are_the_same_from_anywhere(
+        self, n: int, batch: int, ranks: int, shuffle: Any, last: Last, handed: int
+    ) -> None:
+        assume(last != "even" or can_be_even(n, batch, ranks))
+        options: dict[str, Any] = {"rank": ranks - 1, "ranks": ranks, "shuffle": shuffle, "last": last}
+        reading, by_number = sampler(n, batch, **options), sampler(n, batch, **options)
+        assume(len(reading) > 0)
+        drawn = [draws for _ in range(3) for draws in reading]
+        handed %= len(by_number) + 1
+        position = by_number.state_at(handed)
+        assume(last == "even" or position["position"] % (batch * ranks) == 0)
+        by_number.load_state_dict(json.loads(json.dumps(position)))
+        for number in (5, 0, 3, len(reading)):
+            if handed + number < len(drawn):
+                found, expected = by_number.draws_at(number), drawn[handed + number]
+                assert (found.epoch, found.rows.tolist()) == (expected.epoch, expected.rows.tolist())
+                assert found.bits.tolist() == expected.bits.tolist()
+        iterated = sampler(n, batch, **options)
+        taken = 0
+        for _ in range(2):
+            for _draws in iterated:
+                taken += 1
+                if taken > handed:
+                    assert by_number.state_at(taken - handed)["position"] == iterated.state_dict()["position"]
+                    assert by_number.state_at(taken - handed)["epoch"] == iterated.state_dict()["epoch"]
+
+    def test_asking_changes_nothing(self) -> None:
+        each = sampler(20, 4, shuffle=True)
+        before = each.state_dict()
+        each.draws_at(17)
+        assert (each.epoch, each.state_dict(), len(each)) == (0, before, 5)
+
+    @pytest.mark.parametrize(("n", "number"), [(20, -1), (0, 0)])
+    def test_there_are_no_others(self, n: int, number: int) -> None:
+        with pytest.raises(IndexError, match=f"batch {number}, of "):
+            sampler(n, 4).draws_at(number)
