@@ -8,7 +8,7 @@ A store is opened where it is used, so nothing of it crosses a fork or a pickle.
 import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 32  # requests at once; a batch of 64 photos in random order takes two rounds of them
 _GAP_BYTES: Final = 64 << 10  # between two records, cheaper to fetch than another request
+_WIDE_GAP_BYTES: Final = 1 << 20  # the same where what lies between is kept, or is not the larger part of what comes
+_LEAST_SHARE: Final = 1 / 3  # of a request that was asked for, where nothing is kept
 _RANGE_BYTES: Final = 8 << 20  # most that one request asks for, when it asks for more than one record
 _FREE_BYTES: Final = 1 << 30  # left on the disk
 _LOOK_BYTES: Final = 64 << 20  # written between two looks at the disk
@@ -72,6 +74,11 @@ class KeptRecords:
             with self._marks.handle(shard) as handle:
                 os.preadv(handle, [there[first : first + count].data], first)
         return bool(there[number])
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more is kept."""
+        return self._room > 0
 
     def read(self, place: Place) -> bytes:
         """Return a record that is there."""
@@ -168,8 +175,8 @@ class StoreShards(ShardBytes):
             at for at, place in enumerate(places) if self._kept is None or not self._kept.has(place.shard, numbers[at])
         ]
         coming: dict[int, tuple[_Range, Future[bytes | memoryview]]] = {}
-        for wanted in _ranges(places, missing):
-            answer = self._threads().submit(self._fetch, wanted, places, numbers)
+        for wanted in self._ranges(places, missing):
+            answer = self._threads().submit(self._fetch, wanted)
             coming |= dict.fromkeys(wanted.numbers, (wanted, answer))
 
         def get(at: int) -> Buffer:
@@ -189,8 +196,7 @@ class StoreShards(ShardBytes):
         (place,) = places_of(self._index, np.array([row]))
         number = self._index.number(row)
         self._kept.forget(place, number)
-        wanted = _Range(place.shard, place.offset, [0], place.offset + place.length)
-        return self._fetch(wanted, [place], [number])
+        return self._fetch(_Range(place.shard, place.offset, [0], place.offset + place.length), is_damaged=True)
 
     def close(self) -> None:
         """Wait for requests that are under way, and close the files."""
@@ -200,16 +206,52 @@ class StoreShards(ShardBytes):
         if self._kept is not None:
             self._kept.close()
 
-    def _fetch(self, wanted: _Range, places: Sequence[Place], numbers: Sequence[int]) -> bytes | memoryview:
+    def _ranges(self, places: Sequence[Place], missing: Sequence[int]) -> list[_Range]:
+        """Return the requests for the places numbered `missing`, the one with the first of them first."""
+        found: list[_Range] = []
+        ordered = sorted(missing, key=lambda at: places[at])
+        for wide in _joined(places, ordered, self._is_worth_its_bytes):
+            useful = sum(places[at].length for at in wide.numbers)
+            if self._keeps or useful >= _LEAST_SHARE * (wide.end - wide.start):
+                found.append(wide)
+            else:
+                found += _joined(places, wide.numbers, lambda shard, start, end: end - start <= _GAP_BYTES)
+        return sorted(found, key=lambda wanted: min(wanted.numbers))
+
+    @property
+    def _keeps(self) -> bool:
+        return self._kept is not None and self._kept.has_room
+
+    def _is_worth_its_bytes(self, shard: int, start: int, end: int) -> bool:
+        """Whether bytes between two records are fetched with them; not when they are at hand already."""
+        if end - start <= _GAP_BYTES:
+            return True
+        if end - start > _WIDE_GAP_BYTES:
+            return False
+        kept = self._kept
+        return kept is None or not any(kept.has(shard, number) for number, _ in self._records_in(shard, start, end))
+
+    def _records_in(self, shard: int, start: int, end: int) -> Iterator[tuple[int, Place]]:
+        """Yield number and place of the records of a shard that lie between two offsets whole."""
+        first = int(self._index.firsts[shard])
+        rows = slice(first, first + self._shards[shard].records)
+        offsets = self._index.offsets[rows]
+        for number in range(int(np.searchsorted(offsets, start)), int(np.searchsorted(offsets, end))):
+            place = Place(shard, int(offsets[number]), int(self._index.lengths[first + number]))
+            if place.offset + place.length <= end:
+                yield number, place
+
+    def _fetch(self, wanted: _Range, *, is_damaged: bool = False) -> bytes | memoryview:
         shard = self._shards[wanted.shard]
         try:
             data = self._version.get_range(shard.path, wanted.start, wanted.end - wanted.start)
         except ObjectMissingError as error:
             raise self._version.explain_missing(shard.path) from error
         if self._kept is not None:
-            for at in wanted.numbers:
-                first = places[at].offset - wanted.start
-                self._kept.write(places[at], numbers[at], memoryview(data)[first : first + places[at].length])
+            for number, place in self._records_in(wanted.shard, wanted.start, wanted.end):
+                if is_damaged or not self._kept.has(wanted.shard, number):
+                    first = place.offset - wanted.start
+                    self._kept.write(place, number, memoryview(data)[first : first + place.length])
         return data
 
     def _threads(self) -> ThreadPoolExecutor:
@@ -221,20 +263,22 @@ class StoreShards(ShardBytes):
         raise TypeError("a store is opened where it is used; pickle the Records instead")
 
 
-def _ranges(places: Sequence[Place], missing: Sequence[int]) -> list[_Range]:
-    """Return the requests for the places numbered `missing`, the one with the first of them first."""
+def _joined(
+    places: Sequence[Place], ordered: Sequence[int], is_joined: Callable[[int, int, int], bool]
+) -> list[_Range]:
+    """Return requests for places in the order of a shard's bytes; `is_joined` judges shard, start and end of a gap."""
     found: list[_Range] = []
-    for at in sorted(missing, key=lambda at: places[at]):
+    for at in ordered:
         shard, offset, length = places[at]
         last = found[-1] if found else None
         if (
             last is not None
             and last.shard == shard
-            and offset - last.end <= _GAP_BYTES
             and offset + length - last.start <= _RANGE_BYTES
+            and is_joined(shard, last.end, offset)
         ):
             last.numbers.append(at)
             found[-1] = _Range(shard, last.start, last.numbers, max(last.end, offset + length))
         else:
             found.append(_Range(shard, offset, [at], offset + length))
-    return sorted(found, key=lambda wanted: min(wanted.numbers))
+    return found

@@ -1,8 +1,10 @@
 """What can be asked of every reader: where records come from, which, in which order, as what."""
 
+import itertools
 import resource
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,27 @@ class TestRequests:
             assert first.key.endswith("records.parquet")
             assert 1 <= len(others) <= 3
             assert {request.method for request in others} == {"get_range"}
+
+    @pytest.mark.parametrize("keeps", [False, True])
+    def test_so_it_does_where_photos_are_larger_than_gaps_that_are_always_fetched(
+        self, tmp_path: Path, keeps: bool
+    ) -> None:
+        photos = [replace(photo, split="train") for photo in synthetic_photos(384, side_px=200)]
+        assert len(photos[0].jpeg) > ranges._GAP_BYTES // 2
+        store = published("larger", photos, per_shard=128)
+        dataset = Dataset(open_published(store, None))
+        directory = tmp_path / "kept" if keeps else None
+        options: Any = {"batch": 64, "size": 24, "directory": directory, "ahead": 0, "shuffle": "block"}
+        with dataset.numpy("train", **options) as batches:
+            assert len(batches.records.labels) == 384
+            store.requests.clear()
+            next(iter(batches))
+            assert 1 <= len(store.requests) <= 3
+            store.requests.clear()
+            batches.epoch = 0
+            list(itertools.islice(batches, 2))
+        if keeps:  # what came between the records of the first batch makes most of the second one
+            assert len(store.requests) <= 4
 
     @pytest.mark.parametrize(("shuffle", "most"), [(False, 2), ("block", 64), (True, 64)])
     def test_a_resume_asks_for_the_next_batch_alone(

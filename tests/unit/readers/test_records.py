@@ -270,7 +270,8 @@ class TestRanges:
     def test_far_ones_come_in_requests_of_their_own(
         self, remote: Records, asked: CountingStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ranges, "_GAP_BYTES", 100)
+        for gap in ("_GAP_BYTES", "_WIDE_GAP_BYTES"):
+            monkeypatch.setattr(ranges, gap, 100)
         assert len(remote.labels) == 80
         asked.requests.clear()
         assert remote.jpegs([9, 0, 1, 5]) == [TRAIN[row].jpeg for row in (9, 0, 1, 5)]
