@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,12 +72,18 @@ def tensorflow(dataset: Any, options: Options) -> Any:
 
 def keras(dataset: Any, options: Options) -> Any:
     """A Keras PyDataset, batch by batch."""
-    return dataset.keras(SPLIT, **options)
+    batches = dataset.keras(SPLIT, **options)
+
+    class Epochs:
+        def __iter__(self) -> Iterator[Any]:
+            return map(batches.__getitem__, range(len(batches)))
+
+    return Epochs()
 
 
 def grain(dataset: Any, options: Options) -> Any:
-    """Grain's MapDataset over the records, two threads."""
-    raise SystemExit("not merged yet")
+    """Grain's MapDataset of batches, made by Grain's threads."""
+    return dataset.grain(SPLIT, **options).to_iter_dataset()
 
 
 READERS: Final[dict[str, Callable[[Any, Options], Any]]] = {
@@ -115,7 +121,7 @@ def index(arguments: argparse.Namespace) -> dict[str, Any]:
     grown = anonymous_bytes(os.getpid()) - before
     held = records.reader.index
     kept = sum(getattr(held, name).nbytes for name in held.__dataclass_fields__)
-    return {"records": found, "cpu_seconds": cpu, "wall_seconds": wall, "bytes": kept, "grown": grown}
+    return {"indexed": found, "cpu_seconds": cpu, "wall_seconds": wall, "bytes": kept, "grown": grown}
 
 
 def state(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -136,7 +142,7 @@ def resume(arguments: argparse.Namespace) -> dict[str, Any]:
     opened = time.perf_counter()
     images, _ = next(iter(batches))
     done = time.perf_counter()
-    return {"resume_seconds": done - opened, "wall_seconds": done - started, "photos": len(images)}
+    return {"resume_seconds": done - opened, "wall_seconds": done - started, "batch": len(images)}
 
 
 def _dataset(arguments: argparse.Namespace) -> Any:

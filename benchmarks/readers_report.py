@@ -204,7 +204,7 @@ def _store_targets(results: Results) -> Iterator[Target]:
         yield from at_most(
             f"8. CPU seconds to open {count:,} records", most, results.spread(job, _printed("cpu_seconds"))
         )
-    found = results.spread(job, lambda run: run["printed"]["bytes"] / run["printed"]["records"])
+    found = results.spread(job, lambda run: run["printed"]["bytes"] / run["printed"]["indexed"])
     yield from at_most("8. bytes a record in memory", 40, found)
     found = results.spread(["pull 1", "pull 16"], _ratio(_printed("wall_seconds")))
     yield from at_least("9. speed of a pull with 16 connections of limited speed over one", 12, found)
@@ -296,7 +296,7 @@ def _single_rows(results: Results) -> Iterator[list[str]]:
             (
                 "the same, bytes a record",
                 f"index {count}",
-                lambda run: run["printed"]["bytes"] / run["printed"]["records"],
+                lambda run: run["printed"]["bytes"] / run["printed"]["indexed"],
             ),
             ("the same, growth of anon memory, MB", f"index {count}", _printed("grown", 1e-6)),
         ]

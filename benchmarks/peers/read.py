@@ -183,6 +183,7 @@ class LitData:
     def open(out: str, which: str) -> Any:
         """Open."""
         from litdata import StreamingDataLoader, StreamingDataset
+        from litdata.streaming import downloader
 
         decode = decoder(which)
 
@@ -197,6 +198,7 @@ class LitData:
             secrets = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
             options["storage_options"] = {name: os.environ[key] for name, key in (keys | secrets).items()}
             options["cache_dir"] = os.environ["BENCH_CACHE"]
+            downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # which nobody else needs: loopback has no TLS
         dataset = Photos(out, shuffle=True, seed=0, **options)
         return StreamingDataLoader(dataset, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True)
 

@@ -136,7 +136,7 @@ def test_this_projects_readers_are_read_to_the_end_and_from_a_state(tmp_path, pu
 
     monkeypatch.setattr(read_ours, "BATCH", 4)
     assert run_ours(monkeypatch, capsys, pulled, "state", "--state", state) == {"batches": 2}
-    assert run_ours(monkeypatch, capsys, pulled, "resume", "--state", state)["photos"] == 4
+    assert run_ours(monkeypatch, capsys, pulled, "resume", "--state", state)["batch"] == 4
     twice = run_ours(monkeypatch, capsys, tmp_path / "dataset", "pull", "--directory", tmp_path / "again")
     assert twice["bytes"] > 0
     assert twice["again_bytes"] == 0
@@ -147,7 +147,7 @@ def test_a_large_index_opens_as_if_it_had_been_pulled(tmp_path, pulled, monkeypa
 
     make_large_index(pulled, tmp_path / "large", 4_000)
     found = run_ours(monkeypatch, capsys, tmp_path / "large", "index")
-    assert found["records"] == 4_000
+    assert found["indexed"] == 4_000
     assert 20 < found["bytes"] / 4_000 < 100
 
 
