@@ -21,6 +21,7 @@
         ├── DatasetBusyError        something else is at work on the dataset
         ├── ScratchSpaceError       the machine's disk is too full for this task now
         ├── StoreUnavailableError   no answer, or "not now"
+        │   └── ObjectAlteredError  an object comes with other bytes each time that it is read
         └── PublishUnknownError     the reply to the last write was lost
 
 Callers branch on the class, never on the text.  `exit_code` is what the command line exits with.
@@ -39,6 +40,7 @@ __all__ = [
     "NoSuchPageError",
     "NoSuchSplitError",
     "NoSuchVersionError",
+    "ObjectAlteredError",
     "ObjectArchivedError",
     "ObjectMissingError",
     "OddKeyError",
@@ -160,6 +162,10 @@ class ScratchSpaceError(TransientError):
 
 class StoreUnavailableError(TransientError):
     """The store gave no answer, or asked to come back later."""
+
+
+class ObjectAlteredError(StoreUnavailableError):
+    """An object comes with other bytes each time that it is read, and never with those that its ETag stands for."""
 
 
 class PublishUnknownError(TransientError):

@@ -14,10 +14,17 @@ from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import read_shard_result, withdraw
 from aesthetics_ops.dataset.tfrecord import FramedRecord, frame_example
-from aesthetics_ops.errors import AccessDeniedError, IntegrityError, ObjectArchivedError, ObjectMissingError
+from aesthetics_ops.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    ObjectAlteredError,
+    ObjectArchivedError,
+    ObjectMissingError,
+)
 from aesthetics_ops.machine import PixelRoom, codec_threads
 from aesthetics_ops.pixels.photo import Converted, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
+from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.store import Store
 
 __all__ = ["Built", "Outcome", "Workers"]
@@ -73,6 +80,7 @@ class Workers:
 
     def __init__(self, build: Build) -> None:
         self._build = build
+        self._photos = IntactReader(build.photos)
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="download")
         threads = codec_threads()
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
@@ -114,7 +122,9 @@ class Workers:
 
     def _source(self, photo: PlannedPhoto) -> _Source:
         try:
-            source = self._build.photos.get(photo.key)
+            source = self._photos.get(photo.key, (photo.size, photo.etag))
+        except ObjectAlteredError as error:
+            return Rejected(RejectReason.SOURCE_CHANGED, str(error))
         except ObjectMissingError:
             return Rejected(RejectReason.SOURCE_MISSING, "listed, but gone when it was read")
         except AccessDeniedError as error:

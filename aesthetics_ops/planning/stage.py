@@ -42,6 +42,7 @@ from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings, read_labels
 from aesthetics_ops.store import Store
@@ -209,8 +210,9 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
         name = unquote(name)
     if not name:
         raise LabelError(f"score file {build.settings.labels!r} is a folder; name a file in it")
+    files = IntactReader(build.labels)
     try:
-        stored = build.labels.get(name)
+        stored = files.get(name)
     except StoreRefusedError as error:
         _explain_missing(build.labels, name, build.settings.labels)
         if not isinstance(error, ObjectMissingError):
@@ -222,7 +224,7 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
         bytes(stored.data),
         source=build.settings.labels,
         settings=build.settings,
-        beside=lambda other: _get_or_none(build.labels, other),
+        beside=lambda other: _get_or_none(files, other),
     )
     return labels, stored.etag
 
@@ -236,9 +238,9 @@ def _explain_missing(folder: Store, name: str, url: str) -> None:
         folder.check()
 
 
-def _get_or_none(store: Store, key: str) -> bytes | None:
+def _get_or_none(files: IntactReader, key: str) -> bytes | None:
     try:
-        return bytes(store.get(key).data)
+        return bytes(files.get(key).data)
     except ObjectMissingError:
         return None
 

@@ -49,6 +49,7 @@ class OddS3(ThreadingHTTPServer):
             the chunks' frames, as a server does that does not know them; "refused" with 501.
         checksums: "taken", without looking at them; or "refused" with 400, whichever header holds one.
         conditions: on writes: "kept", as S3 does; "ignored"; or "refused" with 501.
+        etags: "md5" of an object's bytes, as S3's mostly are; or "other", which look the same and are none, as with SSE-KMS.
         tls: the server's side of TLS; None for plain HTTP.
 
     Attributes:
@@ -66,11 +67,12 @@ class OddS3(ThreadingHTTPServer):
         aws_chunked: Literal["decoded", "kept", "refused"] = "decoded",
         checksums: Literal["taken", "refused"] = "taken",
         conditions: Literal["kept", "ignored", "refused"] = "kept",
+        etags: Literal["md5", "other"] = "md5",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.aws_chunked, self.checksums, self.conditions = aws_chunked, checksums, conditions
-        self.tls = tls
+        self.etags, self.tls = etags, tls
         self.objects: dict[str, bytes] = {}
         self.answer: Callable[[SeenRequest, int], Answer | None] = lambda request, number: None
         self.seen: list[SeenRequest] = []
@@ -98,6 +100,11 @@ class OddS3(ThreadingHTTPServer):
             self.seen.append(request)
         return self.answer(request, number)
 
+    def etag_of(self, data: bytes) -> str:
+        """Return the ETag that the server gives to bytes of one part."""
+        hashed = data if self.etags == "md5" else b"other" + data
+        return hashlib.md5(hashed, usedforsecurity=False).hexdigest()
+
     def put(self, name: str, data: bytes, headers: dict[str, str]) -> Answer | None:
         """Store an object, or say why not."""
         if self.checksums == "refused" and (refused := _checksum_headers(headers)):
@@ -123,7 +130,7 @@ class OddS3(ThreadingHTTPServer):
             return None if current is None else (412, "PreconditionFailed")
         if current is None:
             return 404, "NoSuchKey"
-        return None if wanted.strip('"') == _etag(current) else (412, "PreconditionFailed")
+        return None if wanted.strip('"') == self.etag_of(current) else (412, "PreconditionFailed")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -141,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "PUT":
             refusal = self.server.put(name, body, headers)
             self._refuse(*refusal) if refusal else self._reply(
-                200, b"", {"ETag": f'"{_etag(self.server.objects[name])}"'}
+                200, b"", {"ETag": f'"{self.server.etag_of(self.server.objects[name])}"'}
             )
         elif self.command == "DELETE":
             self.server.objects.pop(name, None)
@@ -172,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._refuse(404, "NoSuchKey" if "/" in name else "NoSuchBucket")
             return
-        headers = {"ETag": f'"{_etag(data)}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        headers = {"ETag": f'"{self.server.etag_of(data)}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         status = 200
         if span is not None:
             first, _, last = span.removeprefix("bytes=").partition("-")
@@ -193,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         page, more = flat[:limit], len(flat) > limit
         items = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f"<ETag>&quot;{_etag(data)}&quot;</ETag><Size>{len(data)}</Size></Contents>"
+            f"<ETag>&quot;{self.server.etag_of(data)}&quot;</ETag><Size>{len(data)}</Size></Contents>"
             for key, data in ((key, self.server.objects[f"{bucket}/{key}"]) for key in page)
         )
         items += "".join(f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in folders)
@@ -232,11 +239,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
-
-
-def _etag(data: bytes) -> str:
-    """Return the ETag that S3 gives to bytes of one part."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _checksum_headers(headers: dict[str, str]) -> list[str]:

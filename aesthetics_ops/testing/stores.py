@@ -1,4 +1,4 @@
-"""Stores around another store: one that counts what is asked, one that fails, one that ignores conditions.
+"""Stores around another store: one that counts what is asked, one that fails, one whose bytes lie, one that ignores conditions.
 
 In: a `Store`.  Out: a `Store` that does the same, but for what its class says.
 
@@ -13,7 +13,7 @@ In: a `Store`.  Out: a `Store` that does the same, but for what its class says.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ import pyarrow as pa
 from aesthetics_ops.errors import AestheticsOpsError, StoreUnavailableError
 from aesthetics_ops.store import Store, StoredObject
 
-__all__ = ["CarelessStore", "CountingStore", "FailingStore", "Request", "WrappedStore"]
+__all__ = ["AlteringStore", "CarelessStore", "CountingStore", "FailingStore", "Request", "WrappedStore", "flipped"]
 
 _Result = TypeVar("_Result")
 
@@ -174,6 +174,56 @@ class FailingStore(WrappedStore):
         if self._after:
             ask()
         raise self._error
+
+
+def flipped(data: bytes | memoryview, bit: int | None = None) -> bytes:
+    """Return bytes of which one bit is another one: the middle one, or the one of this number, from the end where negative."""
+    changed = bytearray(data)
+    bit = 4 * len(changed) if bit is None else bit % (8 * len(changed))
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+class AlteringStore(WrappedStore):
+    """Another store; some of the bytes that are read from it or written to it are others, and nobody is told.
+
+    Args:
+        inner: the other store.
+        alter: called with the method (get, get_range, download, put, upload or put_if), the key and the bytes of each
+            request that has some; returns those that arrive.  None stands for a write that never arrives.
+    """
+
+    def __init__(self, inner: Store, alter: Callable[[str, str, bytes], bytes | None]) -> None:
+        super().__init__(inner)
+        self._alter = alter
+
+    def get(self, key: str) -> StoredObject:
+        stored = super().get(key)
+        return replace(stored, data=self._alter("get", key, bytes(stored.data)) or b"")
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        return self._alter("get_range", key, bytes(super().get_range(key, offset, length))) or b""
+
+    def download(self, key: str, path: Path) -> None:
+        super().download(key, path)
+        path.write_bytes(self._alter("download", key, path.read_bytes()) or b"")
+
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        altered = self._alter("put", key, bytes(data))
+        if altered is not None:
+            super().put(key, altered)
+
+    def upload(self, key: str, path: Path) -> None:
+        altered = self._alter("upload", key, path.read_bytes())
+        if altered is not None:
+            super().put(key, altered)
+
+    def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
+        altered = self._alter("put_if", key, data)
+        return altered is None or super()._put_if(key, altered, expected_etag, attempt)
+
+    def _read_back(self, key: str) -> StoredObject | None:
+        return Store._read_back(self, key)
 
 
 class CarelessStore(WrappedStore):
