@@ -1,15 +1,32 @@
-"""Find the columns that hold id, score and split among a table's names."""
+"""Find the columns that hold id, score, votes and split among a table's names."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.layout import Layout, squeeze
+from aesthetics_ops.sources.labels.layouts import LAYOUTS
+from aesthetics_ops.sources.labels.votes import count_votes, rate_counts, read_counts
 
-__all__ = ["FoundColumns", "find_columns"]
+__all__ = ["FoundColumns", "find_columns", "is_known_name", "name_columns"]
 
 _ID_COLUMNS = ("key", "path", "filename", "id", "image_id")
+_MORE_ID_COLUMNS = (
+    "image_name", "file_name", "image_path", "file_path", "image_num", "image", "img", "file", "photo", "name", "url",
+    "image_url",
+)  # fmt: skip
 _SCORE_COLUMNS = ("score", "label", "mean", "mos")
+_MORE_SCORE_COLUMNS = (
+    "aesthetic_score", "aesthetics_score", "aesthetic", "mean_score", "score_mean", "mean_opinion_score", "rating",
+)  # fmt: skip
+_MOST_COLUMNS: Final = 10_000
+_URL = "url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,51 +36,159 @@ class FoundColumns:
     Attributes:
         names: of all columns, in the file's order.
         ids: positions of the columns that may name the photos, in the order in which they are preferred; at least one.
-        score: position of the score's column.
+        score: position of the score's column; None where votes make the score.
         split: position of the split's column; None where none is set.
+        votes: positions of the columns of counts.
+        ratings: what the counts count, or the votes can be; empty without votes.
+        is_joined: the columns `ids` are the parts of one name, to be joined with slashes.
+        layout: name of the kind of file, where it is known.
     """
 
     names: tuple[str, ...]
     ids: tuple[int, ...]
-    score: int
+    score: int | None
     split: int | None
+    votes: tuple[int, ...] = ()
+    ratings: tuple[float, ...] = ()
+    is_joined: bool = False
+    layout: str | None = None
 
     @property
     def places(self) -> list[int]:
         """The positions of all columns to read; each once."""
-        return list(dict.fromkeys((*self.ids, self.score, *(() if self.split is None else (self.split,)))))
+        others = [place for place in (self.score, self.split) if place is not None]
+        return list(dict.fromkeys((*self.ids, *others, *self.votes)))
 
     def rows(self, row: Any, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows of a file from their numbers and the columns by position; an id that is not among them is left out."""
-        ids = {self.names[place]: values[place] for place in self.ids if place in values}
+        ids = {
+            self.names[place]: _without_url(self.names[place], values[place]) for place in self.ids if place in values
+        }
+        if self.is_joined:
+            ids = {"/".join(ids): pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in ids.values()), "/")}
         first = next(iter(ids))
-        used = {"id": first, "score": self.names[self.score]}
+        used = {"id": first}
+        if self.score is not None:
+            used["score"] = self.names[self.score]
+        elif self.votes:
+            used["votes"] = f"{self.names[self.votes[0]]} to {self.names[self.votes[-1]]}"
         if self.split is not None:
             used["split"] = self.names[self.split]
-        return LabelRows(
+        found = LabelRows(
             row,
             ids.pop(first),
-            values[self.score],
+            None if self.score is None else values[self.score],
             None if self.split is None else values[self.split],
             columns=used,
             other_names=ids,
+            layout=self.layout,
+        )
+        return self._rated(found, values) if self.ratings else found
+
+    def _rated(self, found: LabelRows, values: Mapping[int, Any]) -> LabelRows:
+        """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
+        if self.votes:
+            counts, problem = read_counts([values[place] for place in self.votes])
+        else:
+            photos = count_votes(found.row, found.name, found.score, self.ratings)
+            counts, problem = photos.counts, photos.problem
+            found = LabelRows(photos.row, photos.name, None, columns=found.columns, layout=found.layout)
+        rated = rate_counts(counts, self.ratings, problem)
+        is_ava = self.ratings == tuple(float(rating) for rating in range(1, 11))
+        return LabelRows(
+            found.row,
+            found.name,
+            rated.score,
+            found.split,
+            problem=rated.problem,
+            distribution=rated.shares if is_ava else None,
+            columns=found.columns,
+            other_names=found.other_names,
+            layout=found.layout,
+            range=(min(self.ratings), max(self.ratings)),
         )
 
 
 def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
-    """Return where the id, the score and, if one is set, the split are among `columns`."""
+    """Return where the id, the score and, if one is set, the split are among `columns`.
+
+    Where neither `id_column` nor `score_column` is set, a known kind of file is read as such.
+    """
+    if len(columns) > _MOST_COLUMNS:
+        raise file.error(f"has {len(columns)} columns; at most {_MOST_COLUMNS} are read: leave out what is no score")
     settings = file.settings
-    ids = (settings.id_column,) if settings.id_column else _ID_COLUMNS
-    first = _column(file, columns, "id_column", ids)
-    others = [found[0] for name in ids if len(found := _named(columns, name)) == 1]
+    layout = None if settings.id_column or settings.score_column else _find_layout(columns)
+    if layout is not None:
+        return _in_layout(file, columns, layout)
     return FoundColumns(
         names=tuple(columns),
-        ids=tuple(dict.fromkeys((first, *others))),
-        score=_column(
-            file, columns, "score_column", (settings.score_column,) if settings.score_column else _SCORE_COLUMNS
-        ),
-        split=_column(file, columns, "split_column", (settings.split_column,)) if settings.split_column else None,
+        ids=_find_ids(file, columns),
+        score=_find_score(file, columns),
+        split=_split(file, columns, None),
     )
+
+
+def is_known_name(name: str) -> bool:
+    """Whether a header may have this name for an id or a score."""
+    known = (*_ID_COLUMNS, *_MORE_ID_COLUMNS, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)
+    return squeeze(name) in {squeeze(one) for one in known}
+
+
+def name_columns(first_row: Sequence[str]) -> tuple[str, ...] | None:
+    """Return names for the columns of a file without a header, by its first row; None where they are of no known kind."""
+    for layout in LAYOUTS:
+        if (names := layout.rows_alike(first_row)) is not None:
+            return tuple(names)
+    return None
+
+
+def _find_layout(columns: Sequence[str]) -> Layout | None:
+    names = _squeezed(columns)
+    return next((layout for layout in LAYOUTS if layout.is_in(names)), None)
+
+
+def _squeezed(columns: Sequence[str]) -> dict[str, int]:
+    """Return where each name is, but for those that come twice."""
+    squeezed = [squeeze(column) for column in columns]
+    counts = Counter(squeezed)
+    return {name: place for place, name in enumerate(squeezed) if counts[name] == 1}
+
+
+def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout) -> FoundColumns:
+    places = _squeezed(columns)
+    return FoundColumns(
+        names=tuple(columns),
+        ids=tuple(places[squeeze(name)] for name in layout.id) or _find_ids(file, columns),
+        score=None if layout.score is None else places[squeeze(layout.score)],
+        split=_split(file, columns, places.get(squeeze(layout.split)) if layout.split else None),
+        votes=tuple(places[squeeze(name)] for name in layout.votes),
+        ratings=layout.ratings or tuple(layout.votes.values()),
+        is_joined=len(layout.id) > 1,
+        layout=layout.name,
+    )
+
+
+def _split(file: LabelFile, columns: Sequence[str], known: int | None) -> int | None:
+    wanted = file.settings.split_column
+    return _column(file, columns, "split_column", (wanted,)) if wanted else known
+
+
+def _find_ids(file: LabelFile, columns: Sequence[str]) -> tuple[int, ...]:
+    if (wanted := file.settings.id_column) is not None:
+        return (_column(file, columns, "id_column", (wanted,)),)
+    found = [places for name in _ID_COLUMNS if (places := _named(columns, name))]
+    if found:
+        first = _column(file, columns, "id_column", _ID_COLUMNS)
+        return tuple(dict.fromkeys((first, *(places[0] for places in found if len(places) == 1))))
+    return (_column(file, columns, "id_column", (*_ID_COLUMNS, *_MORE_ID_COLUMNS), _like),)
+
+
+def _find_score(file: LabelFile, columns: Sequence[str]) -> int:
+    if (wanted := file.settings.score_column) is not None:
+        return _column(file, columns, "score_column", (wanted,))
+    if any(_named(columns, name) for name in _SCORE_COLUMNS):
+        return _column(file, columns, "score_column", _SCORE_COLUMNS)
+    return _column(file, columns, "score_column", (*_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS), _like)
 
 
 def _named(columns: Sequence[str], name: str) -> list[int]:
@@ -71,9 +196,13 @@ def _named(columns: Sequence[str], name: str) -> list[int]:
     return same or [place for place, column in enumerate(columns) if column.casefold() == name.casefold()]
 
 
-def _column(file: LabelFile, columns: Sequence[str], setting: str, wanted: Sequence[str]) -> int:
+def _like(columns: Sequence[str], name: str) -> list[int]:
+    return [place for place, column in enumerate(columns) if squeeze(column) == squeeze(name)]
+
+
+def _column(file: LabelFile, columns: Sequence[str], setting: str, wanted: Sequence[str], named: Any = _named) -> int:
     for name in wanted:
-        same = _named(columns, name)
+        same: list[int] = named(columns, name)
         if len(same) > 1:
             raise file.error(f"has {len(same)} columns named {name!r}; rename all but one, or set {setting} to another")
         if same:
@@ -82,3 +211,17 @@ def _column(file: LabelFile, columns: Sequence[str], setting: str, wanted: Seque
     raise file.error(
         f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; set {setting} to one of them"
     )
+
+
+def _without_url(column: str, names: Any) -> Any:
+    """Return the last parts of the paths of URLs, decoded, where a column holds URLs."""
+    if not squeeze(column).endswith(_URL):
+        return names
+    parts = pc.replace_substring_regex(names, r"^https?://[^?#]*/([^/?#]+)([?#].*)?$", r"\1")
+    if pc.any(pc.match_substring(parts, "%")).as_py():
+        parts = pa.array(_decoded(parts.to_pylist()), pa.string())
+    return parts
+
+
+def _decoded(names: Sequence[str | None]) -> Iterator[str | None]:
+    return (None if name is None else unquote(name) for name in names)

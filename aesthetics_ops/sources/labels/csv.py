@@ -1,8 +1,8 @@
-"""Read scores from CSV: fields between commas, semicolons or tabs, under a header."""
+"""Read scores from text with one row per line: fields between commas, semicolons, tabs, blanks or equals signs."""
 
 import csv
 import io
-import re
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,20 +12,16 @@ import pyarrow.csv as pa_csv
 from aesthetics_ops.sources.labels.columns import find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.table_text import table_text
 
 __all__ = ["CSV"]
 
 
 def _read(file: LabelFile) -> LabelRows:
     """Read a CSV file; row numbers are its lines."""
-    header = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n)?").match(file.data, file.start)
-    if header is None:
-        raise file.error("has no header; its first line must name the columns")
-    rows = [next(csv.reader([header[1].decode()], delimiter=delimiter)) for delimiter in ",;\t"]
-    columns = max(rows, key=len)
-    delimiter = ",;\t"[rows.index(columns)]
-    found = find_columns(file, [column.strip() for column in columns])
-    body = header.end()
+    text = table_text(file)
+    file, delimiter, columns, body = text.file, text.delimiter, text.columns, text.body
+    found = find_columns(file, columns)
     if skip_blank(file.data, body) == len(file.data):
         raise file.error("has a header but no rows; it must have one row per scored photo")
     _check_quotes(file, body, delimiter)
@@ -35,7 +31,8 @@ def _read(file: LabelFile) -> LabelRows:
     lines = _record_lines(file.data, body)
     if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
-    return found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
+    rows = found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
+    return replace(rows, note=text.note)
 
 
 def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: list[str]) -> tuple[Any, list[int]]:

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from aesthetics_ops.errors import LabelError
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["LabelFile", "LabelRows", "line_at", "skip_blank"]
+__all__ = ["LONGEST_LINE", "LabelFile", "LabelRows", "first_line", "line_at", "skip_blank"]
+
+LONGEST_LINE: Final = 1 << 20
+"""Bytes of a line that are looked at: no header is longer, and a file without lines is none of scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class LabelFile:
         settings: of the build.
         beside: returns the file of a name that lies beside it, or None where there is none.  It reads only what a format
             asks for.
+        note: what has to be said about how it was read, after its name; None where there is nothing.
     """
 
     data: bytes
@@ -29,6 +33,7 @@ class LabelFile:
     url: str
     settings: BuildSettings
     beside: Callable[[str], bytes | None]
+    note: str | None = None
 
     def error(self, what: str) -> LabelError:
         """Return the error about this file; `what` follows its name."""
@@ -40,18 +45,30 @@ class LabelRows:
     """The rows as a format has them: Arrow arrays of one length, or None for what the format or file lacks.
 
     `columns` says which of the file's columns hold the `id`, `score` and `split`; it is empty where columns have no names.
+    `layout` names the kind of file, where it is known, and `range` holds the lowest and highest score that it has.
+    `note` says what was taken for granted, after the file's name.
     `other_names` holds, by column, what else may name the photos; planning chooses by what the photos are called.
     """
 
     row: Any  # int64
     name: Any  # string
-    score: Any  # string, or any number
+    score: Any  # string, or any number; None where the score is what `rate_counts` returned
     split: Any = None  # string
     problem: Any = None  # string: what only this format can find wrong
     distribution: Any = None
     excluded: Any = None  # string
     columns: Mapping[str, str] = field(default_factory=dict)
     other_names: Mapping[str, Any] = field(default_factory=dict)  # strings
+    layout: str | None = None
+    range: tuple[float, float] | None = None
+    note: str | None = None
+
+
+def first_line(data: bytes) -> int:
+    """Return where the first line with content begins, after a byte order mark and blank lines."""
+    bom_bytes = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    content = skip_blank(data, bom_bytes)
+    return max(bom_bytes, *(data.rfind(end, 0, content) + 1 for end in (b"\n", b"\r")))
 
 
 def skip_blank(data: bytes, start: int) -> int:
@@ -61,6 +78,6 @@ def skip_blank(data: bytes, start: int) -> int:
 
 
 def line_at(file: LabelFile, start: int) -> str:
-    """Return the text from `start` to the end of its line."""
-    match = re.compile(rb"[^\r\n]*").match(file.data, start)
-    return match[0].decode() if match else ""
+    """Return the text from `start` to the end of its line, or the first LONGEST_LINE bytes of it."""
+    match = re.compile(rb"[^\r\n]{0,%d}" % LONGEST_LINE).match(file.data, start)
+    return match[0].decode(errors="replace") if match else ""

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.sources.labels.file import LabelRows
+from aesthetics_ops.sources.labels.parsing import parse_numbers
 
 __all__ = ["judge_rows"]
 
@@ -15,7 +16,6 @@ _SPLITS = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
 }  # fmt: skip
 
-_NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)$"
 _LARGEST = float(np.finfo(np.float32).max)  # records hold float32
 
 # from rows to labels
@@ -50,7 +50,7 @@ def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any
     """Scores as float64, and the problem of each that cannot be used."""
     if pa.types.is_string(found.type):
         text = pc.utf8_trim_whitespace(pc.fill_null(found, ""))
-        score = _parse_numbers(text)
+        score = parse_numbers(text)
     else:
         text = None
         score = found.cast(pa.float64(), safe=False)
@@ -70,16 +70,6 @@ def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any
         f"score {{}} is above label_max {high}": np.full(len(values), True),
     }
     return score, _scatter(_first_reason(reasons, text), bad)
-
-
-def _parse_numbers(text: Any) -> Any:
-    """Text as float64, null where it is no number: neither a blank nor words."""
-    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-    try:
-        return text.cast(pa.float64())
-    except pa.ArrowInvalid:  # which value it was remains to be found
-        is_number = pc.match_substring_regex(text, _NUMBER)
-        return pc.if_else(is_number, text, pa.scalar(None, pa.string())).cast(pa.float64())
 
 
 def _splits(found: Any) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """Read scores from a Parquet file."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,18 +15,53 @@ from aesthetics_ops.sources.labels.format import LabelFormat
 
 __all__ = ["PARQUET"]
 
+_LONGEST_LIST: Final = 100  # of votes; longer lists are features
+
 
 def _read(file: LabelFile) -> LabelRows:
     """Read a Parquet file; row numbers count its rows from 1."""
     try:
         parquet = pq.ParquetFile(pa.BufferReader(file.data))
-        columns = parquet.schema_arrow.names
-        found = find_columns(file, columns)
-        table = parquet.read(columns=[columns[place] for place in found.places])
+        columns = [column for field in parquet.schema_arrow for column in _columns_of(parquet, field)]
+        found = find_columns(file, [column.name for column in columns])
+        table = parquet.read(columns=list(dict.fromkeys(columns[place].field for place in found.places)))
         table.validate(full=True)  # reading alone does not look whether text is UTF-8
+        table = pa.table({columns[place].name: columns[place].of(table) for place in found.places})
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise file.error(f"is not readable as Parquet: {error}; write it again") from error
     return found.rows(pa.array(np.arange(1, table.num_rows + 1)), _values(file, table, found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, or one element of a column of lists: its name, the field it is in, and which element of how many."""
+
+    name: str
+    field: str
+    element: int | None = None
+    elements: int = 0
+
+    def of(self, table: pa.Table) -> Any:
+        """Take it out of a table; null where a list has another length."""
+        column = table[self.field]
+        if self.element is None:
+            return column
+        fits = pc.fill_null(pc.equal(pc.list_value_length(column), self.elements), False)
+        lists = pc.if_else(fits, column, pa.scalar(None, column.type)).drop_null()
+        place = pa.array(np.cumsum(np.asarray(fits)) - 1, mask=~np.asarray(fits))
+        return pc.list_element(lists, self.element).combine_chunks().take(place)
+
+
+def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:
+    """Return the field as a column, or as one column per element where it holds short lists of numbers."""
+    kind = field.type
+    if (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and _is_number(kind.value_type):
+        for batch in parquet.iter_batches(1, columns=[field.name]):
+            first = batch.column(0)[0].as_py()
+            if first is not None and 1 < len(first) <= _LONGEST_LIST:
+                return [_Column(f"{field.name}[{place}]", field.name, place, len(first)) for place in range(len(first))]
+            break
+    return [_Column(field.name, field.name)]
 
 
 def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, Any]:
@@ -39,7 +75,8 @@ def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, 
         name = found.names[place]
         try:
             column = _plain(file, name, table[name])
-            is_number = place == found.score and place not in found.ids and _is_number(column.type)
+            is_score = place == found.score or place in found.votes
+            is_number = is_score and place not in found.ids and _is_number(column.type)
             values[place] = column if is_number else _text(file, name, column)
         except LabelError as error:
             if place not in found.ids:

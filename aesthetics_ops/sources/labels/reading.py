@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels.file import LabelFile, skip_blank
+from aesthetics_ops.sources.labels.file import LabelFile, first_line
 from aesthetics_ops.sources.labels.judging import judge_rows
 from aesthetics_ops.sources.labels.registry import find_label_format
+from aesthetics_ops.sources.labels.unpacking import unpack
 
 __all__ = ["Labels", "read_labels"]
 
@@ -33,8 +34,10 @@ class Labels:
         has_distribution: the file has vote counts.
         score_range: lowest and highest score that there can be, as the settings or else the format declare them; None
             where neither does.
-        columns: which of the file's columns hold the `id`, `score` and `split`; empty where columns have no names.
+        columns: which of the file's columns hold the `id`, `score` or `votes`, and `split`; empty where columns have no names.
         alternatives: the same rows, named by another column that may hold the ids; planning chooses.
+        layout: name of the kind of file, where its columns are those of a known one.
+        notes: what has to be said about how the file was read.
     """
 
     table: Any  # pa.Table
@@ -43,6 +46,8 @@ class Labels:
     score_range: tuple[float | None, float | None]
     columns: Mapping[str, str] = field(default_factory=dict)
     alternatives: "tuple[Labels, ...]" = ()
+    layout: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_labels(
@@ -65,19 +70,26 @@ def read_labels(
             any row; or the settings ask for what this file cannot give.
         SettingsError: `label_format` is unknown.
     """
-    bom_bytes = 3 if data.startswith(b"\xef\xbb\xbf") else 0
-    first_content = skip_blank(data, bom_bytes)
-    first_line = max(bom_bytes, *(data.rfind(end, 0, first_content) + 1 for end in (b"\n", b"\r")))
-    file = LabelFile(data, first_line, source, settings, beside)
-    found = find_label_format(file)
+    data = unpack(data, source)
+    found, file = find_label_format(LabelFile(data, first_line(data), source, settings, beside))
     rows = found.read(file)
     if not len(rows.row):
         raise file.error("has no rows; it must have one per scored photo")
-    low, high = found.default_range or (None, None)
+    low, high = rows.range or found.default_range or (None, None)
     low = low if settings.label_min is None else settings.label_min
     high = high if settings.label_max is None else settings.label_max
+    if settings.label_scale == "unit" and (low is None or high is None):
+        raise file.error(
+            f"is {found.name} without a declared range, but label_scale is 'unit'; set label_min and label_max"
+        )
     labels = Labels(
-        judge_rows(rows, low, high), found.name, rows.distribution is not None, (low, high), columns=rows.columns
+        judge_rows(rows, low, high),
+        found.name,
+        rows.distribution is not None,
+        (low, high),
+        columns=rows.columns,
+        layout=rows.layout,
+        notes=tuple(f"label file {source!r} {note}" for note in (file.note, rows.note) if note is not None),
     )
     others = tuple(
         replace(

@@ -5,26 +5,26 @@ A new format is one file beside this one and one entry in `_registered`.  Code o
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from aesthetics_ops.errors import AestheticsOpsError, SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.ava import AVA
 from aesthetics_ops.sources.labels.csv import CSV
-from aesthetics_ops.sources.labels.file import LabelFile, skip_blank
+from aesthetics_ops.sources.labels.file import LabelFile, first_line, skip_blank
 from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.json_array import JSON_ARRAY
 from aesthetics_ops.sources.labels.jsonl import JSON_LINES
 from aesthetics_ops.sources.labels.parquet import PARQUET
+from aesthetics_ops.sources.labels.unpacking import to_utf8
 
 __all__ = ["check_label_settings", "find_label_format", "label_formats", "register_label_format"]
 
 _AUTO = "auto"
 _COLUMN_SETTINGS = ("id_column", "score_column", "split_column")
-_UNREADABLE = {
-    b"\x1f\x8b": "is gzip-compressed; unpack it, or give another file as labels",
-    b"PK\x03\x04": "is a zip or Excel file; save it as CSV, or give another file as labels",
-}
+_ZIP = b"PK\x03\x04"
 # In the order in which they are asked: the first that recognises a file reads it.
-_registered = [PARQUET, JSON_LINES, AVA, CSV]
+_registered = [PARQUET, JSON_LINES, JSON_ARRAY, AVA, CSV]
 
 
 def label_formats() -> Sequence[LabelFormat]:
@@ -54,23 +54,25 @@ def check_label_settings(settings: BuildSettings) -> None:
         _require_agreement(declared, settings, lambda what: SettingsError(f"label_format is {what}"))
 
 
-def find_label_format(file: LabelFile) -> LabelFormat:
-    """Return the format of a file: the one that recognises it, which must be the declared one where one is declared.
+def find_label_format(file: LabelFile) -> tuple[LabelFormat, LabelFile]:
+    """Return the format of a file, and the file as that format reads it.
+
+    It is the format that recognises the file, which must be the declared one where one is declared.
 
     Raises:
-        LabelError: the file is empty or not UTF-8 text, or looks like another format than the declared one, or the
+        LabelError: the file is empty or no text, or looks like another format than the declared one, or the
             settings ask for what a file of its format cannot give.
         SettingsError: `label_format` is unknown.
     """
     declared = file.settings.label_format
     expected = None if declared == _AUTO else _named(declared)
-    found = _recognised(file)
+    found, file = _recognised(file)
     if expected not in (None, found):
         raise file.error(
             f"looks like {found.name}, but label_format is {declared!r}; set label_format to {_AUTO} or {found.name}"
         )
     _require_agreement(found, file.settings, lambda what: file.error(f"is {what}"))
-    return found
+    return found, file
 
 
 def _named(name: str) -> LabelFormat:
@@ -81,34 +83,27 @@ def _named(name: str) -> LabelFormat:
     raise SettingsError(f"label_format is {name!r}, but the formats are {names}; set it to one of them or to {_AUTO}")
 
 
-def _recognised(file: LabelFile) -> LabelFormat:
-    if skip_blank(file.data, file.start) == len(file.data):
-        raise file.error("is empty; it must have one row per scored photo")
+def _recognised(file: LabelFile) -> tuple[LabelFormat, LabelFile]:
+    """Return the format, and the file as its format reads it: a text format reads UTF-8."""
+    _require_content(file)
     for known in _registered:
         if not known.is_text and known.recognises(file):
-            return known
-    _require_text(file)
+            return known, file
+    if file.data.startswith(_ZIP):
+        raise file.error("is a zip or Excel file; save it as CSV, or give another file as labels")
+    data, note = to_utf8(file.data, file.url)
+    if note is not None:
+        file = replace(file, data=data, start=first_line(data), note=note)
+        _require_content(file)
     for known in _registered:
         if known.is_text and known.recognises(file):
-            return known
+            return known, file
     raise file.error(f"is of no known format ({', '.join(known.name for known in _registered)}); save it as CSV")
 
 
-def _require_text(file: LabelFile) -> None:
-    data = file.data
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise file.error("is UTF-16 text; save it as UTF-8")
-    for magic, what in _UNREADABLE.items():
-        if data.startswith(magic):
-            raise file.error(what)
-    if data.isascii():
-        return
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise file.error(
-            f"is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}; save it as UTF-8"
-        ) from error
+def _require_content(file: LabelFile) -> None:
+    if skip_blank(file.data, file.start) == len(file.data):
+        raise file.error("is empty; it must have one row per scored photo")
 
 
 def _require_agreement(known: LabelFormat, settings: BuildSettings, error: Callable[[str], AestheticsOpsError]) -> None:
@@ -120,6 +115,3 @@ def _require_agreement(known: LabelFormat, settings: BuildSettings, error: Calla
         if getattr(settings, name) != type(settings).model_fields[name].default:
             titles = " or ".join(other.title for other in _registered if name in other.settings)
             raise error(f"{known.name}, but {name} needs {titles}; leave {name} empty or give a file of them")
-    is_bounded = settings.label_min is not None and settings.label_max is not None
-    if settings.label_scale == "unit" and known.default_range is None and not is_bounded:
-        raise error(f"{known.name} without a declared range, but label_scale is 'unit'; set label_min and label_max")

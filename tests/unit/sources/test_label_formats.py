@@ -99,11 +99,7 @@ class TestAddedFromOutside:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"label_format": "pairs"}, "label_format is 'pairs', but the formats are ava, csv, jsonl, parquet; set it to"),
-        (
-            {"label_format": "csv", "label_scale": "unit"},
-            "without a declared range, but label_scale is 'unit'; set label_",
-        ),
+        ({"label_format": "pairs"}, "label_format is 'pairs', but the formats are ava, csv, json, jsonl, parquet; set"),
         ({"label_format": "jsonl", "exclude_challenges": ("1",)}, "is jsonl, but exclude_challenges needs AVA scores"),
         (
             {"label_format": "ava", "split_column": "set"},

@@ -1,0 +1,120 @@
+"""What a text of rows and fields is: what stands between fields, and whether its first line names the columns.
+
+In: the file.  Out: the same rows with one sign between fields, and the names of their columns.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from aesthetics_ops.sources.labels.columns import is_known_name, name_columns
+from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile
+
+__all__ = ["TableText", "table_text"]
+
+_DELIMITERS: Final = "\t;,"  # of equally many fields the first: a comma may be a decimal point
+_NUMBER: Final = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class TableText:
+    """A text of rows and fields.
+
+    Attributes:
+        file: with one sign between fields.
+        delimiter: that sign.
+        columns: the columns' names.
+        body: where the rows begin.
+        note: what was taken for granted; None where nothing was.
+    """
+
+    file: LabelFile
+    delimiter: str
+    columns: tuple[str, ...]
+    body: int
+    note: str | None
+
+
+def table_text(file: LabelFile) -> TableText:
+    """Find out how rows are written.
+
+    Raises:
+        LabelError: the first line is endless, or says neither what the columns are called nor which two there are.
+    """
+    line = re.compile(rb"([^\r\n]{0,%d})(\r\n|\r|\n)?" % LONGEST_LINE).match(file.data, file.start)
+    if line is None or line.end(1) == file.start:
+        raise file.error("has no header; its first line must name the columns")
+    if line[2] is None and line.end(1) < len(file.data):
+        raise file.error(f"has more than {LONGEST_LINE} bytes in its first line; give a file with one line per photo")
+    delimiter, fields = _split(file, line[1].decode(errors="replace"))
+    if delimiter == " ":
+        delimiter, file = "\t", _with_tabs(file, fields)
+    if _is_header(file, fields):
+        end = re.compile(rb"[^\r\n]*(\r\n|\r|\n)?").match(file.data, file.start)
+        return TableText(file, delimiter, fields, end.end() if end else len(file.data), None)
+    columns = _names_of_columns(file, fields)
+    return TableText(
+        file, delimiter, columns, file.start, f"has no header; its columns were taken as {', '.join(columns)}"
+    )
+
+
+def _split(file: LabelFile, line: str) -> tuple[str, tuple[str, ...]]:
+    """Return what stands between the fields of a line, a blank for any number of them, and the fields."""
+    rows = {}
+    for sign in _DELIMITERS:
+        try:
+            rows[sign] = next(csv.reader([line], delimiter=sign), [])
+        except csv.Error:  # a field of more than 128 KiB: another sign stands between them
+            rows[sign] = []
+    found = max(rows, key=lambda sign: len(rows[sign]))
+    if len(rows[found]) > 1:
+        return found, tuple(field.strip() for field in rows[found])
+    if line.count("=") > 1:
+        return "=", tuple(field.strip().strip('"') for field in line.split("="))
+    fields = line.split()
+    if len(fields) > 1:
+        return " ", (" ".join(fields[:-1]), fields[-1]) if _is_name_and_number(fields) else tuple(fields)
+    return ",", (line.strip().strip('"'),)
+
+
+def _is_name_and_number(fields: Sequence[str]) -> bool:
+    """Whether only the last field is a number: those before it are words of one name."""
+    return _is_number(fields[-1]) and not any(map(_is_number, fields[:-1]))
+
+
+def _with_tabs(file: LabelFile, fields: Sequence[str]) -> LabelFile:
+    """Put a tab where blanks stand between fields; a name may hold blanks where it and one number make the row."""
+    rows = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", file.data[file.start :])
+    between = rb"(?m)[ \t]+(?=[^ \t\r\n]+\r?$)" if _is_name_and_number(fields) else rb"[ \t]+"
+    return replace(file, data=file.data[: file.start] + re.sub(between, b"\t", rows))
+
+
+def _is_number(field: str) -> bool:
+    return _NUMBER.fullmatch(field) is not None
+
+
+def _is_header(file: LabelFile, fields: Sequence[str]) -> bool:
+    if not any(map(_is_number, fields)) or any(map(is_known_name, fields)):
+        return True
+    settings = file.settings
+    wanted = {name.casefold() for name in (settings.id_column, settings.score_column, settings.split_column) if name}
+    return bool(wanted & {field.casefold() for field in fields} - {*map(str, range(1, len(fields) + 1))})
+
+
+def _names_of_columns(file: LabelFile, fields: Sequence[str]) -> tuple[str, ...]:
+    """Names for the columns of a file without a header: of a known kind, name and number, or numbers from 1."""
+    numbers = tuple(str(place) for place in range(1, len(fields) + 1))
+    settings = file.settings
+    if settings.id_column or settings.score_column or settings.split_column:
+        return numbers
+    if (known := name_columns(fields)) is not None:
+        return known
+    if len(fields) == 2:
+        return ("score", "id") if _is_number(fields[0]) and not _is_number(fields[1]) else ("id", "score")
+    shown = ", ".join(repr(field[:40]) for field in fields[:12])
+    raise file.error(
+        f"has no header, and its first line has {len(fields)} fields: {shown}; set id_column and score_column to the numbers of "
+        "their columns, such as 1 and 2, or put a line of names before it"
+    )
