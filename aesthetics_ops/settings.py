@@ -102,7 +102,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         "auto",
         title="Score file format",
         description="auto looks at the content",
-        examples=["auto", "ava", "csv", "parquet", "jsonl"],
+        examples=["auto", "ava", "csv", "parquet", "jsonl", "json"],
         min_length=1,
         json_schema_extra={"section": "Scores"},
     )
@@ -110,14 +110,15 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         None,
         title="Id column",
         description="Column that names the photo; empty takes the one of key, path, filename, id and "
-        "image_id whose names are the photos'",
+        "image_id whose names are the photos', or another usual name; a number where there is no header",
         min_length=1,
         json_schema_extra={"section": "Scores"},
     )
     score_column: str | None = Field(
         None,
         title="Score column",
-        description="Column that holds the score; empty finds score, label, mean or mos",
+        description="Column that holds the score; empty finds score, label, mean, mos, other usual names, or counts of "
+        "votes in files of known kinds",
         min_length=1,
         json_schema_extra={"section": "Scores"},
     )

@@ -60,7 +60,7 @@ class Source(Document):
     label_rows: int = Field(ge=0, description="rows in it")
     label_columns: dict[str, str] = Field(
         default_factory=dict,
-        description="its columns that hold the id, score and split; empty where columns have no names",
+        description="its columns that hold the id, score or votes, and split; empty where columns have no names",
     )
     inventory: SourceInventory | None = Field(
         None, description="what named the photos; null where the prefix was listed"

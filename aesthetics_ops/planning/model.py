@@ -57,7 +57,7 @@ class Plan:
         shards: in reading order: by split, then by slot.
         unmatched: label rows that name no photo: row (1-based), name.
         label_range: (lowest, highest) score that scaling mapped to 0 and 1; None when scores are stored as they are.
-        label_columns: the columns of the score file that hold the `id`, `score` and `split`; empty where it names none.
+        label_columns: the columns of the score file that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
         contrary_copies: photos left out as copies that have another score than the one that stays.
     """
 

@@ -147,7 +147,8 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         if known is None or not known.learn_from(plan):
             break
         rmtree(folder)
-    return plan, _PlanSource(labels_etag, labels.format, labels.table.num_rows, inventory)
+    kind = labels.format if labels.layout is None else f"{labels.format}, {labels.layout}"
+    return plan, _PlanSource(labels_etag, kind, labels.table.num_rows, inventory)
 
 
 class _RejectedPhotos:
@@ -226,6 +227,8 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
         settings=build.settings,
         beside=lambda other: _get_or_none(files, other),
     )
+    for note in labels.notes:
+        _log.warning("%s", note)
     return labels, stored.etag
 
 

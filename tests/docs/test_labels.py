@@ -8,6 +8,8 @@ from aesthetics_ops.planning import naming
 from aesthetics_ops.publishing.gates import GATES
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import columns
+from aesthetics_ops.sources.labels.layout import Layout
+from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "labels.md").read_text()
@@ -19,9 +21,21 @@ SCORES = [
 ]
 
 
-@pytest.mark.parametrize("names", [columns._ID_COLUMNS, columns._SCORE_COLUMNS], ids=["id", "score"])
+@pytest.mark.parametrize(
+    "names",
+    [columns._ID_COLUMNS, columns._MORE_ID_COLUMNS, columns._SCORE_COLUMNS, columns._MORE_SCORE_COLUMNS],
+    ids=["id", "more ids", "score", "more scores"],
+)
 def test_the_columns_stand_there_in_their_order(names: tuple[str, ...]) -> None:
     assert ", ".join(f"`{name}`" for name in names) in PAGE
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_every_known_kind_stands_there_with_its_columns_and_range(layout: Layout) -> None:
+    (row,) = re.findall(rf"^\| {re.escape(layout.name)} .*", PAGE, re.MULTILINE)
+    assert {*layout.id, *layout.needs} <= {*re.findall(r"`([^`]+)`", row)}
+    ratings = layout.ratings or tuple(layout.votes.values())
+    assert row.endswith(f"| {min(ratings):g} to {max(ratings):g} |" if ratings else "| |")
 
 
 @pytest.mark.parametrize("folder", naming._PREVIEW_FOLDERS)
