@@ -32,10 +32,10 @@ def test_the_columns_stand_there_in_their_order(names: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_every_known_kind_stands_there_with_its_columns_and_range(layout: Layout) -> None:
-    (row,) = re.findall(rf"^\| {re.escape(layout.name)} .*", PAGE, re.MULTILINE)
-    assert {*layout.id, *layout.needs} <= {*re.findall(r"`([^`]+)`", row)}
+    (row,) = re.finditer(rf"^\| {re.escape(layout.name)}( \(.*?\))? \|.*", PAGE, re.MULTILINE)
+    assert {*layout.id, *layout.needs} <= {*re.findall(r"`([^`]+)`", row[0])}
     ratings = layout.ratings or tuple(layout.votes.values())
-    assert row.endswith(f"| {min(ratings):g} to {max(ratings):g} |" if ratings else "| |")
+    assert row[0].endswith(f"| {min(ratings):g} to {max(ratings):g} |" if ratings else "| |")
 
 
 @pytest.mark.parametrize("folder", naming._PREVIEW_FOLDERS)

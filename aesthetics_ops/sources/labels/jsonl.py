@@ -1,10 +1,13 @@
 """Read scores from JSON lines: one object per line."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.sources.labels.columns import find_columns
@@ -35,36 +38,79 @@ def read_objects(file: LabelFile, objects: Callable[[], Iterator[tuple[int, dict
         objects: returns each row's number and object; it is called twice, since objects take many times the memory of
             what is wanted of them.
     """
-    columns: dict[str, None] = {}
-    for _, parsed in objects():
-        if not columns.keys() >= parsed.keys() or any(type(value) is list for value in parsed.values()):
-            columns |= dict.fromkeys(_flat(parsed))
+    shapes = Counter(
+        tuple((name, len(value) if type(value) is list else -1) for name, value in parsed.items())
+        for _, parsed in objects()
+    )
+    lengths: dict[str, int] = {}  # of lists, the most common one
+    for shape, _ in reversed(shapes.most_common()):
+        lengths |= dict(shape)
+    columns = {
+        column.name: column
+        for name in dict.fromkeys(name for shape in shapes for name, _ in shape)
+        for column in _columns_of(name, lengths[name])
+    }
     if not columns:
         raise file.error("has no rows; it must have one per scored photo")
-    names = list(columns)
-    found = find_columns(file, names)
-    wanted = [names[place] for place in found.places]
-    is_flat = not any(name.endswith("]") for name in wanted)
+    found = find_columns(file, list(columns))
+    wanted = [list(columns.values())[place] for place in found.places]
     numbered, blocks = objects(), []
     while block := list(islice(numbered, _ROWS_AT_ONCE)):
-        flat = [parsed if is_flat else _flat(parsed) for _, parsed in block]
-        texts = [pa.array([_json_text(parsed.get(name)) for parsed in flat], pa.string()) for name in wanted]
-        blocks.append((pa.array([row for row, _ in block], pa.int64()), *texts))
-    row, *values = (pa.chunked_array(parts) for parts in zip(*blocks, strict=True))
+        rows = [parsed for _, parsed in block]
+        blocks.append((pa.array([row for row, _ in block], pa.int64()), *_values(rows, wanted)))
+    row, *values = map(_chunked, zip(*blocks, strict=True))
     return found.rows(row, dict(zip(found.places, values, strict=True)))
 
 
-def _flat(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Return the object with a short list of numbers as that many columns: `label[0]`, `label[1]`."""
-    if not any(type(value) is list for value in parsed.values()):
-        return parsed
-    flat: dict[str, Any] = {}
-    for name, value in parsed.items():
-        if type(value) is list and 0 < len(value) <= _LONGEST_LIST:
-            flat |= {f"{name}[{place}]": number for place, number in enumerate(value)}
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, or one element of lists as a column: its name, that of the member, and which element of how many."""
+
+    name: str
+    member: str
+    element: int | None = None
+    elements: int = 0
+
+
+def _columns_of(name: str, length: int) -> list[_Column]:
+    """Return a member as a column; a short list as one column for each element: `label[0]`, `label[1]`."""
+    if 0 < length <= _LONGEST_LIST:
+        return [_Column(f"{name}[{place}]", name, place, length) for place in range(length)]
+    return [_Column(name, name)]
+
+
+def _values(rows: Sequence[dict[str, Any]], wanted: Sequence[_Column]) -> Iterator[Any]:
+    """Yield the columns of a block of objects: text, or numbers where they are elements of lists of numbers."""
+    lists: dict[str, Any] = {}
+    for column in wanted:
+        if column.element is None:
+            yield pa.array([_json_text(row.get(column.member)) for row in rows], pa.string())
+            continue
+        if column.member not in lists:
+            lists[column.member] = _lists(rows, column)
+        found = lists[column.member]
+        if isinstance(found, np.ndarray):
+            yield pa.array(found[:, column.element], mask=np.isnan(found[:, column.element]))
         else:
-            flat[name] = value
-    return flat
+            yield pa.array([_json_text(values[column.element]) for values in found], pa.string())
+
+
+def _lists(rows: Sequence[dict[str, Any]], column: _Column) -> Any:
+    """Return one list for each object, shape (rows, elements): nulls where it has none of this length."""
+    missing = [None] * column.elements
+    found = [row.get(column.member) for row in rows]
+    lists = [values if type(values) is list and len(values) == column.elements else missing for values in found]
+    try:
+        return np.array(lists, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return lists
+
+
+def _chunked(parts: Sequence[Any]) -> Any:
+    """Return blocks as one column: text if one of them is text."""
+    if any(pa.types.is_string(part.type) for part in parts):
+        parts = [part.cast(pa.string()) for part in parts]
+    return pa.chunked_array(parts)
 
 
 def _objects(file: LabelFile) -> Iterator[tuple[int, dict[str, Any]]]:

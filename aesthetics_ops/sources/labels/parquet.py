@@ -47,6 +47,8 @@ class _Column:
         if self.element is None:
             return column
         fits = pc.fill_null(pc.equal(pc.list_value_length(column), self.elements), False)
+        if pc.all(fits).as_py():
+            return pc.list_element(column, self.element)
         lists = pc.if_else(fits, column, pa.scalar(None, column.type)).drop_null()
         place = pa.array(np.cumsum(np.asarray(fits)) - 1, mask=~np.asarray(fits))
         return pc.list_element(lists, self.element).combine_chunks().take(place)
