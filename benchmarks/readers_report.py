@@ -24,7 +24,7 @@ _ROWS: Final = {
     "bare linear": "**bare**: decode at 1/2, 1/4, 1/8 or whole, then OpenCV's LINEAR; two calls a photo",
     "bare fast": "**bare**: this project's `fast`, JPEGs in memory, 2 threads",
     "bare fine": "**bare**: this project's `fine`",
-    "origin": "**the origin's preprocess** (tf.data, `tf.image.resize`, float32)",
+    "origin": "**the origin's preprocess** (tf.data: float32, then `tf.image.resize`)",
     "ours numpy fast": "**ours**: numpy batches, `fast`",
     "ours numpy fine": "**ours**: numpy batches, `fine`",
     "ours numpy exact": "ours: numpy batches, `exact` (Pillow's filter)",
