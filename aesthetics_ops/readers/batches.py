@@ -8,7 +8,7 @@ batches that are ahead; an error comes with the batch that it belongs to.
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import cpus
 from aesthetics_ops.readers.cache import PixelCache
+from aesthetics_ops.readers.given import whole_number
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.progress import Progress
 from aesthetics_ops.readers.records import Records
@@ -67,15 +68,12 @@ class Batches:
             ahead: batches that are made while one is trained on.
 
         Raises:
-            SettingsError: `threads` is below 1, or `ahead` below 0.
+            SettingsError: `threads` is no whole number above 0, or `ahead` none from 0 on.
         """
-        if threads is not None and threads < 1:
-            raise SettingsError(f"threads is {threads}, but at least one has to decode; leave it out for one per core")
-        if ahead < 0:
-            raise SettingsError(f"ahead is {ahead}; give the number of batches to make in advance, 0 or more")
         self.records, self.sampler, self.pixels = records, sampler, pixels
         self.cache = cache
-        self.threads, self.ahead = threads or cpus(), ahead
+        self.threads = cpus() if threads is None else whole_number("threads", threads, 1)
+        self.ahead = whole_number("ahead", ahead, 0)
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
         self._progress = Progress(sampler)
@@ -90,7 +88,7 @@ class Batches:
         """Iterate over batches together with the draws that they are made of, which tell their records."""
         waiting: deque[Begun] = deque()
         try:
-            with self._progress.iteration():
+            with self._progress.iteration() as took:
                 draws = iter(self.sampler)
                 while True:
                     while len(waiting) <= self.ahead and (drawn := next(draws, None)) is not None:
@@ -99,7 +97,7 @@ class Batches:
                         break
                     begun = waiting.popleft()
                     batch = begun.result()
-                    self._progress.took()
+                    took()
                     yield begun.draws, batch
         finally:
             for begun in waiting:
@@ -113,6 +111,14 @@ class Batches:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._progress.epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration one of this epoch, as `Sampler.set_epoch`.
+
+        Raises:
+            SettingsError: not a whole number, 0 or more.
+        """
+        self.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
         """Return where training stands: after the last batch that was given out, whatever was read ahead."""
@@ -132,6 +138,9 @@ class Batches:
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
         self.records.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pool": None}  # a copy begins threads of its own
 
     def __enter__(self) -> Self:
         return self
@@ -227,9 +236,13 @@ class Begun:
 
         Raises:
             IntegrityError: a record is damaged; names version, shard, record and id.
+            SettingsError: `Batches.close` was called meanwhile.
         """
-        for part in self.parts:
-            part.result()
+        try:
+            for part in self.parts:
+                part.result()
+        except CancelledError as error:
+            raise SettingsError("the batches were closed while they were iterated over; begin anew") from error
         return self.images, self.labels
 
     def cancel(self) -> None:

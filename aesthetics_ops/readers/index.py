@@ -18,6 +18,12 @@ from aesthetics_ops.errors import IntegrityError
 __all__ = ["INDEX_COLUMNS", "Index", "index_of"]
 
 INDEX_COLUMNS: Final = ("id", "split", "shard", "offset", "length", "label")
+_KINDS: Final = {  # of columns that a record cannot be read without
+    "shard": (lambda kind: pa.types.is_dictionary(kind) or pa.types.is_string(kind), "text"),
+    "offset": (pa.types.is_integer, "whole numbers"),
+    "length": (pa.types.is_integer, "whole numbers"),
+    "label": (pa.types.is_floating, "numbers"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +67,7 @@ def index_of(rows: pa.Table, name: str, split: Split, url: str) -> Index:
         IntegrityError: the table is not that of this manifest.
     """
     rows = rows.filter(pc.equal(rows["split"], name)).combine_chunks()
+    _check_values(rows, url)
     shards = _shard_numbers(rows["shard"], split, url)
     offsets = rows["offset"].to_numpy()
     lengths = rows["length"].to_numpy()
@@ -68,8 +75,8 @@ def index_of(rows: pa.Table, name: str, split: Split, url: str) -> Index:
     ends = np.array([shard.bytes for shard in split.shards], np.int64)
     if len(rows) != split.records or not np.array_equal(np.repeat(np.arange(len(counts)), counts), shards):
         raise _not_of_this_version(url, f"it has {len(rows):,} records of split {name!r}, or has them in another order")
-    if len(rows) and (offsets.min() < 0 or lengths.min() <= 0 or (offsets + lengths > ends[shards]).any()):
-        raise _not_of_this_version(url, f"a record of split {name!r} lies outside its shard")
+    if not _lie_in_order(shards, offsets, lengths, ends):
+        raise _not_of_this_version(url, f"the records of split {name!r} do not lie one after another in their shards")
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(counts) else np.zeros(0, np.int64)
     return Index(
         ids=rows["id"],
@@ -79,6 +86,29 @@ def index_of(rows: pa.Table, name: str, split: Split, url: str) -> Index:
         lengths=lengths.astype(np.int32),
         firsts=firsts.astype(np.int64),
     )
+
+
+def _check_values(rows: pa.Table, url: str) -> None:
+    """Refuse columns of another kind, and records without a place or a score."""
+    for column, (is_such, kind) in _KINDS.items():
+        if not is_such(rows.schema.field(column).type):
+            raise _not_of_this_version(url, f"column {column} is {rows.schema.field(column).type}, and not {kind}")
+        if rows[column].null_count:
+            raise _not_of_this_version(url, f"a record has no {column}")
+    if not pc.all(pc.is_finite(rows["label"]), min_count=0).as_py():
+        row = pc.index(pc.is_finite(rows["label"]), False).as_py()
+        raise _not_of_this_version(url, f"the label of record {rows['id'][row].as_py()!r} is no finite number")
+
+
+def _lie_in_order(
+    shards: NDArray[np.int32], offsets: NDArray[np.int64], lengths: NDArray[np.int64], ends: NDArray[np.int64]
+) -> bool:
+    """Say whether records lie one after another, from each shard's first byte to its last."""
+    is_first = np.diff(shards, prepend=-1) != 0
+    is_last = np.diff(shards, append=len(ends)) != 0
+    after = offsets + lengths
+    begins = np.where(is_first, 0, np.roll(after, 1))
+    return bool((lengths > 0).all() and (offsets == begins).all() and (after == ends[shards])[is_last].all())
 
 
 def _shard_numbers(keys: pa.ChunkedArray, split: Split, url: str) -> NDArray[np.int32]:

@@ -3,7 +3,7 @@
 A sampler knows what it has handed out; the trainer has taken less.  Here the two are kept apart.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,25 +13,36 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """The batches that a trainer took of one iteration of a sampler."""
+    """The batches that a trainer took of the last iteration that began over a sampler.
+
+    What an iteration before it still gives counts no more; nor does one during which an epoch or a state was set.
+    """
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self._taken: int | None = None  # None outside an iteration; it stays after a break
         self._epoch = 0
+        self._number = 0  # of the iteration that counts
 
     @contextmanager
-    def iteration(self) -> Iterator[None]:
-        """Surround one iteration, which begins the sampler's inside; a break before its end leaves the epoch unfinished."""
+    def iteration(self) -> Iterator[Callable[[], None]]:
+        """Surround one iteration, which begins the sampler's inside; give what counts a batch of it.
+
+        A break before its end leaves the epoch unfinished.
+        """
         if self._taken is not None:
             self._sampler.broke_off(self._taken)
         self._epoch, self._taken = self._sampler.upcoming, 0
-        yield
-        self._taken = None
+        self._number += 1
+        number = self._number
 
-    def took(self) -> None:
-        """Count one batch."""
-        self._taken = (self._taken or 0) + 1
+        def took() -> None:
+            if number == self._number and self._taken is not None:
+                self._taken += 1
+
+        yield took
+        if number == self._number:
+            self._taken = None
 
     @property
     def epoch(self) -> int:
@@ -41,7 +52,7 @@ class Progress:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._sampler.set_epoch(epoch)
-        self._taken = None
+        self._end()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last batch that was counted."""
@@ -54,4 +65,8 @@ class Progress:
             SettingsError: it is of other records or another order.
         """
         self._sampler.load_state_dict(state)
+        self._end()
+
+    def _end(self) -> None:
         self._taken = None
+        self._number += 1

@@ -7,7 +7,6 @@ process: workers get rows.
 """
 
 import logging
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.readers.given import whole_number
 from aesthetics_ops.readers.order import BlockShuffle, Permutation, Weighted, blocks_of, random_bits
 from aesthetics_ops.readers.state import Layout, ReaderState, Receipt
 from aesthetics_ops.readers.steps import LASTS, Last, Steps
@@ -128,10 +128,10 @@ class Sampler:
         Raises:
             SettingsError: a value is out of range or contradicts another, or some rank would get no batch.
         """
-        self._records = _whole_number("records", records, 0)
-        self._rank, self._ranks = _whole_number("rank", rank, 0), _whole_number("ranks", ranks, 1)
-        self._batch, self._last = _whole_number("batch", batch, 1), last
-        self._seed = _whole_number("seed", seed, 0)
+        self._records = whole_number("records", records, 0)
+        self._rank, self._ranks = whole_number("rank", rank, 0), whole_number("ranks", ranks, 1)
+        self._batch, self._last = whole_number("batch", batch, 1), last
+        self._seed = whole_number("seed", seed, 0)
         self._shuffle, self._receipt = shuffle, receipt or Receipt()
         self._check(weights, balance, block, window)
         self._weights = self._weigh(weights, balance, labels)
@@ -160,7 +160,7 @@ class Sampler:
         Raises:
             SettingsError: not a whole number, 0 or more.
         """
-        epoch = _whole_number("epoch", epoch, 0)
+        epoch = whole_number("epoch", epoch, 0)
         is_same = epoch == self._pass.epoch and not self._pass.is_done
         self._pass = replace(self._pass, handed=0) if is_same else self._whole_epoch(epoch)
 
@@ -247,7 +247,7 @@ class Sampler:
             if now.is_over:
                 return self._state(self._whole_epoch(now.epoch + 1), 0).encoded()
             batches = now.handed
-        if _whole_number("batches", batches, 0) > now.handed:
+        if whole_number("batches", batches, 0) > now.handed:
             raise SettingsError(f"{batches} batches are more than the {now.handed} that this iteration has handed out")
         return self._state(now, batches).encoded()
 
@@ -354,7 +354,7 @@ class Sampler:
             if value is not None and self._shuffle != "block":
                 raise SettingsError(f"{name} is {value}, which needs shuffle='block'")
             if value is not None:
-                _whole_number(name, value, 1)
+                whole_number(name, value, 1)
         if balance not in (None, "label"):
             raise SettingsError(f"balance is {balance!r}; it is None or 'label'")
         if weights is not None and balance is not None:
@@ -401,18 +401,3 @@ def order_of(
     if weights is None:
         return permutation
     return lambda positions: weights.rows(permutation(positions), state.seed, state.epoch)
-
-
-def _whole_number(name: str, value: Any, least: int) -> int:
-    """Return a setting as an int.
-
-    Raises:
-        SettingsError: not a whole number, or below the least.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or not least <= number < 1 << 63:
-        raise SettingsError(f"{name} is {value!r}; it is a whole number, {least} or more")
-    return number

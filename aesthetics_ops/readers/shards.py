@@ -4,7 +4,9 @@ In: rows of a split's index.  Out: the bytes of their records.
 Promised: threads may read at once, and so may processes that were forked.
 """
 
+import errno
 import os
+import resource
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -21,7 +23,11 @@ from aesthetics_ops.readers.index import Index
 
 __all__ = ["Buffer", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
 
-_OPEN_FILES: Final = 256  # the files after these are opened for each read
+_SHARE: Final = (
+    4  # of the files that this process may have open, one in four; those after these are opened for each read
+)
+_READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_open: Final[set[int]] = set()  # handles that all `Files` of this process keep; a forked child inherits both
 
 Buffer = bytes | memoryview
 
@@ -68,8 +74,8 @@ class ShardBytes(ABC):
 class Files:
     """Open files, one per shard, for positioned reads.
 
-    Handles are opened when they are first needed.  A forked child may go on with those it inherits: a positioned read
-    moves nothing that they share.
+    Handles are opened when they are first needed, and closed when nobody has the object any more.  A forked child may go on
+    with those it inherits: a positioned read moves nothing that they share.  A file that may only be read is opened so.
     """
 
     def __init__(self, paths: Sequence[Path], flags: int = os.O_RDONLY) -> None:
@@ -109,9 +115,10 @@ class Files:
         with self._lock:
             handle = self._handles.get(number)
             if handle is None:
-                handle = os.open(self._paths[number], self._flags, 0o644)
-                if len(self._handles) >= _OPEN_FILES:
+                handle = self._opened(self._paths[number])
+                if len(_open) >= _most_open():
                     return _Handle(handle, is_kept=False)
+                _open.add(handle)
                 self._handles[number] = handle
         return _Handle(handle, is_kept=True)
 
@@ -119,7 +126,22 @@ class Files:
         """Close every file, while nobody reads."""
         handles, self._handles = self._handles, {}
         for handle in handles.values():
+            _open.discard(handle)
             os.close(handle)
+
+    def __del__(self) -> None:
+        if os is not None:  # at the interpreter's end the system closes them
+            self.close()
+
+    def _opened(self, path: Path) -> int:
+        try:
+            return os.open(path, self._flags, 0o666)
+        except OSError as error:
+            if error.errno not in _READ_ONLY or not self._flags & os.O_RDWR:
+                raise
+            with suppress(OSError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            raise
 
     def _renew(self) -> None:
         self._lock, self._process = threading.Lock(), os.getpid()
@@ -213,4 +235,11 @@ def _check_size(file: Path, size: int) -> None:
 
 
 def _unreadable(file: Path, error: OSError) -> IntegrityError:
-    return IntegrityError(f"{file} cannot be read: {error.strerror}; run pull again")
+    way = "check its owner and mode" if error.errno in _READ_ONLY else "run pull again"
+    return IntegrityError(f"{file} cannot be read: {error.strerror}; {way}")
+
+
+def _most_open() -> int:
+    """Return how many handles all `Files` of this process may keep."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 16 if most == resource.RLIM_INFINITY else most // _SHARE

@@ -145,9 +145,9 @@ class TorchLoader(DataLoader[Any]):
         super().__init__(**parts, **options)
 
     def __iter__(self) -> Iterator[TorchBatch]:  # type: ignore[override]
-        with self._progress.iteration():
+        with self._progress.iteration() as took:
             for batch in super().__iter__():
-                self._progress.took()
+                took()
                 yield batch
 
     @property
