@@ -76,6 +76,7 @@ class Batches:
         self.ahead = whole_number("ahead", ahead, 0)
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
+        self._closed = 0  # times
         self._progress = Progress(sampler)
 
     def __len__(self) -> int:
@@ -87,10 +88,13 @@ class Batches:
     def drawn(self) -> Iterator[tuple[Draws, Batch]]:
         """Iterate over batches together with the draws that they are made of, which tell their records."""
         waiting: deque[Begun] = deque()
+        closed = self._closed
         try:
             with self._progress.iteration() as took:
                 draws = iter(self.sampler)
                 while True:
+                    if closed != self._closed:
+                        raise _was_closed()
                     while len(waiting) <= self.ahead and (drawn := next(draws, None)) is not None:
                         waiting.append(self.begin(drawn))
                     if not waiting:
@@ -133,10 +137,11 @@ class Batches:
         self._progress.load_state_dict(state)
 
     def close(self) -> None:
-        """End the threads, and let go of files and connections."""
+        """End the threads and iterations, and let go of files and connections; a new iteration opens them again."""
         if self._pool is not None and self._process == os.getpid():
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
+        self._closed += 1
         self.records.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -242,10 +247,14 @@ class Begun:
             for part in self.parts:
                 part.result()
         except CancelledError as error:
-            raise SettingsError("the batches were closed while they were iterated over; begin anew") from error
+            raise _was_closed() from error
         return self.images, self.labels
 
     def cancel(self) -> None:
         """Leave unmade what nobody has begun."""
         for part in self.parts:
             part.cancel()
+
+
+def _was_closed() -> SettingsError:
+    return SettingsError("the batches were closed while they were iterated over; begin a new iteration")

@@ -3,15 +3,17 @@
 import multiprocessing
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops import open_dataset
 from aesthetics_ops.dataset.layout import VersionFile, version_key
-from aesthetics_ops.dataset.tables import write_parquet
+from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.readers import ranges, shards
 from aesthetics_ops.readers.opened import PublishedVersion, open_published
@@ -65,6 +67,13 @@ def shard_file(records: Records, row: int) -> Path:
     found = records.reader.version.local_shard("train", int(records.shards[row]))
     assert found is not None
     return found
+
+
+def change_table(records: Records, change: Callable[[pa.Table], pa.Table]) -> None:
+    source = records.reader.version
+    assert source.store is not None
+    table = source.table().cast(RECORDS.schema)
+    source.store.put(version_key(source.manifest.version, VersionFile.RECORDS), write_parquet(change(table)))
 
 
 class TestSequence:
@@ -235,6 +244,53 @@ class TestDamage:
         with pytest.raises(IntegrityError, match=f"{shard.path}.*verify"):
             remote[0]
 
+    @pytest.mark.parametrize(
+        ("column", "value", "message"),
+        [
+            ("offset", None, "a record has no offset"),
+            ("length", None, "a record has no length"),
+            ("label", None, "a record has no label"),
+            ("shard", None, "a record has no shard"),
+            ("label", float("nan"), "the label of record 'p005' is no finite number"),
+            ("label", float("inf"), "the label of record 'p005' is no finite number"),
+            ("offset", 1, "do not lie one after another"),
+            ("length", 0, "do not lie one after another"),
+            ("length", 10**9, "do not lie one after another"),
+        ],
+    )
+    def test_a_value_that_cannot_be_is_refused(self, local: Records, column: str, value: Any, message: str) -> None:
+        def change(table: pa.Table) -> pa.Table:
+            values = table[column].to_pylist()
+            values[5] = value
+            changed = pa.array(values).cast(table.schema.field(column).type)
+            return table.set_column(table.schema.get_field_index(column), column, changed)
+
+        change_table(local, change)
+        with pytest.raises(IntegrityError, match=rf"records\.parquet is not the table of this manifest: .*{message}"):
+            local[0]
+
+    @pytest.mark.parametrize("column", ["offset", "length", "label"])
+    def test_a_column_of_another_kind_is_refused(self, local: Records, column: str) -> None:
+        def change(table: pa.Table) -> pa.Table:
+            changed = pa.array([b"x"] * table.num_rows)
+            return table.set_column(table.schema.get_field_index(column), column, changed)
+
+        change_table(local, change)
+        with pytest.raises(IntegrityError, match=f"column {column} is binary, and not"):
+            local[0]
+
+    def test_places_that_were_exchanged_are_refused(self, local: Records) -> None:
+        def change(table: pa.Table) -> pa.Table:
+            order = pa.array([1, 0, *range(2, table.num_rows)])
+            for column in ("offset", "length"):
+                changed = table[column].combine_chunks().take(order)
+                table = table.set_column(table.schema.get_field_index(column), column, changed)
+            return table
+
+        change_table(local, change)
+        with pytest.raises(IntegrityError, match="do not lie one after another"):
+            local[0]
+
     @pytest.mark.parametrize("change", ["fewer rows", "another order", "another shard", "outside"])
     def test_a_table_of_another_version_is_refused(self, local: Records, change: str) -> None:
         source = local.reader.version
@@ -365,6 +421,6 @@ class TestProcesses:
         local.close()
 
     def test_more_shards_than_files_may_be_open(self, local: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shards, "_OPEN_FILES", 2)
+        monkeypatch.setattr(shards, "_most_open", lambda: 2)
         assert local.jpegs(range(80)) == [photo.jpeg for photo in TRAIN]
         local.close()
