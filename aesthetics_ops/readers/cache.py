@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
-from aesthetics_ops.machine import free_memory, naming
+from aesthetics_ops.machine import free_memory
 from aesthetics_ops.readers.pixels import Pixels
-from aesthetics_ops.readers.shards import Files
+from aesthetics_ops.readers.shards import NOT_OURS, Files
 
 __all__ = ["PixelCache", "require_memory"]
 
@@ -46,6 +46,7 @@ class PixelCache:
             SettingsError: `pixels` draws at random, or gives photos of different sizes; or the pixels do not fit into
                 the memory that is free.
             ScratchSpaceError: they do not fit onto the disk.
+            SettingsError: the directory is not for this user.
         """
         self._made_of = directory, tuple(shards), pixels
         shape = pixels.shape
@@ -58,7 +59,7 @@ class PixelCache:
         self._bytes = int(np.prod(shape))
         self._counts = tuple(shard.records for shard in shards)
         folder = directory / f"pixels-{pixels.digest}"
-        with naming(folder):
+        with _told(folder):
             folder.mkdir(parents=True, exist_ok=True)
         names = [folder / shard.digest for shard in shards]
         flags = os.O_RDWR | os.O_CREAT
@@ -78,7 +79,7 @@ class PixelCache:
             self._seen.setdefault(shard, np.zeros(count, np.bool_))
             known = self._known.setdefault(shard, np.zeros(count, np.uint32))
         if known[number] == _NOT_THERE:
-            with self._sums.handle(shard) as handle:
+            with _told(self._sums.paths[shard]), self._sums.handle(shard) as handle:
                 os.preadv(handle, [known[first : first + count].data], first * known.itemsize)
         return bool(known[number] != _NOT_THERE)
 
@@ -90,7 +91,7 @@ class PixelCache:
             number: of the record in the shard; `has` said that it is there.
             out: uint8, (height, width, 3), contiguous.
         """
-        with self._pixels.handle(shard) as handle:
+        with _told(self._pixels.paths[shard]), self._pixels.handle(shard) as handle:
             got = os.preadv(handle, [out.data], number * self._bytes)
         if self._seen[shard][number]:
             return got == self._bytes
@@ -108,6 +109,7 @@ class PixelCache:
 
         Raises:
             ScratchSpaceError: the disk is full.
+            SettingsError: the file is not for this user to write.
         """
         crc = _crc(image)
         with _told(self._pixels.paths[shard]), self._pixels.handle(shard) as handle:
@@ -128,10 +130,14 @@ class PixelCache:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Say which file the disk has no room for."""
+    """Say which file the disk has no room for, or this user no right to."""
     try:
         yield
     except OSError as error:
+        if error.errno in NOT_OURS:
+            raise SettingsError(
+                f"cache='uint8' cannot write {path}; let this user write there, give another directory, or leave cache out"
+            ) from error
         raise ScratchSpaceError(
             f"{path} cannot take more pixels: {error.strerror}; free some, or leave cache out"
         ) from error

@@ -20,6 +20,7 @@ from aesthetics_ops.dataset.manifest import Manifest, Split
 from aesthetics_ops.dataset.tables import RECORDS, all_columns
 from aesthetics_ops.errors import NoSuchSplitError, SettingsError
 from aesthetics_ops.readers.batches import Batches
+from aesthetics_ops.readers.given import local_directory
 from aesthetics_ops.readers.opened import Version, is_pulled, open_published, open_pulled
 from aesthetics_ops.readers.options import ReadOptions, batches_of, open_records
 from aesthetics_ops.readers.pull import CONNECTIONS, Pulled, pull
@@ -125,7 +126,7 @@ class Dataset:
         Raises:
             NoSuchSplitError: the version has no such split.
             NoSuchVersionError: the version has expired since it was opened.
-            SettingsError: no such number of connections; or files are in the way that no pull has made.
+            SettingsError: no such directory or number of connections; or files are in the way that no pull has made.
             IntegrityError: a shard is not what the manifest says, or is missing.
             ScratchSpaceError: the disk has no room for what is missing.
             OSError: the directory cannot be written, or the disk is full; names the file.
@@ -134,7 +135,12 @@ class Dataset:
         for split in wanted:
             self._check(split)
         return pull(
-            self.source, Path(directory), splits=wanted, connections=connections, verify=verify, progress=progress
+            self.source,
+            local_directory(directory),
+            splits=wanted,
+            connections=connections,
+            verify=verify,
+            progress=progress,
         )
 
     def read(self, name: str, split: str, **options: Any) -> Any:

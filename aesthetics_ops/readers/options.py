@@ -9,9 +9,11 @@ from typing import Any, Final, Literal, TypedDict
 
 from numpy.typing import ArrayLike
 
+from aesthetics_ops.dataset.layout import LATEST_KEY
 from aesthetics_ops.errors import NoSuchSplitError, NoSuchVersionError, SettingsError
 from aesthetics_ops.readers.batches import AHEAD, Batches
 from aesthetics_ops.readers.cache import PixelCache, require_memory
+from aesthetics_ops.readers.given import local_directory, whole_number
 from aesthetics_ops.readers.opened import PulledVersion, Version, is_pulled, open_pulled
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
@@ -92,10 +94,14 @@ def open_records(
     """Open a split for random access; arguments as `ReadOptions`.
 
     Raises:
-        SettingsError: `where` is no condition.
+        SettingsError: `where` is no condition, `directory` no place to keep something, or `max_bytes` no number.
         IntegrityError: a local shard, or the table of records, is not what the manifest says.
     """
-    place = None if directory is None else Path(directory).expanduser().absolute()
+    place = None if directory is None else local_directory(directory)
+    if place is not None and (place / LATEST_KEY).exists():
+        raise SettingsError(f"{str(place)!r} is a published dataset; name another directory")
+    if max_bytes is not None:
+        whole_number("max_bytes", max_bytes, 0)
     if place is not None and is_pulled(place) and not isinstance(version, PulledVersion):
         version = _pulled_instead(version, split, place)
     keeping = Keeping(None if place is None else place / _KEPT, max_bytes)
@@ -123,9 +129,12 @@ def pixels_of(options: ReadOptions) -> Pixels | None:
     given = [name for name in ("size", "pixels", "raw") if options.get(name)]
     if len(given) > 1:
         raise SettingsError(f"{' and '.join(given)} say different things of the photos; give one of them")
-    if options.get("raw"):
-        return None
-    return options.get("pixels") or Pixels(options.get("size", 224))
+    raw, pixels = options.get("raw", False), options.get("pixels")
+    if not isinstance(raw, bool):
+        raise SettingsError(f"raw is {raw!r}; it is True or False")
+    if pixels is not None and not isinstance(pixels, Pixels):
+        raise SettingsError(f"pixels is {pixels!r}; give Pixels(...), or a size alone as size")
+    return None if raw else pixels or Pixels(options.get("size", 224))
 
 
 def sampler_of(records: Records, options: ReadOptions) -> Sampler:
@@ -181,7 +190,8 @@ def _cache_of(records: Records, pixels: Pixels | None, options: ReadOptions) -> 
         raise SettingsError(f"cache is {cache!r}; it is 'jpeg', 'uint8' or None")
     given = options.get("directory")
     version, shards = records.reader.version, records.reader.entry.shards
-    place = version.path if isinstance(version, PulledVersion) else given and Path(given).expanduser().absolute()
+    pulled = version.path if isinstance(version, PulledVersion) else None
+    place = pulled if given is None else local_directory(given)
     if cache == "jpeg":
         if not records.reader.is_local and not place:
             raise SettingsError(

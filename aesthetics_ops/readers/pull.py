@@ -98,14 +98,17 @@ def pull(
         ScratchSpaceError: the disk has no room for what is missing.
         OSError: the directory cannot be written, or the disk is full; names the file.
     """
-    if not 1 <= connections <= _MOST_CONNECTIONS:
-        raise SettingsError(f"connections is {connections}, but must be 1 to {_MOST_CONNECTIONS}")
+    if type(connections) is not int or not 1 <= connections <= _MOST_CONNECTIONS:
+        raise SettingsError(f"connections is {connections!r}, but must be 1 to {_MOST_CONNECTIONS}")
     manifest = version.manifest
     named = {split: list(_named(directory, split, manifest.splits[split].shards)) for split in splits}
     wanted = {path: shard for pairs in named.values() for path, shard in pairs}
     _check_places(directory, wanted)
     _refuse_foreign(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
     with _locked(directory) as is_locked:
         there = _Directory.look(directory, wanted.values(), version.manifest_sha256, verify=verify)
         if is_locked:

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.manifest import Shard
-from aesthetics_ops.errors import ObjectMissingError
+from aesthetics_ops.errors import ObjectMissingError, SettingsError
 from aesthetics_ops.readers.index import Index
 from aesthetics_ops.readers.opened import Version
-from aesthetics_ops.readers.shards import Buffer, Files, Place, ShardBytes, places_of
+from aesthetics_ops.readers.shards import NOT_OURS, Buffer, Files, Place, ShardBytes, places_of
 
 __all__ = ["CONNECTIONS", "KeptRecords", "StoreShards"]
 
@@ -53,9 +54,14 @@ class KeptRecords:
             max_bytes: of all that it keeps; None leaves 1 GiB of the disk free.
 
         Raises:
-            OSError: it cannot be made.
+            SettingsError: it cannot be made.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{str(directory)!r} cannot be made: {error.strerror}; give another directory, or none to keep nothing"
+            ) from error
         self._directory, self._max_bytes = directory, max_bytes
         self._counts = tuple(shard.records for shard in shards)
         flags = os.O_RDWR | os.O_CREAT
@@ -71,7 +77,7 @@ class KeptRecords:
         if there is None:
             there = self._there.setdefault(shard, np.zeros(count, np.uint8))
         if not there[number]:
-            with self._marks.handle(shard) as handle:
+            with suppress(PermissionError), self._marks.handle(shard) as handle:
                 os.preadv(handle, [there[first : first + count].data], first)
         return bool(there[number])
 
@@ -94,9 +100,9 @@ class KeptRecords:
             with self._marks.handle(place.shard) as handle:
                 os.pwrite(handle, b"\1", number)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *NOT_OURS}:
                 raise
-            self._is_full(os.strerror(error.errno))
+            self._is_full("this user may not write there" if error.errno in NOT_OURS else os.strerror(error.errno))
             return
         self._there[place.shard][number] = 1
         self._spend(place.length)

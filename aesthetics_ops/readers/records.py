@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from aesthetics_ops.dataset.example import Example
+from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.sampler import Draws
@@ -111,8 +112,14 @@ class Records(Sequence[Example]):
 
         Args:
             columns: by default all.
+
+        Raises:
+            SettingsError: there is no such column.
         """
         wanted = None if columns is None else list(dict.fromkeys(["split", *columns]))
+        known = RECORDS.schema.names
+        if unknown := [column for column in columns or () if column not in known]:
+            raise SettingsError(f"records.parquet has no column {unknown[0]!r}; it has {', '.join(known)}")
         rows = self.reader.version.table(wanted)
         rows = rows.filter(pc.equal(rows["split"], self.reader.split))
         if self._rows is not None:
@@ -160,15 +167,18 @@ class Records(Sequence[Example]):
 
         Raises:
             IntegrityError: a record is damaged; names version, shard, record and id.
-            SettingsError: `pixels` gives photos of different sizes.
+            SettingsError: `pixels` gives photos of different sizes; no list of numbers; `out` is for other photos.
         """
         if pixels.shape is None:
             raise SettingsError(
                 "fit='short_side' gives photos of different sizes; take another fit for an array of them"
             )
         if not isinstance(rows, Draws):
+            self.rows_in_split(rows)  # refuses what is no list of numbers
             chosen = np.asarray(rows, np.int64)
             rows = Draws(chosen, chosen, epoch=0, seed=0)
+        if out is not None and (not isinstance(out, np.ndarray) or len(out) != len(rows)):
+            raise SettingsError(f"out is {_shape_of(out)}; give an array for {len(rows)} photos")
         numbers = self.rows_in_split(rows.rows)
         asked, bits = self.reader.ask(numbers), rows.bits.tolist()
         images = np.empty((len(asked), *pixels.shape), np.uint8) if out is None else out
@@ -190,11 +200,17 @@ class Records(Sequence[Example]):
 
         Raises:
             IndexError: a number that none of them has.
+            SettingsError: no list of numbers; a mask is none.
         """
-        numbers = np.asarray(rows, np.int64)
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or not (np.issubdtype(numbers.dtype, np.integer) or numbers.size == 0):
+            raise SettingsError(
+                f"rows are {numbers.dtype} of shape {numbers.shape}; give a list of row numbers, or select by a mask first"
+            )
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
             wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
             raise IndexError(f"row {wrong} of {len(self)} records")
+        numbers = numbers.astype(np.int64, copy=False)
         return numbers if self._rows is None else self._rows[numbers]
 
     def close(self) -> None:
@@ -233,3 +249,7 @@ def _row_numbers(rows: NDArray[Any], count: int) -> NDArray[np.int64]:
     if len(outside):
         raise SettingsError(f"row {outside[0]} is none of the {count:,} records; give numbers from 0")
     return chosen
+
+
+def _shape_of(given: object) -> str:
+    return f"of shape {given.shape}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"

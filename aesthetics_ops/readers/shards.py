@@ -21,12 +21,14 @@ from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.readers.index import Index
 
-__all__ = ["Buffer", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
+__all__ = ["NOT_OURS", "Buffer", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
 
 _SHARE: Final = (
     4  # of the files that this process may have open, one in four; those after these are opened for each read
 )
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# What writing says where this user may not; EBADF where a file that may only be read was opened so.
+NOT_OURS: Final = _READ_ONLY | {errno.EBADF, errno.ENOTDIR, errno.EEXIST}
 _open: Final[set[int]] = set()  # handles that all `Files` of this process keep; a forked child inherits both
 
 Buffer = bytes | memoryview

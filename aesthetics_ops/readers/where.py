@@ -40,6 +40,8 @@ def matching_rows(table: pa.Table, where: str) -> NDArray[np.int64]:
     """
     import duckdb
 
+    if not isinstance(where, str):
+        raise _refused(where, "it is not text", table)
     if not where.strip():
         raise _refused(where, "it is empty", table)
     number = "_row"
@@ -56,12 +58,15 @@ def matching_rows(table: pa.Table, where: str) -> NDArray[np.int64]:
                 raise _refused(
                     where, f"it is a {str(types[0]).strip(chr(34))}, not a condition that is true or false", table
                 )
-            found = database.view(_TABLE).filter(condition).project(duckdb.ColumnExpression(number)).fetchnumpy()
+            chosen = database.view(_TABLE).filter(condition).project(duckdb.ColumnExpression(number))
+            found, again = (np.sort(chosen.fetchnumpy()[number]) for _ in range(2))
+            if not np.array_equal(found, again):
+                raise _refused(where, "it chooses other rows each time, so no state could name them", table)
         except duckdb.Error as error:
             raise _refused(where, _reason(error), table) from error
         except (TypeError, UnicodeError) as error:  # text that is none, such as half of a surrogate pair
             raise _refused(where, "it is not text", table) from error
-    return np.sort(np.asarray(found[number], dtype=np.int64))
+    return np.asarray(found, dtype=np.int64)
 
 
 def _reason(error: "duckdb.Error") -> str:
