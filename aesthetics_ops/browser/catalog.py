@@ -31,6 +31,7 @@ from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.latest import peek_latest, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, digest_of, is_name, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
+from aesthetics_ops.dataset.sidecars import read_sidecar
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import (
     AestheticsOpsError,
@@ -224,10 +225,8 @@ class Dataset:
             version: that is published; its manifest must be there.
             name: of the file; never one out of a request.
         """
-        self.manifest(version)
-        return self._cache.get(
-            (self.name, version, name), lambda: bytes(self.store.get(version_key(version, name)).data), len
-        )
+        manifest = self.manifest(version)
+        return self._cache.get((self.name, version, name), lambda: bytes(read_sidecar(self.store, manifest, name)), len)
 
     def has_file(self, version: str, name: VersionFile) -> bool:
         """Say whether a published version has one of the files that may be missing, such as its report."""

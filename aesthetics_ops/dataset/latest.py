@@ -39,6 +39,7 @@ __all__ = [
     "move_latest",
     "peek_latest",
     "pointer_to",
+    "published_sha256",
     "published_versions",
     "read_latest",
 ]
@@ -114,6 +115,16 @@ def is_published(dataset: Store, version: str) -> bool:
     return dataset.head(published_key(version)) is not None
 
 
+def published_sha256(dataset: Store, version: str) -> str | None:
+    """Return the sha256 of the manifest that a version was published with; None where no mark tells it."""
+    try:
+        mark = PublishedMark.read(dataset, published_key(version))
+    except IntegrityError as error:
+        _log.warning("%s", error)
+        return None
+    return None if mark is None else mark.sha256
+
+
 def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag: str | None, compares: bool) -> Swap:
     """Make LATEST name a version whose files are all in the store.
 
@@ -135,7 +146,7 @@ def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag:
     swap = dataset.swap if compares else dataset.replace
     ending = swap(LATEST_KEY, pointer.encoded(), expected_etag)
     if ending is Swap.DONE:
-        _require_kept(dataset, pointer)
+        _require_kept(dataset, pointer, expected_etag)
     return ending
 
 
@@ -175,11 +186,16 @@ def _mark_current(dataset: Store) -> None:
             _mark(dataset, found[0])
 
 
-def _require_kept(dataset: Store, pointer: LatestPointer) -> None:
-    """Read LATEST back: a store may answer well and keep something else."""
+def _require_kept(dataset: Store, pointer: LatestPointer, replaced_etag: str | None) -> None:
+    """Read LATEST back: a store may answer well and keep something else, or what it had."""
     stored = LatestPointer.stored(dataset, LATEST_KEY)
     if stored is not None and bytes(stored.data) == pointer.encoded():
         return
+    if stored is not None and stored.etag == replaced_etag:
+        raise StoreUnavailableError(
+            f"{dataset.url_of(LATEST_KEY)} was written, and holds what it held before: the store, or something before it, "
+            f"answers well and loses what is uploaded; version {pointer.version!r} is not published: try again later"
+        )
     try:
         moved_on = stored is not None and LatestPointer.parse(stored.data, name="").version != pointer.version
     except IntegrityError:

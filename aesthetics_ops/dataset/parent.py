@@ -13,6 +13,7 @@ from typing import Final
 from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, published_versions, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, is_of_a_newer_release, read_manifest_of
+from aesthetics_ops.dataset.sidecars import download_sidecar
 from aesthetics_ops.dataset.tables import iterate_rows
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
@@ -61,7 +62,7 @@ def find_parent(dataset: Store, *, start_anew: bool) -> Parent:
             return Parent(None, None)
         manifest = read_manifest_of(dataset, found[0].version, found[0])
         if start_anew:
-            _require_tables(dataset, manifest.version)
+            _require_tables(dataset, manifest)
         return Parent(manifest, found[1])
     except (IntegrityError, NoSuchVersionError) as error:
         if not start_anew or (pointer is not None and _is_newer(dataset, pointer.version)):
@@ -83,12 +84,11 @@ def building_on(version: str) -> Iterator[None]:
         raise IntegrityError(f"no build can start from version {version!r}: {error}; {WAY_BACK}") from error
 
 
-def _require_tables(dataset: Store, version: str) -> None:
-    with building_on(version), scratch_for() as scratch:
+def _require_tables(dataset: Store, manifest: Manifest) -> None:
+    with building_on(manifest.version), scratch_for() as scratch:
         for file in _TABLES:
-            key = version_key(version, file)
-            dataset.download(key, scratch / file)
-            for _ in iterate_rows(scratch / file, None, name=dataset.url_of(key)):
+            download_sidecar(dataset, manifest, file, scratch / file)
+            for _ in iterate_rows(scratch / file, None, name=dataset.url_of(version_key(manifest.version, file))):
                 pass
 
 

@@ -34,7 +34,8 @@ from aesthetics_ops.dataset.manifest import Manifest, SourceInventory
 from aesthetics_ops.dataset.parent import building_on, find_parent
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result
-from aesthetics_ops.dataset.tables import iterate_rows, put_rows, read_parquet, write_parquet
+from aesthetics_ops.dataset.sidecars import download_sidecar, read_table
+from aesthetics_ops.dataset.tables import iterate_rows, put_rows, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError, LabelError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
@@ -163,9 +164,7 @@ class _RejectedPhotos:
         self._records: set[tuple[str, str]] = set()
         self._rejected: set[tuple[str, str]] = set()
         if parent is not None and build.settings.recipe.items() <= parent.settings.items():
-            rows = read_parquet(
-                build.dataset, version_key(parent.version, VersionFile.REJECTS), ["key", "etag", "shard", "reason"]
-            )
+            rows = read_table(build.dataset, parent, VersionFile.REJECTS, ["key", "etag", "shard", "reason"])
             lost = pa.array([reason.value for reason in RejectReason if reason.is_loss])
             rows = rows.filter(pc.and_(pc.is_valid(rows["shard"]), pc.invert(pc.is_in(rows["reason"], lost))))
             self._rejected = set(zip(rows["key"].to_pylist(), rows["etag"].to_pylist(), strict=True))
@@ -252,10 +251,10 @@ def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPla
     photos = scratch / "parent.parquet"
     key = version_key(manifest.version, VersionFile.PLAN)
     with building_on(manifest.version):
-        dataset.download(key, photos)
+        download_sidecar(dataset, manifest, VersionFile.PLAN, photos)
         for _ in iterate_rows(photos, ["slot"], name=dataset.url_of(key)):
             pass
-        groups = read_parquet(dataset, version_key(manifest.version, VersionFile.NEAR_DUPLICATES), ["key", "group"])
+        groups = read_table(dataset, manifest, VersionFile.NEAR_DUPLICATES, ["key", "group"])
     return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
 
 

@@ -19,6 +19,7 @@ from aesthetics_ops.dataset.example import FEATURES
 from aesthetics_ops.dataset.layout import SPLITS, version_name
 from aesthetics_ops.dataset.manifest import (
     Accounting,
+    ConverterOf,
     GateResult,
     Manifest,
     Reuse,
@@ -104,6 +105,7 @@ def _manifest(
         gates=gates,
         validation=_validation(shards),
         fingerprint=fingerprint,
+        converter=ConverterOf(version=plan.converter_version, codecs=plan.codecs),
     )
 
 

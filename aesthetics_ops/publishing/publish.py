@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.latest import drop_marks, mark_published, move_latest, peek_latest, pointer_to, read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key
-from aesthetics_ops.dataset.manifest import Manifest, Reuse, read_manifest, read_manifest_of
+from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key, version_prefix
+from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_manifest, read_manifest_of
 from aesthetics_ops.dataset.parent import building_on
-from aesthetics_ops.dataset.tables import put_rows, read_parquet, write_rows
-from aesthetics_ops.errors import PublishConflictError, PublishUnknownError
+from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, upload_proven
+from aesthetics_ops.dataset.tables import write_rows
+from aesthetics_ops.errors import IntegrityError, PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.publishing.account import BuiltShard, account_shards, check_stored, partition_results
 from aesthetics_ops.publishing.describe import describe_version, fingerprint_of
@@ -138,15 +139,35 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         raise _conflict(build.dataset, manifest)
     check_stored(build.dataset, account.shards)
     del account  # the plan's rows are not needed any more, and large
-    key = version_key(manifest.version, VersionFile.MANIFEST)
-    written = Manifest.stored(build.dataset, key)
-    if written is None:
+    data = _written(build.dataset, manifest.version)
+    if data is None:
         data = _write_version(build, manifest, parent, candidate, near, documents, scratch)
-    else:  # an earlier try wrote it all and could not move LATEST; nothing under versions/ is written twice
-        data = bytes(written.data)
-        manifest = Manifest.parse(data, name=build.dataset.url_of(key))
+    manifest = Manifest.parse(data, name=build.dataset.url_of(version_key(manifest.version, VersionFile.MANIFEST)))
     _swap_latest(build.dataset, manifest, data, plan)
     return _found(build.dataset, manifest, documents, is_new=True, repaired=repaired)
+
+
+def _written(dataset: Store, version: str) -> bytes | None:
+    """Return the manifest of an earlier try, which wrote it all and could not move LATEST; None where it is not whole.
+
+    What is whole is not written twice.  What is not, nobody has read: LATEST never named it.
+    """
+    key = version_key(version, VersionFile.MANIFEST)
+    stored = Manifest.stored(dataset, key)
+    if stored is None:
+        return None
+    try:
+        manifest = Manifest.parse(stored.data, name=dataset.url_of(key))
+    except IntegrityError as error:
+        _log.warning("%s; an earlier try wrote it, and version %s is written anew", error, version)
+        return None
+    for file, expected in (manifest.files or {}).items():
+        if manifest.version != version or not is_kept(dataset, f"{version_prefix(version)}{file}", expected):
+            _log.warning(
+                "%s%s is not what its manifest says; version %s is written anew", version_prefix(version), file, version
+            )
+            return None
+    return bytes(stored.data)
 
 
 def _write_version(
@@ -158,20 +179,29 @@ def _write_version(
     documents: Mapping[VersionFile, Renderer],
     scratch: Path,
 ) -> bytes:
-    """Write the version's own files, the manifest last; return its bytes."""
+    """Write the version's own files, the manifest last, each proven to be there as meant; return the manifest's bytes."""
     tables = {
         VersionFile.RECORDS: candidate.records,
         VersionFile.REJECTS: candidate.rejects,
         VersionFile.NEAR_DUPLICATES: near.table,
     }
-    sha256 = _write_tables(build.dataset, manifest.version, tables, scratch)
+    files = _write_tables(build.dataset, manifest.version, tables, scratch)
     shown = Shown(
-        manifest, parent, candidate.records, sha256[VersionFile.RECORDS], candidate.rejects, build.dataset, build.photos
+        manifest,
+        parent,
+        candidate.records,
+        files[VersionFile.RECORDS].sha256,
+        candidate.rejects,
+        build.dataset,
+        build.photos,
     )
-    files = render_documents(shown, documents)
-    for file, content in (files | {VersionFile.MANIFEST: manifest.encoded()}).items():
-        build.dataset.put(version_key(manifest.version, file), content)
-    return manifest.encoded()
+    for file, content in render_documents(shown, documents).items():
+        files[file] = put_proven(build.dataset, version_key(manifest.version, file), content)
+    data = manifest.model_copy(
+        update={"files": {str(file): files[file] for file in VersionFile if file in files}}
+    ).encoded()
+    put_proven(build.dataset, version_key(manifest.version, VersionFile.MANIFEST), data)
+    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +290,7 @@ def _near_duplicates(
         and (parent.settings["near_duplicate_distance"] or 0) <= asked
     ):
         with building_on(parent.version):
-            before = read_parquet(dataset, version_key(parent.version, VersionFile.NEAR_DUPLICATES))
+            before = read_table(dataset, parent, VersionFile.NEAR_DUPLICATES)
     near = group_records(records, max_distance=asked, before=before)
     found = near.summary
     if found.max_distance != asked:
@@ -284,10 +314,16 @@ def _warn_of_copies(records: pa.Table, alike: pa.Table) -> None:
 
 def _write_tables(
     dataset: Store, version: str, tables: Mapping[VersionFile, pa.Table], scratch: Path
-) -> dict[VersionFile, str]:
-    """Write the version's tables, and the build's plan as it is; return the sha256 of each table, in hex."""
-    dataset.upload(version_key(version, VersionFile.PLAN), scratch / VersionFile.PLAN)
-    return {file: put_rows(dataset, version_key(version, file), table, scratch) for file, table in tables.items()}
+) -> dict[VersionFile, StoredFile]:
+    """Write the version's tables, and the build's plan as it is; return what the manifest says of each."""
+    files = {
+        VersionFile.PLAN: upload_proven(dataset, version_key(version, VersionFile.PLAN), scratch / VersionFile.PLAN)
+    }
+    for file, table in tables.items():
+        write_rows(table, scratch / file)
+        files[file] = upload_proven(dataset, version_key(version, file), scratch / file)
+        (scratch / file).unlink()
+    return files
 
 
 def _swap_latest(dataset: Store, manifest: Manifest, data: bytes, plan: BuildPlan) -> None:

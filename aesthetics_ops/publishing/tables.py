@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.builds import Build, LostPhoto
-from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
+from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.parent import building_on
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
+from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS, all_columns, read_parquet
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
@@ -109,7 +110,7 @@ def make_tables(
 
 def _read_parents(dataset: Store, parent: Manifest, file: VersionFile) -> pa.Table:
     with building_on(parent.version):
-        return read_parquet(dataset, version_key(parent.version, file))
+        return read_table(dataset, parent, file)
 
 
 _RECORDS = """

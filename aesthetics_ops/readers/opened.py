@@ -29,6 +29,7 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
+from aesthetics_ops.dataset.sidecars import read_sidecar
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import (
     AestheticsOpsError,
@@ -81,7 +82,7 @@ class PublishedVersion:
         """
         key = version_key(self.manifest.version, VersionFile.RECORDS)
         try:
-            data = self.store.get(key).data
+            data = read_sidecar(self.store, self.manifest, VersionFile.RECORDS)
         except ObjectMissingError as error:
             raise self.explain_missing(key) from error
         return _table(data, columns, self.manifest, self.url_of(key))

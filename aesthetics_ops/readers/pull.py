@@ -262,7 +262,8 @@ class _Coming:
             found = version.head(key)
             if found is None:
                 raise version.explain_missing(key)
-            table = arriving(key, found[0], None, there.waiting_table)
+            stated = (version.manifest.files or {}).get(VersionFile.RECORDS)
+            table = arriving(key, found[0], stated.sha256 if stated else None, there.waiting_table)
         there_bytes = sum(shard.bytes for shard in wanted.values()) - sum(shard.bytes for shard in missing.values())
         return cls(there, shards, table, there_bytes, is_locked)
 

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
+from aesthetics_ops.dataset.layout import SPLITS, VersionFile
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.rejects import RejectReason
@@ -189,7 +189,7 @@ def _template(score: Callable[[float], str]) -> Any:
 def _parent_records(dataset: Store, parent: Manifest) -> pa.Table | None:
     """Return the parent's records, or None when they cannot be read: a page without them is better than none."""
     try:
-        return read_parquet(dataset, version_key(parent.version, VersionFile.RECORDS), COMPARED)
+        return read_table(dataset, parent, VersionFile.RECORDS, COMPARED)
     except AestheticsOpsError as error:
         _log.warning("report without a comparison of records: %s", error)
         return None

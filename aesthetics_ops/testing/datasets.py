@@ -16,7 +16,7 @@ Equal calls write equal bytes.
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,7 @@ from aesthetics_ops.dataset.results import (
     write_shard_result,
     write_verdict,
 )
+from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.tables import PLAN, RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.machine import scratch_for
@@ -210,9 +211,9 @@ class SyntheticDataset:
         manifest = Manifest.model_validate(manifest.model_dump() | changes)
         version = SyntheticVersion(self.store, manifest, records, rejects)
         planned = pa.concat_tables([*(shard.planned for shard in made), _planned_rejects(rejects)])
-        self._write_files(version, planned, near)
+        version = replace(version, manifest=self._write_files(version, planned, near))
         self._nights += 1
-        self._parent = manifest
+        self._parent = version.manifest
         return version
 
     def plan(self, build: str, created_at: datetime, partitions: Sequence[Sequence[str]]) -> None:
@@ -233,7 +234,8 @@ class SyntheticDataset:
         self.store.put(build_key(build, BuildFile.ROWS), write_parquet(PLAN.schema.empty_table()))
         self.store.put(build_key(build, BuildFile.PLAN), plan.encoded())
 
-    def _write_files(self, made: SyntheticVersion, planned: pa.Table, near: NearDuplicateGroups) -> None:
+    def _write_files(self, made: SyntheticVersion, planned: pa.Table, near: NearDuplicateGroups) -> Manifest:
+        """Write and publish a version; return its manifest, which names its files."""
         records = write_parquet(made.records)
         shown = Shown(
             made.manifest, self._parent, made.records, hashlib.sha256(records).hexdigest(), made.rejects, self.store,
@@ -248,7 +250,10 @@ class SyntheticDataset:
         }
         for file, data in files.items():
             self.store.put(version_key(made.version, file), data)
-        publish_manifest(self.store, made.manifest)
+        named = {str(file): stored_file(data) for file, data in files.items()}
+        manifest = made.manifest.model_copy(update={"files": named})
+        publish_manifest(self.store, manifest)
+        return manifest
 
 
 @dataclass(frozen=True, slots=True)

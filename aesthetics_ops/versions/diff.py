@@ -11,9 +11,9 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from aesthetics_ops.dataset.layout import VersionFile, version_key
+from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
-from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.store import Store
 
@@ -138,9 +138,7 @@ def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
         IntegrityError: a manifest or a table cannot be read.
     """
     old, new = (read_manifest(dataset, version) for version in (before, after))
-    old_records, new_records = (
-        read_parquet(dataset, version_key(manifest.version, VersionFile.RECORDS), COMPARED) for manifest in (old, new)
-    )
+    old_records, new_records = (read_table(dataset, manifest, VersionFile.RECORDS, COMPARED) for manifest in (old, new))
     ours, theirs = _paths(old), _paths(new)
     return VersionDiff(
         before=old.version,

@@ -6,10 +6,12 @@ read, and leaves all shards alone while a build is being planned, or a young bui
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import pyarrow as pa
 from pydantic import AwareDatetime
 
 from aesthetics_ops.builds import BuildStart, PartitionResult
@@ -25,12 +27,12 @@ from aesthetics_ops.dataset.layout import (
     is_probe,
     published_in,
     published_key,
-    version_key,
     version_of,
     version_time,
 )
 from aesthetics_ops.dataset.lease import LEASE, ExpiryLease, expiry_lease
 from aesthetics_ops.dataset.manifest import read_manifest_of
+from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import DatasetBusyError, IntegrityError, ObjectMissingError, PublishConflictError
 from aesthetics_ops.store import Store
@@ -187,9 +189,9 @@ def _needs_of_versions(dataset: Store, versions: list[str]) -> frozenset[str]:
     for version in versions:
         manifest = read_manifest_of(dataset, version, found[0] if found else None)
         named |= {shard.digest for split in manifest.splits.values() for shard in split.shards}
-        key = version_key(version, VersionFile.PLAN)
         try:
-            named |= _digests_in(dataset, key)
+            with suppress(ObjectMissingError):
+                named |= _named(read_table(dataset, manifest, VersionFile.PLAN, ["digest"]))
         except IntegrityError as error:
             raise IntegrityError(
                 f"which shards version {version!r} needs is unknown, so nothing is deleted: {error}; "
@@ -248,6 +250,10 @@ def _needs_of_build(dataset: Store, build: str, results: list[str]) -> _Needs:
 
 def _digests_in(dataset: Store, key: str) -> set[str]:
     try:
-        return set(read_parquet(dataset, key, ["digest"])["digest"].unique().drop_null().to_pylist())
+        return _named(read_parquet(dataset, key, ["digest"]))
     except ObjectMissingError:
         return set()
+
+
+def _named(rows: pa.Table) -> set[str]:
+    return set(rows["digest"].unique().drop_null().to_pylist())

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer, published_versions, read_latest
 from aesthetics_ops.dataset.layout import version_stamp
-from aesthetics_ops.dataset.manifest import Accounting, Reuse, stored_manifest
+from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
 
@@ -107,7 +107,7 @@ def read_headline(dataset: Store, version: str, latest: LatestPointer | None) ->
         NoSuchVersionError: there is no such version.
         IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
     """
-    stored = stored_manifest(dataset, version, latest)
+    stored = listed_manifest(dataset, version, latest)
     return Headline.parse(stored.data, name=dataset.url_of(stored.key))
 
 

@@ -22,9 +22,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.dataset.layout import VersionFile, version_key
+from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
-from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
 from aesthetics_ops.machine import naming
 from aesthetics_ops.rejects import RejectReason
@@ -84,7 +84,7 @@ def list_rejects(
         ObjectMissingError: its rejects.parquet is gone.
     """
     manifest = read_manifest(dataset, version)
-    rejects = read_parquet(dataset, version_key(manifest.version, VersionFile.REJECTS))
+    rejects = read_table(dataset, manifest, VersionFile.REJECTS)
     if reasons:
         rejects = rejects.filter(pc.is_in(rejects["reason"], pa.array(map(str, reasons), pa.string())))
     return manifest, rejects

@@ -7,6 +7,7 @@ import pytest
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.layout import VersionFile, version_key
+from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.pipeline import convert_build, validate_build
 from aesthetics_ops.publishing.documents import DOCUMENTS, Shown
@@ -48,7 +49,12 @@ def test_documents_are_made_from_what_the_version_holds(source: Source) -> None:
 
     published = publish_build(build, plan, documents={VersionFile.REPORT: render})
     (shown,) = seen
-    assert (shown.manifest, shown.parent) == (published.manifest, None)
+    files = published.manifest.files
+    assert (shown.manifest.model_copy(update={"files": files}), shown.parent) == (published.manifest, None)
+    assert files is not None
+    for name, stated in files.items():
+        data = build.dataset.get(version_key(published.manifest.version, VersionFile(name))).data
+        assert stored_file(data) == stated
     assert shown.records.equals(version_table(build.dataset, published.manifest, "records"))
     assert shown.rejects.equals(version_table(build.dataset, published.manifest, "rejects"))
     assert bytes(build.dataset.get(version_key(published.manifest.version, VersionFile.REPORT)).data) == b"<p>the page"

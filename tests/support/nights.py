@@ -2,7 +2,8 @@
 
 import io
 import itertools
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,10 +16,11 @@ import pyarrow as pa
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.conversion.partition import ConversionSummary
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
+from aesthetics_ops.dataset.latest import PublishedMark, pointer_to, read_latest
+from aesthetics_ops.dataset.layout import LATEST_KEY, ShardFile, VersionFile, published_key, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.results import ShardResult, read_shard_result
+from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter, read_records
 from aesthetics_ops.pipeline import convert_build, start_build, validate_build
@@ -174,3 +176,35 @@ def forge(dataset: Store, digest: str, number: int, scratch: Path, **changes: An
     path.unlink()
     dataset.put(shard_key(digest, ShardFile.RESULT), forged.model_dump_json().encode())
     return forged
+
+
+def reseal(
+    dataset: Store,
+    version: str,
+    change: Callable[[dict[str, Any]], None] = lambda values: None,
+    *,
+    names_files: bool = True,
+) -> None:
+    """Change a published manifest, make it name the files as they are, and make mark and LATEST name it: nothing but sums tells.
+
+    Args:
+        dataset: that the version is published in.
+        version: its name.
+        change: called with the manifest's values.
+        names_files: False leaves them out, as an earlier release did.
+    """
+    key = version_key(version, VersionFile.MANIFEST)
+    values = json.loads(bytes(dataset.get(key).data))
+    held = {
+        file: stored_file(dataset.get(version_key(version, VersionFile(file))).data)
+        for file in values.pop("files") or ()
+    }
+    if names_files:
+        values["files"] = {file: stated.model_dump() for file, stated in held.items()}
+    change(values)
+    data = json.dumps(values).encode()
+    dataset.put(key, data)
+    pointer = pointer_to(version, data)
+    dataset.put(published_key(version), PublishedMark(version=version, sha256=pointer.sha256).encoded())
+    if latest_version(dataset) == version:
+        dataset.put(LATEST_KEY, pointer.encoded())
