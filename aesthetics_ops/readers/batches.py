@@ -173,7 +173,8 @@ class Batches:
 def make_batch(records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None = None) -> Batch:
     """Make one batch in this thread, the same as `Batches` makes it."""
     work = _work_on(records, draws, pixels, cache)
-    work.do(range(len(draws)))
+    for first in range(0, len(draws), PHOTOS_AT_ONCE):
+        work.do(range(first, min(first + PHOTOS_AT_ONCE, len(draws))))
     return work.images, work.labels
 
 

@@ -24,6 +24,7 @@ from aesthetics_ops import Dataset, Pixels, open_dataset
 from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.readers.pixels import decode
 from aesthetics_ops.readers.torch import TorchBatches, collate
+from aesthetics_ops.readers.torch.decode import jpeg_decoder
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, synthetic_photos
 from tests.support.s3 import S3TestBucket
@@ -236,7 +237,7 @@ class TestLoader:
     def test_pixels_that_are_kept_are_shared_with_workers(self, dataset: Dataset, tmp_path: Path) -> None:
         options: dict[str, Any] = {"batch": 8, "size": 24, "cache": "uint8", "directory": tmp_path}
         plain = list(dataset.numpy("train", batch=8, size=24))
-        assert_same(dataset.torch_loader("train", **options, num_workers=2, multiprocessing_context="spawn"), plain)
+        assert_same(dataset.torch_loader("train", **options, num_workers=1, multiprocessing_context="spawn"), plain)
         kept = sum(path.stat().st_size for path in tmp_path.rglob("*.u8"))
         assert kept == 80 * 24 * 24 * 3
         assert_same(dataset.torch_loader("train", **options, num_workers=2), plain)
@@ -373,12 +374,13 @@ def test_memory_stays_over_twenty_epochs_with_four_workers(dataset: Dataset) -> 
     loader = dataset.torch_loader(
         "train", batch=8, size=32, shuffle=True, num_workers=4, persistent_workers=True, multiprocessing_context="fork"
     )
+    others = {child.pid for child in multiprocessing.active_children()}  # of loaders that are not collected yet
     seen = []
     for _ in range(20):
         assert sum(len(labels) for _, labels in loader) == 80
-        workers = multiprocessing.active_children()
-        seen.append(memory_of([os.getpid(), *(worker.pid for worker in workers if worker.pid)]))
+        workers = {child.pid for child in multiprocessing.active_children()} - others
         assert len(workers) == 4
+        seen.append(memory_of([os.getpid(), *workers]))
     assert max(seen[15:]) < 1.05 * min(seen[2:6]), [size >> 20 for size in seen]
 
 
@@ -457,3 +459,27 @@ class TestDevices:
     def test_a_device_that_is_not_there_is_refused(self, dataset: Dataset) -> None:
         with pytest.raises(SettingsError, match="decode_on is 'cuda', and torch finds no CUDA device here"):
             dataset.torch("train", decode_on="cuda")
+
+    def test_what_decodes_on_a_gpu_is_named_where_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("torchcodec", "torchcodec.decoders", "torchvision", "torchvision.io"):
+            monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+        with pytest.raises(
+            SettingsError, match=r"decode_on='cuda' needs torchcodec .*\(torchcodec: .*; torchvision: .*\)"
+        ):
+            jpeg_decoder(torch.device("cuda"))
+
+
+class TestOrder:
+    """Ranks share one order, whatever reads it."""
+
+    @pytest.mark.parametrize("last", ["even", "drop", "pad"])
+    def test_ranks_have_equal_numbers_of_batches_and_share_the_global_ones(self, dataset: Dataset, last: Any) -> None:
+        options: dict[str, Any] = {"shuffle": True, "last": last, "size": 8}
+        whole = labels_of(dataset.torch("train", batch=14, **options))
+        ranks: Any = [
+            list(dataset.torch_loader("train", batch=7, rank=rank, ranks=2, num_workers=rank, **options))
+            for rank in range(2)
+        ]
+        assert len(ranks[0]) == len(ranks[1])
+        together = [torch.stack([one, other], 1).flatten() for (_, one), (_, other) in zip(*ranks, strict=True)]
+        assert torch.cat(together).tolist() == whole
