@@ -12,6 +12,12 @@ from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+SHOW = """
+for each in (images, labels):
+    dtype = getattr(each.dtype, "name", str(each.dtype).removeprefix("torch."))
+    print(dtype, tuple(each.shape), end=", " if each is images else chr(10))
+"""
+
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -42,14 +48,35 @@ def test_the_second_night_rebuilt_only_what_was_touched(output: str) -> None:
     assert reused_2 == total_2 - built_2
 
 
-def test_the_python_example_builds_and_reads_a_batch_as_it_stands(tmp_path: Path) -> None:
-    script = blocks("python")[0]
-    assert script.count("\n") <= 10
-    here = script.replace("/tmp/aesthetics/", f"{tmp_path}/")  # noqa: S108
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where the first Python block built its dataset, and what it printed."""
+    directory = tmp_path_factory.mktemp("readme")
+    return directory, run_python(blocks("python")[0], directory)
+
+
+def run_python(script: str, directory: Path) -> str:
+    here = script.replace("/tmp/aesthetics/", f"{directory}/")  # noqa: S108
     done = subprocess.run([sys.executable, "-c", here], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert script.endswith(f"  # {done.stdout}")
-    assert (tmp_path / "dataset" / "LATEST.json").exists()
+    return done.stdout
+
+
+def test_the_python_example_builds_and_reads_a_batch_as_it_stands(built: tuple[Path, str]) -> None:
+    directory, printed = built
+    script = blocks("python")[0]
+    assert script.count("\n") <= 10
+    assert script.endswith(f"  # {printed}")
+    assert (directory / "dataset" / "LATEST.json").exists()
+
+
+@pytest.mark.parametrize(("number", "reader"), [(1, ".tf("), (2, ".torch(")])
+def test_three_lines_lead_to_a_batch(built: tuple[Path, str], number: int, reader: str) -> None:
+    script = blocks("python")[number]
+    assert reader in script
+    assert script.count("\n") == 3
+    printed = run_python(f"{script}\n{SHOW}", built[0])
+    assert script.endswith(f"  # {printed}")
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
