@@ -107,6 +107,7 @@ class BuildPlan(Document):
         latest_etag: of LATEST; None where there was none.
         unreadable: published versions that a build which starts anew takes the place of.
         labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
+        ratings: what votes are for; empty without votes.
         label_columns: of the score file, that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
         label_range: score mapped to 0 and to 1.
         compares: the dataset's store refuses a write to LATEST that another writer has overtaken.
@@ -136,6 +137,7 @@ class BuildPlan(Document):
     listed: int
     listed_bytes: int
     label_columns: dict[str, str] = Field(default_factory=dict)
+    ratings: tuple[float, ...] = ()
     inventory: SourceInventory | None = None
     shards: int
     planned: int

@@ -5,6 +5,7 @@ Every default of the project stands here.  `config.py` reads the TOML file that 
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -120,6 +121,19 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         description="Column that holds the score; empty finds score, label, mean, mos, other usual names, or counts of "
         "votes in files of known kinds",
         min_length=1,
+        json_schema_extra={"section": "Scores"},
+    )
+    vote_columns: tuple[str, ...] = Field(
+        (),
+        title="Vote columns",
+        description="Columns that count the votes for one rating each; their mean is the score, and their shares become "
+        "image/distribution. A range of numbered names may be written c1..c5",
+        json_schema_extra={"section": "Scores"},
+    )
+    vote_values: tuple[float, ...] = Field(
+        (),
+        title="Vote values",
+        description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on",
         json_schema_extra={"section": "Scores"},
     )
     label_scale: Literal["none", "minmax", "unit"] = Field(
@@ -322,7 +336,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.rstrip('/')}/"
 
-    @field_validator("exclude_tags", "exclude_challenges", mode="before")
+    @field_validator("exclude_tags", "exclude_challenges", "vote_columns", "vote_values", mode="before")
     @classmethod
     def _names_from_text(cls, names: object) -> object:
         # the trigger form and a flag send one text with a name per line or between commas
@@ -339,6 +353,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
             )
         if self.label_min is not None and self.label_max is not None and self.label_min >= self.label_max:
             raise ValueError(f"label_min {self.label_min} must be below label_max {self.label_max}")
+        self._check_votes()
         if self.inventory is not None and not self.photos.startswith("s3://"):
             raise ValueError(
                 f"inventory lists objects of S3, but photos is {self.photos!r}; give an s3:// URL, or leave inventory empty"
@@ -350,6 +365,20 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
                     "the next build would take one for the other, so give each a prefix of its own"
                 )
         return self
+
+    def _check_votes(self) -> None:
+        if self.vote_values and not self.vote_columns:
+            raise ValueError(
+                f"vote_values has {len(self.vote_values)} ratings, but vote_columns is empty; name the columns"
+            )
+        if self.vote_columns and self.score_column is not None:
+            raise ValueError(
+                f"score_column is {self.score_column!r}, but vote_columns make the score; leave one of them empty"
+            )
+        if len(set(self.vote_values)) < len(self.vote_values) or not all(map(math.isfinite, self.vote_values)):
+            raise ValueError(
+                "vote_values has a rating twice, or one that is not finite; give each column its own rating"
+            )
 
     @property
     def pixels(self) -> PixelSettings:
@@ -375,6 +404,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         or to start anew, change nothing in a dataset's content, so they are left out.
         """
         unset = set() if self.pixels.makes_baseline else {"progressive"}
+        unset |= {name for name in ("vote_columns", "vote_values") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=_NOT_CONTENT | unset)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

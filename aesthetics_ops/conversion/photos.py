@@ -24,7 +24,7 @@ class PlannedPhoto(NamedTuple):
         size: then, bytes.
         id: what names the photo.
         label: the score, after scaling.
-        distribution: shares of the votes for ratings 1 to 10; None without votes.
+        distribution: shares of the votes, one for each rating; None without votes.
     """
 
     key: str

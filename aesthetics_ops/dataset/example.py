@@ -7,12 +7,13 @@ of their names, as `SerializeToString(deterministic=True)` writes them.
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from struct import Struct, unpack
 from typing import Any, Final
 
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["FEATURES", "Example", "decode_example", "encode_example", "image_in"]
+__all__ = ["FEATURES", "Example", "decode_example", "encode_example", "features_with", "image_in"]
 
 FEATURES: Final[dict[str, dict[str, Any]]] = {
     "image/image": {"dtype": "bytes", "shape": [1]},
@@ -22,6 +23,11 @@ FEATURES: Final[dict[str, dict[str, Any]]] = {
     "image/width": {"dtype": "int64", "shape": [1]},
     "image/distribution": {"dtype": "float32", "shape": [10]},
 }
+
+
+def features_with(ratings: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Return FEATURES for votes with these ratings; without any, as for 10."""
+    return FEATURES | {"image/distribution": {"dtype": "float32", "shape": [len(ratings) or 10]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,8 @@ class Example:
         id: what names the photo; any text that UTF-8 can hold.
         height_px: height of the JPEG.
         width_px: width of the JPEG.
-        distribution: shares of the votes for ratings 1 to 10, stored as float32; None where there are no vote counts.
+        distribution: shares of the votes, one for each rating, at least two, stored as float32; None where there are no
+            votes.  The manifest says which ratings.
     """
 
     image: bytes | memoryview
@@ -46,7 +53,6 @@ class Example:
 
 
 _FLOAT = Struct("<f")
-_SHARES = Struct("<10f")
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # field numbers in the message Feature
 
@@ -78,13 +84,19 @@ def _packed_head(name: str, kind: int, content_bytes: int) -> bytes:
 
 
 _LABEL_HEAD = _packed_head("image/label", _FLOAT_LIST, _FLOAT.size)
-_DISTRIBUTION_HEAD = _packed_head("image/distribution", _FLOAT_LIST, _SHARES.size)
 
 # indexed by the bytes of the varint that follows
 _HEIGHT_HEADS = tuple(_packed_head("image/height", _INT64_LIST, count) for count in range(11))
 _WIDTH_HEADS = tuple(_packed_head("image/width", _INT64_LIST, count) for count in range(11))
 _ID_KEY = _delimited(1, b"image/id") + b"\x12"
 _IMAGE_KEY = _delimited(1, b"image/image") + b"\x12"
+
+
+@cache
+def _shares(count: int) -> tuple[bytes, Struct]:
+    """What stands before `count` shares, and how they are written."""
+    packed = Struct(f"<{count}f")
+    return _packed_head("image/distribution", _FLOAT_LIST, packed.size), packed
 
 
 def _int64_feature(heads: tuple[bytes, ...], number: int) -> bytes:
@@ -108,7 +120,7 @@ def encode_example(example: Example) -> tuple[bytes, bytes | memoryview, bytes]:
         is the image itself, not a copy.
 
     Raises:
-        ValueError: the distribution does not have 10 shares.
+        ValueError: the distribution has less than 2 shares.
         OverflowError: the label, or a share, is finite and does not fit a float32.
     """
     image = example.image if isinstance(example.image, bytes) else memoryview(example.image).cast("B")
@@ -116,11 +128,10 @@ def encode_example(example: Example) -> tuple[bytes, bytes | memoryview, bytes]:
     head = _int64_feature(_HEIGHT_HEADS, example.height_px) + _bytes_head(_ID_KEY, len(image_id)) + image_id
     head += _bytes_head(_IMAGE_KEY, len(image))
     if example.distribution is not None:
-        if len(example.distribution) != 10:
-            raise ValueError(
-                f"distribution has {len(example.distribution)} shares; it needs one for each rating, 1 to 10"
-            )
-        head = _DISTRIBUTION_HEAD + _SHARES.pack(*example.distribution) + head
+        if len(example.distribution) < 2:
+            raise ValueError(f"distribution has {len(example.distribution)} shares; it needs one for each rating")
+        before, packed = _shares(len(example.distribution))
+        head = before + packed.pack(*example.distribution) + head
     tail = _LABEL_HEAD + _FLOAT.pack(example.label) + _int64_feature(_WIDTH_HEADS, example.width_px)
     return b"\x0a" + _varint(len(head) + len(image) + len(tail)) + head, image, tail
 
@@ -178,7 +189,7 @@ def decode_example(record: bytes | memoryview) -> Example:
         id_start, id_end = _feature(found, b"image/id", _BYTES_LIST)[0]
         distribution = None
         if b"image/distribution" in found:
-            distribution = tuple(_feature(found, b"image/distribution", _FLOAT_LIST, 10))
+            distribution = tuple(_feature(found, b"image/distribution", _FLOAT_LIST, None))
         return Example(
             image=memoryview(record)[image_start:image_end],
             label=_feature(found, b"image/label", _FLOAT_LIST)[0],
@@ -199,13 +210,15 @@ def _not_an_example(what: str) -> IntegrityError:
     )
 
 
-def _feature(found: dict[bytes, tuple[int, list[Any]]], key: bytes, kind: int, count: int = 1) -> list[Any]:
+def _feature(found: dict[bytes, tuple[int, list[Any]]], key: bytes, kind: int, count: int | None = 1) -> list[Any]:
+    """Return the values of a feature: `count` of them, or at least two."""
     if key not in found:
         raise _not_an_example(f"feature {key.decode()!r} is missing")
     found_kind, values = found[key]
-    if found_kind != kind or len(values) != count:
+    if found_kind != kind or (len(values) < 2 if count is None else len(values) != count):
+        wanted = "at least 2" if count is None else count
         raise _not_an_example(
-            f"feature {key.decode()!r} has {len(values)} values; it must have {FEATURES[key.decode()]['shape'][0]} "
+            f"feature {key.decode()!r} has {len(values)} values; it must have {wanted} "
             f"of type {FEATURES[key.decode()]['dtype']}"
         )
     return values

@@ -66,6 +66,9 @@ class Source(Document):
         default_factory=dict,
         description="its columns that hold the id, score or votes, and split; empty where columns have no names",
     )
+    ratings: tuple[float, ...] = Field(
+        (), description="what the shares in image/distribution are of, in their order; empty without votes"
+    )
     inventory: SourceInventory | None = Field(
         None, description="what named the photos; null where the prefix was listed"
     )

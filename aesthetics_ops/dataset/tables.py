@@ -90,7 +90,11 @@ PLAN: Final = Table(
         Column("slot", pa.int32(), "Number of the shard in its split, kept from version to version; null likewise."),
         Column("digest", pa.string(), "Digest of the shard's recipe, sha256 in hex; null likewise."),
         Column("label", pa.float32(), "The score, after the scaling in the settings; null likewise."),
-        Column("distribution", pa.list_(pa.float32()), "Shares of the votes for ratings 1 to 10; null without votes."),
+        Column(
+            "distribution",
+            pa.list_(pa.float32()),
+            "Shares of the votes, one for each rating of the manifest; null without votes.",
+        ),
         Column("reason", pa.string(), "Why planning rejected the photo; null for a photo in a shard."),
         Column("detail", pa.string(), "What exactly was found, in words; null likewise."),
     ),

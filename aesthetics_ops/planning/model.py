@@ -58,6 +58,7 @@ class Plan:
         unmatched: label rows that name no photo: row (1-based), name.
         label_range: (lowest, highest) score that scaling mapped to 0 and 1; None when scores are stored as they are.
         label_columns: the columns of the score file that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
+        ratings: what the score file's votes are for; empty without votes.
         contrary_copies: photos left out as copies that have another score than the one that stays.
     """
 
@@ -66,4 +67,5 @@ class Plan:
     unmatched: pa.Table
     label_range: tuple[float, float] | None
     label_columns: Mapping[str, str] = field(default_factory=dict)
+    ratings: tuple[float, ...] = ()
     contrary_copies: int = 0

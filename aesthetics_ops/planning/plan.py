@@ -78,7 +78,7 @@ def plan_photos(
         shards: list[PlannedShard] = []
         photos = gather(planned_rows(ordered, shards, Distributions(labels).at, settings, converter), scratch)
         unmatched = db.sql(UNMATCHED).to_arrow_table()
-    return Plan(photos, tuple(shards), unmatched, label_range, labels.columns, contrary_copies)
+    return Plan(photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, contrary_copies)
 
 
 def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, settings: BuildSettings) -> None:

@@ -104,8 +104,9 @@ class Distributions:
             array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
             self._is_there = np.asarray(array.is_valid())
-            values = array.values.slice(array.offset * 10, len(array) * 10)
-            self._shares = np.asarray(values.fill_null(0)).reshape(-1, 10)
+            ratings = array.type.list_size
+            values = array.values.slice(array.offset * ratings, len(array) * ratings)
+            self._shares = np.asarray(values.fill_null(0)).reshape(-1, ratings)
 
     def at(self, places: pa.ChunkedArray) -> pa.Array:
         """Return lists of float32; null where the place is null, or has none."""
@@ -113,6 +114,6 @@ class Distributions:
             return pa.nulls(len(places), pa.list_(pa.float32()))
         wanted = places.fill_null(-1).to_numpy()
         is_there = (wanted >= 0) & self._is_there[wanted]
-        offsets = np.r_[0, np.cumsum(is_there * 10)].astype(np.int32)
+        offsets = np.r_[0, np.cumsum(is_there * self._shares.shape[1])].astype(np.int32)
         values = pa.array(self._shares[wanted[is_there]].ravel())
         return pa.ListArray.from_arrays(offsets, values, mask=pa.array(~is_there))

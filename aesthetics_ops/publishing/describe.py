@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from aesthetics_ops.builds import BuildPlan
 from aesthetics_ops.dataset.documents import problems_of
-from aesthetics_ops.dataset.example import FEATURES
+from aesthetics_ops.dataset.example import features_with
 from aesthetics_ops.dataset.layout import SPLITS, version_name
 from aesthetics_ops.dataset.manifest import (
     Accounting,
@@ -92,7 +92,7 @@ def _manifest(
         settings=plan.settings.model_dump(mode="json"),
         settings_digest=plan.settings.digest,
         software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
-        features=FEATURES,
+        features=features_with(plan.ratings),
         accounting=_accounting(plan, candidate),
         rejects=dict(candidate.reasons),
         transforms=_count_transforms(candidate.records),
@@ -118,6 +118,7 @@ def _source(plan: BuildPlan) -> Source:
         labels_etag=plan.labels_etag,
         label_rows=plan.label_rows,
         label_columns=plan.label_columns,
+        ratings=plan.ratings,
         inventory=plan.inventory,
     )
 

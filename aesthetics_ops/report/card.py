@@ -9,6 +9,7 @@ Source:
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Final
 
 from aesthetics_ops.dataset.manifest import Manifest
@@ -33,8 +34,8 @@ _FEATURES_IN_WORDS: Final = {
     "image/id": "what names the photo, UTF-8",
     "image/height": "of the JPEG, px",
     "image/width": "of the JPEG, px",
-    "image/distribution": "shares of the votes for ratings 1 to 10; only where the scores have votes",
 }
+_SHARES_IN_WORDS: Final = "shares of the votes for ratings {}; only where the scores have votes"
 
 
 def render_card(manifest: Manifest) -> str:
@@ -59,7 +60,8 @@ def render_card(manifest: Manifest) -> str:
         manifest=manifest,
         name=dataset_name(manifest),
         size_category=next((name for limit, name in _SIZES if manifest.records < limit), "n>1B"),
-        features=_FEATURES_IN_WORDS,
+        features=_FEATURES_IN_WORDS
+        | {"image/distribution": _SHARES_IN_WORDS.format(_ratings(manifest.source.ratings))},
     )
     return card
 
@@ -67,6 +69,14 @@ def render_card(manifest: Manifest) -> str:
 def dataset_name(manifest: Manifest) -> str:
     """Return what a dataset is called: the last part of its URL."""
     return manifest.dataset.rstrip("/").rpartition("/")[2] or manifest.dataset
+
+
+def _ratings(ratings: Sequence[float]) -> str:
+    """Return ratings in words; a manifest from before they stood in it, or without votes, has those of AVA."""
+    first, last = (ratings[0], ratings[-1]) if ratings else (1.0, 10.0)
+    if not ratings or list(ratings) == [first + step for step in range(len(ratings))]:
+        return f"{first:g} to {last:g}"
+    return ", ".join(f"{rating:g}" for rating in ratings)
 
 
 def _printable(text: object) -> str:

@@ -1,5 +1,6 @@
 """Settings: one definition, and messages that name everything that is wrong."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,28 @@ def test_the_digest_moves_with_content_and_not_with_places_gates_or_task_sizes()
         "shard_bytes": 4096,
     }.items():
         assert parse(**{name: value}).digest != digest, name
+
+
+def test_votes_stand_in_digests_only_where_they_are_set() -> None:
+    voted = parse(vote_columns="a, b", vote_values="1, 2.5")
+    assert (voted.vote_columns, voted.vote_values, voted.recipe) == (("a", "b"), (1.0, 2.5), parse().recipe)
+    assert "vote_columns" not in json.dumps(parse().recipe)
+    assert voted.digest not in (parse().digest, parse(vote_columns="a, b").digest)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"vote_values": "1,2"}, "vote_values has 2 ratings, but vote_columns is empty"),
+        ({"vote_columns": "a,b", "score_column": "x"}, "score_column is 'x', but vote_columns make the score"),
+        ({"vote_columns": "a,b", "vote_values": "1,1"}, "vote_values has a rating twice"),
+        ({"vote_columns": "a,b", "vote_values": "1,nan"}, "or one that is not finite"),
+        ({"vote_columns": "a,b", "vote_values": "1,two"}, "vote_values"),
+    ],
+)
+def test_votes_that_contradict_one_another_are_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parse(**values)
 
 
 def test_progressive_stands_in_recipes_and_digests_only_where_it_may_change_a_byte() -> None:

@@ -26,6 +26,7 @@ __all__ = ["AVA"]
 
 _AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
 _BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
+_RATINGS: Final = tuple(float(rating) for rating in range(1, 11))
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 
 
@@ -50,7 +51,7 @@ def _read(file: LabelFile) -> LabelRows:
         line += file.data.count(b"\n", start, end)
     columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
     excluded = _excluded(file, np.concatenate(kept)) if excludes else None
-    return LabelRows(**columns, excluded=excluded)
+    return LabelRows(**columns, excluded=excluded, ratings=_RATINGS)
 
 
 def _blocks(file: LabelFile) -> Iterator[tuple[int, int]]:
@@ -122,7 +123,7 @@ def _rate(lines: Any, ids: Any, values: Any) -> dict[str, Any]:
     negative = (counts < 0).any(axis=1)
     invalid = negative | (votes == 0)
     shares = counts / np.where(invalid, 1, votes)[:, np.newaxis]
-    mean = (counts @ np.arange(1.0, 11.0)) / np.where(invalid, 1, votes)
+    mean = (counts @ np.array(_RATINGS)) / np.where(invalid, 1, votes)
     problems = pa.array(["no votes", "negative vote count"])
     return {
         "row": pa.array(lines),

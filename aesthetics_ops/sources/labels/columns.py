@@ -1,5 +1,6 @@
 """Find the columns that hold id, score, votes and split among a table's names."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,14 +95,14 @@ class FoundColumns:
             counts, problem = photos.counts, photos.problem
             found = LabelRows(photos.row, photos.name, None, columns=found.columns, layout=found.layout)
         rated = rate_counts(counts, self.ratings, problem)
-        is_ava = self.ratings == tuple(float(rating) for rating in range(1, 11))
         return LabelRows(
             found.row,
             found.name,
             rated.score,
             found.split,
             problem=rated.problem,
-            distribution=rated.shares if is_ava else None,
+            distribution=rated.shares,
+            ratings=self.ratings,
             columns=found.columns,
             other_names=found.other_names,
             layout=found.layout,
@@ -117,6 +118,8 @@ def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     if len(columns) > _MOST_COLUMNS:
         raise file.error(f"has {len(columns)} columns; at most {_MOST_COLUMNS} are read: leave out what is no score")
     settings = file.settings
+    if settings.vote_columns:
+        return _with_votes(file, columns)
     layout = None if settings.id_column or settings.score_column else _find_layout(columns)
     if layout is not None:
         return _in_layout(file, columns, layout)
@@ -140,6 +143,39 @@ def name_columns(first_row: Sequence[str]) -> tuple[str, ...] | None:
         if (names := layout.rows_alike(first_row)) is not None:
             return tuple(names)
     return None
+
+
+def _with_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
+    """Return the columns where settings name those of the votes."""
+    settings = file.settings
+    wanted = [name for text in settings.vote_columns for name in _numbered(file, text)]
+    votes = tuple(_column(file, columns, "vote_columns", (name,)) for name in wanted)
+    ratings = settings.vote_values or tuple(float(rating) for rating in range(1, len(votes) + 1))
+    if len(votes) < 2 or len(set(votes)) < len(votes):
+        raise file.error(f"has {len(set(votes))} columns of votes by vote_columns; name at least two, each once")
+    if len(ratings) != len(votes):
+        raise file.error(
+            f"has {len(votes)} columns of votes, but vote_values has {len(ratings)} ratings; give one for each"
+        )
+    return FoundColumns(
+        names=tuple(columns),
+        ids=_find_ids(file, columns),
+        score=None,
+        split=_split(file, columns, None),
+        votes=votes,
+        ratings=ratings,
+    )
+
+
+def _numbered(file: LabelFile, text: str) -> list[str]:
+    """Return the names that `c1..c5` stands for; another text is a name itself."""
+    found = re.fullmatch(r"(.*?)(\d{1,9})\.\.(.*?)(\d{1,9})", text)
+    if found is None or found[1] != found[3]:
+        return [text]
+    first, last = int(found[2]), int(found[4])
+    if not first < last < first + _MOST_COLUMNS:
+        raise file.error(f"has no columns {text!r}; write the lower number of vote_columns first")
+    return [f"{found[1]}{number}" for number in range(first, last + 1)]
 
 
 def _find_layout(columns: Sequence[str]) -> Layout | None:

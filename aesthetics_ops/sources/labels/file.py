@@ -55,10 +55,11 @@ class LabelRows:
     score: Any  # string, or any number; None where the score is what `rate_counts` returned
     split: Any = None  # string
     problem: Any = None  # string: what only this format can find wrong
-    distribution: Any = None
+    distribution: Any = None  # fixed-size lists of float32, one share for each of `ratings`
     excluded: Any = None  # string
     columns: Mapping[str, str] = field(default_factory=dict)
     other_names: Mapping[str, Any] = field(default_factory=dict)  # strings
+    ratings: tuple[float, ...] = ()
     layout: str | None = None
     range: tuple[float, float] | None = None
     note: str | None = None

@@ -26,8 +26,8 @@ class Labels:
         table: one row per label row, in file order.  `row` (int64): line number, in Parquet the row, from 1.  `name`
             (string): what names the photo, without blanks and a leading / or ./ around it; Unicode as in the file.
             `by_key` (bool): the name had a slash, so it can only be a key relative to the photos prefix; any other may be
-            a key or the stem of one.  `score` (float64): null exactly where there is a problem.  `distribution` (10 float32): shares of the votes for
-            ratings 1 to 10, or null.  `split` (string): train, validation or test; null without a split column.
+            a key or the stem of one.  `score` (float64): null exactly where there is a problem.  `distribution` (float32s): shares of the votes for
+            each of `ratings`, or null.  `split` (string): train, validation or test; null without a split column.
             `problem` (string): why the row cannot be used, or null.  `excluded` (string): the excluded tag or challenge
             that the photo has, or null.
         format: name of the file's format.
@@ -36,6 +36,7 @@ class Labels:
             where neither does.
         columns: which of the file's columns hold the `id`, `score` or `votes`, and `split`; empty where columns have no names.
         alternatives: the same rows, named by another column that may hold the ids; planning chooses.
+        ratings: what the votes are for; empty without votes.
         layout: name of the kind of file, where its columns are those of a known one.
         notes: what has to be said about how the file was read.
     """
@@ -46,6 +47,7 @@ class Labels:
     score_range: tuple[float | None, float | None]
     columns: Mapping[str, str] = field(default_factory=dict)
     alternatives: "tuple[Labels, ...]" = ()
+    ratings: tuple[float, ...] = ()
     layout: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -88,6 +90,7 @@ def read_labels(
         rows.distribution is not None,
         (low, high),
         columns=rows.columns,
+        ratings=rows.ratings,
         layout=rows.layout,
         notes=tuple(f"label file {source!r} {note}" for note in (file.note, rows.note) if note is not None),
     )

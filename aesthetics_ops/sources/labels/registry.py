@@ -111,6 +111,8 @@ def _require_agreement(known: LabelFormat, settings: BuildSettings, error: Calla
     for name in () if known.has_columns else _COLUMN_SETTINGS:
         if (column := getattr(settings, name)) is not None:
             raise error(f"{known.title}, which have no columns, but {name} is {column!r}; leave {name} empty")
+    if settings.vote_columns and not known.has_columns:
+        raise error(f"{known.title}, which have no columns, but vote_columns is set; leave vote_columns empty")
     for name in {name: None for other in _registered for name in other.settings if name not in known.settings}:
         if getattr(settings, name) != type(settings).model_fields[name].default:
             titles = " or ".join(other.title for other in _registered if name in other.settings)

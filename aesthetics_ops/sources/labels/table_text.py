@@ -107,7 +107,7 @@ def _names_of_columns(file: LabelFile, fields: Sequence[str]) -> tuple[str, ...]
     """Names for the columns of a file without a header: of a known kind, name and number, or numbers from 1."""
     numbers = tuple(str(place) for place in range(1, len(fields) + 1))
     settings = file.settings
-    if settings.id_column or settings.score_column or settings.split_column:
+    if settings.id_column or settings.score_column or settings.split_column or settings.vote_columns:
         return numbers
     if (known := name_columns(fields)) is not None:
         return known

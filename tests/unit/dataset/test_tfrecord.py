@@ -179,8 +179,15 @@ def test_an_absurd_length_costs_no_memory(tmp_path, length):
     assert peak < 64 << 20
 
 
-@pytest.mark.parametrize("shares", [(), (1.0,), (0.1,) * 9, (0.1,) * 11])
-def test_a_distribution_needs_ten_shares(shares):
+@pytest.mark.parametrize("ratings", [2, 5, 9, 11, 31, 32, 100])
+def test_a_distribution_has_as_many_shares_as_there_are_ratings(ratings):
+    shares = tuple(number / 128 for number in range(ratings))
+    example = Example(b"x", 1.0, "a", 1, 1, shares)
+    assert decode_example(b"".join(encode_example(example))) == example
+
+
+@pytest.mark.parametrize("shares", [(), (1.0,)])
+def test_a_distribution_needs_two_shares(shares):
     with pytest.raises(ValueError, match=f"distribution has {len(shares)} shares"):
         encode_example(Example(b"", 1.0, "a", 1, 1, shares))
 

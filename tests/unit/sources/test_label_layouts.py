@@ -153,6 +153,77 @@ def test_every_known_kind_has_a_sample() -> None:
     assert {read(data).layout for data, _, _ in KINDS.values()} - {None} == {layout.name for layout in LAYOUTS}
 
 
+NINE_SHARES = [count / 23 for count in NINE]
+DISTRIBUTIONS = [
+    ("KonIQ-10k", (1, 2, 3, 4, 5), [0, 0.1, 0.4, 0.5, 0]),
+    ("KonIQ-10k without a header, between blanks", (1, 2, 3, 4, 5), [0, 0.1, 0.4, 0.5, 0]),
+    ("PARA", tuple(HALVES), NINE_SHARES),
+    ("PARA by person", tuple(HALVES), [0, 0, 0, 0, 0, 0.5, 0.5, 0, 0]),
+    ("EVA", tuple(range(11)), [0] * 7 + [0.5, 0, 0, 0.5]),
+    ("Flickr-AES by worker", (1, 2, 3, 4, 5), [0, 0, 0, 0.5, 0.5]),
+]
+
+
+@pytest.mark.parametrize(("kind", "ratings", "shares"), DISTRIBUTIONS, ids=[kind for kind, *_ in DISTRIBUTIONS])
+def test_votes_for_any_ratings_give_their_shares(kind: str, ratings: tuple[float, ...], shares: list[float]) -> None:
+    labels = read(KINDS[kind][0])
+    assert labels.ratings == ratings
+    assert labels.table["distribution"][0].as_py() == pytest.approx(shares)
+    assert labels.score_range == (min(ratings), max(ratings))
+
+
+MINE = "photo,no,maybe,yes\na,1,2,1\nb,0,0,5\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "values", "ratings", "scores"),
+    [
+        (MINE, {"vote_columns": "no, maybe, yes"}, (1, 2, 3), [2, 3]),
+        (MINE, {"vote_columns": "no, maybe, yes", "vote_values": "-1, 0, 1"}, (-1, 0, 1), [0, 1]),
+        (MINE, {"vote_columns": ("Yes", "No"), "vote_values": (10, 0)}, (10, 0), [5, 10]),
+        ("id,r0,r1,r2\na,1,0,1\n", {"vote_columns": "r0..r2", "vote_values": "0,1,2"}, (0, 1, 2), [1]),
+        ("a;1;0;1\n", {"id_column": "1", "vote_columns": "2..4"}, (1, 2, 3), [2]),
+        ('{"id": 1, "v": [1, 3]}', {"vote_columns": "v[0], v[1]"}, (1, 2), [1.75]),
+    ],
+)
+def test_settings_name_columns_of_votes(
+    data: str, values: dict[str, Any], ratings: tuple[float, ...], scores: list[float]
+) -> None:
+    labels = read(data.encode(), **values)
+    assert (labels.ratings, labels.table["score"].to_pylist()) == (ratings, scores)
+    assert labels.has_distribution
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"vote_columns": "no, yes", "vote_values": "1"}, "has 2 columns of votes, but vote_values has 1 ratings"),
+        ({"vote_columns": "no"}, "has 1 columns of votes by vote_columns; name at least two, each once"),
+        ({"vote_columns": "no, NO"}, "has 1 columns of votes by vote_columns"),
+        (
+            {"vote_columns": "no, never"},
+            "has no column 'never'; its columns are 'photo', 'no', 'maybe', 'yes'; set vote_",
+        ),
+        ({"vote_columns": "r5..r1"}, "has no columns 'r5..r1'; write the lower number of vote_columns first"),
+    ],
+)
+def test_settings_that_fit_no_votes_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(LabelError) as caught:
+        read(MINE.encode(), **values)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("photos", [1, 2, 3])
+def test_a_plan_has_the_shares_of_any_number_of_ratings(photos: int) -> None:
+    data, keys, _ = KINDS["KonIQ-10k"]
+    listing = pa.table({"key": [*keys, "z.jpg"][:photos], "size": [1, 2, 3][:photos], "etag": ["a", "b", "c"][:photos]})
+    plan = plan_photos(listing, read(data), settings(), converter=Converter(1, "0" * 16), parent=None)
+    found = dict(zip(plan.photos["key"].to_pylist(), plan.photos["distribution"].to_pylist(), strict=True))
+    shares = {"11.jpg": [0, 0.1, 0.4, 0.5, 0], "22.jpg": [0.9, 0.1, 0, 0, 0]}
+    assert found == {key: pytest.approx(shares[key]) if key in shares else None for key in found}
+    assert plan.ratings == (1, 2, 3, 4, 5)
+
+
 @pytest.mark.parametrize(
     ("kind", "columns"),
     [
@@ -173,6 +244,7 @@ def test_the_set_that_a_kind_has_is_its_split() -> None:
 
 def test_a_set_column_makes_another_kind() -> None:
     labels = read(KINDS["KonIQ-10k"][0], score_column="MOS_zscore")
+    assert labels.ratings == ()
     assert (labels.layout, labels.table["score"].to_pylist()) == (None, [61.2, 5.5])
     assert not labels.has_distribution
 
