@@ -54,6 +54,7 @@ READERS: Final[dict[str, str]] = {
 }
 
 
+_EXTRAS: Final = {"grain", "tensorflow", "torch"}  # of pyproject.toml, by the package that each brings
 _OPENING: Final = {"directory", "max_bytes", "where"}  # of the options, those of `open_split`
 
 
@@ -153,7 +154,7 @@ class Dataset:
 
         Raises:
             NoSuchSplitError: the version has no such split.
-            SettingsError: no reader has this name.
+            SettingsError: no reader has this name, or its framework is not installed.
         """
         self._check(split)
         if name not in READERS:
@@ -161,7 +162,10 @@ class Dataset:
                 f"{name!r} is not a reader; the readers are {', '.join(sorted(READERS))}, and register_reader adds one"
             )
         module, _, function = READERS[name].partition(":")
-        return getattr(import_module(module), function)(self, split, **options)
+        try:
+            return getattr(import_module(module), function)(self, split, **options)
+        except ModuleNotFoundError as error:
+            raise _not_installed(name, error) from error
 
     def open_split(
         self,
@@ -318,6 +322,14 @@ def open_dataset(url_or_directory: str | Path, version: str | None = None, *, s3
     if directory is not None and is_pulled(directory.parent):
         return Dataset(open_pulled(directory.parent, version))
     return Dataset(open_published(store, version, s3))
+
+
+def _not_installed(reader: str, error: ModuleNotFoundError) -> SettingsError:
+    package = (error.name or "a package").partition(".")[0]
+    what = f"'aesthetics-ops[{package}]'" if package in _EXTRAS else package
+    return SettingsError(
+        f"reader {reader!r} needs {package}, which is not installed ({error}); run: pip install {what}"
+    )
 
 
 def _plain(field: pa.Field) -> pa.Field:

@@ -4,7 +4,8 @@ In: the URL of a prefix.  Out: a `Store`, whose keys are relative to that prefix
 Promised: a listing is in key order and complete; no read is ever short; a write is seen whole or not at all; errors
 are `ObjectMissingError`, `StoreRefusedError` and `StoreUnavailableError`, with the URL and the next step, and no
 secret.  A local file that cannot be read or written (`download`, `upload`) raises OSError as usual.
-Use a store in one process only: its first use starts threads that a forked child lacks, so the child is refused.
+Use a store in one process only: its first use starts threads that a forked child lacks, so the child is refused; of s3:// it
+is served by boto3, at a higher price.
 
 Callers import from here alone.  Behind the door: `contract.py` (what every store promises), `directory.py` (file://),
 `native.py` (memory://, gs://, az://), `s3.py` (s3://, a router over `native.py` and `boto.py`).  A store more is a

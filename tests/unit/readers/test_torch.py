@@ -155,6 +155,25 @@ class TestBatches:
         """
         subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120)
 
+    @pytest.mark.parametrize(("reader", "package"), [("torch", "torch"), ("torch_loader", "torch"), ("grain", "grain")])
+    def test_a_framework_that_is_not_installed_is_named(self, dataset: Dataset, reader: str, package: str) -> None:
+        code = f"""
+            import sys
+            from aesthetics_ops import open_dataset
+            from aesthetics_ops.errors import SettingsError
+
+            sys.modules[{package!r}] = None  # as if it were not installed
+            try:
+                open_dataset({dataset.source.store.url!r}).read({reader!r}, "train")
+            except SettingsError as error:
+                print(error)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120, capture_output=True, text=True
+        )
+        assert f"reader '{reader}' needs {package}, which is not installed" in done.stdout
+        assert f"run: pip install 'aesthetics-ops[{package}]'" in done.stdout
+
 
 class TestLoader:
     """Batches by worker processes."""
