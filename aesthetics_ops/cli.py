@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = command(name, run, text)
         sub.add_argument("--version", dest="of_version", metavar="V", help="by default the one that LATEST names")
         if name == "pull":
-            sub.add_argument("directory", metavar="DIR", type=Path)
+            sub.add_argument("directory", metavar="DIR", help="on this machine; made if it does not exist")
             sub.add_argument(
                 "--connections",
                 type=_positive,

@@ -381,9 +381,17 @@ def stored_manifest(dataset: Store, version: str, latest: LatestPointer | None) 
 
     It has the sha256 that LATEST states, or else the mark of a version that LATEST has named.
     """
+    if not is_name(str(version)):
+        raise _no_such_version(dataset, version)
     is_latest = latest is not None and latest.version == version
     expected = None if is_latest else published_sha256(dataset, version)
     return _stored(dataset, version, latest, expected)
+
+
+def _no_such_version(dataset: Store, version: object) -> NoSuchVersionError:
+    return NoSuchVersionError(
+        f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
+    )
 
 
 def listed_manifest(dataset: Store, version: str, latest: LatestPointer | None) -> StoredObject:
@@ -400,9 +408,7 @@ def _stored(dataset: Store, version: str, latest: LatestPointer | None, marked: 
             f"{dataset.url_of(LATEST_KEY)} names version {version!r}, but {dataset.url_of(key)} does not exist; {WAY_BACK}"
         )
     if stored is None:
-        raise NoSuchVersionError(
-            f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
-        )
+        raise _no_such_version(dataset, version)
     expected = latest.sha256 if latest is not None and is_latest else marked
     for attempt in range(_READINGS):
         if expected is None or hashlib.sha256(stored.data).hexdigest() == expected:

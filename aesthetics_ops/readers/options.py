@@ -98,7 +98,7 @@ def open_records(
         IntegrityError: a local shard, or the table of records, is not what the manifest says.
     """
     place = None if directory is None else local_directory(directory)
-    if place is not None and (place / LATEST_KEY).exists():
+    if place is not None and Path(place / LATEST_KEY).exists():  # False where this user may not look
         raise SettingsError(f"{str(place)!r} is a published dataset; name another directory")
     if max_bytes is not None:
         whole_number("max_bytes", max_bytes, 0)

@@ -1,13 +1,17 @@
 """Numbers, places and rows as people write them: taken for what they mean, or refused in a line."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 
 from aesthetics_ops import Dataset, Pixels, open_dataset
-from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.errors import NoSuchVersionError, SettingsError
 from aesthetics_ops.readers.given import local_directory
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
@@ -123,3 +127,65 @@ def test_an_array_for_other_photos_is_refused(dataset: Dataset, out: Any) -> Non
 def test_a_column_that_there_is_not_is_named(dataset: Dataset, columns: list[str]) -> None:
     with pytest.raises(SettingsError, match=rf"records\.parquet has no column '{columns[-1]}'; it has id, key"):
         dataset.open_split("train").table(columns)
+
+
+@pytest.mark.parametrize("version", ["", " ", "../x", "a/b", "\0", 5])
+def test_what_cannot_name_a_version_names_none(dataset: Dataset, published: Path, version: Any) -> None:
+    with pytest.raises(NoSuchVersionError, match=r"has no version .*; `aesthetics-ops versions` lists those it has"):
+        open_dataset(published, version)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that other users may look into; those of pytest are private."""
+    with TemporaryDirectory() as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+def test_a_directory_that_may_only_be_read_is_read(dataset: Dataset, place: Path) -> None:
+    """What another user has filled, and this one may not change."""
+    dataset.pull(place)
+    options: dict[str, Any] = {"size": 8, "cache": "uint8"}
+    expected = [labels.tolist() for _, labels in open_dataset(place).numpy("train", **options)]
+    with as_another_user(place):
+        found = [labels.tolist() for _, labels in open_dataset(place).numpy("train", **options)]
+        assert found == expected
+        with pytest.raises(SettingsError, match=r"cache='uint8' cannot write .*; let this user write there"):
+            list(open_dataset(place).numpy("test", **options))
+        with pytest.raises(SettingsError, match=r"cache='uint8' cannot write .*; let this user write there"):
+            open_dataset(place).numpy("train", size=9, cache="uint8")
+
+
+def test_kept_records_that_may_only_be_read_are_read(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    SyntheticDataset(open_store("memory://kept-for-others/")).publish(synthetic_photos(40))
+    remote = open_dataset("memory://kept-for-others/")
+    expected = [labels.tolist() for _, labels in remote.numpy("train", size=8, directory=place)]
+    with as_another_user(place):
+        found = [labels.tolist() for _, labels in remote.numpy("train", size=8, directory=place)]
+        assert found == expected
+        assert caplog.messages == []
+        assert sum(len(labels) for _, labels in remote.numpy("test", size=8, directory=place)) == 4
+        assert "keeps no more records: this user may not write there" in caplog.text
+        with pytest.raises(
+            SettingsError, match=r"kept-records' cannot be made: Permission denied; give another directory"
+        ):
+            list(remote.numpy("test", size=8, directory=place / "new"))
+
+
+@contextmanager
+def as_another_user(place: Path) -> Iterator[None]:
+    """Take from this user the right to write in a directory; root becomes nobody for as long."""
+    is_root = os.geteuid() == 0
+    modes = {path: path.stat().st_mode for path in (place, *place.rglob("*"))}
+    for path in modes:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for path, mode in modes.items():
+            path.chmod(mode)

@@ -1,5 +1,6 @@
 """PyTorch gets the batches of every other reader: by threads, by workers however they start, on any number of ranks."""
 
+import gc
 import json
 import logging
 import multiprocessing
@@ -390,6 +391,7 @@ def memory_of(pids: list[int]) -> int:
 
 
 def test_memory_stays_over_twenty_epochs_with_four_workers(dataset: Dataset) -> None:
+    gc.collect()  # loaders of other tests, with their workers
     loader = dataset.torch_loader(
         "train", batch=8, size=32, shuffle=True, num_workers=4, persistent_workers=True, multiprocessing_context="fork"
     )
