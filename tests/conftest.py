@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
+import hypothesis
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -15,6 +16,10 @@ from tests.support.s3 import S3TestBucket, make_bucket, one_conditional_write_at
 for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contract"):
     pytest.register_assert_rewrite(shared)  # before they are imported: a failure shows both sides
 
+
+# no test depends on how long it takes
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
