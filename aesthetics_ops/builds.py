@@ -147,6 +147,11 @@ class BuildPlan(Document):
     codec_releases: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def names_splits(self) -> bool:
+        """Whether the score file says in which split each photo is, so that nothing else may move one."""
+        return "split" in self.label_columns
+
+    @property
     def converter(self) -> Converter:
         """What the recipes say makes the records."""
         return Converter(self.converter_version, self.codecs)

@@ -81,7 +81,8 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     )
     labels: str = Field(
         title="Scores",
-        description="The score file: AVA.txt, CSV, Parquet or JSON lines, for example s3://bucket/AVA.txt",
+        description="The score file: AVA.txt, CSV, Parquet or JSON, for example s3://bucket/AVA.txt; a folder that ends with a "
+        "slash, or a name with *, stands for several",
         pattern=_URL_PATTERN,
     )
     dataset: str = Field(

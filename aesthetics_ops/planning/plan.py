@@ -71,7 +71,7 @@ def plan_photos(
         contrary_copies = reject_duplicates(db)
         require_usable(db, settings)
         label_range = find_label_range(db, labels, settings)
-        choose_splits(db, settings)
+        choose_splits(db, settings, is_named=labels.names_splits)
         choose_slots(db, settings)
         low, high = label_range or (0.0, 1.0)
         ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(ROWS_AT_ONCE)

@@ -48,7 +48,7 @@ def regroup_photos(
             FROM parent""",
             [str(settings.seed)],
         )
-        choose_splits(db, settings)
+        choose_splits(db, settings, is_named=False)
         choose_slots(db, settings)
         ordered = db.sql(ORDERED, params=[0.0, 1.0]).to_arrow_reader(ROWS_AT_ONCE)
         shards: list[PlannedShard] = []

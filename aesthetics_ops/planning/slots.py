@@ -10,10 +10,10 @@ from aesthetics_ops.settings import BuildSettings
 __all__ = ["choose_slots", "choose_splits"]
 
 
-def choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
+def choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings, *, is_named: bool) -> None:
     """Make table `chosen`, one row per usable photo: its row in `photo`, its split and the parent's slot there.
 
-    The split is the label file's, or goes by a hash of the id alone, so that a photo never changes it.  Near-duplicates
+    The split is the label file's, where that names splits, or goes by a hash of the id alone, so that a photo never changes it.  Near-duplicates
     go by a hash of their group's name, so that they come together.
     """
     db.execute(
@@ -28,7 +28,7 @@ def choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> Non
                 FROM photo p LEFT JOIN near USING (key) WHERE p.reason IS NULL))
         LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""",
         {
-            "is_named": settings.split_column is not None,
+            "is_named": is_named,
             "test": settings.test_fraction,
             "test_and_validation": settings.test_fraction + settings.validation_fraction,
             "salt": settings.split_salt,

@@ -1,5 +1,6 @@
 """The plan stage: read the listing, the labels and the parent's plan; write the build's plan and its partitions."""
 
+import fnmatch
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -45,7 +46,7 @@ from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.sources.inventory import read_inventory
-from aesthetics_ops.sources.labels import Labels, check_label_settings, read_labels
+from aesthetics_ops.sources.labels import Labels, check_label_settings, combine_labels, is_score_file, read_labels
 from aesthetics_ops.store import Store
 
 __all__ = ["plan_build"]
@@ -205,29 +206,51 @@ class _RejectedPhotos:
 
 
 def _read_labels(build: Build) -> tuple[Labels, str]:
+    """Read the score file, or all score files of a folder, or those that a name with * means; return the ETag, too."""
     name = build.settings.labels.rpartition("/")[2]
     if build.settings.labels.startswith("file:"):
         name = unquote(name)
-    if not name:
-        raise LabelError(f"score file {build.settings.labels!r} is a folder; name a file in it")
     files = IntactReader(build.labels)
+    if name and "*" not in name:
+        labels, etag = _read_one(build, files, name, build.settings.labels)
+    else:
+        read = {
+            found: _read_one(build, files, found, build.labels.url_of(found)) for found in _names_of_labels(build, name)
+        }
+        labels = combine_labels({found: labels for found, (labels, _) in read.items()}, build.settings.labels)
+        etag = hashlib.sha256("".join(f"{found} {etag}\n" for found, (_, etag) in read.items()).encode()).hexdigest()
+    for note in labels.notes:
+        _log.warning("%s", note)
+    return labels, etag
+
+
+def _names_of_labels(build: Build, pattern: str) -> list[str]:
+    """Return the names of the score files in the folder, not below it, in order: all, or those that a pattern means."""
+    beside = [key for key in build.labels.list()["key"].to_pylist() if "/" not in key]
+    if pattern:
+        found = [name for name in beside if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))]
+    else:
+        found = [name for name in beside if is_score_file(name)]
+    if not found:
+        there = f"; there are {', '.join(map(repr, beside[:3]))}" if beside else "; nothing lies there"
+        raise LabelError(f"no score file is meant by {build.settings.labels!r}{there}; name one, or upload it")
+    return sorted(found)
+
+
+def _read_one(build: Build, files: IntactReader, name: str, url: str) -> tuple[Labels, str]:
     try:
         stored = files.get(name)
     except StoreRefusedError as error:
-        _explain_missing(build.labels, name, build.settings.labels)
+        _explain_missing(build.labels, name, url)
         if not isinstance(error, ObjectMissingError):
             raise
-        raise LabelError(
-            f"score file {build.settings.labels!r} does not exist; check the labels setting, or upload it"
-        ) from error
+        raise LabelError(f"score file {url!r} does not exist; check the labels setting, or upload it") from error
     labels = read_labels(
         bytes(stored.data),
-        source=build.settings.labels,
+        source=url,
         settings=build.settings,
         beside=lambda other: _get_or_none(files, other),
     )
-    for note in labels.notes:
-        _log.warning("%s", note)
     return labels, stored.etag
 
 
@@ -236,7 +259,9 @@ def _explain_missing(folder: Store, name: str, url: str) -> None:
     with suppress(StoreRefusedError):
         held = folder.list(f"{name}/")["key"].to_pylist()
         if held:
-            raise LabelError(f"score file {url!r} is a folder; name a file in it, such as {folder.url_of(held[0])!r}")
+            raise LabelError(
+                f"score file {url!r} is a folder; name a file in it, such as {folder.url_of(held[0])!r}, or end it with a slash to read all of them"
+            )
         folder.check()
 
 

@@ -120,7 +120,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         check_stored(build.dataset, account.shards)
         return _found_unchanged(build.dataset, parent, documents, repaired)
     candidate, near = _assemble(build, plan, account, parent)
-    if near.summary.spanning_splits and plan.settings.split_column is None:
+    if near.summary.spanning_splits and not plan.names_splits:
         account = _second_round(build, plan, account, candidate, near, parent, scratch)
         if parent is not None and _is_the_same(parent, account.shards, plan.settings):
             return _found_unchanged(build.dataset, parent, documents, repaired)

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from aesthetics_ops.sources.labels.file import LabelRows
 from aesthetics_ops.sources.labels.parsing import parse_numbers
 
-__all__ = ["judge_rows"]
+__all__ = ["SPLITS_BY_NAME", "judge_rows"]
 
-_SPLITS = {
+SPLITS_BY_NAME = {
     "train": "train", "training": "train", "test": "test",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
 }  # fmt: skip
@@ -75,7 +75,7 @@ def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any
 def _splits(found: Any) -> tuple[Any, Any]:
     """Split names as this package writes them, and the problem of each row that has none of them."""
     text = pc.utf8_trim_whitespace(pc.fill_null(found, ""))
-    split = pa.array(_SPLITS.values()).take(pc.index_in(pc.utf8_lower(text), pa.array(_SPLITS)))
+    split = pa.array(SPLITS_BY_NAME.values()).take(pc.index_in(pc.utf8_lower(text), pa.array(SPLITS_BY_NAME)))
     bad = np.asarray(pc.is_null(split))
     text = text.take(pa.array(np.flatnonzero(bad)))
     missing = np.asarray(pc.equal(text, ""))

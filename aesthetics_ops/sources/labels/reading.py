@@ -51,6 +51,11 @@ class Labels:
     layout: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def names_splits(self) -> bool:
+        """Whether the file says in which split each photo is."""
+        return "split" in self.columns
+
 
 def read_labels(
     data: bytes,

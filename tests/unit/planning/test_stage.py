@@ -80,12 +80,54 @@ def test_a_plan_notes_the_columns_that_it_used(tmp_path: Path) -> None:
     assert planned.label_columns == {"id": "image_id", "score": "mos", "split": "set"}
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_a_folder_as_scores_is_called_one(tmp_path: Path, slash: str) -> None:
-    (tmp_path / "several").mkdir()
-    (tmp_path / "several" / "a.csv").write_text("id,score\n11,5\n")
-    with pytest.raises(LabelError, match=r"several/?' is a folder; name a file in it"):
-        plan(tmp_path, "", labels=(tmp_path / "several").as_uri() + slash)
+def several(folder: Path, **files: str) -> str:
+    (folder / "several" / "below").mkdir(parents=True)
+    for name, text in files.items():
+        (folder / "several" / f"{name}.csv").write_text(text)
+    (folder / "several" / "notes.md").write_text("no scores")
+    (folder / "several" / "below" / "c.csv").write_text("id,score\n12,9\n")
+    return (folder / "several").as_uri()
+
+
+def test_a_folder_without_its_slash_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"several' is a folder; name a file in it, such as .* or end it with a slash"):
+        plan(tmp_path, "", labels=several(tmp_path, a="id,score\n11,5\n"))
+
+
+@pytest.mark.parametrize(("meant", "rows"), [("/", 3), ("/*.csv", 3), ("/t*.csv", 2), ("/train.csv", 1)])
+def test_a_folder_or_a_pattern_stands_for_several_files(tmp_path: Path, meant: str, rows: int) -> None:
+    url = several(tmp_path, train="id,score\n11,5\n", test="id,score\n12,5\n", val="id,score\n13,5\n") + meant
+    planned = plan(tmp_path, "", labels=url)
+    assert planned.label_rows == rows
+    assert planned.names_splits == (rows > 1)
+
+
+def test_files_that_disagree_about_a_photo_make_its_label_invalid(tmp_path: Path) -> None:
+    url = several(tmp_path, a="id,score\n11,5\n", b="id,score\n11,6\n") + "/"
+    with pytest.raises(PlanError, match=r"2 label rows disagree: row 2 has 5.0, row 4 has 6.0"):
+        plan(tmp_path, "", labels=url)
+
+
+@pytest.mark.parametrize(
+    ("meant", "message"),
+    [
+        ("/x*.csv", r"no score file is meant by .*x\*.csv'; there are 'a.csv', 'notes.md'; name one"),
+        ("/below/x/", "no score file is meant by .*; nothing lies there"),
+    ],
+)
+def test_a_pattern_that_means_nothing_is_refused(tmp_path: Path, meant: str, message: str) -> None:
+    with pytest.raises(LabelError, match=message):
+        plan(tmp_path, "", labels=several(tmp_path, a="id,score\n11,5\n") + meant)
+
+
+def test_another_file_is_another_etag(tmp_path: Path) -> None:
+    etags = set()
+    for number, text in enumerate(("5", "5", "6")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        url = several(folder, a="id,score\n11,5\n", b=f"id,score\n12,{text}\n") + "/"
+        etags.add(plan(folder, "", labels=url).labels_etag)
+    assert len(etags) >= 2
 
 
 def test_scores_that_are_all_invalid_are_shown_with_their_reason(tmp_path: Path) -> None:

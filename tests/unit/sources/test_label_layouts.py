@@ -46,6 +46,10 @@ def parquet(**columns: Any) -> bytes:
     return file.getvalue()
 
 
+def zipped(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
 def mean(counts: Sequence[float], ratings: Sequence[float]) -> float:
     return float(np.dot(counts, ratings) / sum(counts))
 
@@ -239,7 +243,12 @@ def test_the_columns_in_use_are_told(kind: str, columns: dict[str, str]) -> None
 
 
 def test_the_set_that_a_kind_has_is_its_split() -> None:
-    assert read(KINDS["MLSP's AVA"][0]).table["split"].to_pylist() == ["train", "test"]
+    labels = read(KINDS["MLSP's AVA"][0])
+    assert labels.table["split"].to_pylist() == ["train", "test"]
+    listing = pa.table({"key": PHOTOS, "size": [1, 2], "etag": ["a", "b"]})
+    plan = plan_photos(listing, labels, settings(), converter=Converter(1, "0" * 16), parent=None)
+    found = dict(zip(plan.photos["key"].to_pylist(), plan.photos["split"].to_pylist(), strict=True))
+    assert found == {"11.jpg": "train", "22.jpg": "test"}
 
 
 def test_a_set_column_makes_another_kind() -> None:
@@ -341,12 +350,12 @@ PLAIN = "id,score\ncafé,1.5\nb,2\n"
 @pytest.mark.parametrize(
     ("data", "note"),
     [
-        (gzip.compress(PLAIN.encode()), None),
-        (gzip.compress(PLAIN[:12].encode()) + gzip.compress(PLAIN[12:].encode()), None),
+        (zipped(PLAIN.encode()), None),
+        (zipped(PLAIN[:12].encode()) + zipped(PLAIN[12:].encode()), None),
         (pa.compress(PLAIN.encode(), "zstd", asbytes=True), None),
         (PLAIN.encode("utf-16"), "is UTF-16 text"),
         (b"\xfe\xff" + PLAIN.encode("utf-16-be"), "is UTF-16 text"),
-        (gzip.compress(PLAIN.encode("utf-16")), "is UTF-16 text"),
+        (zipped(PLAIN.encode("utf-16")), "is UTF-16 text"),
         (PLAIN.encode("latin-1"), "is not UTF-8 text (byte 12 is 0xe9); it was read as Windows-1252: save it as UTF-8"),
         (PLAIN.encode("latin-1").replace(b"b,", b"\x81,"), "it was read as Latin-1"),
     ],
@@ -362,8 +371,8 @@ def test_a_text_may_be_compressed_or_of_another_encoding(data: bytes, note: str 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(bytes(65 << 20)), "and more than 67108864 unpacked from gzip; unpack it yourself"),
-        (gzip.compress(PLAIN.encode())[:20], "is not readable as gzip"),
+        (zipped(bytes(65 << 20)), "and more than 67108864 unpacked from gzip; unpack it yourself"),
+        (zipped(PLAIN.encode())[:20], "is not readable as gzip"),
         (b"a" * (2 << 20), "has more than 1048576 bytes in its first line; give a file with one line per photo"),
         (",".join(map(str, range(150_000))).encode() + b"\na\n", "has no header, and its first line has 150000 fields"),
         (b"id," + b"x," * 500_000 + b"score\na\n", "has 500002 columns; at most 10000 are read"),

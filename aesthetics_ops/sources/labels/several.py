@@ -1,0 +1,131 @@
+"""Several score files read as one: their rows one after the other, in the order of the files' names.
+
+In: what each file says.  Out: one `Labels`.  Files of one split each (`train.csv`, `val.csv`, `test.csv`) name the splits.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aesthetics_ops.errors import LabelError
+from aesthetics_ops.sources.labels.judging import SPLITS_BY_NAME
+from aesthetics_ops.sources.labels.reading import Labels
+
+__all__ = ["combine_labels", "is_score_file"]
+
+_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet", "gz", "zst")
+
+
+def is_score_file(name: str) -> bool:
+    """Whether a file of a folder is taken for a score file by its name: not hidden, and with a usual suffix."""
+    return not name.startswith(("_", ".")) and name.rpartition(".")[2].casefold() in _SUFFIXES
+
+
+def combine_labels(files: Mapping[str, Labels], source: str) -> Labels:
+    """Return the rows of all files.
+
+    Rows are numbered on from file to file.  Where files disagree about a photo, planning finds it, as in one file.
+
+    Args:
+        files: what each file says, by name, in the order of the rows; at least one.
+        source: what the settings call them, for messages.
+
+    Raises:
+        LabelError: files have votes for different ratings, or only some name a split.
+    """
+    for (one, a), (other, b) in pairwise(files.items()):
+        if a.ratings != b.ratings:
+            raise LabelError(
+                f"label files {source!r} have votes for different ratings: {one!r} for {_shown(a)}, {other!r} for {_shown(b)}; "
+                "give each kind a dataset of its own"
+            )
+    found = _with_splits(files, source)
+    first = found[0]
+    same_columns = all(labels.columns == first.columns for labels in found)
+    return replace(
+        first,
+        table=_table([labels.table for labels in found]),
+        score_range=_range([labels.score_range for labels in found]),
+        columns=first.columns if same_columns else _columns(found),
+        alternatives=_alternatives(found) if same_columns else (),
+        notes=tuple(note for labels in found for note in labels.notes),
+    )
+
+
+def _shown(labels: Labels) -> str:
+    return ", ".join(f"{rating:g}" for rating in labels.ratings) or "none"
+
+
+def _with_splits(files: Mapping[str, Labels], source: str) -> list[Labels]:
+    """Return what the files say; where each is named after a split and has none in it, with that split."""
+    if any("split" in labels.columns for labels in files.values()):
+        for name, labels in files.items():
+            if "split" not in labels.columns:
+                raise LabelError(
+                    f"label files {source!r} have a column of splits in some, but not in {name!r}; give it one"
+                )
+        return list(files.values())
+    splits = [_split_of(name) for name in files]
+    if len(files) == 1 or None in splits or len(set(splits)) == 1:
+        return list(files.values())
+    return [_in_split(labels, split) for labels, split in zip(files.values(), splits, strict=True) if split is not None]
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a file is named after: one of the words of its name."""
+    words = re.split(r"[^a-z]+", name.rpartition("/")[2].casefold())
+    found = {SPLITS_BY_NAME[word] for word in words if word in SPLITS_BY_NAME}
+    return found.pop() if len(found) == 1 else None
+
+
+def _in_split(labels: Labels, split: str) -> Labels:
+    place = labels.table.column_names.index("split")
+    table = labels.table.set_column(
+        place, "split", pa.array([split]).take(pa.array(np.zeros(labels.table.num_rows, np.int64)))
+    )
+    return replace(
+        labels,
+        table=table,
+        columns={**labels.columns, "split": "the file's name"},
+        alternatives=tuple(_in_split(other, split) for other in labels.alternatives),
+    )
+
+
+def _table(tables: list[Any]) -> Any:
+    """Return the rows of all tables, numbered on."""
+    before, numbered = 0, []
+    for table in tables:
+        numbered.append(table.set_column(0, "row", pc.add(table["row"], before)))
+        before += pc.max(table["row"]).as_py()
+    return pa.concat_tables(numbered)
+
+
+def _range(ranges: list[tuple[float | None, float | None]]) -> tuple[float | None, float | None]:
+    lows = [low for low, _ in ranges if low is not None]
+    highs = [high for _, high in ranges if high is not None]
+    return (
+        min(lows) if len(lows) == len(ranges) else None,
+        max(highs) if len(highs) == len(ranges) else None,
+    )
+
+
+def _columns(found: list[Labels]) -> dict[str, str]:
+    """Return which columns hold what, where the files have them under several names."""
+    uses = dict.fromkeys(use for labels in found for use in labels.columns)
+    return {
+        use: " or ".join(dict.fromkeys(labels.columns[use] for labels in found if use in labels.columns))
+        for use in uses
+    }
+
+
+def _alternatives(found: list[Labels]) -> tuple[Labels, ...]:
+    """Return the rows named by another column that every file has."""
+    by_id = [{other.columns["id"]: other for other in labels.alternatives} for labels in found]
+    common = [name for name in by_id[0] if all(name in others for others in by_id)]
+    return tuple(replace(by_id[0][name], table=_table([others[name].table for others in by_id])) for name in common)
