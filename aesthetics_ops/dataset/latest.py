@@ -11,15 +11,16 @@ import hashlib
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Final
+from typing import Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
     PUBLISHED,
     VersionFile,
+    is_name,
     probe_key,
     published_in,
     published_key,
@@ -59,6 +60,14 @@ class LatestPointer(Document):
     version: str
     manifest: str = Field(description="key relative to the dataset")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")
+
+    @model_validator(mode="after")
+    def _is_of_a_version(self) -> Self:
+        if not is_name(self.version):
+            raise ValueError(f"{self.version!r} cannot name a version")
+        if self.manifest != version_key(self.version, VersionFile.MANIFEST):
+            raise ValueError(f"{self.manifest!r} is not the key of the manifest of version {self.version!r}")
+        return self
 
 
 class PublishedMark(Document):

@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import Store
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Column",
     "Table",
     "all_columns",
-    "count_rows",
     "iterate_rows",
     "parse_parquet",
     "put_rows",
@@ -168,7 +167,6 @@ UNMATCHED: Final = Table(
 TABLES: Final = (RECORDS, REJECTS, NEAR_DUPLICATES, PLAN, UNMATCHED)
 
 _ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
-_TAIL_BYTES: Final = 64 << 10  # holds the footer of a table of a few million rows
 
 
 def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -218,28 +216,6 @@ def all_columns(rows: pa.Table, table: Table) -> pa.Table:
         if column.name not in rows.column_names:
             rows = rows.append_column(column.name, pa.nulls(rows.num_rows, column.type))
     return rows
-
-
-def count_rows(store: Store, key: str) -> int:
-    """Return how many rows a Parquet object has by its footer; nothing else of it is read.
-
-    Raises:
-        IntegrityError: it does not end as a Parquet file does.
-    """
-    name = store.url_of(key)
-    found = store.head(key)
-    if found is None:
-        raise ObjectMissingError(f"{name} does not exist")
-    size = found[0]
-    tail = store.get_range(key, size - min(size, _TAIL_BYTES), min(size, _TAIL_BYTES))
-    # a footer ends in its length and a magic word
-    footer = int.from_bytes(tail[-8:-4], "little") + 8
-    if footer > size or tail[-4:] != b"PAR1":
-        raise IntegrityError(f"{name} is not a whole Parquet file")
-    if footer > len(tail):
-        tail = store.get_range(key, size - footer, footer)
-    with _readable(name):
-        return int(pq.read_metadata(pa.BufferReader(tail)).num_rows)
 
 
 def iterate_rows(path: Path, columns: Sequence[str] | None, *, name: str) -> Iterator[pa.RecordBatch]:

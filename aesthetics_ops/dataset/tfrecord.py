@@ -19,7 +19,7 @@ from google_crc32c import extend, value
 from aesthetics_ops.dataset.example import Example, encode_example
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["FramedRecord", "RecordSpan", "ShardWriter", "frame_example", "read_framed", "read_records"]
+__all__ = ["FRAME_BYTES", "FramedRecord", "RecordSpan", "ShardWriter", "frame_example", "read_framed", "read_records"]
 
 
 class RecordSpan(NamedTuple):
@@ -49,7 +49,7 @@ class FramedRecord(NamedTuple):
 _LENGTH = Struct("<Q")
 _CRC = Struct("<I")
 _LENGTH_AND_CRC = Struct("<QI")
-_FRAME_BYTES = _LENGTH_AND_CRC.size + _CRC.size
+FRAME_BYTES = _LENGTH_AND_CRC.size + _CRC.size
 _MAX_RECORD_BYTES = (1 << 31) - 1  # no protobuf message is larger
 _WRITE_BYTES = 1 << 20  # hashed and written at once, so that photos' threads are disturbed less often
 _PIECE_BYTES = 16 << 20  # most bytes asked of a file at once: a false length costs no more memory than this
@@ -73,7 +73,7 @@ def frame_example(example: Example) -> FramedRecord:
     length = _LENGTH.pack(data_bytes)
     crc = extend(extend(value(head), image_buffer), tail)
     before = length + _CRC.pack(_masked(value(length))) + head
-    return FramedRecord((before, image, tail + _CRC.pack(_masked(crc))), data_bytes + _FRAME_BYTES)
+    return FramedRecord((before, image, tail + _CRC.pack(_masked(crc))), data_bytes + FRAME_BYTES)
 
 
 class ShardWriter:
@@ -171,11 +171,11 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         footer = _read_exactly(file, _CRC.size)
         if len(footer) < _CRC.size:
             have = len(header) + len(data) + len(footer)
-            raise _damaged(where, f"ends after {have} of its {length + _FRAME_BYTES} bytes")
+            raise _damaged(where, f"ends after {have} of its {length + FRAME_BYTES} bytes")
         _check_data(data, footer, where)
         yield data
         number += 1
-        offset += length + _FRAME_BYTES
+        offset += length + FRAME_BYTES
 
 
 def read_framed(record: bytes | memoryview, where: str = "framed record") -> memoryview:
@@ -190,8 +190,8 @@ def read_framed(record: bytes | memoryview, where: str = "framed record") -> mem
     """
     view = memoryview(record)
     length = _checked_length(bytes(view[: _LENGTH_AND_CRC.size]), where)
-    if len(view) != length + _FRAME_BYTES:
-        raise _damaged(where, f"has {len(view)} bytes, but declares {length + _FRAME_BYTES}")
+    if len(view) != length + FRAME_BYTES:
+        raise _damaged(where, f"has {len(view)} bytes, but declares {length + FRAME_BYTES}")
     data = view[_LENGTH_AND_CRC.size : -_CRC.size]
     _check_data(data, view[-_CRC.size :], where)
     return data

@@ -28,10 +28,10 @@ from aesthetics_ops.dataset.manifest import (
     Split,
     Validation,
 )
+from aesthetics_ops.dataset.statistics import image_statistics, jpeg_statistics, label_statistics
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.publishing.account import BuiltShard
 from aesthetics_ops.publishing.gates import Candidate
-from aesthetics_ops.publishing.statistics import image_statistics, jpeg_statistics, label_statistics
 from aesthetics_ops.rejects import RejectReason
 
 __all__ = ["describe_version", "fingerprint_of"]

@@ -23,6 +23,7 @@ from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, bu
 from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_manifest, read_manifest_of
 from aesthetics_ops.dataset.parent import building_on
 from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, upload_proven
+from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons
 from aesthetics_ops.dataset.tables import write_rows
 from aesthetics_ops.errors import IntegrityError, PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
@@ -32,7 +33,6 @@ from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, rend
 from aesthetics_ops.publishing.gates import Candidate, pass_gates
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.publishing.regroup import regroup
-from aesthetics_ops.publishing.statistics import contrary_copies, count_reasons
 from aesthetics_ops.publishing.tables import Outcome, ShardRows, make_tables
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, Swap

@@ -39,6 +39,7 @@ from aesthetics_ops.dataset.results import (
     write_verdict,
 )
 from aesthetics_ops.dataset.sidecars import stored_file
+from aesthetics_ops.dataset.statistics import count_reasons
 from aesthetics_ops.dataset.tables import PLAN, RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.machine import scratch_for
@@ -48,7 +49,6 @@ from aesthetics_ops.publishing.describe import describe_version
 from aesthetics_ops.publishing.documents import Renderer, Shown, render_documents
 from aesthetics_ops.publishing.gates import GATES, Candidate
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
-from aesthetics_ops.publishing.statistics import count_reasons
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, open_store
@@ -350,7 +350,7 @@ def _planned_rejects(rejects: pa.Table) -> pa.Table:
     rows = [
         {
             "key": row["key"],
-            "etag": "e",
+            "etag": row["etag"],
             "size": row["bytes"],
             **{name: row[name] for name in ("id", "reason", "detail")},
         }

@@ -1,33 +1,43 @@
 """Read a version whole and compare it with what it says of itself.
 
 In: a published version.  Out: its manifest, or the first difference in reading order, whichever shard is read first.
-A few shards are read at once; scratch holds `records.parquet` and those shards, memory a record and the ids of each.
+A few shards are read at once; scratch holds the version's tables and those shards, memory the tables and a record of each.
 """
 
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from google_crc32c import extend
 
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
-from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
-from aesthetics_ops.dataset.tables import count_rows, iterate_rows
-from aesthetics_ops.dataset.tfrecord import read_records
+from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile, read_manifest
+from aesthetics_ops.dataset.sidecars import stored_file
+from aesthetics_ops.dataset.tables import RECORDS, iterate_rows
+from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, read_records
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
+from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.store import Store
+from aesthetics_ops.versions.accounts import check_counts, check_tables
 
 __all__ = ["verify_version"]
 
 _log = logging.getLogger(__name__)
 
 _SHARDS_AT_ONCE: Final = 4
+_BLOCK_BYTES: Final = 1 << 20
+_NOT_IN_A_SHARD: Final = ("key", "etag", "transforms", "phash")  # columns of records.parquet
+_TABLES: Final = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
+_WHAT_TO_DO: Final = "do not use this version: `aesthetics-ops rollback` goes to another one, and the next build from there makes what is missing"
 
 
 def verify_version(
@@ -35,8 +45,9 @@ def verify_version(
 ) -> Manifest:
     """Read a version whole and compare it with what it says of itself.
 
-    Every shard's size, sha256 and CRCs, every record's framing and id, and the tables' counts are checked.  Images
-    are not decoded again: their bytes are those that were, when the version was validated.
+    Every file's size and sha256, every record's framing and what records.parquet says of it, the plan's recipes, and every count
+    and statistic of the manifest are checked.  Images are not decoded again: their bytes are those that were, when the version
+    was validated.
 
     Args:
         dataset: where it is published.
@@ -49,61 +60,90 @@ def verify_version(
         ScratchSpaceError: the disk has no room for a few shards.
     """
     manifest = read_manifest(dataset, version)
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    needed_bytes = _SHARDS_AT_ONCE * max((shard.bytes for shard in shards), default=0)
+    shards = [(split, shard) for split, content in manifest.splits.items() for shard in content.shards]
+    needed_bytes = _SHARDS_AT_ONCE * max((shard.bytes for _, shard in shards), default=0)
     with scratch_for(needed_bytes) as scratch:
-        records = scratch / "records.parquet"
-        try:
-            _verify_counts(dataset, manifest)
-            dataset.download(version_key(manifest.version, VersionFile.RECORDS), records)
-        except ObjectMissingError as error:
-            raise IntegrityError(f"version {manifest.version!r} is incomplete: {error}") from error
-        _verify_shards(dataset, shards, _ids_by_shard(manifest.version, records, shards), scratch, progress)
+        damaged = _fetch_files(dataset, manifest, scratch)
+        with _after(damaged):  # what lies inside a damaged table says more than its sum
+            check_tables(manifest, scratch)
+            rows = _rows_by_shard(manifest.version, scratch / VersionFile.RECORDS, shards)
+            _verify_shards(dataset, shards, rows, scratch, progress)
+            check_counts(manifest, scratch)
     return manifest
 
 
-def _verify_counts(dataset: Store, manifest: Manifest) -> None:
-    """Compare the tables' numbers of rows, which stand in their footers, with the manifest's."""
-    records, rejects, planned = (
-        count_rows(dataset, version_key(manifest.version, file))
-        for file in (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.PLAN)
-    )
-    left_out = sum(manifest.rejects.values())
-    if (records, rejects, planned) != (manifest.records, left_out, manifest.source.listed):
-        raise IntegrityError(
-            f"version {manifest.version!r} lists {records} records, {rejects} rejects and {planned} photos, "
-            f"its manifest {manifest.records}, {left_out} and {manifest.source.listed}"
-        )
+def _fetch_files(dataset: Store, manifest: Manifest, scratch: Path) -> list[str]:
+    """Bring the version's tables to scratch and compare every file with the manifest; return which tables differ."""
+    damaged = []
+    names = [VersionFile(name) for name in manifest.files or () if name in set(VersionFile)]
+    for file in [*_TABLES, *(name for name in names if name not in _TABLES)]:
+        try:
+            dataset.download(version_key(manifest.version, file), scratch / file)
+        except ObjectMissingError as error:
+            raise IntegrityError(f"version {manifest.version!r} is incomplete: {error}") from error
+        if manifest.files is None:
+            continue
+        found, stated = stored_file(scratch / file), manifest.files.get(file)
+        if found != stated:
+            said = f"{stated.bytes} and {stated.sha256}" if stated else "nothing of it"
+            damaged.append(
+                f"{dataset.url_of(version_key(manifest.version, file))} has {found.bytes} bytes and sha256 {found.sha256}, its "
+                f"manifest says {said}"
+            )
+            if file not in _TABLES:
+                raise IntegrityError(f"{damaged[-1]}; {_WHAT_TO_DO}")
+    return damaged
 
 
-def _ids_by_shard(version: str, records: Path, shards: Sequence[Shard]) -> Iterator[list[str]]:
-    """Return for each shard the ids that records.parquet lists for it: its rows stand in reading order."""
-    batches = iterate_rows(records, ["id", "shard"], name=f"{VersionFile.RECORDS} of version {version!r}")
+@contextmanager
+def _after(damaged: list[str]) -> Iterator[None]:
+    """Say first which tables are not those of the manifest, then what in them differs, where anything is found."""
+    try:
+        yield
+    except IntegrityError as error:
+        if not damaged:
+            raise
+        raise IntegrityError(f"{damaged[0]}: {error}; {_WHAT_TO_DO}") from error
+    if damaged:
+        raise IntegrityError(f"{damaged[0]}; {_WHAT_TO_DO}")
+
+
+def _rows_by_shard(version: str, records: Path, shards: Sequence[tuple[str, Shard]]) -> Iterator[pa.Table]:
+    """Return for each shard the rows that records.parquet has of it: they stand in reading order."""
+    columns = [name for name in RECORDS.names if name in pq.read_schema(records).names and name not in _NOT_IN_A_SHARD]
+    batches = iterate_rows(records, columns, name=f"{VersionFile.RECORDS} of version {version!r}")
     batch = next(batches, None)
-    for shard in shards:
-        ids: list[str] = []
-        while batch is not None and len(ids) < shard.records:
-            piece = batch.slice(0, shard.records - len(ids))
+    for split, shard in shards:
+        pieces: list[pa.RecordBatch] = []
+        held = 0
+        while batch is not None and held < shard.records:
+            piece = batch.slice(0, shard.records - held)
             if not pc.all(pc.equal(piece["shard"], shard.path), skip_nulls=False, min_count=0).as_py():
                 break
-            ids += piece["id"].to_pylist()
+            if not pc.all(pc.equal(piece["split"], split), skip_nulls=False, min_count=0).as_py():
+                raise IntegrityError(
+                    f"{VersionFile.RECORDS} of version {version!r}: split of a record in {shard.path} is not {split!r}, as its "
+                    "manifest has the shard"
+                )
+            pieces.append(piece)
+            held += piece.num_rows
             batch = batch.slice(piece.num_rows)
             if not batch.num_rows:
                 batch = next(batches, None)
-        if len(ids) < shard.records:
+        if held < shard.records:
             raise IntegrityError(
-                f"{VersionFile.RECORDS} of version {version!r} lists {len(ids)} records of {shard.path} where "
-                f"its manifest has {shard.records}"
+                f"{VersionFile.RECORDS} of version {version!r} lists {held} records of shard {shard.path} where its manifest has "
+                f"records {shard.records}"
             )
-        yield ids
+        yield pa.Table.from_batches(pieces)
     if batch is not None:
         raise IntegrityError(f"{VersionFile.RECORDS} of version {version!r} lists records beyond those of its shards")
 
 
 def _verify_shards(
     dataset: Store,
-    shards: Sequence[Shard],
-    ids_by_shard: Iterator[list[str]],
+    shards: Sequence[tuple[str, Shard]],
+    rows_by_shard: Iterator[pa.Table],
     scratch: Path,
     progress: Callable[[int], None],
 ) -> None:
@@ -118,40 +158,71 @@ def _verify_shards(
 
     pool = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="verify")
     try:
-        for number, shard in enumerate(shards):
+        for number, (_, shard) in enumerate(shards):
             try:
-                ids = next(ids_by_shard)
+                rows = next(rows_by_shard)
             except IntegrityError:
                 finish(0)  # a difference in an earlier shard comes first
                 raise
-            running.append((shard, pool.submit(_verify_shard, dataset, shard, ids, scratch / f"{number}.tfrecord")))
+            running.append((shard, pool.submit(_verify_shard, dataset, shard, rows, scratch / f"{number}.tfrecord")))
             finish(2 * _SHARDS_AT_ONCE)
         finish(0)
     finally:
         pool.shutdown(cancel_futures=True)
-    for _ in ids_by_shard:  # its end says whether rows are left
+    for _ in rows_by_shard:  # its end says whether rows are left
         pass
 
 
-def _verify_shard(dataset: Store, shard: Shard, ids: list[str], path: Path) -> None:
+def _verify_shard(dataset: Store, shard: Shard, rows: pa.Table, path: Path) -> None:
     name = dataset.url_of(shard.path)
     try:
         dataset.download(shard.path, path)
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            if sha256 != shard.sha256:
+            found = stored_file(path)
+            if found != StoredFile(bytes=shard.bytes, sha256=shard.sha256):
                 raise IntegrityError(
-                    f"shard {name} has sha256 {sha256}, its manifest says {shard.sha256}; {_repair(dataset, shard)}"
+                    f"shard {name} has {found.bytes} bytes and sha256 {found.sha256}, its manifest says {shard.bytes} and "
+                    f"{shard.sha256}; {_repair(dataset, shard)}"
                 )
-            file.seek(0)
-            found = [decode_example(record).id for record in read_records(file)]
+            _require_crc(name, shard, path)
+            held = list(_described(read_records(file)))
     except ObjectMissingError as error:
         raise IntegrityError(f"shard {name} is missing; {_repair(dataset, shard)}") from error
     finally:
         path.unlink(missing_ok=True)
-    if found != ids:
-        raise IntegrityError(f"shard {name} holds {len(found)} records that are not the {len(ids)} of records.parquet")
-    _log.info("shard %s: %d records, as the manifest says", shard.digest[:12], len(found))
+    if len(held) != rows.num_rows:
+        raise IntegrityError(f"shard {name} holds {len(held)} records, and {VersionFile.RECORDS} lists {rows.num_rows}")
+    for number, (record, row) in enumerate(zip(held, rows.to_pylist(), strict=True)):
+        for field, value in record.items():
+            if row.get(field) not in (value, None):
+                raise IntegrityError(
+                    f"shard {name}: record {number}, id {record['id']!r}, has {field} {value!r}, and {VersionFile.RECORDS} says "
+                    f"{row[field]!r}"
+                )
+    _log.info("shard %s: %d records, as the manifest says", shard.digest[:12], len(held))
+
+
+def _described(records: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield what records.parquet says of each record of a file."""
+    offset = 0
+    for record in records:
+        example, length = decode_example(record), len(record) + FRAME_BYTES
+        header = read_jpeg_header(example.image)
+        yield {
+            "id": example.id, "label": example.label, "offset": offset, "length": length, "bytes": len(example.image),
+            "width": example.width_px, "height": example.height_px, "progressive": header.progressive,
+            "sampling": header.frame.sampling,
+        }  # fmt: skip
+        offset += length
+
+
+def _require_crc(name: str, shard: Shard, path: Path) -> None:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            crc = extend(crc, block)
+    if f"{crc:08x}" != shard.crc32c:
+        raise IntegrityError(f"shard {name} has crc32c {crc:08x}, its manifest says {shard.crc32c}")
 
 
 def _repair(dataset: Store, shard: Shard) -> str:

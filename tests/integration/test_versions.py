@@ -231,7 +231,7 @@ class TestVerify:
             version_key(night.manifest.version, VersionFile(f"{name}.parquet")) for name in ("records", "rejects")
         )
         night.dataset.put(records, night.dataset.get(rejects).data)
-        with pytest.raises(IntegrityError, match=r"lists 0 records.* its manifest 14"):
+        with pytest.raises(IntegrityError, match=r"records\.parquet has .* bytes and sha256"):
             verify_version(night.dataset)
 
     def test_a_manifest_that_latest_does_not_promise_is_refused(self, night: Night) -> None:
@@ -316,36 +316,30 @@ class TestVerifyManyShards:
         assert sizes == [shard.bytes for split in many.manifest.splits.values() for shard in split.shards]
         assert store.most_files <= 4
 
-    def test_tables_are_counted_by_their_footers(self, many: SyntheticVersion) -> None:
+    def test_no_table_is_held_in_memory_as_it_is_stored(self, many: SyntheticVersion) -> None:
         store = WatchedDownloads(many.store)
         verify_version(store)
         whole = [request.key for request in store.requests if request.method == "get"]
         assert whole == [LATEST_KEY, version_key(many.version, VersionFile.MANIFEST)]
 
     @pytest.mark.parametrize(
-        ("order", "shard"), [([0, 2, 1], 0), ([1, 0, 2], 0), ([0, 1, 3, 2], 1)], ids=["inside", "start", "later"]
+        ("order", "row"), [([0, 2, 1], 1), ([1, 0, 2], 0), ([0, 1, 3, 2], 2)], ids=["inside", "start", "later"]
     )
     def test_records_in_another_order_than_the_shards_are_found(
-        self, many: SyntheticVersion, order: list[int], shard: int
+        self, many: SyntheticVersion, order: list[int], row: int
     ) -> None:
         rows = many.rows
         mixed = [rows[place] for place in order] + rows[len(order) :]
         assert mixed != rows
         self.put_records(many, mixed)
-        with pytest.raises(IntegrityError, match=self.paths(many)[shard]):
-            verify_version(many.store)
-
-    def test_a_damaged_shard_is_named_before_rows_of_later_shards_that_are_wrong(self, many: SyntheticVersion) -> None:
-        self.damage(many, self.paths(many)[3])
-        self.put_records(many, many.rows[:9] + many.rows[10:] + many.rows[9:10])
-        with pytest.raises(IntegrityError, match=f"{self.paths(many)[3]} has sha256"):
+        with pytest.raises(IntegrityError, match=rf"records\.parquet.*: key of row {row}, "):
             verify_version(many.store)
 
     @pytest.mark.parametrize("name", ["records", "rejects", "plan"])
     def test_a_table_that_is_cut_off_is_named(self, many: SyntheticVersion, name: str) -> None:
         key = version_key(many.version, VersionFile(f"{name}.parquet"))
         many.store.put(key, bytes(many.store.get(key).data)[:-3])
-        with pytest.raises(IntegrityError, match=f"{key} is not a whole Parquet file"):
+        with pytest.raises(IntegrityError, match=rf"{key} has .* is not a whole Parquet file"):
             verify_version(many.store)
 
     def put_records(self, many: SyntheticVersion, rows: list[dict[str, Any]]) -> None:

@@ -38,7 +38,7 @@ PURE = {
     "pixels",
     "planning",
     "publishing.gates",
-    "publishing.statistics",
+    "dataset.statistics",
     "publishing.near_duplicates",
     "report.words",
     "report.plots",

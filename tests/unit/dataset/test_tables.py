@@ -2,56 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from aesthetics_ops.dataset.tables import count_rows, iterate_rows, read_parquet, write_parquet
-from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.dataset.tables import iterate_rows, read_parquet, write_parquet
+from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import Store, open_store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path.as_uri())
-
-
-class Ranges:
-    """A store that notes how many bytes of an object are read by range, and reads none whole."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.bytes = 0
-
-    def url_of(self, key: str) -> str:
-        return self._store.url_of(key)
-
-    def head(self, key: str) -> Any:
-        return self._store.head(key)
-
-    def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
-        self.bytes += length
-        return self._store.get_range(key, offset, length)
-
-
-@pytest.mark.parametrize(("rows", "group"), [(0, 10), (1, 10), (200_000, 50_000), (6_000, 10)])
-def test_rows_are_counted_by_the_footer_alone_however_long_it_is(
-    store: Store, tmp_path: Path, rows: int, group: int
-) -> None:
-    table = pa.table({"id": [f"{number:060}" for number in range(rows)], "size": range(rows)})
-    pq.write_table(table, tmp_path / "t.parquet", row_group_size=group, compression="none", use_dictionary=False)
-    ranges = Ranges(store)
-    assert count_rows(ranges, "t.parquet") == rows  # type: ignore[arg-type]
-    footer = int.from_bytes((tmp_path / "t.parquet").read_bytes()[-8:-4], "little")
-    assert ranges.bytes <= (64 << 10) + footer + 8
-    assert (footer > 64 << 10) == (group == 10 and rows == 6_000)
-
-
-def test_a_table_that_is_not_there_is_missing(store: Store) -> None:
-    with pytest.raises(ObjectMissingError, match=r"t\.parquet"):
-        count_rows(store, "t.parquet")
 
 
 def cut(data: bytes) -> bytes:
@@ -79,7 +41,6 @@ def with_a_wrong_footer(data: bytes) -> bytes:
 def test_a_damaged_table_is_named(store: Store, tmp_path: Path, damaged: Callable[[bytes], bytes]) -> None:
     store.put("t.parquet", damaged(write_parquet(pa.table({"id": ["a"]}))))
     for ask in (
-        lambda: count_rows(store, "t.parquet"),
         lambda: read_parquet(store, "t.parquet"),
         lambda: list(iterate_rows(tmp_path / "t.parquet", ["id"], name=store.url_of("t.parquet"))),
     ):

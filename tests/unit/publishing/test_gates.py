@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from aesthetics_ops.dataset.manifest import GateResult, Manifest, NearDuplicates
+from aesthetics_ops.dataset.statistics import count_reasons
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS
 from aesthetics_ops.errors import GateError, SettingsError
 from aesthetics_ops.publishing import gates
 from aesthetics_ops.publishing.gates import GATES, Candidate, Gate, pass_gates, register_gate
-from aesthetics_ops.publishing.statistics import count_reasons
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import gate_in_words
 from aesthetics_ops.settings import BuildSettings

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 from aesthetics_ops.dataset.manifest import Jpegs
+from aesthetics_ops.dataset.statistics import contrary_copies, jpeg_statistics
 from aesthetics_ops.dataset.tables import RECORDS
-from aesthetics_ops.publishing.statistics import contrary_copies, jpeg_statistics
 
 
 def counted(*kinds: tuple[bool | None, str | None]) -> Jpegs:
