@@ -7,7 +7,7 @@ batches that are ahead; an error comes with the batch that it belongs to.
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -99,8 +99,8 @@ class Batches:
                         waiting.append(self.begin(drawn))
                     if not waiting:
                         break
+                    batch = waiting[0].result()
                     begun = waiting.popleft()
-                    batch = begun.result()
                     took()
                     yield begun.draws, batch
         finally:
@@ -162,7 +162,7 @@ class Batches:
             self._threads().submit(work.do, range(first, min(first + photos, count)))
             for first in range(0, count, photos)
         ]
-        return Begun(draws, work.images, work.labels, parts)
+        return Begun(draws, work.images, work.labels, parts, work.cancel)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._process != os.getpid():
@@ -192,6 +192,7 @@ class _Work:
         rows = records.rows_in_split(draws.rows)
         self._asked = records.reader.ask(rows)
         self.labels = records.reader.index.labels[rows]
+        self.cancel = self._asked.cancel
         shape = pixels.shape if pixels else None
         self.images: Any = [None] * len(draws) if shape is None else np.empty((len(draws), *shape), np.uint8)
 
@@ -213,6 +214,7 @@ class _CachedWork:
         self._places = self._reader.places(self._rows)
         missing = [at for at, place in enumerate(self._places) if not cache.has(*place)]
         self._asked = self._reader.ask(self._rows[missing])
+        self.cancel = self._asked.cancel
         self._asked_at = {at: number for number, at in enumerate(missing)}
         self.labels = self._reader.index.labels[self._rows]
         self.images = np.empty((len(draws), *(pixels.shape or ())), np.uint8)
@@ -236,6 +238,7 @@ class Begun:
     images: Any
     labels: NDArray[np.float32]
     parts: list[Future[None]]
+    give_up: Callable[[], None]
 
     def result(self) -> Batch:
         """Wait for it, and return it.
@@ -255,6 +258,7 @@ class Begun:
         """Leave unmade what nobody has begun."""
         for part in self.parts:
             part.cancel()
+        self.give_up()
 
 
 def _was_closed() -> SettingsError:

@@ -22,7 +22,7 @@ from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import ObjectMissingError, SettingsError
 from aesthetics_ops.readers.index import Index
 from aesthetics_ops.readers.opened import Version
-from aesthetics_ops.readers.shards import NOT_OURS, Buffer, Files, Place, ShardBytes, places_of
+from aesthetics_ops.readers.shards import NOT_OURS, Buffer, Coming, Files, Place, ShardBytes, places_of
 
 __all__ = ["CONNECTIONS", "KeptRecords", "StoreShards"]
 
@@ -173,8 +173,8 @@ class StoreShards(ShardBytes):
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
 
-    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], Buffer]:
-        """Request what is not kept, in as few ranges as neighbours allow, and return a function that waits for it."""
+    def ask(self, rows: NDArray[np.int64]) -> Coming:
+        """Request what is not kept, in as few ranges as neighbours allow, and return what waits for it."""
         places = places_of(self._index, rows)
         numbers = [self._index.number(row) for row in rows.tolist()]
         missing = [
@@ -193,7 +193,11 @@ class StoreShards(ShardBytes):
             first = place.offset - wanted.start
             return memoryview(answer.result())[first : first + place.length]
 
-        return get
+        def cancel() -> None:
+            for _, answer in coming.values():
+                answer.cancel()
+
+        return Coming(get, cancel)
 
     def again(self, row: int) -> Buffer | None:
         """Ask the store for a record whose kept bytes are damaged."""

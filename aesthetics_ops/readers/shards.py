@@ -21,7 +21,7 @@ from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.readers.index import Index
 
-__all__ = ["NOT_OURS", "Buffer", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
+__all__ = ["NOT_OURS", "Buffer", "Coming", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
 
 _SHARE: Final = (
     4  # of the files that this process may have open, one in four; those after these are opened for each read
@@ -48,6 +48,18 @@ class Place(NamedTuple):
     length: int
 
 
+class Coming(NamedTuple):
+    """Records on their way.
+
+    Attributes:
+        get: waits for the framed record with a number, and gives its bytes.
+        cancel: gives up what was not begun yet; who still waits for it gets a CancelledError.
+    """
+
+    get: Callable[[int], Buffer]
+    cancel: Callable[[], None]
+
+
 def places_of(index: Index, rows: NDArray[np.int64]) -> list[Place]:
     """Return the places of some rows."""
     columns = (index.shards[rows].tolist(), index.offsets[rows].tolist(), index.lengths[rows].tolist())
@@ -58,8 +70,8 @@ class ShardBytes(ABC):
     """The shards of one split, wherever they lie."""
 
     @abstractmethod
-    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], Buffer]:
-        """Begin to fetch records; return a function of a number in `rows` that gives the bytes of that framed record.
+    def ask(self, rows: NDArray[np.int64]) -> Coming:
+        """Begin to fetch records, and return what gives the bytes of each by its number in `rows`.
 
         It raises IntegrityError where there are fewer bytes than there should be.
         """
@@ -186,12 +198,12 @@ class LocalShards(ShardBytes):
         for file, shard in zip(files, shards, strict=True):
             _check_size(file, shard.bytes)
 
-    def ask(self, rows: NDArray[np.int64]) -> Callable[[int], Buffer]:
-        """Let the system read the records from the disk, and return a function that takes them from its cache."""
+    def ask(self, rows: NDArray[np.int64]) -> Coming:
+        """Let the system read the records from the disk, and return what takes them from its cache."""
         places = places_of(self._index, rows)
         for place in places:
             self._advise(place)
-        return lambda number: self._read(places[number])
+        return Coming(lambda number: self._read(places[number]), lambda: None)
 
     def read_ahead(self) -> None:
         """Have the system read every file into its memory, in the background."""

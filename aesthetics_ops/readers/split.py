@@ -21,7 +21,7 @@ from aesthetics_ops.readers.index import INDEX_COLUMNS, Index, index_of
 from aesthetics_ops.readers.opened import Version
 from aesthetics_ops.readers.pixels import Pixels, decode
 from aesthetics_ops.readers.ranges import KeptRecords, StoreShards
-from aesthetics_ops.readers.shards import Buffer, LocalShards, ShardBytes
+from aesthetics_ops.readers.shards import Buffer, Coming, LocalShards, ShardBytes
 
 __all__ = ["PHOTOS_AT_ONCE", "Asked", "Keeping", "SplitReader"]
 
@@ -141,12 +141,16 @@ class SplitReader:
 class Asked:
     """Some records on their way; each is waited for when it is taken.  Threads may take different ones at once."""
 
-    def __init__(self, reader: SplitReader, rows: NDArray[np.int64], get: Callable[[int], Buffer]) -> None:
+    def __init__(self, reader: SplitReader, rows: NDArray[np.int64], coming: Coming) -> None:
         """Records of a split by their numbers in it, and what gives the framed bytes of each."""
-        self._reader, self._rows, self._get = reader, rows, get
+        self._reader, self._rows, self._coming = reader, rows, coming
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def cancel(self) -> None:
+        """Give up what was not requested yet."""
+        self._coming.cancel()
 
     def example(self, at: int) -> Example:
         """Return one record."""
@@ -191,7 +195,7 @@ class Asked:
     def _checked(self, at: int, use: Callable[[memoryview], _T]) -> _T:
         """Give the checked data of a record to a function; whatever is damaged is named."""
         try:
-            return use(read_framed(self._get(at)))
+            return use(read_framed(self._coming.get(at)))
         except IntegrityError as error:
             fresh = self._reader.again(int(self._rows[at]))
             if fresh is None:

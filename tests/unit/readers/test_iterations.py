@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 
 from aesthetics_ops import Batches, Dataset, open_dataset
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.readers import ranges
+from aesthetics_ops.readers.opened import open_published
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.stores import FailingStore, Request
 
 TRAIN = 80
 
@@ -131,3 +135,32 @@ def test_what_nobody_has_any_more_holds_no_file_open(dataset: Dataset, tmp_path:
 def test_numbers_that_are_none_are_refused(dataset: Dataset, options: Any, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         dataset.numpy("train", **options)
+
+
+def test_a_break_gives_up_what_was_not_requested_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "CONNECTIONS", 2)
+    inner = open_store("memory://given-up/")
+    SyntheticDataset(inner).publish(synthetic_photos(200))
+    asked, answers = [], threading.Semaphore(0)
+
+    def fails(request: Request) -> bool:
+        if request.method == "get_range":
+            asked.append(request.key)
+            answers.acquire()
+        return False
+
+    dataset = Dataset(open_published(FailingStore(inner, fails), None))
+    batches = dataset.numpy("train", batch=8, size=8, shuffle=True, ahead=3)
+    draws = next(iter(dataset.numpy("train", batch=8, shuffle=True).sampler))
+    for_one = len(set(batches.records.shards[draws.rows].tolist()))
+    answers.release(for_one)
+    taken = batches.drawn()
+    next(taken)
+    taken.close()  # type: ignore[attr-defined]
+    answers.release(1000)
+    del taken, batches
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("range"):
+            thread.join(20)
+    assert for_one <= len(asked) <= for_one + 2
