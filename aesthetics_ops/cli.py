@@ -12,7 +12,7 @@ import logging
 import sys
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         sub.add_argument("--verbose", action="store_true", help="say on stderr what is being done")
-        if name != "build":
+        if name not in ("build", "labels"):
             sub.add_argument(
                 "dataset",
                 metavar="DATASET",
@@ -84,7 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     build = command("build", _build, "Make and publish a version: all stages in one process, without Airflow.")
-    _add_settings(build)
+    _add_settings(build, BuildSettings.model_fields)
+    labels = command(
+        "labels", _labels, "Show how a score file is understood, and which photos it finds; nothing is built."
+    )
+    labels.add_argument("labels", metavar="URL", help="the score file, or several, as for build")
+    labels.add_argument("--photos", metavar="URL", help="prefix of the photos, to count which ones the rows find")
+    _add_settings(labels, _LABEL_SETTINGS)
     for name, run, text in (
         ("show", _show, "Print a version's manifest."),
         ("verify", _verify, "Read a version whole and compare it with its manifest."),
@@ -150,9 +156,15 @@ def _counted(text: str) -> int:
     return int(text)
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Give every setting a flag; values stay text, since the settings check them all at once."""
-    for name, field in BuildSettings.model_fields.items():
+_LABEL_SETTINGS = (
+    "label_format", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max",
+)  # fmt: skip
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Give settings a flag each; values stay text, since the settings check them all at once."""
+    for name in names:
+        field = BuildSettings.model_fields[name]
         flag = "--" + name.replace("_", "-")
         default = "" if field.is_required() or field.default in (None, (), False) else f" (default {field.default})"
         text = f"{field.description}{default}".replace("%", "%%")
@@ -180,6 +192,21 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
         there = "all there again" if published.repaired else "all there"
         end = f"nothing changed: version {manifest.version} already holds this: {_shards(manifest.reuse.shards_total)}, {there}"
     return published.summary, f"{end}\n{_describe(manifest, is_new=published.is_new)}{repaired}\nreport      {report}"
+
+
+def _labels(options: argparse.Namespace) -> tuple[Any, str]:
+    from aesthetics_ops.planning.preview import lines_of, preview_labels
+    from aesthetics_ops.sources.scores import read_score_files
+
+    values = {name: getattr(options, name) for name in _LABEL_SETTINGS}
+    places = {"labels": options.labels, "photos": options.photos or "memory://photos/", "dataset": "memory://dataset/"}
+    settings = parse_settings(
+        places | {name: value for name, value in values.items() if value is not None}, where="flags"
+    )
+    labels, _ = read_score_files(open_store(settings.labels.rpartition("/")[0] + "/"), settings)
+    listing = open_store(settings.photos).list() if options.photos else None
+    found = preview_labels(labels, settings, listing)
+    return asdict(found), "\n".join(map(one_line, lines_of(found)))
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, str]:

@@ -1,6 +1,5 @@
 """The plan stage: read the listing, the labels and the parent's plan; write the build's plan and its partitions."""
 
-import fnmatch
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,6 @@ from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
-from urllib.parse import unquote
 from uuid import uuid4
 
 import pyarrow as pa
@@ -37,16 +35,16 @@ from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result
 from aesthetics_ops.dataset.sidecars import download_sidecar, read_table
 from aesthetics_ops.dataset.tables import iterate_rows, put_rows, write_parquet
-from aesthetics_ops.errors import AestheticsOpsError, LabelError, ObjectMissingError, StoreRefusedError
+from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.sources.inventory import read_inventory
-from aesthetics_ops.sources.labels import Labels, check_label_settings, combine_labels, is_score_file, read_labels
+from aesthetics_ops.sources.labels import Labels, check_label_settings
+from aesthetics_ops.sources.scores import read_score_files
 from aesthetics_ops.store import Store
 
 __all__ = ["plan_build"]
@@ -206,70 +204,10 @@ class _RejectedPhotos:
 
 
 def _read_labels(build: Build) -> tuple[Labels, str]:
-    """Read the score file, or all score files of a folder, or those that a name with * means; return the ETag, too."""
-    name = build.settings.labels.rpartition("/")[2]
-    if build.settings.labels.startswith("file:"):
-        name = unquote(name)
-    files = IntactReader(build.labels)
-    if name and "*" not in name:
-        labels, etag = _read_one(build, files, name, build.settings.labels)
-    else:
-        read = {
-            found: _read_one(build, files, found, build.labels.url_of(found)) for found in _names_of_labels(build, name)
-        }
-        labels = combine_labels({found: labels for found, (labels, _) in read.items()}, build.settings.labels)
-        etag = hashlib.sha256("".join(f"{found} {etag}\n" for found, (_, etag) in read.items()).encode()).hexdigest()
+    labels, etag = read_score_files(build.labels, build.settings)
     for note in labels.notes:
         _log.warning("%s", note)
     return labels, etag
-
-
-def _names_of_labels(build: Build, pattern: str) -> list[str]:
-    """Return the names of the score files in the folder, not below it, in order: all, or those that a pattern means."""
-    beside = [key for key in build.labels.list()["key"].to_pylist() if "/" not in key]
-    if pattern:
-        found = [name for name in beside if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))]
-    else:
-        found = [name for name in beside if is_score_file(name)]
-    if not found:
-        there = f"; there are {', '.join(map(repr, beside[:3]))}" if beside else "; nothing lies there"
-        raise LabelError(f"no score file is meant by {build.settings.labels!r}{there}; name one, or upload it")
-    return sorted(found)
-
-
-def _read_one(build: Build, files: IntactReader, name: str, url: str) -> tuple[Labels, str]:
-    try:
-        stored = files.get(name)
-    except StoreRefusedError as error:
-        _explain_missing(build.labels, name, url)
-        if not isinstance(error, ObjectMissingError):
-            raise
-        raise LabelError(f"score file {url!r} does not exist; check the labels setting, or upload it") from error
-    labels = read_labels(
-        bytes(stored.data),
-        source=url,
-        settings=build.settings,
-        beside=lambda other: _get_or_none(files, other),
-    )
-    return labels, stored.etag
-
-
-def _explain_missing(folder: Store, name: str, url: str) -> None:
-    """Say why a score file could not be read, where the store tells; who may only read the file cannot look further."""
-    with suppress(StoreRefusedError):
-        held = folder.list(f"{name}/")["key"].to_pylist()
-        if held:
-            raise LabelError(
-                f"score file {url!r} is a folder; name a file in it, such as {folder.url_of(held[0])!r}, or end it with a slash to read all of them"
-            )
-        folder.check()
-
-
-def _get_or_none(files: IntactReader, key: str) -> bytes | None:
-    try:
-        return bytes(files.get(key).data)
-    except ObjectMissingError:
-        return None
 
 
 def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPlan:

@@ -3,16 +3,18 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
+from aesthetics_ops.sources.labels.parsing import to_numbers
 from aesthetics_ops.sources.labels.votes import count_votes, rate_counts, read_counts
 
 __all__ = ["FoundColumns", "find_columns", "is_known_name", "name_columns"]
@@ -84,7 +86,22 @@ class FoundColumns:
             other_names=ids,
             layout=self.layout,
         )
-        return self._rated(found, values) if self.ratings else found
+        return self._rated(found, values) if self.ratings else replace(found, note=self._doubt(found.score))
+
+    def _doubt(self, scores: Any) -> str | None:
+        """Say that scores look like counts of votes; None where they do not."""
+        name = "" if self.score is None else self.names[self.score]
+        stem = name.rstrip("0123456789")
+        alike = [other for other in self.names if re.fullmatch(re.escape(stem) + r"\d{1,3}", other)]
+        if name == stem or len(alike) < 3:
+            return None
+        numbers = np.asarray(to_numbers(scores))
+        if not len(numbers) or not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
+            return None
+        return (
+            f"has whole numbers in {name!r}, one of {len(alike)} columns that differ in their number: it looks like a count of "
+            f"votes, not a score; set vote_columns to {alike[0]}..{alike[-1]} if it is"
+        )
 
     def _rated(self, found: LabelRows, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""

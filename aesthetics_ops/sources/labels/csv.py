@@ -32,7 +32,7 @@ def _read(file: LabelFile) -> LabelRows:
     if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
     rows = found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
-    return replace(rows, note=text.note)
+    return replace(rows, note="; it ".join(filter(None, (text.note, rows.note))) or None)
 
 
 def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: list[str]) -> tuple[Any, list[int]]:

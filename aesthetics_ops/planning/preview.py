@@ -1,0 +1,170 @@
+"""How a score file is understood, before any build: what each row says, and which photos it finds.
+
+In: the labels, and a listing of the photos where there is one.  Out: numbers and the first problems.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aesthetics_ops.dataset.recipe import Converter
+from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.plan import plan_photos
+from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels import Labels
+
+__all__ = ["LabelsPreview", "PhotosPreview", "lines_of", "preview_labels"]
+
+_BINS: Final = 10
+_PROBLEMS: Final = 10
+_UNUSED: Final = Converter(0, "0" * 16)  # no recipe that is made here is used
+
+
+@dataclass(frozen=True, slots=True)
+class PhotosPreview:
+    """Which photos the rows find.
+
+    Attributes:
+        listed: objects under the photos prefix.
+        scored: photos that a build would use.
+        reasons: how many of the others there are, by the reason in words.
+        unmatched: rows that name no photo.
+        refusal: why a build would be refused; None where it would not.
+        problems: the first photos that are left out though a row names them, in words.
+    """
+
+    listed: int
+    scored: int
+    reasons: dict[str, int]
+    unmatched: int
+    refusal: str | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsPreview:
+    """How a score file is understood.
+
+    Attributes:
+        format: name of its format.
+        layout: name of its kind, where it is known.
+        columns: which columns hold what.
+        ratings: what its votes are for; empty without votes.
+        rows: how many it has; of single votes, photos.
+        usable: rows with a score.
+        score_range: lowest and highest score in it; None where no row has one.
+        mean: of the scores, likewise.
+        histogram: counts of the scores in equal parts of the range.
+        splits: how many rows are in each split; empty where the file names none.
+        problems: the first rows that cannot be used, in words.
+        notes: what has to be said about how it was read.
+        photos: None without a listing.
+    """
+
+    format: str
+    layout: str | None
+    columns: dict[str, str]
+    ratings: tuple[float, ...]
+    rows: int
+    usable: int
+    score_range: tuple[float, float] | None
+    mean: float | None
+    histogram: tuple[int, ...]
+    splits: dict[str, int]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    photos: PhotosPreview | None
+
+
+def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | None) -> LabelsPreview:
+    """Say how a score file is understood.
+
+    Args:
+        labels: what it says.
+        settings: to go by.
+        listing: key, size and etag of the photos; None to look at the file alone.
+    """
+    table = labels.table
+    scores = np.asarray(table["score"].drop_null(), np.float64)
+    bad = table.filter(pc.is_valid(table["problem"])).slice(0, _PROBLEMS).select(["row", "name", "problem"])
+    return LabelsPreview(
+        format=labels.format,
+        layout=labels.layout,
+        columns=dict(labels.columns),
+        ratings=labels.ratings,
+        rows=table.num_rows,
+        usable=len(scores),
+        score_range=(float(scores.min()), float(scores.max())) if len(scores) else None,
+        mean=float(scores.mean()) if len(scores) else None,
+        histogram=tuple(np.histogram(scores, _BINS)[0].tolist()) if len(scores) else (),
+        splits=_counts(table["split"].drop_null()),
+        problems=tuple(f"row {row['row']} ({row['name']!r}): {row['problem']}" for row in bad.to_pylist()),
+        notes=labels.notes,
+        photos=None if listing is None else _photos(labels, settings, listing),
+    )
+
+
+def _counts(values: Any) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(values).to_pylist()}
+
+
+def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> PhotosPreview:
+    try:
+        plan = plan_photos(listing, labels, settings, converter=_UNUSED, parent=None)
+    except PlanError as error:
+        return PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, str(error), ())
+    photos = plan.photos.select(["key", "reason", "detail"])
+    left_out = photos.filter(pc.is_valid(photos["reason"]))
+    named = left_out.filter(
+        pc.invert(
+            pc.is_in(left_out["reason"], pa.array([RejectReason.NOT_A_PHOTO.value, RejectReason.UNLABELLED.value]))
+        )
+    )
+    return PhotosPreview(
+        listed=listing.num_rows,
+        scored=photos.num_rows - left_out.num_rows,
+        reasons=_counts(left_out["reason"]),
+        unmatched=plan.unmatched.num_rows,
+        refusal=None,
+        problems=tuple(
+            f"{row['key']}: {row['reason']}, {row['detail']}" for row in named.slice(0, _PROBLEMS).to_pylist()
+        ),
+    )
+
+
+def lines_of(found: LabelsPreview) -> list[str]:
+    """Return the same for people, in lines."""
+    kind = found.format if found.layout is None else f"{found.format}, {found.layout}"
+    lines = [f"format      {kind}", *(f"note        {note}" for note in found.notes)]
+    if found.columns:
+        lines.append("columns     " + ", ".join(f"{use} in {column!r}" for use, column in found.columns.items()))
+    if found.ratings:
+        lines.append("votes for   " + ", ".join(f"{rating:g}" for rating in found.ratings))
+    lines.append(f"rows        {found.rows:,}, {found.usable:,} with a score")
+    if found.score_range is not None:
+        low, high = found.score_range
+        lines.append(f"scores      {low:g} to {high:g}, mean {found.mean:g}")
+        edges = np.histogram_bin_edges(np.array(found.score_range), _BINS)
+        lines += [
+            f"  {edge:>10.4g}  {'#' * -(-40 * count // max(found.histogram)):<40}  {count:,}"
+            for edge, count in zip(edges[:-1], found.histogram, strict=True)
+        ]
+    if found.splits:
+        lines.append("splits      " + ", ".join(f"{count:,} {split}" for split, count in found.splits.items()))
+    lines += [f"problem     {problem}" for problem in found.problems]
+    return lines if found.photos is None else lines + _photo_lines(found.photos)
+
+
+def _photo_lines(photos: PhotosPreview) -> list[str]:
+    if photos.refusal is not None:
+        return [f"photos      {photos.listed:,} listed; a build would be refused: {photos.refusal}"]
+    others = "".join(f", {count:,} {reason}" for reason, count in photos.reasons.items())
+    return [
+        f"photos      {photos.listed:,} listed, {photos.scored:,} with a score{others}",
+        f"unmatched   {photos.unmatched:,} rows name no photo",
+        *(f"left out    {problem}" for problem in photos.problems),
+    ]

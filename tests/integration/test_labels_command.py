@@ -1,0 +1,108 @@
+"""`aesthetics-ops labels`: how a score file is understood, with and without photos."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aesthetics_ops.cli import main
+
+KONIQ = (
+    "image_name,c1,c2,c3,c4,c5,c_total\n"
+    "a.jpg,0,1,4,5,0,10\nb.jpg,9,1,0,0,0,10\nc.jpg,0,0,0,0,0,0\nnone.jpg,1,1,1,1,1,5\n"
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "other.jpg", "notes.txt"):
+        (tmp_path / "photos" / name).write_text(name)
+    (tmp_path / "koniq.csv").write_text(KONIQ)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = main(["labels", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    status, out, err = run(capsys, *arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_a_file_alone_is_shown_with_its_columns_and_range(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ask(capsys, place / "koniq.csv")
+    assert (found["format"], found["layout"], found["rows"], found["usable"]) == ("csv", "KonIQ-10k", 4, 3)
+    assert found["columns"] == {"id": "image_name", "votes": "c1 to c5"}
+    assert found["score_range"] == [pytest.approx(1.1), pytest.approx(3.4)]
+    assert sum(found["histogram"]) == 3
+    assert found["problems"] == ["row 4 ('c.jpg'): no votes"]
+    assert found["photos"] is None
+
+
+def test_photos_are_counted_by_what_becomes_of_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ask(capsys, place / "koniq.csv", "--photos", place / "photos")["photos"]
+    assert (found["listed"], found["scored"], found["unmatched"], found["refusal"]) == (5, 2, 1, None)
+    assert found["reasons"] == {"label_invalid": 1, "unlabelled": 1, "not_a_photo": 1}
+    assert found["problems"] == ["c.jpg: label_invalid, no votes"]
+    assert not (place / "dataset").exists()
+
+
+def test_people_read_it_in_lines(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, place / "koniq.csv", "--photos", place / "photos")
+    assert status == 0
+    for line in (
+        "format      csv, KonIQ-10k",
+        "columns     id in 'image_name', votes in 'c1 to c5'",
+        "votes for   1, 2, 3, 4, 5",
+        "rows        4, 3 with a score",
+        "scores      1.1 to 3.4, mean 2.5",
+        f"         1.1  {'#' * 40}  1",
+        "problem     row 4 ('c.jpg'): no votes",
+        "unmatched   1 rows name no photo",
+        "left out    c.jpg: label_invalid, no votes",
+    ):
+        assert f"{line}\n" in out + "\n", line
+
+
+def test_photos_that_no_row_names_are_a_refusal_that_is_shown(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "other.csv").write_text("id,score\nx,1\n")
+    status, out, _ = run(capsys, place / "other.csv", "--photos", place / "photos")
+    assert status == 0
+    assert "photos      5 listed; a build would be refused: no photo under" in out
+
+
+def test_settings_about_columns_are_flags(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ask(capsys, place / "koniq.csv", "--id-column", "image_name", "--score-column", "c3", "--label-max", "3")
+    assert (found["usable"], found["ratings"]) == (3, [])
+    assert found["problems"] == ["row 2 ('a.jpg'): score 4 is above label_max 3.0"]
+    (note,) = found["notes"]
+    assert "has whole numbers in 'c3', one of 5 columns that differ in their number: it looks like a count" in note
+    assert note.endswith("set vote_columns to c1..c5 if it is")
+
+
+def test_a_file_whose_rows_are_all_bad_is_shown_all_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "bad.csv").write_text("id,score\na,good\nb,\n" * 1)
+    found = ask(capsys, place / "bad.csv")
+    assert (found["usable"], found["score_range"], found["histogram"]) == (0, None, [])
+    assert found["problems"] == ["row 2 ('a'): score 'good' is not a number", "row 3 ('b'): score is missing"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--score-column", "MOS"), "has no column 'MOS'; its columns are 'image_name', 'c1'"),
+        (("--label-format", "xlsx"), "label_format is 'xlsx', but the formats are"),
+        (("--vote-values", "1,2"), "vote_values has 2 ratings, but vote_columns is empty"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    place: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str
+) -> None:
+    status, _, err = run(capsys, place / "koniq.csv", *flags)
+    assert status in (1, 2)
+    assert message in err
