@@ -11,6 +11,7 @@ process, on another machine, or again:
     converted/<n>.json        partition n's done-marker, `PartitionResult`
 """
 
+import logging
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import read_parquet
-from aesthetics_ops.errors import InputMissingError
+from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
@@ -38,6 +39,8 @@ __all__ = [
     "resume_build",
 ]
 
+_log = logging.getLogger(__name__)
+
 
 class BuildStart(Document):
     """A build is being planned, or was; a plan of the same build that begins later writes it anew.
@@ -48,6 +51,7 @@ class BuildStart(Document):
     """
 
     kind = "start of a build"
+    is_sealed = True
 
     build: str
     started_at: AwareDatetime
@@ -88,6 +92,7 @@ class PartitionResult(Document):
     """
 
     kind = "result of a partition"
+    is_sealed = True
 
     plan: str
     shards: dict[str, str]
@@ -120,6 +125,7 @@ class BuildPlan(Document):
     """
 
     kind = "plan of a build"
+    is_sealed = True
 
     build: str
     plan: str
@@ -194,8 +200,12 @@ class Build:
         return read_parquet(self.dataset, partition_rows_key(self.id, partition))
 
     def partition_result(self, plan: BuildPlan, partition: int) -> PartitionResult | None:
-        """Read what became of a partition; None while it is not converted under this plan."""
-        result = PartitionResult.read(self.dataset, partition_result_key(self.id, partition))
+        """Read what became of a partition; None while it is not converted under this plan, or what says so is damaged."""
+        try:
+            result = PartitionResult.read(self.dataset, partition_result_key(self.id, partition))
+        except IntegrityError as error:
+            _log.warning("%s; the partition counts as not converted", error)
+            return None
         return result if result is not None and result.plan == plan.plan else None
 
 
@@ -234,7 +244,10 @@ def resume_build(dataset: str, build_id: str, *, s3: S3Access | None = None) -> 
     store = open_store(dataset, s3=s3)
     store.check()
     key = build_key(build_id, BuildFile.PLAN)
-    plan = BuildPlan.read(store, key)
+    try:
+        plan = BuildPlan.read(store, key)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; plan the build again, finished shards are kept", stage="plan") from error
     if plan is None:
         raise InputMissingError(
             f"build {build_id!r} has no plan: {store.url_of(key)} does not exist; plan it first", stage="plan"

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,7 +15,6 @@ from aesthetics_ops.dataset.results import read_shard_result, withdraw
 from aesthetics_ops.dataset.tfrecord import FramedRecord, frame_example
 from aesthetics_ops.errors import (
     AccessDeniedError,
-    IntegrityError,
     ObjectAlteredError,
     ObjectArchivedError,
     ObjectMissingError,
@@ -54,17 +52,12 @@ _Source = bytes | memoryview | Rejected  # Rejected where the photo is lost
 
 
 def _is_finished(dataset: Store, digest: str) -> bool:
-    if dataset.head(shard_key(digest, ShardFile.RESULT)) is None:
+    result = read_shard_result(dataset, digest)
+    if result is None:
         return False
     found = dataset.head(shard_key(digest, ShardFile.RECORDS))
-    if found is not None:
-        if dataset.head(shard_key(digest, ShardFile.VERDICT)) is None:
-            return True  # it will be read back
-        # all is there, and the plan asks for it all the same: another build was quicker, or the file is cut
-        with suppress(IntegrityError):
-            result = read_shard_result(dataset, digest)
-            if result is not None and result.bytes == found[0]:
-                return True
+    if found is not None and found[0] == result.bytes:
+        return True
     # someone deleted or cut the file: what was said of it must not pass for said of the next one
     withdraw(dataset, digest)
     return False

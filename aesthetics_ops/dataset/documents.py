@@ -5,7 +5,9 @@ that the class does not know are passed over, so that a release reads what a new
 schema.  docs/format.md says when that is.
 """
 
-from typing import ClassVar, Self
+import hashlib
+import re
+from typing import ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +16,9 @@ from aesthetics_ops.store import Store, StoredObject
 
 __all__ = ["Document", "problems_of"]
 
+_SEAL: Final = re.compile(rb',\s*"checksum":\s*"([^"]*)"\s*\}\s*\Z')
+_READINGS: Final = 2
+
 
 class Document(BaseModel):
     """Immutable; equal content gives equal bytes."""
@@ -21,6 +26,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[str] = "document"  # what a message calls it
+    is_sealed: ClassVar[bool] = False  # its last field is the sha256 of the bytes before: no other object tells of it
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, name: str) -> Self:
@@ -31,8 +37,11 @@ class Document(BaseModel):
             name: of the object, for the message.
 
         Raises:
-            IntegrityError: not JSON, or a field is missing or not what it must be; names each.
+            IntegrityError: not JSON, a field is missing or not what it must be, which names each; or its checksum is wrong.
         """
+        seal = _SEAL.search(bytes(data)) if cls.is_sealed else None
+        if seal is not None and hashlib.sha256(bytes(data)[: seal.start()]).hexdigest() != seal[1].decode():
+            raise IntegrityError(f"{name} is not the {cls.kind} that was written: its checksum is another one")
         try:
             return cls.model_validate_json(bytes(data), extra="ignore")
         except ValidationError as error:
@@ -40,11 +49,20 @@ class Document(BaseModel):
 
     @classmethod
     def read(cls, store: Store, key: str) -> Self | None:
-        """Read a document of a store; None where there is none.
+        """Read a document of a store; None where there is none.  One that comes damaged is read once more.
 
         Raises:
             IntegrityError: as `parse`.
         """
+        for _ in range(_READINGS - 1):
+            try:
+                return cls._read_once(store, key)
+            except IntegrityError:
+                continue
+        return cls._read_once(store, key)
+
+    @classmethod
+    def _read_once(cls, store: Store, key: str) -> Self | None:
         stored = cls.stored(store, key)
         return None if stored is None else cls.parse(stored.data, name=store.url_of(key))
 
@@ -58,7 +76,13 @@ class Document(BaseModel):
 
     def encoded(self) -> bytes:
         """Return the document as it is stored: JSON, UTF-8, indented, ending in a line break."""
-        return self.model_dump_json(indent=1).encode() + b"\n"
+        return self._sealed(self.model_dump_json(indent=1).encode()) + b"\n"
+
+    def _sealed(self, data: bytes) -> bytes:
+        if not self.is_sealed:
+            return data
+        content = data.removesuffix(b"}").rstrip()
+        return content + b',\n "checksum": "' + hashlib.sha256(content).hexdigest().encode() + b'"\n}'
 
 
 def problems_of(error: ValidationError) -> str:

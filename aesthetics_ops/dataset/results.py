@@ -1,6 +1,7 @@
 """What the stages say of a shard beside its file: its result, and the verdict of reading it back."""
 
 import builtins
+import logging
 from dataclasses import dataclass, fields
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.tfrecord import RecordSpan
+from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
@@ -23,6 +25,8 @@ __all__ = [
     "write_shard_result",
     "write_verdict",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class ShardResult(Document):
     """
 
     kind = "result of a shard"
+    is_sealed = True
 
     digest: str
     photos: int
@@ -118,7 +123,7 @@ class ShardResult(Document):
 
     def encoded(self) -> builtins.bytes:
         """Return the result as it is stored: JSON in one line, since an index is long."""
-        return self.model_dump_json().encode()
+        return self._sealed(self.model_dump_json().encode())
 
 
 class ShardVerdict(Document):
@@ -133,6 +138,7 @@ class ShardVerdict(Document):
     """
 
     kind = "verdict on a shard"
+    is_sealed = True
 
     digest: str
     sha256: str
@@ -142,8 +148,20 @@ class ShardVerdict(Document):
 
 
 def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
-    """Read a shard's result; None while the shard is not finished."""
-    return ShardResult.read(dataset, shard_key(digest, ShardFile.RESULT))
+    """Read a shard's result; None while the shard is not finished.
+
+    A damaged result says nothing of its shard: it is withdrawn, so that the shard is made anew.
+    """
+    try:
+        result = ShardResult.read(dataset, shard_key(digest, ShardFile.RESULT))
+        if result is None or result.digest == digest:
+            return result
+        problem = f"{dataset.url_of(shard_key(digest, ShardFile.RESULT))} is the result of shard {result.digest}"
+    except IntegrityError as error:
+        problem = str(error)
+    _log.warning("%s; it is withdrawn, and the shard is made anew", problem)
+    withdraw(dataset, digest)
+    return None
 
 
 def write_shard_result(dataset: Store, result: ShardResult) -> None:
@@ -152,8 +170,18 @@ def write_shard_result(dataset: Store, result: ShardResult) -> None:
 
 
 def read_verdict(dataset: Store, digest: str) -> ShardVerdict | None:
-    """Read a shard's verdict; None while it was not checked."""
-    return ShardVerdict.read(dataset, shard_key(digest, ShardFile.VERDICT))
+    """Read a shard's verdict; None while it was not checked.  A damaged one is deleted, so that the shard is checked anew."""
+    key = shard_key(digest, ShardFile.VERDICT)
+    try:
+        verdict = ShardVerdict.read(dataset, key)
+        if verdict is None or verdict.digest == digest:
+            return verdict
+        problem = f"{dataset.url_of(key)} is the verdict on shard {verdict.digest}"
+    except IntegrityError as error:
+        problem = str(error)
+    _log.warning("%s; it is deleted, and the shard is read back anew", problem)
+    dataset.delete([key])
+    return None
 
 
 def write_verdict(dataset: Store, verdict: ShardVerdict) -> None:

@@ -11,6 +11,7 @@ from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
+from typing import Final
 from uuid import uuid4
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ from aesthetics_ops.dataset.lease import wait_for_expiry
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory
 from aesthetics_ops.dataset.parent import building_on, find_parent
 from aesthetics_ops.dataset.recipe import Converter
-from aesthetics_ops.dataset.results import read_shard_result
+from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.dataset.sidecars import download_sidecar, read_table
 from aesthetics_ops.dataset.tables import iterate_rows, put_rows, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError
@@ -50,6 +51,8 @@ from aesthetics_ops.store import Store
 __all__ = ["plan_build"]
 
 _log = logging.getLogger(__name__)
+
+_READS: Final = 16
 
 
 def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildPlan:
@@ -229,11 +232,16 @@ def _unfinished(dataset: Store, shards: Sequence[PlannedShard], parent: Manifest
 
     def is_finished(digest: str) -> bool:
         path = shard_key(digest, ShardFile.RECORDS)
-        return (
-            all(shard_key(digest, file) in sizes for file in ShardFile) and stated.get(path, sizes[path]) == sizes[path]
-        )
+        if not all(shard_key(digest, file) in sizes for file in ShardFile):
+            return False
+        if path in stated:
+            return bool(stated[path] == sizes[path])
+        # publishing will read both, and could not go on with damaged ones
+        return read_shard_result(dataset, digest) is not None and read_verdict(dataset, digest) is not None
 
-    return [shard for shard in shards if not is_finished(shard.digest)]
+    with ThreadPoolExecutor(_READS, thread_name_prefix="result") as pool:
+        finished = list(pool.map(is_finished, (shard.digest for shard in shards)))
+    return [shard for shard, is_done in zip(shards, finished, strict=True) if not is_done]
 
 
 def _write_plan(

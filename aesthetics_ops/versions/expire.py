@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 _BUILD_GRACE: Final = timedelta(days=7)
 # A plan begun this lately may still be in the making; one that died is made anew, never resumed.
 _PLANNING_GRACE: Final = timedelta(days=1)
+_CLOCKS_DIFFER: Final = timedelta(days=1)
 _KEYS_AT_ONCE: Final = 1000
 _LEASE_REST: Final = timedelta(minutes=5)  # the last keys are deleted well before the lease ends
 
@@ -71,6 +72,7 @@ class _PlanDate(Document):
     """The part of a build's plan that is read here, since an older release may have written the others."""
 
     kind = "plan of a build"
+    is_sealed = True
 
     created_at: AwareDatetime
 
@@ -212,7 +214,7 @@ def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict
             results.setdefault(build, []).extend([key] if is_partition_result(key) else [])
     needs = {}
     for build, keys_of_results in results.items():
-        planned_at, started_at = _times(dataset, build)
+        planned_at, started_at = _times(dataset, build, now)
         is_planning = started_at not in (None, planned_at) and now - started_at < _PLANNING_GRACE
         if is_planning:
             _log.warning("build %s is being planned since %s, so no shard is deleted now", build, started_at)
@@ -222,8 +224,11 @@ def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict
     return needs
 
 
-def _times(dataset: Store, build: str) -> tuple[datetime | None, datetime | None]:
-    """Return when a build was planned, and when its last plan began; None for what is missing or damaged."""
+def _times(dataset: Store, build: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return when a build was planned, and when its last plan began; None for what is missing or damaged.
+
+    A time that is still to come, by more than clocks differ, is damage too: it would hold up expiry until then.
+    """
     times: list[datetime | None] = []
     for kind, file, field in ((_PlanDate, BuildFile.PLAN, "created_at"), (BuildStart, BuildFile.STARTED, "started_at")):
         try:
@@ -231,7 +236,13 @@ def _times(dataset: Store, build: str) -> tuple[datetime | None, datetime | None
         except IntegrityError as error:
             _log.warning("%s", error)
             document = None
-        times.append(getattr(document, field, None))
+        time = getattr(document, field, None)
+        if time is not None and time - now > _CLOCKS_DIFFER:
+            _log.warning(
+                "%s says %s, which is still to come; it is passed over", dataset.url_of(build_key(build, file)), time
+            )
+            time = None
+        times.append(time)
     return times[0], times[1]
 
 

@@ -1,8 +1,9 @@
 """Make LATEST name another published version."""
 
 from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, is_published, move_latest, pointer_to
-from aesthetics_ops.dataset.layout import LATEST_KEY, SHARDS
+from aesthetics_ops.dataset.layout import LATEST_KEY, SHARDS, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
+from aesthetics_ops.dataset.sidecars import is_kept
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError
 from aesthetics_ops.store import Store, StoredObject, Swap
 
@@ -16,7 +17,8 @@ def rollback(dataset: Store, version: str) -> Manifest:
 
     Raises:
         NoSuchVersionError: there is no such version, or it was never published.
-        IntegrityError: its manifest cannot be read, or a shard of it is gone.
+        IntegrityError: its manifest cannot be read or is another version's, a shard of it is gone or has another size, or a
+            file of it is not what the manifest states.
         PublishConflictError: LATEST moved meanwhile, the version is being deleted, or the write's end is unknown.
         StoreRefusedError: the store ignores conditions on writes, and the version's settings do not say `single_writer`.
     """
@@ -29,6 +31,10 @@ def rollback(dataset: Store, version: str) -> Manifest:
             f"{error}; choose another of `aesthetics-ops versions`; where none is whole, a build with start_anew "
             "(`--start-anew`) takes their place, and keeps finished shards"
         ) from error
+    if manifest.version != version:
+        raise IntegrityError(
+            f"{dataset.url_of(target.key)} is the manifest of version {manifest.version!r}; LATEST stays"
+        )
     if not is_published(dataset, version):
         raise NoSuchVersionError(
             f"version {version!r} of {dataset.url} was never published, or is being deleted; "
@@ -51,13 +57,22 @@ def rollback(dataset: Store, version: str) -> Manifest:
 
 
 def _require_shards(dataset: Store, manifest: Manifest) -> None:
-    there = set(dataset.list(SHARDS)["key"].to_pylist())
+    listing = dataset.list(SHARDS)
+    sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
     for split in manifest.splits.values():
         for shard in split.shards:
-            if shard.path not in there:
+            found = sizes.get(shard.path)
+            if found != shard.bytes:
+                is_not = "is gone" if found is None else f"has {found} bytes where the manifest states {shard.bytes}"
                 raise IntegrityError(
-                    f"version {manifest.version!r} needs {dataset.url_of(shard.path)}, which is gone; LATEST stays"
+                    f"version {manifest.version!r} needs {dataset.url_of(shard.path)}, which {is_not}; LATEST stays"
                 )
+    for file, stated in (manifest.files or {}).items():
+        key = f"{version_prefix(manifest.version)}{file}"
+        if not is_kept(dataset, key, stated):
+            raise IntegrityError(
+                f"version {manifest.version!r} needs {dataset.url_of(key)}, which is gone or not what the manifest states; LATEST stays"
+            )
 
 
 def _stand_back(dataset: Store, manifest: Manifest, before: StoredObject | None, *, compares: bool) -> None:
