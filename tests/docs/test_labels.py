@@ -7,7 +7,7 @@ import pytest
 from aesthetics_ops.planning import naming
 from aesthetics_ops.publishing.gates import GATES
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import columns
+from aesthetics_ops.sources.labels import columns, read_labels
 from aesthetics_ops.sources.labels.layout import Layout
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from tests.support.paths import ROOT
@@ -56,3 +56,14 @@ def test_the_gates_about_scores_are_named_with_their_default() -> None:
 
 def test_the_page_says_for_whom_it_is_what_it_gives_and_what_it_needs() -> None:
     assert re.match(r"# .*\n\n- For whom: .*\n- Afterwards .*\n- You need ", PAGE)
+
+
+def test_the_files_that_the_readme_shows_are_read_as_it_says() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| [^|`]* \| `([^`]*)` \| `([^`]*)` \| ([\d.]+)(.*) \|$", readme, re.MULTILINE)
+    assert len(shown) == 3
+    places = {"photos": "memory://p/", "labels": "memory://l/x", "dataset": "memory://d/"}
+    for header, row, score, votes in shown:
+        labels = read_labels(f"{header}\n{row}\n".encode(), source="x", settings=BuildSettings(**places))
+        assert labels.table["score"].to_pylist() == [float(score)]
+        assert ("shares" in votes) == labels.has_distribution

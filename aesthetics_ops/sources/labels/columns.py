@@ -262,7 +262,7 @@ def _column(file: LabelFile, columns: Sequence[str], setting: str, wanted: Seque
             return same[0]
     shown = ", ".join(repr(column[:80]) for column in columns[:50])
     raise file.error(
-        f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; set {setting} to one of them"
+        f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; set {setting} to one of them{file.seen}"
     )
 
 

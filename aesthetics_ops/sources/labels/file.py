@@ -25,6 +25,7 @@ class LabelFile:
         settings: of the build.
         beside: returns the file of a name that lies beside it, or None where there is none.  It reads only what a format
             asks for.
+        seen: how its fields are told apart, and its first row, for messages about its columns; empty where that says nothing.
         note: what has to be said about how it was read, after its name; None where there is nothing.
     """
 
@@ -34,6 +35,7 @@ class LabelFile:
     settings: BuildSettings
     beside: Callable[[str], bytes | None]
     note: str | None = None
+    seen: str = ""
 
     def error(self, what: str) -> LabelError:
         """Return the error about this file; `what` follows its name."""

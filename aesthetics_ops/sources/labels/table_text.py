@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aesthetics_ops.sources.labels.columns import is_known_name, name_columns
-from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile
+from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile, line_at, skip_blank
 
 __all__ = ["TableText", "table_text"]
 
 _DELIMITERS: Final = "\t;,"  # of equally many fields the first: a comma may be a decimal point
+_SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs or blanks", "=": "equals signs"}
 _NUMBER: Final = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -53,7 +54,10 @@ def table_text(file: LabelFile) -> TableText:
         delimiter, file = "\t", _with_tabs(file, fields)
     if _is_header(file, fields):
         end = re.compile(rb"[^\r\n]*(\r\n|\r|\n)?").match(file.data, file.start)
-        return TableText(file, delimiter, fields, end.end() if end else len(file.data), None)
+        body = end.end() if end else len(file.data)
+        row = line_at(file, skip_blank(file.data, body))[:80]
+        seen = f"; fields stand between {_SIGNS[delimiter]}, and the first row is {row!r}" if row else ""
+        return TableText(replace(file, seen=seen), delimiter, fields, body, None)
     columns = _names_of_columns(file, fields)
     return TableText(
         file, delimiter, columns, file.start, f"has no header; its columns were taken as {', '.join(columns)}"

@@ -378,6 +378,8 @@ def test_a_text_may_be_compressed_or_of_another_encoding(data: bytes, note: str 
         (b"id," + b"x," * 500_000 + b"score\na\n", "has 500002 columns; at most 10000 are read"),
         (b"1,2,3\n4,5,6\n", "has no header, and its first line has 3 fields: '1', '2', '3'; set id_column and score_column"),
         (TANET.encode(), "has a header but no rows"),
+        (b"photo no;value\na;1,5\n", "set id_column to one of them; fields stand between semicolons, and the first row is 'a;1,5'"),
+        (b"photo value\n\n a 1\n", "set score_column to one of them; fields stand between tabs or blanks, and the first row is 'a\\t1'"),
         (b"image_name,Image Name,mos\na,b,1\n", "has 2 columns named 'image_name'; rename all but one"),
         (b"image,set,mos,x\na,b\n", "has 2 fields in line 2, but its header has 4"),
     ],
