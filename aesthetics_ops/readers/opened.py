@@ -40,8 +40,9 @@ from aesthetics_ops.errors import (
 )
 from aesthetics_ops.store import S3Access, Store, open_store
 
-__all__ = ["PublishedVersion", "PulledVersion", "Version", "is_pulled", "open_published", "open_pulled"]
+__all__ = ["KEPT_RECORDS", "PublishedVersion", "PulledVersion", "Version", "is_pulled", "open_published", "open_pulled"]
 
+KEPT_RECORDS: Final = "kept-records"  # in a directory that fills itself
 _REPEATED: Final = ("split", "shard")  # text that many rows share
 
 
@@ -320,6 +321,11 @@ def _no_pull(directory: Path) -> str:
         return (
             f"{str(directory)!r} has no {PULLED_MANIFEST}: its pull was not finished; the same `aesthetics-ops pull` goes on "
             "where it stopped"
+        )
+    if (directory / KEPT_RECORDS).is_dir():
+        return (
+            f"{str(directory)!r} holds what readers kept of a store, and no version; open the dataset's URL, and give this as "
+            "directory"
         )
     return (
         f"{str(directory)!r} is neither a published dataset, which has {LATEST_KEY}, nor a pulled one, which has "

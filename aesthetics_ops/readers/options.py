@@ -5,7 +5,7 @@ In: a split of a version, and options.  Out: `Records`, or `Batches` of them; th
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from numpy.typing import ArrayLike
 
@@ -14,7 +14,7 @@ from aesthetics_ops.errors import NoSuchSplitError, NoSuchVersionError, Settings
 from aesthetics_ops.readers.batches import AHEAD, Batches
 from aesthetics_ops.readers.cache import PixelCache, require_memory
 from aesthetics_ops.readers.given import local_directory, whole_number
-from aesthetics_ops.readers.opened import PulledVersion, Version, is_pulled, open_pulled
+from aesthetics_ops.readers.opened import KEPT_RECORDS, PulledVersion, Version, is_pulled, open_pulled
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampler import Sampler, Shuffle
@@ -25,8 +25,6 @@ from aesthetics_ops.readers.steps import Last
 __all__ = ["Cache", "OrderOptions", "ReadOptions", "batches_of", "open_records", "pixels_of", "sampler_of"]
 
 Cache = Literal["jpeg", "uint8"]
-
-_KEPT: Final = "kept-records"  # in a directory that fills itself
 
 
 class OrderOptions(TypedDict, total=False):
@@ -104,7 +102,7 @@ def open_records(
         whole_number("max_bytes", max_bytes, 0)
     if place is not None and is_pulled(place) and not isinstance(version, PulledVersion):
         version = _pulled_instead(version, split, place)
-    keeping = Keeping(None if place is None else place / _KEPT, max_bytes)
+    keeping = Keeping(None if place is None else place / KEPT_RECORDS, max_bytes)
     records = Records(SplitReader(version, split, keeping))
     return records if where is None else records.where(where)
 

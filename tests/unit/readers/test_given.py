@@ -173,6 +173,15 @@ def test_kept_records_that_may_only_be_read_are_read(place: Path, caplog: pytest
             list(remote.numpy("test", size=8, directory=place / "new"))
 
 
+def test_a_directory_that_filled_itself_is_no_version_and_says_what_it_is(tmp_path: Path) -> None:
+    SyntheticDataset(open_store("memory://fills/")).publish(synthetic_photos(40))
+    list(open_dataset("memory://fills/").numpy("train", size=8, directory=tmp_path))
+    with pytest.raises(
+        NoSuchVersionError, match="holds what readers kept of a store, and no version; open the dataset's URL"
+    ):
+        open_dataset(tmp_path)
+
+
 @contextmanager
 def as_another_user(place: Path) -> Iterator[None]:
     """Take from this user the right to write in a directory; root becomes nobody for as long."""
