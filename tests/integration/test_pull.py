@@ -483,7 +483,7 @@ class TestFaults:
             store.delete([key])
         elif damage == "not a table":
             store.put(f"versions/{made.version}/records.parquet", b"PAR1")
-            says = f"versions/{made.version}/records.parquet is not a whole Parquet file"
+            says = f"versions/{made.version}/records.parquet has not the sha256 that its manifest states; pull again"
         else:
             left = 0 if damage == "empty" else size - 7
             store.put(key, bytes(left))
