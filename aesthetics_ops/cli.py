@@ -157,7 +157,8 @@ def _counted(text: str) -> int:
 
 
 _LABEL_SETTINGS = (
-    "label_format", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max",
+    "label_format", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
+    "min_votes",
 )  # fmt: skip
 
 

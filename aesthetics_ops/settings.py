@@ -158,6 +158,19 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         allow_inf_nan=False,
         json_schema_extra={"section": "Scores"},
     )
+    label_range: tuple[float, ...] = Field(
+        (),
+        title="Scores to keep",
+        description="Lowest and highest score of the photos to keep, such as 2, 9; others are left out as excluded",
+        json_schema_extra={"section": "Scores"},
+    )
+    min_votes: int | None = Field(
+        None,
+        title="Fewest votes",
+        description="Photos with fewer votes are left out as excluded; needs a score file with counts of votes",
+        ge=1,
+        json_schema_extra={"section": "Scores"},
+    )
     exclude_tags: tuple[str, ...] = Field(
         (),
         title="Excluded tags",
@@ -337,7 +350,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.rstrip('/')}/"
 
-    @field_validator("exclude_tags", "exclude_challenges", "vote_columns", "vote_values", mode="before")
+    @field_validator("exclude_tags", "exclude_challenges", "vote_columns", "vote_values", "label_range", mode="before")
     @classmethod
     def _names_from_text(cls, names: object) -> object:
         # the trigger form and a flag send one text with a name per line or between commas
@@ -368,6 +381,11 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         return self
 
     def _check_votes(self) -> None:
+        kept = self.label_range
+        if kept and (len(kept) != 2 or not kept[0] < kept[1]):
+            raise ValueError(
+                f"label_range is {', '.join(f'{end:g}' for end in kept)}; give the lowest and the highest score"
+            )
         if self.vote_values and not self.vote_columns:
             raise ValueError(
                 f"vote_values has {len(self.vote_values)} ratings, but vote_columns is empty; name the columns"
@@ -405,7 +423,9 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         or to start anew, change nothing in a dataset's content, so they are left out.
         """
         unset = set() if self.pixels.makes_baseline else {"progressive"}
-        unset |= {name for name in ("vote_columns", "vote_values") if not getattr(self, name)}
+        unset |= {
+            name for name in ("vote_columns", "vote_values", "label_range", "min_votes") if not getattr(self, name)
+        }
         content = self.model_dump(mode="json", exclude=_NOT_CONTENT | unset)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

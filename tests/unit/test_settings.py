@@ -98,11 +98,17 @@ def test_votes_stand_in_digests_only_where_they_are_set() -> None:
     assert (voted.vote_columns, voted.vote_values, voted.recipe) == (("a", "b"), (1.0, 2.5), parse().recipe)
     assert "vote_columns" not in json.dumps(parse().recipe)
     assert voted.digest not in (parse().digest, parse(vote_columns="a, b").digest)
+    kept = parse(label_range="1, 2.5", min_votes="3")
+    assert (kept.label_range, kept.min_votes, kept.recipe) == ((1.0, 2.5), 3, parse().recipe)
+    assert kept.digest != parse().digest == parse(label_range="", min_votes="").digest
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"label_range": "1"}, "label_range is 1; give the lowest and the highest score"),
+        ({"label_range": "3, 2"}, "label_range is 3, 2; give"),
+        ({"min_votes": "0"}, "min_votes"),
         ({"vote_values": "1,2"}, "vote_values has 2 ratings, but vote_columns is empty"),
         ({"vote_columns": "a,b", "score_column": "x"}, "score_column is 'x', but vote_columns make the score"),
         ({"vote_columns": "a,b", "vote_values": "1,1"}, "vote_values has a rating twice"),

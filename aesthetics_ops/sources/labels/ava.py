@@ -130,6 +130,7 @@ def _rate(lines: Any, ids: Any, values: Any) -> dict[str, Any]:
         "name": ids,
         "score": pa.array(mean, mask=invalid),
         "problem": problems.take(pa.array(negative.astype(np.int8), mask=~invalid)),
+        "votes": pa.array(values[:, 2:12].sum(axis=1)),
         "distribution": pa.FixedSizeListArray.from_arrays(
             pa.array(shares.astype(np.float32).ravel()), 10, mask=pa.array(invalid)
         ),

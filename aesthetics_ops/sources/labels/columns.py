@@ -119,6 +119,7 @@ class FoundColumns:
             found.split,
             problem=rated.problem,
             distribution=rated.shares,
+            votes=rated.votes,
             ratings=self.ratings,
             columns=found.columns,
             other_names=found.other_names,

@@ -61,6 +61,7 @@ class LabelRows:
     excluded: Any = None  # string
     columns: Mapping[str, str] = field(default_factory=dict)
     other_names: Mapping[str, Any] = field(default_factory=dict)  # strings
+    votes: Any = None  # int64: how many; null where there are only shares
     ratings: tuple[float, ...] = ()
     layout: str | None = None
     range: tuple[float, float] | None = None

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.file import LabelRows
 from aesthetics_ops.sources.labels.parsing import parse_numbers
 
@@ -21,7 +22,7 @@ _LARGEST = float(np.finfo(np.float32).max)  # records hold float32
 # from rows to labels
 
 
-def judge_rows(rows: LabelRows, low: float | None, high: float | None) -> Any:
+def judge_rows(rows: LabelRows, low: float | None, high: float | None, settings: BuildSettings) -> Any:
     """Return the rows of `Labels.table`; scores below `low` or above `high` are a problem."""
     name = pc.utf8_trim_whitespace(pc.fill_null(rows.name, ""))
     by_key = pc.match_substring(name, "/")
@@ -41,9 +42,28 @@ def judge_rows(rows: LabelRows, low: float | None, high: float | None) -> Any:
             "distribution": _no_distributions(len(rows.row)) if rows.distribution is None else rows.distribution,
             "split": split,
             "problem": problem,
-            "excluded": nothing if rows.excluded is None else rows.excluded,
+            "excluded": _excluded(rows, score, pc.is_valid(problem), settings),
         }
     )
+
+
+def _excluded(rows: LabelRows, score: Any, is_problem: Any, settings: BuildSettings) -> Any:
+    """Why rows are left out that could be used: what the format says, or a limit in the settings; null where they are not."""
+    none = pa.scalar(None, pa.string())
+    found = [pa.nulls(len(rows.row), pa.string()) if rows.excluded is None else rows.excluded]
+    if settings.min_votes is not None and rows.votes is not None:
+        few = pc.fill_null(pc.less(rows.votes, settings.min_votes), True)
+        votes = pc.coalesce(rows.votes.cast(pa.string()), "an unknown number of")
+        said = pc.binary_join_element_wise(votes, f" votes, below min_votes {settings.min_votes}", "")
+        found.append(pc.if_else(pc.and_not(few, is_problem), said, none))
+    if settings.label_range:
+        low, high = settings.label_range
+        outside = pc.fill_null(pc.or_(pc.less(score, low), pc.greater(score, high)), False)
+        said = pc.binary_join_element_wise(
+            "score ", score.cast(pa.string()), f" is outside label_range {low:g} to {high:g}", ""
+        )
+        found.append(pc.if_else(pc.and_not(outside, is_problem), said, none))
+    return pc.coalesce(*found) if len(found) > 1 else found[0]
 
 
 def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any]:

@@ -29,7 +29,7 @@ class Labels:
             a key or the stem of one.  `score` (float64): null exactly where there is a problem.  `distribution` (float32s): shares of the votes for
             each of `ratings`, or null.  `split` (string): train, validation or test; null without a split column.
             `problem` (string): why the row cannot be used, or null.  `excluded` (string): the excluded tag or challenge
-            that the photo has, or null.
+            that the photo has, or the limit of the settings that leaves it out, or null.
         format: name of the file's format.
         has_distribution: the file has vote counts.
         score_range: lowest and highest score that there can be, as the settings or else the format declare them; None
@@ -89,8 +89,12 @@ def read_labels(
         raise file.error(
             f"is {found.name} without a declared range, but label_scale is 'unit'; set label_min and label_max"
         )
+    if settings.min_votes is not None and rows.votes is None:
+        raise file.error(
+            f"has no votes, but min_votes is {settings.min_votes}; set vote_columns, or leave min_votes empty"
+        )
     labels = Labels(
-        judge_rows(rows, low, high),
+        judge_rows(rows, low, high, settings),
         found.name,
         rows.distribution is not None,
         (low, high),
@@ -102,7 +106,7 @@ def read_labels(
     others = tuple(
         replace(
             labels,
-            table=judge_rows(replace(rows, name=names), low, high),
+            table=judge_rows(replace(rows, name=names), low, high, settings),
             columns={**rows.columns, "id": column},
         )
         for column, names in rows.other_names.items()

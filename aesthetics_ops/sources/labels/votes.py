@@ -26,11 +26,13 @@ class RatedVotes:
         score: float64, mean of the ratings, null where there is a problem.
         problem: string, null where there is none.
         shares: fixed-size lists of float32, one share per rating; null where there is a problem.
+        votes: int64, how many there are; null where there is a problem, and where the counts are shares.
     """
 
     score: Any
     problem: Any
     shares: Any
+    votes: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,9 @@ def rate_counts(counts: np.ndarray, values: Sequence[float], problem: Any) -> Ra
         len(values),
         mask=pa.array(invalid),
     )
-    return RatedVotes(pa.array(mean, mask=invalid), problem, lists)
+    unknown = invalid | (counts != np.floor(counts)).any(axis=1)
+    votes = pa.array(np.where(unknown, 0, total).astype(np.int64), mask=unknown)
+    return RatedVotes(pa.array(mean, mask=invalid), problem, lists, votes)
 
 
 def count_votes(row: Any, name: Any, vote: Any, values: Sequence[float]) -> PhotoVotes:

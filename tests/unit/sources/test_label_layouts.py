@@ -304,6 +304,53 @@ def test_a_vote_that_is_no_rating_is_a_problem_of_its_photo(vote: str, problem: 
     ]
 
 
+# which rows are kept
+
+
+@pytest.mark.parametrize(
+    "kind", ["AVA.txt", "TANet's AVA", "Kaggle's AVA", "lists in Parquet", "NIMA's JSON of counts"]
+)
+def test_photos_with_few_votes_are_excluded(kind: str) -> None:
+    table = read(KINDS[kind][0], min_votes=sum(TEN)).table
+    assert sum(OTHER_TEN) < sum(TEN)
+    assert table["excluded"].to_pylist() == [None, f"{sum(OTHER_TEN)} votes, below min_votes {sum(TEN)}"]
+    assert table["problem"].to_pylist() == [None, None]
+
+
+def test_shares_have_no_number_of_votes() -> None:
+    table = read(KINDS["NIMA's JSON of shares"][0], min_votes=1).table
+    assert table["excluded"].to_pylist() == ["an unknown number of votes, below min_votes 1"] * 2
+
+
+def test_single_votes_are_counted() -> None:
+    assert read(KINDS["EVA"][0], min_votes=2).table["excluded"].to_pylist() == [None, "1 votes, below min_votes 2"]
+
+
+def test_a_file_without_votes_cannot_have_few() -> None:
+    with pytest.raises(
+        LabelError, match="has no votes, but min_votes is 3; set vote_columns, or leave min_votes empty"
+    ):
+        read(b"id,score\na,1\n", min_votes=3)
+
+
+def test_scores_outside_the_range_to_keep_are_excluded_and_bad_rows_stay_bad() -> None:
+    data = b"id,score\na,1\nb,2\nc,3.5\nd,4\ne,bad\n"
+    table = read(data, label_range="2, 3.5").table
+    outside = ["score 1 is outside label_range 2 to 3.5", None, None, "score 4 is outside label_range 2 to 3.5", None]
+    assert table["excluded"].to_pylist() == outside
+    assert table["problem"].to_pylist() == [None] * 4 + ["score 'bad' is not a number"]
+    assert read(KINDS["AVA.txt"][0], label_range=(6, 10)).table["excluded"].null_count == 1
+
+
+def test_what_is_not_kept_is_a_choice_in_the_plan_and_scales_without_it() -> None:
+    of = settings(label_range=(2, 4), label_scale="minmax")
+    labels = read_labels(b"id,score\na,1\nb,2\nc,4\n", source=URL, settings=of)
+    listing = pa.table({"key": ["a.jpg", "b.jpg", "c.jpg"], "size": [1, 2, 3], "etag": ["1", "2", "3"]})
+    plan = plan_photos(listing, labels, of, converter=Converter(1, "0" * 16), parent=None)
+    found = {row["key"]: (row["label"], row["reason"]) for row in plan.photos.to_pylist()}
+    assert found == {"a.jpg": (None, "excluded"), "b.jpg": (0.0, None), "c.jpg": (1.0, None)}
+
+
 # how texts are written
 
 
