@@ -307,7 +307,7 @@ def _versions(options: argparse.Namespace) -> tuple[Any, str]:
 
     versions = list_versions(open_store(options.dataset))
     lines = [
-        (f"{info.version}  " + (info.problem or f"{info.records:>10,} records  {info.bytes:>15,} bytes"))
+        (f"{info.version}  " + (one_line(info.problem) or f"{info.records:>10,} records  {info.bytes:>15,} bytes"))
         + ("  LATEST" if info.is_latest else "")
         for info in versions
     ]

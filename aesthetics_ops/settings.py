@@ -72,7 +72,8 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         SettingsError: a name is unknown, a value is out of range, or settings contradict each other; names each.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    # a traceback must not show what was written: it may hold a password
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
     photos: str = Field(
         title="Photos",

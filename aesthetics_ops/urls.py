@@ -9,6 +9,10 @@ from aesthetics_ops.errors import SettingsError
 __all__ = ["as_url", "without_secrets"]
 
 _AWS = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.IGNORECASE)
+# what is at the end of presigned URLs, of S3 and of Azure
+_SIGNED = re.compile(
+    r"[?&](X-Amz-(Signature|Credential|Security-Token)|X-Goog-Signature|AWSAccessKeyId|Signature|sig)=", re.IGNORECASE
+)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)(.*)", re.DOTALL)
 
 
@@ -24,6 +28,13 @@ def as_url(text: str) -> str:
             that is not there.
     """
     text = text.strip()
+    if _SIGNED.search(text) and not text.lower().startswith(("http:", "https:")):
+        shown = text.partition("?")[0]
+        shown = without_secrets(shown) if "@" in shown else shown
+        raise SettingsError(
+            f"{shown!r} with a signature is a presigned URL, and anyone who sees it can use it; "
+            "write it as s3://bucket/key, without what follows the '?', and give credentials instead"
+        )
     if text.startswith(("/", "~")):
         try:
             path = str(Path(text).expanduser())

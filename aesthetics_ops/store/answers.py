@@ -26,6 +26,7 @@ _UNKNOWN_CALLER = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "TokenRefreshRequired", "InvalidSecurity", "NotSignedUp",
     "RequestTimeTooSkewed", "AccountProblem", "AllAccessDisabled", "AuthenticationFailed", "UnauthorizedAccess",
 }  # fmt: skip
+_REDIRECTS = {"PermanentRedirect", "TemporaryRedirect", "Redirect"}
 _PASSING_STATUS = {408, 409, 425, 429, *range(500, 600)} - {501}  # 501: a condition that the server does not know
 
 
@@ -46,6 +47,11 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
         return ObjectArchivedError(f"{url!r} lies in an archive ({code}); restore it, then it can be read")
     if code in _PASSING_CODES or status is None or status in _PASSING_STATUS:
         return StoreUnavailableError(f"the store did not serve {url!r}: {said}; try again later")
+    if code in _REDIRECTS or status in (301, 302, 307, 308):
+        return StoreRefusedError(
+            f"the store answered {url!r} with a redirect to another place ({said}), which is not followed, since credentials would "
+            "go there too; set the bucket's region (AWS_DEFAULT_REGION, or of the connection), or name the server's own endpoint"
+        )
     if status == 404:
         return ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix")
     if status in (401, 403):

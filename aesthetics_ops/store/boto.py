@@ -54,7 +54,8 @@ _ERRORS = (
     boto.BotoCoreError,
     OSError,
     ValueError,
-)  # of credentials that are read at the request, the last two
+    RecursionError,  # a redirect that names no region sends boto3 in a circle
+)  # of credentials that are read at the request, the two before the last
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
 
 
@@ -131,6 +132,8 @@ class S3Bucket:
     def explained(self, key: str, error: Exception) -> AestheticsOpsError:
         """Return the error that stands for one of boto3's about an object or a prefix."""
         url = f"s3://{self.name}/{key}"
+        if isinstance(error, RecursionError):
+            return explain_answer(url, 307, "", "and again to itself, without the bucket's region")
         if isinstance(error, boto.ClientError):
             answer = error.response["Error"]
             code, message = answer.get("Code", ""), answer.get("Message", "")
@@ -358,6 +361,7 @@ def _clean(endpoint: str | None) -> str | None:
     try:
         parts = urlsplit(clean)
         valid = scheme in ("http", "https") and separator and parts.hostname and (parts.port or True)
+        valid = valid and not parts.query and not parts.fragment
     except ValueError:
         valid = False
     if not valid:

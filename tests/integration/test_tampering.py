@@ -15,6 +15,7 @@ from aesthetics_ops.dataset.tables import write_parquet
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.stores import flipped
+from aesthetics_ops.versions.rollback import rollback
 from aesthetics_ops.versions.verify import verify_version
 from tests.support.nights import ARRIVING, PHOTOS, Night, Source, build_once, photo, reseal, smaller
 
@@ -226,3 +227,22 @@ def test_a_damaged_latest_is_named(copy: Copy, damage: str) -> None:
     with pytest.raises((IntegrityError, NoSuchVersionError)) as caught:
         verify_version(copy.store)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["cut shard", "altered table", "other manifest"])
+def test_a_rollback_goes_to_nothing_that_is_not_whole(copy: Copy, kind: str) -> None:
+    latest = copy.get(LATEST_KEY)
+    splits = copy.manifest(copy.first)["splits"]
+    key = {
+        "cut shard": next(shard["path"] for split in splits.values() for shard in split["shards"]),
+        "altered table": version_key(copy.first, VersionFile.PLAN),
+        "other manifest": version_key(copy.first, VersionFile.MANIFEST),
+    }[kind]
+    other = copy.get(version_key(copy.second, VersionFile.MANIFEST))
+    data = copy.get(key)
+    copy.store.put(key, {"cut shard": data[:-1], "altered table": flipped(data), "other manifest": other}[kind])
+    with pytest.raises(IntegrityError, match=copy.store.url_of(key)):
+        rollback(copy.store, copy.first)
+    assert copy.get(LATEST_KEY) == latest
+    copy.store.put(key, data)
+    assert rollback(copy.store, copy.first).version == copy.first

@@ -1,5 +1,6 @@
 """URL forms x outcome: what a setting, `open_store` and so every command make of them."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,30 @@ def test_a_path_and_its_url_are_one_store(tmp_path: Path) -> None:
 )
 def test_what_is_shown_of_a_url_has_no_secret(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://b.s3.amazonaws.com/k.csv?X-Amz-Algorithm=a&X-Amz-Signature=SECRET",
+        "s3://b/k.csv?X-Amz-Credential=SECRET&X-Amz-Signature=SECRET",
+        "b.s3.amazonaws.com/k.csv?AWSAccessKeyId=SECRET&Signature=SECRET",
+        "file://host/k.csv?x-amz-signature=SECRET",
+        "az://b/k.csv?sv=2024&sig=SECRET",
+        "https://u:SECRET@host/k?X-Amz-Signature=SECRET",
+        "/data/k.csv?X-Amz-Security-Token=SECRET",
+    ],
+)
+def test_a_presigned_url_is_refused_and_its_signature_stands_nowhere(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"is a presigned URL|is a web address") as caught:
+        as_url(url)
+    assert "SECRET" not in str(caught.value)
+    places = {"photos": "s3://b/p/", "labels": url, "dataset": "s3://b/d/"}
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(places, where="test")
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_question_mark_in_a_key_stands_for_itself() -> None:
+    assert as_url("s3://b/what?.csv") == "s3://b/what?.csv"
+    assert as_url("s3://b/a?b=c&d=e") == "s3://b/a?b=c&d=e"

@@ -8,10 +8,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
 from aesthetics_ops.store import S3Access, Store, open_store
 from aesthetics_ops.store.boto import S3Bucket
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, SeenRequest, running_proxy
-from tests.support.s3 import S3TestBucket
+from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
+from tests.support.s3 import S3TestBucket, point_to
 
 
 def test_a_bucket_on_aws_is_asked_in_its_own_region() -> None:
@@ -111,3 +113,30 @@ def test_a_listing_goes_through_boto3_only_when_it_meets_an_odd_key(
     assert who_asked(proxy) == ["obstore GET", "boto3 GET"]
     assert store.list("c//")["key"].to_pylist() == ["c//d"]
     assert who_asked(proxy) == ["boto3 GET"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_explained(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_s3(OddS3()) as server:
+        point_to(monkeypatch, server.url, "testing", "testing")
+        server.answer = lambda request, number: (status, "TemporaryRedirect")
+        with pytest.raises(StoreRefusedError, match=r"with a redirect to another place.*set the bucket's region"):
+            open_store("s3://bucket/p/").check()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://user:SECRET@host:notaport", "http://user:SEC/RET@127.0.0.1:1", "http://user:SEC#RET@127.0.0.1:1",
+        "http://user:SEC?RET@127.0.0.1:1", "http://user:SECRET@127.0.0.1:99999", "user:SECRET@host",
+        "http://127.0.0.1:1/?token=SECRET", "http://127.0.0.1:1/#SECRET",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_given", [True, False])
+def test_no_endpoint_shows_its_secret(endpoint: str, is_given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_to(monkeypatch, "http://127.0.0.1:1" if is_given else endpoint, "testing", "testing")
+    store = open_store("s3://bucket/p/", s3=S3Access(boto3.Session(), endpoint) if is_given else None)
+    with pytest.raises(AestheticsOpsError) as caught:
+        store.check()
+    shown = str(caught.value)
+    assert not [part for part in ("SEC", "RET@") if part in shown], shown
