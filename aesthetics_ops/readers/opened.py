@@ -38,6 +38,7 @@ from aesthetics_ops.errors import (
     NoSuchVersionError,
     ObjectMissingError,
 )
+from aesthetics_ops.readers.stamps import STAMPS, Stamps
 from aesthetics_ops.store import S3Access, Store, open_store
 
 __all__ = ["KEPT_RECORDS", "PublishedVersion", "PulledVersion", "Version", "is_pulled", "open_published", "open_pulled"]
@@ -168,9 +169,15 @@ class PulledVersion:
         if not path.is_file():
             raise IntegrityError(f"{str(path)!r} is missing; {self.pull_again()}")
         try:
-            return _table(path, columns, self.manifest, str(path))
+            table = _table(path, columns, self.manifest, str(path))
         except IntegrityError as error:
             raise IntegrityError(f"{error}; {self.pull_again(verify=True)}") from error
+        stated = (self.manifest.files or {}).get(VersionFile.RECORDS)
+        if stated is not None and stated.sha256 != (Stamps(self.path / STAMPS).digest_of(path) or _sha256(path)):
+            raise IntegrityError(
+                f"{str(path)!r} has not the sha256 that its manifest states; {self.pull_again(verify=True)}"
+            )
+        return table
 
     def local_shard(self, split: str, number: int) -> Path | None:
         """Return the file of a shard.
@@ -331,6 +338,11 @@ def _no_pull(directory: Path) -> str:
         f"{str(directory)!r} is neither a published dataset, which has {LATEST_KEY}, nor a pulled one, which has "
         f"{PULLED_MANIFEST}; check the path"
     )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _looks_like_a_manifest(stored: bytes) -> bool:

@@ -34,7 +34,7 @@ from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import IntegrityError, ScratchSpaceError, SettingsError
 from aesthetics_ops.machine import naming
 from aesthetics_ops.readers.opened import Version
-from aesthetics_ops.readers.stamps import Stamps
+from aesthetics_ops.readers.stamps import STAMPS, Stamps
 from aesthetics_ops.readers.transfer import Arriving, arrived_bytes, transfer
 
 __all__ = ["CONNECTIONS", "Pulled", "pull"]
@@ -45,7 +45,6 @@ CONNECTIONS: Final = 16  # one gives 50 to 90 MB/s of S3: this many fill a netwo
 _MOST_CONNECTIONS: Final = 256
 _OWN: Final = ".aesthetics-ops-"  # no store of files lists such names
 _LOCK: Final = f"{_OWN}lock"
-_STAMPS: Final = f"{_OWN}checked.json"
 _WHOLE: Final = ".shard"  # named by its sha256: checked, and not yet at its place
 _TABLE: Final = ".table"  # named by the manifest's sha256: records.parquet, not yet at its place
 _CUT: Final = ".part"
@@ -142,7 +141,7 @@ class _Directory:
     @classmethod
     def look(cls, directory: Path, shards: Iterable[Shard], manifest_sha256: str, *, verify: bool) -> "_Directory":
         """Find what may be a wanted shard, and hash what is not known by its looks, or everything."""
-        stamps = Stamps(directory / _STAMPS)
+        stamps = Stamps(directory / STAMPS)
         sizes = {shard.bytes for shard in shards}
         files = [path for path in directory.iterdir() if _is_shard(path) and _size_of(path) in sizes]
 

@@ -11,7 +11,9 @@ from typing import Final, TypedDict
 
 from aesthetics_ops.machine import naming
 
-__all__ = ["Stamps"]
+__all__ = ["STAMPS", "Stamps"]
+
+STAMPS: Final = ".aesthetics-ops-checked.json"  # in a pulled directory
 
 _SCHEMA: Final = 1
 

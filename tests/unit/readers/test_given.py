@@ -8,10 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops import Dataset, Pixels, open_dataset
-from aesthetics_ops.errors import NoSuchVersionError, SettingsError
+from aesthetics_ops.dataset.tables import write_parquet
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, SettingsError
 from aesthetics_ops.readers.given import local_directory
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
@@ -171,6 +173,18 @@ def test_kept_records_that_may_only_be_read_are_read(place: Path, caplog: pytest
             SettingsError, match=r"kept-records' cannot be made: Permission denied; give another directory"
         ):
             list(remote.numpy("test", size=8, directory=place / "new"))
+
+
+def test_a_pulled_table_with_other_scores_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    dataset.pull(tmp_path)
+    table = dataset.records()
+    labels = pa.array(table["label"].to_pylist()[::-1], pa.float32())
+    changed = table.set_column(table.schema.get_field_index("label"), "label", labels)
+    (tmp_path / "records.parquet").write_bytes(write_parquet(changed))
+    with pytest.raises(IntegrityError, match=r"records\.parquet' has not the sha256 .*; what brings it: .* --verify"):
+        list(open_dataset(tmp_path).numpy("train", size=8))
+    dataset.pull(tmp_path, verify=True)
+    assert open_dataset(tmp_path).records().equals(table)
 
 
 def test_a_directory_that_filled_itself_is_no_version_and_says_what_it_is(tmp_path: Path) -> None:
