@@ -30,9 +30,10 @@ _log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 32  # requests at once; a batch of 64 photos in random order takes two rounds of them
 _GAP_BYTES: Final = 64 << 10  # between two records, cheaper to fetch than another request
-_WIDE_GAP_BYTES: Final = 1 << 20  # the same where what lies between is kept, or is not the larger part of what comes
-_LEAST_SHARE: Final = 1 / 3  # of a request that was asked for, where nothing is kept
-_RANGE_BYTES: Final = 8 << 20  # most that one request asks for, when it asks for more than one record
+_WIDE_GAP_BYTES: Final = 2 << 20  # the same where enough of what comes was asked for
+_LEAST_SHARE: Final = 1 / 4  # of a request with wide gaps, that is
+_LEAST_SHARE_KEPT: Final = 1 / 8  # where the rest stays for later batches
+_RANGE_BYTES: Final = 16 << 20  # most that one request asks for, when it asks for more than one record
 _FREE_BYTES: Final = 1 << 30  # left on the disk
 _LOOK_BYTES: Final = 64 << 20  # written between two looks at the disk
 
@@ -222,15 +223,12 @@ class StoreShards(ShardBytes):
         ordered = sorted(missing, key=lambda at: places[at])
         for wide in _joined(places, ordered, self._is_worth_its_bytes):
             useful = sum(places[at].length for at in wide.numbers)
-            if self._keeps or useful >= _LEAST_SHARE * (wide.end - wide.start):
+            least = _LEAST_SHARE_KEPT if self._kept is not None and self._kept.has_room else _LEAST_SHARE
+            if useful >= least * (wide.end - wide.start):
                 found.append(wide)
             else:
                 found += _joined(places, wide.numbers, lambda shard, start, end: end - start <= _GAP_BYTES)
         return sorted(found, key=lambda wanted: min(wanted.numbers))
-
-    @property
-    def _keeps(self) -> bool:
-        return self._kept is not None and self._kept.has_room
 
     def _is_worth_its_bytes(self, shard: int, start: int, end: int) -> bool:
         """Whether bytes between two records are fetched with them; not when they are at hand already."""
