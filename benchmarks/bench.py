@@ -337,6 +337,7 @@ def main() -> int:
     if nginx is None:
         return 2
     groups = frozenset(options.only)
+    common = {"machine": machine(), "rounds": options.rounds}
     with ExitStack() as stack:
         place = stack.enter_context(_folder(CACHE, "run"))
         s3 = stack.enter_context(FastS3(nginx, place / "s3", CACHE / "photos"))
@@ -345,7 +346,6 @@ def main() -> int:
         readers = stack.enter_context(_readers(bench, place, quick=options.quick)) if READING in groups else None
         jobs += [job for job in readers.jobs() if _wanted(job, options)] if readers else []
         samples = list(_interleaved(jobs, options.rounds, s3))
-    common = {"machine": machine(), "rounds": options.rounds}
     parts = {}
     if groups & set(BUILDING):
         parts[BUILD_RESULTS] = common | _building(
