@@ -28,6 +28,7 @@ def make_large_index(source: Path, directory: Path, records: int) -> None:
     from aesthetics_ops.dataset.layout import PULLED_MANIFEST, PULLED_RECORDS, ShardFile, pulled_shard_name, shard_key
     from aesthetics_ops.dataset.manifest import Manifest
     from aesthetics_ops.dataset.tables import RECORDS, write_parquet
+    from aesthetics_ops.readers.stamps import STAMPS, Stamps
 
     if (directory / PULLED_MANIFEST).exists():
         return
@@ -52,7 +53,12 @@ def make_large_index(source: Path, directory: Path, records: int) -> None:
         "progressive": np.zeros(records, bool), "sampling": pa.array(["4:2:0"]).take(same),
     }  # fmt: skip
     table = pa.table({name: columns[name] for name in RECORDS.names}, schema=RECORDS.schema)
-    (directory / PULLED_RECORDS).write_bytes(write_parquet(table))
+    data = write_parquet(table)
+    digest = hashlib.sha256(data).hexdigest()
+    (directory / PULLED_RECORDS).write_bytes(data)
+    stamps = Stamps(directory / STAMPS)  # as a pull leaves them, so that nothing is hashed again
+    stamps.note(directory / PULLED_RECORDS, digest)
+    stamps.write(directory / "stamps.new")
     entries = [
         {"path": key, "records": int(count), "bytes": int(size), "sha256": digest, "crc32c": "0" * 8}
         for key, count, size, digest in zip(keys, counts, sizes, digests, strict=True)
@@ -61,6 +67,7 @@ def make_large_index(source: Path, directory: Path, records: int) -> None:
         with (directory / pulled_shard_name("train", number, len(sizes))).open("wb") as file:
             file.truncate(int(size))
     document = json.loads((source / PULLED_MANIFEST).read_text())
+    document["files"][PULLED_RECORDS] |= {"bytes": len(data), "sha256": digest}
     empty = {"records": 0, "bytes": 0, "shards": []}
     document["splits"] = dict.fromkeys(document["splits"], empty)
     document["splits"]["train"] = {"records": records, "bytes": int(sizes.sum()), "shards": entries}
