@@ -11,7 +11,9 @@ process, on another machine, or again:
     converted/<n>.json        partition n's done-marker, `PartitionResult`
 """
 
+import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,6 +38,7 @@ __all__ = [
     "Partition",
     "PartitionResult",
     "open_build",
+    "plan_identity",
     "resume_build",
 ]
 
@@ -99,6 +102,12 @@ class PartitionResult(Document):
     lost: tuple[LostPhoto, ...]
 
 
+def plan_identity(rows_sha256: str, partitions: Iterable[Partition]) -> str:
+    """Return the digest of a plan's content: of the sha256 of `plan.parquet`, and of its partitions."""
+    parts = "".join(part.model_dump_json() for part in partitions)
+    return hashlib.sha256((rows_sha256 + parts).encode()).hexdigest()
+
+
 class BuildPlan(Document):
     """What the plan found and decided, but for the photos themselves.
 
@@ -156,6 +165,10 @@ class BuildPlan(Document):
     def names_splits(self) -> bool:
         """Whether the score file says in which split each photo is, so that nothing else may move one."""
         return "split" in self.label_columns
+
+    def is_of(self, rows_sha256: str) -> bool:
+        """Say whether a `plan.parquet` with this sha256 is the one that was planned."""
+        return self.plan == plan_identity(rows_sha256, self.partitions)
 
     @property
     def converter(self) -> Converter:

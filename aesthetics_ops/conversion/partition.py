@@ -26,7 +26,7 @@ from aesthetics_ops.dataset.layout import partition_result_key
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult, StoredJpeg
 from aesthetics_ops.dataset.tfrecord import ShardWriter
-from aesthetics_ops.errors import InputMissingError
+from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.machine import batch_scheduling, scratch_for
 from aesthetics_ops.pixels.codecs import require_converter
 from aesthetics_ops.pixels.photo import Converted
@@ -120,6 +120,7 @@ def convert_partition(
 
     Raises:
         InputMissingError: the partition is not in the plan.
+        IntegrityError: the plan's rows are not those that its digests name; the plan has to be made again.
         PermanentError: this worker would make other bytes than the plan's digests stand for.
         ScratchSpaceError: the disk has no room for two shards.
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
@@ -153,6 +154,7 @@ def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callab
                 account.built[shard.digest] = shard.digest
                 progress(shard.photos)
             else:
+                _require_recipe(build, shard)
                 unfinished.append(shard)
         # one stream over all shards: cores go on with the next one's photos while the last of a shard are written
         outcomes = workers.outcomes(photo for shard in unfinished for photo in photos_of(shard.rows))
@@ -162,6 +164,17 @@ def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callab
             uploader.upload(result, path)
             account.add(shard, result, lost)
     return account
+
+
+def _require_recipe(build: Build, shard: _Shard) -> None:
+    """Refuse rows that came altered: what is made of them would stand under the digest of others for ever."""
+    found = recipe_digest(shard.rows, build.settings, converter=shard.converter)
+    if found != shard.digest:
+        raise IntegrityError(
+            f"the rows of shard {shard.digest} in build {build.id!r} are those of {found}: its plan was altered; plan the build "
+            "again, finished shards are kept",
+            stage="plan",
+        )
 
 
 def _by_shard(rows: pa.Table, converter: Converter) -> Iterator[_Shard]:

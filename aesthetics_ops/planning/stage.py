@@ -1,6 +1,5 @@
 """The plan stage: read the listing, the labels and the parent's plan; write the build's plan and its partitions."""
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.builds import Build, BuildPlan, BuildStart, Partition
+from aesthetics_ops.builds import Build, BuildPlan, BuildStart, Partition, plan_identity
 from aesthetics_ops.dataset.latest import compares_writes
 from aesthetics_ops.dataset.layout import (
     SHARDS,
@@ -34,7 +33,7 @@ from aesthetics_ops.dataset.manifest import Manifest, SourceInventory
 from aesthetics_ops.dataset.parent import building_on, find_parent
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
-from aesthetics_ops.dataset.sidecars import download_sidecar, read_table
+from aesthetics_ops.dataset.sidecars import download_sidecar, put_proven, read_table
 from aesthetics_ops.dataset.tables import iterate_rows, put_rows, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
@@ -252,9 +251,8 @@ def _write_plan(
         written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
         parts = _write_partitions(build, plan, work, partitions, scratch)
         content = written.result()
-    build.dataset.put(build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
-    identity = hashlib.sha256((content + "".join(part.model_dump_json() for part in parts)).encode())
-    return identity.hexdigest(), parts
+    put_proven(build.dataset, build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
+    return plan_identity(content, parts), parts
 
 
 def _write_partitions(

@@ -22,7 +22,7 @@ from aesthetics_ops.dataset.latest import drop_marks, mark_published, move_lates
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_manifest, read_manifest_of
 from aesthetics_ops.dataset.parent import building_on
-from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, upload_proven
+from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, stored_file, upload_proven
 from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons
 from aesthetics_ops.dataset.tables import write_rows
 from aesthetics_ops.errors import IntegrityError, PublishConflictError, PublishUnknownError
@@ -40,6 +40,8 @@ from aesthetics_ops.store import Store, Swap
 __all__ = ["Published", "publish_build"]
 
 _log = logging.getLogger(__name__)
+
+_READINGS: Final = 2
 
 # of the plan: the rest, distributions above all, is not looked at here
 _PLAN_COLUMNS: Final = ("key", "etag", "size", "id", "split", "digest", "label", "reason", "detail")
@@ -224,7 +226,16 @@ class _Account:
 def _account(build: Build, plan: BuildPlan, parent: Manifest | None, scratch: Path) -> _Account:
     """Read the plan and what became of it; the plan's file stays in `scratch`, for the version."""
     outcome = partition_results(build, plan)
-    build.dataset.download(build_key(build.id, BuildFile.ROWS), scratch / VersionFile.PLAN)
+    key = build_key(build.id, BuildFile.ROWS)
+    for _ in range(_READINGS):
+        build.dataset.download(key, scratch / VersionFile.PLAN)
+        if plan.is_of(stored_file(scratch / VersionFile.PLAN).sha256):
+            break
+    else:
+        raise IntegrityError(
+            f"{build.dataset.url_of(key)} is not the plan that was made; plan the build again, finished shards are kept",
+            stage="plan",
+        )
     rows = pq.read_table(scratch / VersionFile.PLAN, columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
     return _Account(rows, outcome, *account_shards(build, rows, outcome, parent))
 

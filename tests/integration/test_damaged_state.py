@@ -4,10 +4,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops.builds import resume_build
-from aesthetics_ops.dataset.layout import BuildFile, ShardFile, build_key, partition_result_key
+from aesthetics_ops.dataset.layout import BuildFile, ShardFile, build_key, partition_result_key, partition_rows_key
+from aesthetics_ops.dataset.tables import PLAN, read_parquet, write_parquet
 from aesthetics_ops.errors import GateError, InputMissingError, IntegrityError
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.stores import flipped
@@ -123,3 +125,26 @@ def test_equal_shards_have_equal_results(refused: tuple[Source, Store], source: 
     again = build_once(source.settings(dataset=f"{source.url}again/"))
     assert {key: bytes(again.dataset.get(key).data) for key in held} == held
     assert shard_hashes(again.manifest)
+
+
+@pytest.mark.parametrize("field", ["label", "key", "id", "size", "etag"])
+def test_rows_of_a_partition_that_were_altered_make_no_shard(source: Source, field: str) -> None:
+    build, plan = start(source.settings())
+    key = partition_rows_key(build.id, 0)
+    rows = read_parquet(build.dataset, key).to_pylist()
+    rows[0][field] = rows[1][field] if rows[0][field] != rows[1][field] else rows[2][field]
+    build.dataset.put(key, write_parquet(pa.Table.from_pylist(rows, schema=PLAN.schema)))
+    with pytest.raises(IntegrityError, match="its plan was altered; plan the build again"):
+        finish(build, plan)
+    assert keys(build.dataset, ".tfrecord") == []
+
+
+def test_a_plan_that_was_altered_is_not_published(source: Source) -> None:
+    build, plan = start(source.settings())
+    key = build_key(build.id, BuildFile.ROWS)
+    rows = read_parquet(build.dataset, key).to_pylist()
+    rows[0]["label"] += 1
+    build.dataset.put(key, write_parquet(pa.Table.from_pylist(rows, schema=PLAN.schema)))
+    with pytest.raises(IntegrityError, match=r"plan\.parquet is not the plan that was made"):
+        finish(build, plan)
+    assert keys(build.dataset, "manifest.json", "versions/") == []
