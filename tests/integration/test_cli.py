@@ -263,10 +263,10 @@ class TestScores:
             (b"", "is empty"),
             (b"\n  \n", "is empty"),
             (b"id,score\n", "has a header but no rows"),
-            (b"id,score\n907402,\xff\xfe\n", "UTF-8"),
+            (b"id,score\n907402,\xff\x00\n", "is no text: byte 17 is 0x00"),
             (
-                b"name,stars\n907402,5\n",
-                "has no column 'key' or 'path'.* its columns are 'name', 'stars'; set id_column",
+                b"who,stars\n907402,5\n",
+                "has no column 'key' or 'path'.* its columns are 'who', 'stars'; set id_column",
             ),
             (b"id,stars\n907402,5\n", "has no column 'score' or .* its columns are 'id', 'stars'; set score_column"),
             (b"id,score\n907402,5,6\n", "has 3 fields in line 2, but its header has 2"),
@@ -278,6 +278,11 @@ class TestScores:
         message = files.refused(1, "LabelError")
         assert f"label file '{files.url}scores.csv'" in message
         assert re.search(said, message), message
+        assert not files.is_published()
+
+    def test_a_file_without_a_range_cannot_be_scaled_by_one(self, files: Desk) -> None:
+        message = files.refused(1, "LabelError", label_scale="unit", label_format="csv")
+        assert "is csv without a declared range, but label_scale is 'unit'; set label_min and label_max" in message
         assert not files.is_published()
 
     def test_a_missing_file_is_named(self, desk: Desk) -> None:
@@ -340,11 +345,11 @@ class TestSettings:
                 "leave nothing to train on; their sum must be below 1",
             ),
             ({"label_min": 5, "label_max": 5}, "label_min 5.0 must be below label_max 5.0"),
-            ({"label_scale": "unit", "label_format": "csv"}, "set label_min and label_max"),
+            ({"label_range": "3,2"}, "label_range is 3, 2; give the lowest and the highest score"),
             ({"exclude_tags": "Nude", "label_format": "csv"}, "label_format is csv, but exclude_tags needs AVA scores"),
-            ({"label_format": "xls"}, "label_format is 'xls', but the formats are ava, csv, jsonl, parquet"),
+            ({"label_format": "xls"}, "label_format is 'xls', but the formats are ava, csv, json, jsonl, parquet"),
         ],
-        ids=["splits", "range", "unit", "tags", "format"],
+        ids=["splits", "range", "kept range", "tags", "format"],
     )
     def test_settings_that_contradict_each_other_are_refused(
         self, files: Desk, flags: dict[str, Any], said: str
