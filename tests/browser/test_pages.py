@@ -29,6 +29,7 @@ from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, SyntheticDataset, SyntheticVersion
 from aesthetics_ops.testing.stores import CountingStore
+from tests.support.nights import reseal
 from tests.support.versions import HOSTILE, new_dataset, new_store, publish_once, sample_photos, sample_rejects
 from tests.support.web import Html, TestClient
 
@@ -505,9 +506,7 @@ class TestWhatIsDamagedOrOfAnotherRelease:
 
     def forge_manifest(self, made: SyntheticVersion, change: Callable[[dict[str, Any]], None]) -> None:
         """Change a manifest and LATEST with it."""
-        key = version_key(made.version, VersionFile.MANIFEST)
-        self.rewrite(made, key, change)
-        made.store.delete(["LATEST.json"])
+        reseal(made.store, made.version, change)
 
     def test_a_damaged_manifest_is_one_line_of_the_list(self, client: TestClient, made: SyntheticVersion) -> None:
         made.store.put(version_key("20990101T000000Z-damaged", VersionFile.MANIFEST), b'{"version": 1}')
@@ -588,6 +587,7 @@ class TestWhatIsDamagedOrOfAnotherRelease:
             rows.schema.get_field_index(column), column, pa.array([value.as_py()] * len(rows), value.type)
         )
         made.store.put(version_key(made.version, VersionFile.RECORDS), write_parquet(forged))
+        reseal(made.store, made.version)
         here = f"/datasets/flowers/versions/{made.version}"
         for path in ("/shards/train/0", "/shards/train/0/0", f"/search?text={made.rows[0]['id']}"):
             assert words in html(client, here + path, 502).words
@@ -598,5 +598,6 @@ class TestWhatIsDamagedOrOfAnotherRelease:
         row = made.rows[0] | {"id": "stray", "shard": shard_key("e" * 64, ShardFile.RECORDS)}
         table = pa.Table.from_pylist([*made.rows, row], RECORDS.schema)
         made.store.put(version_key(made.version, VersionFile.RECORDS), write_parquet(table))
+        reseal(made.store, made.version)
         words = html(client, f"/datasets/flowers/versions/{made.version}/search?text=stray", 502).words
         assert "photo 'stray' is in no shard" in words
