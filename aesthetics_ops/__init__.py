@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from aesthetics_ops.readers.dataset import Dataset, open_dataset
     from aesthetics_ops.readers.pixels import Pixels
     from aesthetics_ops.readers.records import Records
-    from aesthetics_ops.readers.sampler import Sampler
+    from aesthetics_ops.readers.sampling.sampler import Sampler
     from aesthetics_ops.readers.tensorflow import as_tf
     from aesthetics_ops.rejects import Rejected, RejectReason
     from aesthetics_ops.settings import BuildSettings, PixelSettings
@@ -103,7 +103,7 @@ _HOMES = {
     "RejectReason": "rejects",
     "Rejected": "rejects",
     "S3Access": "store",
-    "Sampler": "readers.sampler",
+    "Sampler": "readers.sampling.sampler",
     "as_tf": "readers.tensorflow",
     "build_dataset": "pipeline",
     "convert_photo": "pixels.photo",

@@ -232,7 +232,7 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _pull(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.readers.dataset import open_dataset
-    from aesthetics_ops.readers.pull import CONNECTIONS
+    from aesthetics_ops.readers.pulling.pull import CONNECTIONS
 
     dataset = open_dataset(options.dataset, options.of_version)
     splits = options.split or tuple(dataset.splits)
@@ -273,7 +273,7 @@ def _rejects(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _replay(options: argparse.Namespace) -> tuple[Any, str]:
-    from aesthetics_ops.readers.replay import replay
+    from aesthetics_ops.readers.sampling.replay import replay
 
     try:
         state = json.loads(options.state.read_bytes())

@@ -28,7 +28,7 @@ def make_large_index(source: Path, directory: Path, records: int) -> None:
     from aesthetics_ops.dataset.layout import PULLED_MANIFEST, PULLED_RECORDS, ShardFile, pulled_shard_name, shard_key
     from aesthetics_ops.dataset.manifest import Manifest
     from aesthetics_ops.dataset.tables import RECORDS, write_parquet
-    from aesthetics_ops.readers.stamps import STAMPS, Stamps
+    from aesthetics_ops.readers.pulling.stamps import STAMPS, Stamps
 
     if (directory / PULLED_MANIFEST).exists():
         return

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import cpus
 from aesthetics_ops.readers.cache import PixelCache
+from aesthetics_ops.readers.fetching.split import PHOTOS_AT_ONCE
 from aesthetics_ops.readers.given import whole_number
 from aesthetics_ops.readers.pixels import Pixels
-from aesthetics_ops.readers.progress import Progress
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.sampler import Draws, Sampler
-from aesthetics_ops.readers.split import PHOTOS_AT_ONCE
+from aesthetics_ops.readers.sampling.progress import Progress
+from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
 
 __all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
 

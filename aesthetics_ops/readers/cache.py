@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
 from aesthetics_ops.machine import free_memory
+from aesthetics_ops.readers.fetching.shards import NOT_OURS, Files
 from aesthetics_ops.readers.pixels import Pixels
-from aesthetics_ops.readers.shards import NOT_OURS, Files
 
 __all__ = ["PixelCache", "require_memory"]
 

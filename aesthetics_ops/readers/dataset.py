@@ -23,7 +23,7 @@ from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.given import local_directory
 from aesthetics_ops.readers.opened import Version, is_pulled, open_published, open_pulled
 from aesthetics_ops.readers.options import ReadOptions, batches_of, open_records
-from aesthetics_ops.readers.pull import CONNECTIONS, Pulled, pull
+from aesthetics_ops.readers.pulling.pull import CONNECTIONS, Pulled, pull
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.where import matching_rows
 from aesthetics_ops.store import S3Access, open_store

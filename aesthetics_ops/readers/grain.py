@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.readers.batches import Batch, Batches, make_batch
 from aesthetics_ops.readers.options import ReadOptions
-from aesthetics_ops.readers.sampler import Draws
+from aesthetics_ops.readers.sampling.sampler import Draws
 
 __all__ = ["GrainBatches", "GrainSource", "read_grain"]
 

@@ -38,7 +38,7 @@ from aesthetics_ops.errors import (
     NoSuchVersionError,
     ObjectMissingError,
 )
-from aesthetics_ops.readers.stamps import STAMPS, Stamps
+from aesthetics_ops.readers.pulling.stamps import STAMPS, Stamps
 from aesthetics_ops.store import S3Access, Store, open_store
 
 __all__ = ["KEPT_RECORDS", "PublishedVersion", "PulledVersion", "Version", "is_pulled", "open_published", "open_pulled"]

@@ -13,14 +13,14 @@ from aesthetics_ops.dataset.layout import LATEST_KEY
 from aesthetics_ops.errors import NoSuchSplitError, NoSuchVersionError, SettingsError
 from aesthetics_ops.readers.batches import AHEAD, Batches
 from aesthetics_ops.readers.cache import PixelCache, require_memory
+from aesthetics_ops.readers.fetching.split import Keeping, SplitReader
 from aesthetics_ops.readers.given import local_directory, whole_number
 from aesthetics_ops.readers.opened import KEPT_RECORDS, PulledVersion, Version, is_pulled, open_pulled
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.sampler import Sampler, Shuffle
-from aesthetics_ops.readers.split import Keeping, SplitReader
-from aesthetics_ops.readers.state import Receipt
-from aesthetics_ops.readers.steps import Last
+from aesthetics_ops.readers.sampling.sampler import Sampler, Shuffle
+from aesthetics_ops.readers.sampling.state import Receipt
+from aesthetics_ops.readers.sampling.steps import Last
 
 __all__ = ["Cache", "OrderOptions", "ReadOptions", "batches_of", "open_records", "pixels_of", "sampler_of"]
 

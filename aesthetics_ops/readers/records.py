@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.readers.fetching.split import PHOTOS_AT_ONCE, SplitReader
 from aesthetics_ops.readers.pixels import Pixels
-from aesthetics_ops.readers.sampler import Draws
-from aesthetics_ops.readers.split import PHOTOS_AT_ONCE, SplitReader
+from aesthetics_ops.readers.sampling.sampler import Draws
 from aesthetics_ops.readers.where import matching_rows
 
 __all__ = ["Choice", "Records"]

@@ -28,9 +28,9 @@ from aesthetics_ops.errors import (
     SettingsError,
     StoreUnavailableError,
 )
-from aesthetics_ops.readers import pull as pulling
 from aesthetics_ops.readers.opened import PublishedVersion
-from aesthetics_ops.readers.pull import CONNECTIONS
+from aesthetics_ops.readers.pulling import pull as pulling
+from aesthetics_ops.readers.pulling.pull import CONNECTIONS
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, SyntheticVersion, synthetic_photos
 from aesthetics_ops.testing.fault_proxy import running_proxy

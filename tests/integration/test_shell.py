@@ -23,8 +23,8 @@ import pytest
 
 from aesthetics_ops import open_dataset
 from aesthetics_ops.cli import main
-from aesthetics_ops.readers.sampler import Sampler
-from aesthetics_ops.readers.state import Receipt
+from aesthetics_ops.readers.sampling.sampler import Sampler
+from aesthetics_ops.readers.sampling.state import Receipt
 from aesthetics_ops.shell import guarded
 from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, Source, build_once, photo

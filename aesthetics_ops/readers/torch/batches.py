@@ -10,7 +10,7 @@ from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.options import pixels_of
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.sampler import Draws, Sampler
+from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
 from aesthetics_ops.readers.torch.decode import decode_on, jpeg_decoder
 from aesthetics_ops.readers.torch.options import (
     Layout,

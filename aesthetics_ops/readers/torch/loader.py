@@ -12,9 +12,9 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.batches import make_batch
 from aesthetics_ops.readers.cache import PixelCache
 from aesthetics_ops.readers.pixels import Pixels
-from aesthetics_ops.readers.progress import Progress
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.sampler import Draws
+from aesthetics_ops.readers.sampling.progress import Progress
+from aesthetics_ops.readers.sampling.sampler import Draws
 from aesthetics_ops.readers.torch.options import (
     Layout,
     LoaderOptions,

@@ -16,7 +16,7 @@ from aesthetics_ops import Dataset, Pixels, open_dataset
 from aesthetics_ops.errors import IntegrityError, ScratchSpaceError, SettingsError
 from aesthetics_ops.readers import cache
 from aesthetics_ops.readers.batches import Batches
-from aesthetics_ops.readers.split import Asked
+from aesthetics_ops.readers.fetching.split import Asked
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
 

@@ -13,7 +13,7 @@ import pytest
 
 from aesthetics_ops import Batches, Dataset, open_dataset
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.readers import ranges
+from aesthetics_ops.readers.fetching import ranges
 from aesthetics_ops.readers.opened import open_published
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos

@@ -18,7 +18,7 @@ from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import IntegrityError, NoSuchSplitError, NoSuchVersionError, SettingsError
 from aesthetics_ops.readers import dataset as readers
 from aesthetics_ops.readers.dataset import READERS, register_reader
-from aesthetics_ops.readers.pull import Pulled
+from aesthetics_ops.readers.pulling.pull import Pulled
 from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 

@@ -15,12 +15,12 @@ from aesthetics_ops import open_dataset
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import IntegrityError, SettingsError
-from aesthetics_ops.readers import ranges, shards
-from aesthetics_ops.readers.index import INDEX_COLUMNS, Index, index_of
+from aesthetics_ops.readers.fetching import ranges, shards
+from aesthetics_ops.readers.fetching.index import INDEX_COLUMNS, Index, index_of
+from aesthetics_ops.readers.fetching.split import Keeping, SplitReader
 from aesthetics_ops.readers.opened import PublishedVersion, open_published
 from aesthetics_ops.readers.pixels import Pixels, decode
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.split import Keeping, SplitReader
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
 from aesthetics_ops.testing.stores import CountingStore

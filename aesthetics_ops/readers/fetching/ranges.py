@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import ObjectMissingError, SettingsError
-from aesthetics_ops.readers.index import Index
+from aesthetics_ops.readers.fetching.index import Index
+from aesthetics_ops.readers.fetching.shards import NOT_OURS, Buffer, Coming, Files, Place, ShardBytes, places_of
 from aesthetics_ops.readers.opened import Version
-from aesthetics_ops.readers.shards import NOT_OURS, Buffer, Coming, Files, Place, ShardBytes, places_of
 
 __all__ = ["CONNECTIONS", "KeptRecords", "StoreShards"]
 

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.given import whole_number
-from aesthetics_ops.readers.order import BlockShuffle, Permutation, Weighted, blocks_of, random_bits
-from aesthetics_ops.readers.state import Layout, ReaderState, Receipt
-from aesthetics_ops.readers.steps import LASTS, Last, Steps
-from aesthetics_ops.readers.weights import by_label, by_weights
+from aesthetics_ops.readers.sampling.order import BlockShuffle, Permutation, Weighted, blocks_of, random_bits
+from aesthetics_ops.readers.sampling.state import Layout, ReaderState, Receipt
+from aesthetics_ops.readers.sampling.steps import LASTS, Last, Steps
+from aesthetics_ops.readers.sampling.weights import by_label, by_weights
 
 __all__ = ["Draws", "Order", "Sampler", "Shuffle", "order_of"]
 

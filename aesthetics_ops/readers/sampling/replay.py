@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.errors import NoSuchVersionError, SettingsError
 from aesthetics_ops.readers.dataset import Dataset, open_dataset
-from aesthetics_ops.readers.order import Weighted
-from aesthetics_ops.readers.sampler import Order, order_of
-from aesthetics_ops.readers.state import ReaderState
-from aesthetics_ops.readers.weights import BALANCED, by_label, by_weights
+from aesthetics_ops.readers.sampling.order import Weighted
+from aesthetics_ops.readers.sampling.sampler import Order, order_of
+from aesthetics_ops.readers.sampling.state import ReaderState
+from aesthetics_ops.readers.sampling.weights import BALANCED, by_label, by_weights
 from aesthetics_ops.store import S3Access
 
 __all__ = ["Replayed", "replay"]

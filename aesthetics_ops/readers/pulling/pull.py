@@ -34,8 +34,8 @@ from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import IntegrityError, ScratchSpaceError, SettingsError
 from aesthetics_ops.machine import naming
 from aesthetics_ops.readers.opened import Version
-from aesthetics_ops.readers.stamps import STAMPS, Stamps
-from aesthetics_ops.readers.transfer import Arriving, arrived_bytes, transfer
+from aesthetics_ops.readers.pulling.stamps import STAMPS, Stamps
+from aesthetics_ops.readers.pulling.transfer import Arriving, arrived_bytes, transfer
 
 __all__ = ["CONNECTIONS", "Pulled", "pull"]
 

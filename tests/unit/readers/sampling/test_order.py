@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.readers.order import BlockShuffle, Permutation, Weighted, blocks_of, random_bits
+from aesthetics_ops.readers.sampling.order import BlockShuffle, Permutation, Weighted, blocks_of, random_bits
 
 AVA = 255_508
 

@@ -12,9 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.readers.sampler import Draws, Sampler
-from aesthetics_ops.readers.state import Receipt
-from aesthetics_ops.readers.steps import LASTS, Last, Steps
+from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
+from aesthetics_ops.readers.sampling.state import Receipt
+from aesthetics_ops.readers.sampling.steps import LASTS, Last, Steps
 
 SHUFFLES: tuple[Any, ...] = (False, True, "block")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.errors import IntegrityError
-from aesthetics_ops.readers.index import Index
+from aesthetics_ops.readers.fetching.index import Index
 
 __all__ = ["NOT_OURS", "Buffer", "Coming", "Files", "LocalShards", "Place", "ShardBytes", "places_of"]
 

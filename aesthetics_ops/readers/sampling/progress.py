@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aesthetics_ops.readers.sampler import Sampler
+from aesthetics_ops.readers.sampling.sampler import Sampler
 
 __all__ = ["Progress"]
 

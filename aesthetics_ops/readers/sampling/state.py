@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aesthetics_ops.dataset.documents import problems_of
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.readers.steps import Last, Steps
+from aesthetics_ops.readers.sampling.steps import Last, Steps
 
 __all__ = ["KIND", "SCHEMA_VERSION", "Layout", "ReaderState", "Receipt"]
 

@@ -17,11 +17,11 @@ from aesthetics_ops.dataset.layout import VersionFile, pulled_shard_name, versio
 from aesthetics_ops.dataset.manifest import Split
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import IntegrityError
-from aesthetics_ops.readers.index import INDEX_COLUMNS, Index, index_of
+from aesthetics_ops.readers.fetching.index import INDEX_COLUMNS, Index, index_of
+from aesthetics_ops.readers.fetching.ranges import KeptRecords, StoreShards
+from aesthetics_ops.readers.fetching.shards import Buffer, Coming, LocalShards, ShardBytes
 from aesthetics_ops.readers.opened import Version
 from aesthetics_ops.readers.pixels import Pixels, decode
-from aesthetics_ops.readers.ranges import KeptRecords, StoreShards
-from aesthetics_ops.readers.shards import Buffer, Coming, LocalShards, ShardBytes
 
 __all__ = ["PHOTOS_AT_ONCE", "Asked", "Keeping", "SplitReader"]
 

@@ -12,9 +12,9 @@ import pytest
 from aesthetics_ops import Dataset, open_dataset
 from aesthetics_ops.cli import main
 from aesthetics_ops.errors import NoSuchVersionError, SettingsError
-from aesthetics_ops.readers.replay import replay
-from aesthetics_ops.readers.sampler import Draws, Sampler
-from aesthetics_ops.readers.state import Receipt
+from aesthetics_ops.readers.sampling.replay import replay
+from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
+from aesthetics_ops.readers.sampling.state import Receipt
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.readers.order import Weighted
+from aesthetics_ops.readers.sampling.order import Weighted
 
 __all__ = ["BALANCED", "by_label", "by_weights"]
 
