@@ -151,7 +151,7 @@ def _later(sample: Sample) -> float:
 
 
 def _anonymous_mb(sample: Sample) -> float:
-    return max(float(sample["peak_anonymous_bytes"]), *sample["printed"]["anonymous_bytes"]) / 1e6
+    return max(float(sample["peak_anonymous_bytes"]), *map(float, sample["printed"]["anonymous_bytes"])) / 1e6
 
 
 def _growth_mb(sample: Sample) -> float:

@@ -6,7 +6,7 @@ Grain's own.  Both are made of numbers, so that Grain's threads and worker proce
 
 from typing import Any, Unpack
 
-import grain  # type: ignore[import-untyped]
+import grain
 import numpy as np
 from numpy.typing import NDArray
 

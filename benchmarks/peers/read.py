@@ -256,7 +256,6 @@ class Dali:
             "image/label": tfrecord.FixedLenFeature([], tfrecord.float32, 0.0),
         }
 
-        @pipeline_def(batch_size=BATCH, num_threads=WORKERS, device_id=None)
         def pipe() -> Any:
             found = fn.readers.tfrecord(
                 path=shards, index_path=indexes, features=features, random_shuffle=True, name="r"
@@ -265,7 +264,7 @@ class Dali:
             size = {"size": (SIDE_PX, SIDE_PX), "interp_type": types.INTERP_LINEAR, "antialias": which == "own"}
             return fn.resize(images, **size), found["image/label"]
 
-        built = pipe()
+        built = pipeline_def(batch_size=BATCH, num_threads=WORKERS, device_id=None)(pipe)()
         built.build()
 
         class Epochs:
@@ -280,7 +279,7 @@ class Dali:
         return Epochs()
 
 
-PEERS = {
+PEERS: dict[str, Any] = {
     "datasets": Datasets,
     "grain": Grain,
     "webdataset": WebDataset,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import grain  # type: ignore[import-untyped]
+import grain
 import numpy as np
 import pytest
 
