@@ -132,7 +132,7 @@ class S3Bucket:
     def explained(self, key: str, error: Exception) -> AestheticsOpsError:
         """Return the error that stands for one of boto3's about an object or a prefix."""
         url = f"s3://{self.name}/{key}"
-        if isinstance(error, RecursionError):
+        if _is_circle(error):
             return explain_answer(url, 307, "", "and again to itself, without the bucket's region")
         if isinstance(error, boto.ClientError):
             answer = error.response["Error"]
@@ -346,6 +346,13 @@ class BotoStore(Store):
             except _ERRORS as error:
                 raise bucket.explained(full, error) from error
         raise AssertionError("unreachable")
+
+
+def _is_circle(error: BaseException | None) -> bool:
+    """Say whether boto3 followed a redirect to itself until Python stopped it, wherever it was just then."""
+    while error is not None and not isinstance(error, RecursionError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _clean(endpoint: str | None) -> str | None:

@@ -95,7 +95,7 @@ def _check_rows(manifest: Manifest, records: pa.Table, rejects: pa.Table, plan: 
             _same_column(_name(manifest, file), ours, found, f"{theirs} of {name}", planned[theirs])
     _check_reasons(manifest, of_photos, plan.filter(pc.invert(is_record)))
     unplaced = plan.filter(pc.is_null(plan["digest"]))
-    for field in ("split", "slot", "label", "distribution"):
+    for field in ("split", "slot", "label"):  # votes may stand beside a photo that is left out
         if unplaced[field].null_count < unplaced.num_rows:
             row = pc.index(pc.is_valid(unplaced[field]), True).as_py()
             raise IntegrityError(

@@ -23,10 +23,10 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.errors import StoreUnavailableError
-from aesthetics_ops.report.page import render_report
+from aesthetics_ops.publishing.documents import DOCUMENTS
 from aesthetics_ops.store import Store
-from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo
-from tests.support.versions import HOSTILE, new_dataset, new_store, sample_photos, sample_rejects
+from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, SyntheticDataset
+from tests.support.versions import HOSTILE, new_store, sample_photos, sample_rejects
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 UNBREAKABLE = "x" * 200
@@ -151,15 +151,11 @@ def pages() -> Iterator[dict[str, str]]:
     """The address of every kind of page, served on the loopback interface."""
     import uvicorn
 
-    dataset = new_dataset()
+    dataset = SyntheticDataset(new_store(), documents={VersionFile.REPORT: DOCUMENTS[VersionFile.REPORT]})
     store = dataset.store
     first = dataset.publish(sample_photos()[2:], sample_rejects()[:1])
     rejects = [LeftOut(f"{UNBREAKABLE}.jpg", "corrupt", "z" * 250), *sample_rejects()]
     second = dataset.publish(_hostile_photos(), rejects, settings={"quality": 80, "split_salt": UNBREAKABLE})
-    report = render_report(
-        second.manifest, first.manifest, second.records, second.rejects, dataset=store, photos=dataset.photos
-    )
-    store.put(version_key(second.version, VersionFile.REPORT), report.encode())
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]
     dataset.plan("2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
     store.put(shard_key("a" * 64, ShardFile.RESULT), b"{}")

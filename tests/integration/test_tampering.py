@@ -161,6 +161,9 @@ def test_a_changed_field_of_a_table_is_named(copy: Copy, file: VersionFile, is_s
         if is_sealed:
             reseal(copy.store, copy.second)
         is_of_label_row = file is VersionFile.REJECTS and table["key"][place].as_py() is None
+        is_of_reject = file is VersionFile.PLAN and table["digest"][place].as_py() is None
+        if is_of_reject and field == "distribution":
+            continue  # votes of a photo that is left out stand nowhere else
         if (file.removesuffix(".parquet"), field) not in NOT_STATED_TWICE and not is_of_label_row:
             assert field in (said := found(copy, copy.second)), field
             assert file in said, said

@@ -322,6 +322,8 @@ class TestDamage:
         assert f"version {dataset.version}, {shard} (train-0000" in str(caught.value)
         assert f"id {TRAIN[13].id!r}" in str(caught.value)
 
+    # PyTorch's iterator raises the same error a second time where it is deleted
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_worker_that_is_killed_is_an_error(self, dataset: Dataset) -> None:
         loader = dataset.torch_loader(
             "train", batch=2, size=8, num_workers=2, timeout=60, worker_init_fn=_die, multiprocessing_context="fork"
