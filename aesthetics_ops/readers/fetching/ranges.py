@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 CONNECTIONS: Final = 32  # requests at once; a batch of 64 photos in random order takes two rounds of them
 _GAP_BYTES: Final = 64 << 10  # between two records, cheaper to fetch than another request
 _WIDE_GAP_BYTES: Final = 2 << 20  # the same where enough of what comes was asked for
-_LEAST_SHARE: Final = 1 / 4  # of a request with wide gaps, that is
+_LEAST_SHARE: Final = 1 / 4  # that is: of all that a batch brings, or else of a single request
 _LEAST_SHARE_KEPT: Final = 1 / 8  # where the rest stays for later batches
 _RANGE_BYTES: Final = 16 << 20  # most that one request asks for, when it asks for more than one record
 _FREE_BYTES: Final = 1 << 30  # left on the disk
@@ -219,20 +219,19 @@ class StoreShards(ShardBytes):
 
     def _ranges(self, places: Sequence[Place], missing: Sequence[int]) -> list[_Range]:
         """Return the requests for the places numbered `missing`, the one with the first of them first."""
-        found: list[_Range] = []
-        ordered = sorted(missing, key=lambda at: places[at])
-        for wide in _joined(places, ordered, self._is_worth_its_bytes):
-            useful = sum(places[at].length for at in wide.numbers)
-            least = _LEAST_SHARE_KEPT if self._kept is not None and self._kept.has_room else _LEAST_SHARE
-            if useful >= least * (wide.end - wide.start):
-                found.append(wide)
-            else:
-                found += _joined(places, wide.numbers, lambda shard, start, end: end - start <= _GAP_BYTES)
+        wide = _joined(places, sorted(missing, key=lambda at: places[at]), self._is_worth_its_bytes)
+        least = _LEAST_SHARE_KEPT if self._kept is not None and self._kept.has_room else _LEAST_SHARE
+        found = wide
+        if _share(places, wide) < least:  # of some of them at least, too much was not asked for
+            found = []
+            for one in wide:
+                is_worth_it = _share(places, [one]) >= least
+                found += [one] if is_worth_it else _joined(places, one.numbers, _is_near)
         return sorted(found, key=lambda wanted: min(wanted.numbers))
 
     def _is_worth_its_bytes(self, shard: int, start: int, end: int) -> bool:
         """Whether bytes between two records are fetched with them; not when they are at hand already."""
-        if end - start <= _GAP_BYTES:
+        if _is_near(shard, start, end):
             return True
         if end - start > _WIDE_GAP_BYTES:
             return False
@@ -269,6 +268,17 @@ class StoreShards(ShardBytes):
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a store is opened where it is used; pickle the Records instead")
+
+
+def _is_near(shard: int, start: int, end: int) -> bool:
+    """Whether bytes between two records cost less than another request, whatever they are."""
+    return end - start <= _GAP_BYTES
+
+
+def _share(places: Sequence[Place], ranges: Sequence[_Range]) -> float:
+    """Return how much of what requests bring was asked for, 0 to 1."""
+    useful = sum(places[at].length for wanted in ranges for at in wanted.numbers)
+    return useful / max(1, sum(wanted.end - wanted.start for wanted in ranges))
 
 
 def _joined(

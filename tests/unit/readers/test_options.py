@@ -71,6 +71,17 @@ class TestRequests:
             assert 1 <= len(others) <= 3
             assert {request.method for request in others} == {"get_range"}
 
+    def test_so_it_does_whatever_the_seed(self) -> None:
+        photos = [replace(photo, split="train") for photo in synthetic_photos(648, side_px=300)]
+        store = published("seeds", photos, per_shard=190)
+        dataset = Dataset(open_published(store, None))
+        for seed in range(40):
+            with dataset.numpy("train", batch=64, raw=True, ahead=0, shuffle="block", seed=seed) as batches:
+                next(iter(batches))
+            asked = [request for request in store.requests if request.method == "get_range"]
+            store.requests.clear()
+            assert 1 <= len(asked) <= 3, seed
+
     @pytest.mark.parametrize("keeps", [False, True])
     def test_so_it_does_where_photos_are_larger_than_gaps_that_are_always_fetched(
         self, tmp_path: Path, keeps: bool
