@@ -22,7 +22,7 @@ from aesthetics_ops.readers.fetching.split import PHOTOS_AT_ONCE
 from aesthetics_ops.readers.given import whole_number
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.sampling.progress import Progress
+from aesthetics_ops.readers.sampling.progress import Progress, Resumable
 from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
 
 __all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
@@ -32,7 +32,7 @@ AHEAD: Final = 2  # batches that are made while one is trained on
 Batch = tuple[Any, NDArray[np.float32]]  # images, as `Batches` says, and labels
 
 
-class Batches:
+class Batches(Resumable):
     """Batches of one rank; one iteration is one epoch, or what is left of it after `load_state_dict`.
 
     A batch is (images, labels).  images: uint8, shape (b, height, width, 3), sRGB; a list of such arrays where the photos
@@ -77,7 +77,7 @@ class Batches:
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
         self._closed = 0  # times
-        self._progress = Progress(sampler)
+        self.progress = Progress(sampler)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -90,7 +90,7 @@ class Batches:
         waiting: deque[Begun] = deque()
         closed = self._closed
         try:
-            with self._progress.iteration() as took:
+            with self.progress.iteration() as took:
                 draws = iter(self.sampler)
                 while True:
                     if closed != self._closed:
@@ -106,35 +106,6 @@ class Batches:
         finally:
             for begun in waiting:
                 begun.cancel()
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is being read; after its end the next one.  May be set."""
-        return self._progress.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._progress.epoch = epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration one of this epoch, as `Sampler.set_epoch`.
-
-        Raises:
-            SettingsError: not a whole number, 0 or more.
-        """
-        self.epoch = epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where training stands: after the last batch that was given out, whatever was read ahead."""
-        return self._progress.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a state was taken, at the next iteration.
-
-        Raises:
-            SettingsError: it is of other records or another order.
-        """
-        self._progress.load_state_dict(state)
 
     def close(self) -> None:
         """End the threads and iterations, and let go of files and connections; a new iteration opens them again."""

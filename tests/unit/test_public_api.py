@@ -56,7 +56,9 @@ def lines_of(name: str) -> list[str]:
     if value is BuildSettings:
         return [f"- `BuildSettings(*, photos, labels, dataset, ...)`: {first_line(value)}"]
     lines = [f"- `{name}`: {first_line(value)}"]
-    for member, found in vars(value).items() if name in WITH_MEMBERS else ():
+    own = [each for each in value.__mro__ if each.__module__.startswith("aesthetics_ops.")]
+    members = {member: found for each in own for member, found in vars(each).items()}
+    for member, found in members.items() if name in WITH_MEMBERS else ():
         if member.startswith("_") or not isinstance(found, FunctionType | property):
             continue
         shown = signature(f"{name}.{member}", found) if isinstance(found, FunctionType) else f"{name}.{member}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from aesthetics_ops.readers.sampling.sampler import Sampler
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "Resumable"]
 
 
 class Progress:
@@ -70,3 +70,42 @@ class Progress:
     def _end(self) -> None:
         self._taken = None
         self._number += 1
+
+
+class Resumable:
+    """Batches whose position a training loop saves and loads: what every iterable reader offers.
+
+    Attributes:
+        progress: how far the loop got.
+    """
+
+    progress: Progress
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being read; after its end the next one.  May be set."""
+        return self.progress.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.progress.epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration one of this epoch, as `Sampler.set_epoch`.
+
+        Raises:
+            SettingsError: not a whole number, 0 or more.
+        """
+        self.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where training stands: after the last batch that was given out, whatever was read ahead."""
+        return self.progress.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, at the next iteration.
+
+        Raises:
+            SettingsError: it is of other records or another order.
+        """
+        self.progress.load_state_dict(state)

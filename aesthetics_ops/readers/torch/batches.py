@@ -10,6 +10,7 @@ from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.options import pixels_of
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
+from aesthetics_ops.readers.sampling.progress import Resumable
 from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
 from aesthetics_ops.readers.torch.decode import decode_on, jpeg_decoder
 from aesthetics_ops.readers.torch.options import (
@@ -28,7 +29,7 @@ __all__ = ["TorchBatches", "read_torch"]
 _OWN: Final = frozenset({"layout", "pin_memory", "decode_on"})
 
 
-class TorchBatches:
+class TorchBatches(Resumable):
     """Batches of one rank, made by threads: (images, labels); one iteration is an epoch, or what is left of it.
 
     images: uint8, shape (b, 3, height, width) or as `layout` says, sRGB; a list of such tensors where the photos keep their
@@ -59,7 +60,8 @@ class TorchBatches:
         Raises:
             SettingsError: no such layout or device, or nothing that decodes on it.
         """
-        self.batches, self._layout = batches, checked_layout(layout)
+        self.batches, self.progress = batches, batches.progress
+        self._layout = checked_layout(layout)
         self._pins = pin_memory and torch.cuda.is_available()
         self._device = None if decode_on is None else _device(decode_on)
         self._decoder = None if self._device is None else jpeg_decoder(self._device)
@@ -81,27 +83,6 @@ class TorchBatches:
     def sampler(self) -> Sampler:
         """Which records make each batch."""
         return self.batches.sampler
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is being read; after its end the next one.  May be set."""
-        return self.batches.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self.batches.epoch = epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where training stands: after the last batch that was given out, whatever was read ahead."""
-        return self.batches.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a state was taken, at the next iteration.
-
-        Raises:
-            SettingsError: it is of other records or another order.
-        """
-        self.batches.load_state_dict(state)
 
     def close(self) -> None:
         """End the threads, and let go of files and connections."""

@@ -13,7 +13,7 @@ from aesthetics_ops.readers.batches import make_batch
 from aesthetics_ops.readers.cache import PixelCache
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
-from aesthetics_ops.readers.sampling.progress import Progress
+from aesthetics_ops.readers.sampling.progress import Progress, Resumable
 from aesthetics_ops.readers.sampling.sampler import Draws
 from aesthetics_ops.readers.torch.options import (
     Layout,
@@ -127,7 +127,7 @@ class _WorkerStart:
             self._then(worker)
 
 
-class TorchLoader(DataLoader[Any]):
+class TorchLoader(Resumable, DataLoader[Any]):
     """A DataLoader over a split, whose state is that of every other reader: exact, and good for any number of workers.
 
     Attributes:
@@ -141,35 +141,14 @@ class TorchLoader(DataLoader[Any]):
             parts: of `read_torch_parts`.
             options: of DataLoader.
         """
-        self._progress = Progress(parts["batch_sampler"])
+        self.progress = Progress(parts["batch_sampler"])
         super().__init__(**parts, **options)
 
     def __iter__(self) -> Iterator[TorchBatch]:  # type: ignore[override]
-        with self._progress.iteration() as took:
+        with self.progress.iteration() as took:
             for batch in super().__iter__():
                 took()
                 yield batch
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is being read; after its end the next one.  May be set."""
-        return self._progress.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._progress.epoch = epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where training stands: after the last batch that was given out, whatever workers read ahead."""
-        return self._progress.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a state was taken, at the next iteration.
-
-        Raises:
-            SettingsError: it is of other records or another order.
-        """
-        self._progress.load_state_dict(state)
 
 
 def read_torch_parts(dataset: Splits, split: str, **options: Any) -> LoaderParts:

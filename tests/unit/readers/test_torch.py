@@ -337,6 +337,20 @@ def _die(worker: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch", "torch_loader"])
+def test_an_epoch_is_set_as_it_is_with_a_sampler(dataset: Dataset, kind: str) -> None:
+    options: Any = {"batch": 8, "size": 8, "shuffle": True}
+    batches = getattr(dataset, kind)("train", **options)
+    batches.set_epoch(3)
+    assert (batches.epoch, batches.state_dict()["epoch"]) == (3, 3)
+    found = [label for _, labels in batches for label in labels.tolist()]
+    sampler = dataset.numpy("train", **options).sampler
+    sampler.set_epoch(3)
+    scores = dataset.open_split("train").labels
+    assert found == [label for draws in sampler for label in scores[draws.rows].tolist()]
+    assert batches.epoch == 4
+
+
 class TestRanks:
     """Each trainer process reads its part."""
 
