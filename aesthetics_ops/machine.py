@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -243,7 +244,6 @@ def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
         raise ScratchSpaceError(
             f"no scratch directory can be made: {error}; point TMPDIR at a directory that can be written"
         ) from error
-    _own_scratch[scratch] = os.getpid()
     try:
         free_bytes = shutil.disk_usage(scratch).free
         if free_bytes < needed_bytes:
@@ -273,19 +273,23 @@ def _remove(scratch: Path) -> None:
 def _locked_directory(parent: Path) -> tuple[Path, int]:
     """Make a directory with a locked file in it; return both, the file as its open descriptor."""
     while True:
-        made = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=parent))
+        made = parent / f"{_SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
+        _own_scratch[made] = os.getpid()  # before it is there: a signal may come between any two lines
         lock = -1
         try:
+            made.mkdir(mode=0o700)
             lock = os.open(made / _SCRATCH_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with suppress(OSError):  # no locks here: then nobody sweeps either
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(lock), (made / _SCRATCH_LOCK).stat()):
                 return made, lock
         except FileNotFoundError:  # swept between two of these lines, since it was not locked yet
-            pass
+            if not parent.is_dir():
+                raise
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            _remove(made)
             raise
+        _own_scratch.pop(made, None)
         if lock >= 0:
             os.close(lock)
 

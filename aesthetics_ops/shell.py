@@ -51,9 +51,11 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
     try:
         return _ended(command)
     except KeyboardInterrupt:
+        drop_scratch()
         _complain("interrupted; the same command goes on where this one stopped")
         return _INTERRUPTED
     except _TerminatedError:
+        drop_scratch()
         _complain(_TERMINATED_LINE)
         return _TERMINATED
     except Exception as error:  # the process boundary: no traceback reaches a user
