@@ -6,13 +6,21 @@ reader would misread raises SCHEMA_VERSION.
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any, Final, Literal, Self
 
 from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, published_sha256, read_latest
-from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, is_name, published_key, version_key
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
+    PULLED_MANIFEST,
+    VersionFile,
+    is_name,
+    published_key,
+    version_key,
+)
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, StoredObject
 
@@ -37,6 +45,7 @@ __all__ = [
     "Validation",
     "is_of_a_newer_release",
     "listed_manifest",
+    "nothing_published",
     "read_manifest",
     "read_manifest_of",
     "stored_manifest",
@@ -342,8 +351,21 @@ def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
         return read_manifest_of(dataset, version, peek_latest(dataset)[0])
     found = read_latest(dataset)
     if found is None:
-        raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
+        raise nothing_published(dataset)
     return read_manifest_of(dataset, found[0].version, found[0])
+
+
+def nothing_published(dataset: Store) -> NoSuchVersionError:
+    """Return the error for a URL under which no version was published; it knows a directory that one was pulled into."""
+    with suppress(IntegrityError):
+        stored = Manifest.stored(dataset, PULLED_MANIFEST)
+        if stored is not None:
+            pulled = Manifest.parse(stored.data, name=dataset.url_of(PULLED_MANIFEST))
+            return NoSuchVersionError(
+                f"{dataset.url} is a directory that version {pulled.version!r} was pulled into: readers open it, and `aesthetics-ops "
+                f"pull {pulled.dataset} DIR --version {pulled.version} --verify` checks it; ask {pulled.dataset} for anything else"
+            )
+    return NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
 
 
 def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None) -> Manifest:

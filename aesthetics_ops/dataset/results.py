@@ -3,6 +3,7 @@
 import builtins
 import logging
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -147,21 +148,20 @@ class ShardVerdict(Document):
     tensorflow: str
 
 
+_Said = TypeVar("_Said", ShardResult, ShardVerdict)
+
+
 def read_shard_result(dataset: Store, digest: str) -> ShardResult | None:
     """Read a shard's result; None while the shard is not finished.
 
     A damaged result says nothing of its shard: it is withdrawn, so that the shard is made anew.
     """
     try:
-        result = ShardResult.read(dataset, shard_key(digest, ShardFile.RESULT))
-        if result is None or result.digest == digest:
-            return result
-        problem = f"{dataset.url_of(shard_key(digest, ShardFile.RESULT))} is the result of shard {result.digest}"
+        return _said_of(digest, ShardResult, dataset, ShardFile.RESULT)
     except IntegrityError as error:
-        problem = str(error)
-    _log.warning("%s; it is withdrawn, and the shard is made anew", problem)
-    withdraw(dataset, digest)
-    return None
+        _log.warning("%s; it is withdrawn, and the shard is made anew", error)
+        withdraw(dataset, digest)
+        return None
 
 
 def write_shard_result(dataset: Store, result: ShardResult) -> None:
@@ -171,17 +171,12 @@ def write_shard_result(dataset: Store, result: ShardResult) -> None:
 
 def read_verdict(dataset: Store, digest: str) -> ShardVerdict | None:
     """Read a shard's verdict; None while it was not checked.  A damaged one is deleted, so that the shard is checked anew."""
-    key = shard_key(digest, ShardFile.VERDICT)
     try:
-        verdict = ShardVerdict.read(dataset, key)
-        if verdict is None or verdict.digest == digest:
-            return verdict
-        problem = f"{dataset.url_of(key)} is the verdict on shard {verdict.digest}"
+        return _said_of(digest, ShardVerdict, dataset, ShardFile.VERDICT)
     except IntegrityError as error:
-        problem = str(error)
-    _log.warning("%s; it is deleted, and the shard is read back anew", problem)
-    dataset.delete([key])
-    return None
+        _log.warning("%s; it is deleted, and the shard is read back anew", error)
+        dataset.delete([shard_key(digest, ShardFile.VERDICT)])
+        return None
 
 
 def write_verdict(dataset: Store, verdict: ShardVerdict) -> None:
@@ -192,3 +187,11 @@ def write_verdict(dataset: Store, verdict: ShardVerdict) -> None:
 def withdraw(dataset: Store, digest: str) -> None:
     """Delete what is said of a shard, so that it is made and checked anew."""
     dataset.delete([shard_key(digest, ShardFile.RESULT), shard_key(digest, ShardFile.VERDICT)])
+
+
+def _said_of(digest: str, document: type[_Said], dataset: Store, file: ShardFile) -> _Said | None:
+    key = shard_key(digest, file)
+    said = document.read(dataset, key)
+    if said is not None and said.digest != digest:
+        raise IntegrityError(f"{dataset.url_of(key)} says that it is of shard {said.digest}")
+    return said

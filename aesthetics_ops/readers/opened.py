@@ -28,7 +28,7 @@ from aesthetics_ops.dataset.layout import (
     split_of_pulled_shard,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest, nothing_published, stored_manifest
 from aesthetics_ops.dataset.sidecars import read_sidecar
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import (
@@ -275,7 +275,7 @@ def open_published(store: Store, version: str | None, s3: S3Access | None = None
     else:
         found = read_latest(store)
         if found is None:
-            raise NoSuchVersionError(f"nothing is published under {store.url}; run a build, or check the dataset's URL")
+            raise nothing_published(store)
         stored = stored_manifest(store, found[0].version, found[0])
     return PublishedVersion(store, bytes(stored.data), Manifest.parse(stored.data, name=store.url_of(stored.key)), s3)
 

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer, published_versions, read_latest
 from aesthetics_ops.dataset.layout import version_stamp
-from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest
+from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest, nothing_published
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
 
@@ -91,7 +91,7 @@ def list_versions(dataset: Store) -> list[VersionInfo]:
     with ThreadPoolExecutor(_READS, thread_name_prefix="manifest") as pool:
         versions = [info for info in pool.map(partial(_look, dataset, latest), names) if info is not None]
     if not versions:
-        raise NoSuchVersionError(f"nothing is published under {dataset.url}; run a build, or check the dataset's URL")
+        raise nothing_published(dataset)
     return sorted(versions, key=_age, reverse=True)
 
 

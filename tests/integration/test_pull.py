@@ -576,3 +576,18 @@ class TestFaults:
         ):
             open_dataset(large.store.url).pull(path)
         assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show"], ["verify"], ["versions"], ["rejects"], ["expire", "--keep", "1"]],
+    ids=lambda words: words[0],
+)
+def test_a_command_that_asks_the_dataset_knows_a_pulled_directory_and_names_its_dataset(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    dataset.pull(tmp_path / "here")
+    assert main([arguments[0], (tmp_path / "here").as_uri(), *arguments[1:]]) == 1
+    said = capsys.readouterr().err
+    assert f"is a directory that version {dataset.version!r} was pulled into" in said
+    assert f"pull {dataset.manifest.dataset} DIR --version {dataset.version} --verify" in said
