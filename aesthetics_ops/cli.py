@@ -25,14 +25,16 @@ from tqdm import tqdm
 from aesthetics_ops import __version__
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
-from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.shell import guarded, one_line, write_out
-from aesthetics_ops.store import open_store
+from aesthetics_ops.store import Store, open_store
 
 __all__ = ["main"]
+
+_log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
             )
             sub.add_argument(
                 "--split", action="append", choices=SPLITS, help="may be given more than once; by default all"
+            )
+        if name == "verify":
+            sub.add_argument(
+                "--repair",
+                action="store_true",
+                help="write damaged objects anew whose very bytes can be had; exit status 0 when the version is whole then, 1 when "
+                "anything is left, which is said with what to do",
             )
         if name == "rejects":
             reasons = [reason.value for reason in RejectReason]
@@ -220,14 +229,50 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
 
     dataset = open_store(options.dataset)
     manifest = read_manifest(dataset, options.of_version)
-    with _bar("verify", manifest.bytes, "B") as progress:
-        manifest = verify_version(dataset, manifest.version, progress=progress)
+    repaired = _repair(dataset, manifest) if options.repair else []
+    try:
+        with _bar("verify", manifest.bytes, "B") as progress:
+            manifest = verify_version(dataset, manifest.version, progress=progress)
+    except IntegrityError:
+        if not options.repair:
+            _tell_of_repair(dataset, manifest.version)
+        raise
     shards = sum(len(split.shards) for split in manifest.splits.values())
     document = {"version": manifest.version, "shards": shards, "records": manifest.records, "bytes": manifest.bytes}
-    return (
-        document,
-        f"version {manifest.version}: {_shards(shards)}, {manifest.records} records, all as the manifest says",
-    )
+    if options.repair:
+        document["repaired"] = repaired
+    lines = [*(f"repaired {key}" for key in repaired)]
+    lines.append(f"version {manifest.version}: {_shards(shards)}, {manifest.records} records, all as the manifest says")
+    return document, "\n".join(lines)
+
+
+def _repair(dataset: Store, manifest: Manifest) -> list[str]:
+    """Make damaged objects anew; return their keys.
+
+    Raises:
+        IntegrityError: something is left damaged.
+    """
+    from aesthetics_ops.publishing.repair import repair_version
+
+    findings = repair_version(dataset, manifest.version)
+    for found in findings:
+        if found.remedy:
+            _log.warning("repaired %s, which %s, from %s", dataset.url_of(found.key), found.problem, found.remedy)
+    left = [f"{dataset.url_of(found.key)} {found.problem}: {found.advice}" for found in findings if not found.remedy]
+    if left:
+        raise IntegrityError(
+            f"version {manifest.version!r}: {len(findings) - len(left)} of {len(findings)} damaged objects are repaired; left: {'; '.join(left)}"
+        )
+    return [found.key for found in findings]
+
+
+def _tell_of_repair(dataset: Store, version: str) -> None:
+    """Say of each damaged object what `--repair` would do."""
+    from aesthetics_ops.publishing.repair import survey_version
+
+    for found in survey_version(dataset, version):
+        end = f"`--repair` makes it anew from {found.remedy}" if found.remedy else f"`--repair` cannot: {found.advice}"
+        _log.warning("%s %s; %s", dataset.url_of(found.key), found.problem, end)
 
 
 def _pull(options: argparse.Namespace) -> tuple[Any, str]:

@@ -33,7 +33,7 @@ from aesthetics_ops.pixels.photo import Converted
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["ConversionSummary", "convert_partition"]
+__all__ = ["ConversionSummary", "convert_partition", "remake_shard"]
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +136,30 @@ def convert_partition(
     result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
     build.dataset.put(partition_result_key(build.id, partition), result.encoded())
     return ConversionSummary(len(account.built), account.converted, account.photos, dict(account.rejected))
+
+
+def remake_shard(build: Build, rows: pa.Table, converter: Converter, path: Path) -> ShardResult:
+    """Make the file of one shard again, on this machine alone: nothing is written to the dataset.
+
+    Args:
+        build: with the settings of the version that names the shard, and the photos' store.
+        rows: of the plan, in record order; none of them was lost when the shard was made.
+        converter: that its recipe names.
+        path: where the file goes.
+
+    Returns:
+        What was made; its digest is the recipe's, unless a photo is gone or changed.
+
+    Raises:
+        PermanentError: this machine would make other bytes than the recipe stands for.
+        StoreRefusedError, StoreUnavailableError: the photos' store says no, or nothing.
+    """
+    require_converter(converter, {}, build.settings.pixels)
+    digest = recipe_digest(rows, build.settings, converter=converter)
+    with batch_scheduling(), Workers(build) as workers, threadpool_limits(1, user_api="blas"):
+        outcomes = workers.outcomes(photos_of(rows))
+        result, _ = _write_shard(build, _Shard(digest, rows, converter), path, outcomes, lambda photos: None)
+    return result
 
 
 def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callable[[int], None]) -> _Account:

@@ -20,6 +20,7 @@ from aesthetics_ops.errors import SettingsError
 
 __all__ = [
     "BUILDS",
+    "DOCUMENTS",
     "EXPIRY_KEY",
     "LATEST_KEY",
     "PUBLISHED",
@@ -92,6 +93,10 @@ class VersionFile(StrEnum):
     REPORT = "report.html"
     CARD = "README.md"
     CROISSANT = "croissant.json"
+
+
+DOCUMENTS: Final = (VersionFile.REPORT, VersionFile.CARD, VersionFile.CROISSANT)
+"""What a version says to people and to other tools: its data is whole without them."""
 
 
 class BuildFile(StrEnum):

@@ -21,7 +21,7 @@ from aesthetics_ops.dataset.tables import RECORDS, REJECTS, all_columns, read_pa
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
-__all__ = ["Outcome", "ShardRows", "make_tables", "rows_of"]
+__all__ = ["Inherited", "Outcome", "ShardRows", "join_tables", "make_tables", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,26 @@ class ShardRows:
     rejects: pa.Table
 
 
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Rows of shards that another version has too.
+
+    Attributes:
+        shards: keys of their files.
+        records: rows of RECORDS; those of other shards are passed over.
+        rejects: rows of REJECTS, likewise.
+    """
+
+    shards: frozenset[str]
+    records: pa.Table
+    rejects: pa.Table
+
+    @classmethod
+    def nothing(cls) -> "Inherited":
+        """Return what there is without a version before."""
+        return cls(frozenset(), RECORDS.schema.empty_table(), REJECTS.schema.empty_table())
+
+
 _INDEX_SCHEMA = pa.schema(
     [*(RECORDS.schema.field(name) for name in RecordIndex.model_fields if name != "id"), ("shard", pa.string())]
 )
@@ -86,7 +106,22 @@ def make_tables(
         added: rows of the shards that the parent does not have, by digest; the others' are the parent's.
         parent: the version before; None where there is none.
     """
-    inherited = {shard.path for split in parent.splits.values() for shard in split.shards} if parent else set()
+    unmatched = read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED))
+    return join_tables(plan, outcome, added, _parents(build.dataset, parent), unmatched)
+
+
+def join_tables(
+    plan: pa.Table, outcome: Outcome, added: Mapping[str, ShardRows], inherited: Inherited, unmatched: pa.Table
+) -> tuple[pa.Table, pa.Table]:
+    """Return the records and the rejects of a version.
+
+    Args:
+        plan: rows of PLAN.schema, without slot and distribution.
+        outcome: what became of the planned shards.
+        added: rows of shards, by digest.
+        inherited: rows of the other shards.
+        unmatched: rows of UNMATCHED.
+    """
     with duckdb.connect() as db:
         planned = plan["digest"].unique().cast(pa.string()).drop_null()
         actual = [outcome.digest(digest) for digest in planned.to_pylist()]
@@ -96,16 +131,21 @@ def make_tables(
         new = list(added.values())
         db.register("new_records", pa.concat_tables([_INDEX_SCHEMA.empty_table(), *(rows.records for rows in new)]))
         db.register("new_rejects", pa.concat_tables([_lost_rows(outcome), *(rows.rejects for rows in new)]))
-        db.register("inherited", pa.table({"shard": pa.array(sorted(inherited), pa.string())}))
-        db.register("unmatched", read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED)))
-        for table, file in ((RECORDS, VersionFile.RECORDS), (REJECTS, VersionFile.REJECTS)):
-            old = table.schema.empty_table()
-            if parent:
-                old = all_columns(_read_parents(build.dataset, parent, file), table)
-            db.register(f"old_{table.name}", old)
+        db.register("inherited", pa.table({"shard": pa.array(sorted(inherited.shards), pa.string())}))
+        db.register("unmatched", unmatched)
+        db.register("old_records", all_columns(inherited.records, RECORDS))
+        db.register("old_rejects", all_columns(inherited.rejects, REJECTS))
         records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS.schema)
         rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS.schema)
     return records, rejects
+
+
+def _parents(dataset: Store, parent: Manifest | None) -> Inherited:
+    if parent is None:
+        return Inherited.nothing()
+    shards = frozenset(shard.path for split in parent.splits.values() for shard in split.shards)
+    records, rejects = (_read_parents(dataset, parent, file) for file in (VersionFile.RECORDS, VersionFile.REJECTS))
+    return Inherited(shards, records, rejects)
 
 
 def _read_parents(dataset: Store, parent: Manifest, file: VersionFile) -> pa.Table:

@@ -26,7 +26,7 @@ from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["check_counts", "check_tables"]
+__all__ = ["check_counts", "check_tables", "settings_of"]
 
 _TABLES: Final = {
     VersionFile.RECORDS: RECORDS,
@@ -214,7 +214,7 @@ def _check_recipes(manifest: Manifest, records: pa.Table, rejects: pa.Table, pla
     """The plan's digests are those of its rows; without lost photos they are the shards' and give the fingerprint."""
     assert manifest.converter is not None  # noqa: S101 - the caller looked
     converter = Converter(manifest.converter.version, manifest.converter.codecs)
-    settings = _settings(manifest)
+    settings = settings_of(manifest)
     placed = plan.filter(pc.is_valid(plan["digest"]))
     digests = placed["digest"].combine_chunks()
     starts = np.flatnonzero(np.r_[True, pc.not_equal(digests[1:], digests[:-1]).to_numpy(zero_copy_only=False)])
@@ -266,7 +266,12 @@ def _check_shards(manifest: Manifest, built: list[tuple[str, str]], by_split: Ma
     _equal(name, "fingerprint", manifest.fingerprint, "its recipes give", fingerprint)
 
 
-def _settings(manifest: Manifest) -> BuildSettings:
+def settings_of(manifest: Manifest) -> BuildSettings:
+    """Return the settings that a version was built with.
+
+    Raises:
+        IntegrityError: they are none that a build has, or not those of the manifest's `settings_digest`.
+    """
     known = {field: value for field, value in manifest.settings.items() if field in BuildSettings.model_fields}
     try:
         settings = BuildSettings(**known)

@@ -1,7 +1,9 @@
 """Make LATEST name another published version."""
 
+import logging
+
 from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, is_published, move_latest, pointer_to
-from aesthetics_ops.dataset.layout import LATEST_KEY, SHARDS, version_prefix
+from aesthetics_ops.dataset.layout import DOCUMENTS, LATEST_KEY, SHARDS, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
 from aesthetics_ops.dataset.sidecars import is_kept
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError
@@ -9,16 +11,19 @@ from aesthetics_ops.store import Store, StoredObject, Swap
 
 __all__ = ["rollback"]
 
+_log = logging.getLogger(__name__)
+
 
 def rollback(dataset: Store, version: str) -> Manifest:
     """Make LATEST name an older (or newer) published version; the next build starts from it.
 
     This is the way back from a LATEST that cannot be read, too: what it holds is replaced, whatever it is.
+    The version's data must be whole.  Where only its report, card or croissant.json is damaged, the log says so in a warning.
 
     Raises:
         NoSuchVersionError: there is no such version, or it was never published.
         IntegrityError: its manifest cannot be read or is another version's, a shard of it is gone or has another size, or a
-            file of it is not what the manifest states.
+            table of it is not what the manifest states.
         PublishConflictError: LATEST moved meanwhile, the version is being deleted, or the write's end is unknown.
         StoreRefusedError: the store ignores conditions on writes, and the version's settings do not say `single_writer`.
     """
@@ -40,7 +45,7 @@ def rollback(dataset: Store, version: str) -> Manifest:
             f"version {version!r} of {dataset.url} was never published, or is being deleted; "
             "`aesthetics-ops versions` lists those that were"
         )
-    _require_shards(dataset, manifest)
+    _require_data(dataset, manifest)
     if before is not None and bytes(before.data) == pointer_to(version, bytes(target.data)).encoded():
         return manifest  # a build that has been planned meanwhile may still publish
     compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
@@ -56,7 +61,7 @@ def rollback(dataset: Store, version: str) -> Manifest:
     return manifest
 
 
-def _require_shards(dataset: Store, manifest: Manifest) -> None:
+def _require_data(dataset: Store, manifest: Manifest) -> None:
     listing = dataset.list(SHARDS)
     sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
     for split in manifest.splits.values():
@@ -67,12 +72,23 @@ def _require_shards(dataset: Store, manifest: Manifest) -> None:
                 raise IntegrityError(
                     f"version {manifest.version!r} needs {dataset.url_of(shard.path)}, which {is_not}; LATEST stays"
                 )
+    spoilt = []
     for file, stated in (manifest.files or {}).items():
         key = f"{version_prefix(manifest.version)}{file}"
-        if not is_kept(dataset, key, stated):
+        if is_kept(dataset, key, stated):
+            continue
+        if file not in DOCUMENTS:
             raise IntegrityError(
-                f"version {manifest.version!r} needs {dataset.url_of(key)}, which is gone or not what the manifest states; LATEST stays"
+                f"version {manifest.version!r} needs {dataset.url_of(key)}, which is gone or not what the manifest states; LATEST stays: "
+                "`aesthetics-ops verify DATASET --version V --repair` makes it anew where it can"
             )
+        spoilt.append(file)
+    if spoilt:
+        _log.warning(
+            "version %s is whole but for %s, which no training reads; `aesthetics-ops verify %s --version %s --repair` makes it anew "
+            "where it can",
+            manifest.version, " and ".join(spoilt), dataset.url, manifest.version,
+        )  # fmt: skip
 
 
 def _stand_back(dataset: Store, manifest: Manifest, before: StoredObject | None, *, compares: bool) -> None:
