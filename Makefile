@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test coverage test-stack check shell airflow fuzz bench lock clean
+.PHONY: help install demo test coverage test-stack test-faults check shell airflow fuzz bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -38,6 +38,11 @@ coverage: test  ## make test, which also fails when tests run less of the packag
 test-stack: install  ## the deployment without Docker: two Celery workers, PostgreSQL, Redis, Ceph, and what may befall them
 	tests/apt.sh stack
 	$(BIN)/pytest tests/stack --log-cli-level=INFO
+
+test-faults: install  ## every fault at every request of a build, 200 builds with faults at random, 200 in a row, death at every request; hours
+	$(BIN)/python -m tests.faults.sweep
+	$(BIN)/python -m tests.faults.sweep --schedules 200
+	$(BIN)/python -m tests.faults.soak --builds 200
 
 shell: install  ## a shell with the embedded S3 and Airflow set up; make shell CMD='…' runs one command in it
 	@$(BIN)/python demo/sandbox.py shell $(if $(CMD),sh -c '$(subst ','\'',$(CMD))',$${SHELL:-/bin/sh})

@@ -206,6 +206,7 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _labels(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.planning.preview import lines_of, preview_labels
+    from aesthetics_ops.sources.listing import list_photos
     from aesthetics_ops.sources.scores import read_score_files
 
     values = {name: getattr(options, name) for name in _LABEL_SETTINGS}
@@ -214,7 +215,7 @@ def _labels(options: argparse.Namespace) -> tuple[Any, str]:
         places | {name: value for name, value in values.items() if value is not None}, where="flags"
     )
     labels, _ = read_score_files(open_store(settings.labels.rpartition("/")[0] + "/"), settings)
-    listing = open_store(settings.photos).list() if options.photos else None
+    listing = list_photos(open_store(settings.photos)) if options.photos else None
     found = preview_labels(labels, settings, listing)
     return asdict(found), "\n".join(map(one_line, lines_of(found)))
 

@@ -44,6 +44,7 @@ from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings
+from aesthetics_ops.sources.listing import list_photos
 from aesthetics_ops.sources.scores import read_score_files
 from aesthetics_ops.store import Store
 
@@ -131,7 +132,7 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         listing: pa.Table | Path = scratch / "listing"
         inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=scratch / "listing")
     else:
-        listing = build.photos.list()
+        listing = list_photos(build.photos)
     parent = _parent_plan(build.dataset, manifest, scratch) if manifest else None
     known = _RejectedPhotos(build, manifest) if build.settings.label_scale == "minmax" else None
     for attempt in count():

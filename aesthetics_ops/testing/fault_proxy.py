@@ -1,28 +1,41 @@
 """A network that misbehaves, between a client and an HTTP server such as S3.
 
-In: the server's URL, and for each request what goes wrong with it.  Out: a server on loopback to send requests to, and
-what came by.
+In: the server's URL, and for each request what goes wrong with it (`faults.py` names all that can).  Out: a server on
+loopback to send requests to, and what came by.
 
     with running_proxy("http://127.0.0.1:9000") as proxy:
         proxy.fault = lambda method, number: "lose the reply" if (method, number) == ("PUT", 0) else None
         store = open_store("s3://bucket/", s3=S3Access(session, proxy.url))
+
+Threads, since a request that hangs then holds up no other, and a handler reads from top to bottom.
 """
 
 import http.client
+import select
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Final
 
-__all__ = ["FaultyProxy", "SeenRequest", "running_proxy"]
+from aesthetics_ops.testing.faults import (
+    Fault,
+    Reply,
+    SeenRequest,
+    applies,
+    damaged_body,
+    damaged_reply,
+    late_reply,
+    refusal,
+)
 
-Fault = Literal["lose the reply", "hang up", "cut the body"] | int | None
+__all__ = ["FaultyProxy", "running_proxy"]
 
-_CHANGED_ON_THE_WAY = {"connection", "transfer-encoding", "date", "server"}
+_CHANGED_ON_THE_WAY: Final = {"connection", "transfer-encoding", "date", "server"}
+_LATE: Final = 4  # requests that come before a write that is delivered late
+_HANG_SECONDS: Final = 90.0
 
 
 @contextmanager
@@ -38,42 +51,45 @@ def running_proxy(upstream: str) -> Iterator["FaultyProxy"]:
             thread.join()
 
 
-@dataclass(frozen=True, slots=True)
-class SeenRequest:
-    """One request that came by, whatever became of it.
-
-    Attributes:
-        method: GET, PUT, HEAD, DELETE or POST.
-        path: with the query.
-        headers: by their names in lower case.
-    """
-
-    method: str
-    path: str
-    headers: dict[str, str]
-
-
 class FaultyProxy(ThreadingHTTPServer):
     """Stands before a server on one free port of loopback.
 
     Attributes:
         fault: called with a request's method and with how many of this method came before; says what goes wrong.
             None: nothing.  "lose the reply": the server does what was asked, and the connection closes.  "hang up": the
-            connection closes, and the server never sees the request.  "cut the body": half of the reply's body, then
-            the connection closes.  A number: a reply with this status, of which the server knows nothing.
+            connection closes, and the server never sees the request.  "hang": no answer, until the client goes.  "cut the
+            body": half of the reply's body, then the connection closes.  A number: a reply with this status, of which the
+            server knows nothing.  The others stand in `faults.py`.
+        choose: the same, called with the request and with how many of any method came before; asked where `fault` says None.
+        elsewhere: where redirects lead to.
+        lists: what "list as before" answers, by path; a path that is not here gets an empty listing.
+        listed: what was answered first to each request for a listing, by path.
         seen: the requests that came by, in order.
+        struck: those to which something was done, and what.
         tls: the server's side of TLS; None for plain HTTP.
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _ProxyHandler)
         self.upstream = upstream.removeprefix("http://")
         self.tls: ssl.SSLContext | None = None
         self.fault: Callable[[str, int], Fault] = lambda method, number: None
-        self.seen: list[SeenRequest] = []
+        self.choose: Callable[[SeenRequest, int], Fault] = lambda request, number: None
+        self.elsewhere = "http://127.0.0.1:9"
+        self.lists: dict[str, Reply] = {}
+        self.listed: dict[str, Reply] = {}
+        self.reset()
         self._lock = threading.Lock()
+
+    def reset(self) -> None:
+        """Forget what came by."""
+        self.seen: list[SeenRequest] = []
+        self.struck: list[tuple[SeenRequest, Fault]] = []
+        self.last: dict[str, Reply] = {}
+        self._late: list[tuple[int, SeenRequest, bytes]] = []
 
     @property
     def url(self) -> str:
@@ -88,9 +104,37 @@ class FaultyProxy(ThreadingHTTPServer):
     def see(self, request: SeenRequest) -> Fault:
         """Note a request, and say what goes wrong with it."""
         with self._lock:
-            number = self.methods.count(request.method)
+            number, of_all = self.methods.count(request.method), len(self.seen)
             self.seen.append(request)
-        return self.fault(request.method, number)
+        fault = self.fault(request.method, number)
+        if fault is None:
+            fault = self.choose(request, of_all)
+        if fault is None or not applies(fault, request):
+            return None
+        self.struck.append((request, fault))
+        return fault
+
+    def ask(self, request: SeenRequest, body: bytes) -> Reply:
+        """Return what the server answers."""
+        upstream = http.client.HTTPConnection(self.upstream, timeout=20)
+        upstream.request(request.method, request.path, body, request.headers)
+        reply = upstream.getresponse()
+        data = reply.read()
+        upstream.close()
+        return Reply(reply.status, tuple(reply.getheaders()), data)
+
+    def put_off(self, request: SeenRequest, body: bytes) -> None:
+        """Keep a write; it is delivered after some later requests, or by `settle`."""
+        with self._lock:
+            self._late.append((len(self.seen) + _LATE, request, body))
+
+    def settle(self, *, now: bool = True) -> None:
+        """Deliver the writes that are late; `now` False: only those whose turn has come."""
+        with self._lock:
+            due = [late for late in self._late if now or late[0] <= len(self.seen)]
+            self._late = [late for late in self._late if late not in due]
+        for _, request, body in due:
+            self.ask(request, body)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection."""
@@ -107,35 +151,68 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     server: FaultyProxy
     protocol_version = "HTTP/1.1"
 
-    def _forward(self) -> None:
+    def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.see(
-            SeenRequest(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
-        )
+        request = SeenRequest(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.server.settle(now=False)
+        fault = self.server.see(request)
         self.close_connection = True
-        if fault == "hang up":
-            return
-        if isinstance(fault, int):
-            self._answer(fault, [("Content-Length", "0")], b"")
-            return
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=20)
-        upstream.request(self.command, self.path, body, dict(self.headers))
-        reply = upstream.getresponse()
-        data = reply.read()
-        upstream.close()
-        if fault != "lose the reply":
-            self._answer(reply.status, reply.getheaders(), data[: len(data) // 2] if fault == "cut the body" else data)
+        if fault == "hang":
+            select.select([self.connection], [], [], _HANG_SECONDS)  # readable when the client goes
+        elif fault != "hang up":
+            reply = self._reply(request, body, fault)
+            if fault not in ("lose the reply", "deliver late, lose the reply"):
+                self._answer(reply)
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _forward  # noqa: N815
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers:
+    def _reply(self, request: SeenRequest, body: bytes, fault: Fault) -> Reply:
+        proxy = self.server
+        match fault:
+            case int():
+                return refusal(fault)
+            case "redirect 301" | "redirect 307":
+                elsewhere = (("Location", f"{proxy.elsewhere}{self.path}"),)
+                return Reply(int(fault.split()[1]), elsewhere, b"").holding(b"")
+            case "answer as a portal":
+                return damaged_reply(fault, late_reply(b""))
+            case "lose the write":
+                return late_reply(body)
+            case "deliver late" | "deliver late, lose the reply":
+                proxy.put_off(request, body)
+                return late_reply(body)
+            case "deliver twice":
+                proxy.ask(request, body)
+        reply = proxy.ask(request, damaged_body(fault, body))
+        before = proxy.lists.get(self.path) if fault == "list as before" else None
+        if fault == "list a page twice" and "continuation-token" in self.path:
+            before = proxy.last.get(_listed(request))
+        other = next((reply for path, reply in proxy.last.items() if path != self.path and "?" not in path), None)
+        given = damaged_reply(fault, reply, before=before, other=other)
+        if request.method == "GET" and reply.status < 300:
+            proxy.last[_listed(request) or self.path] = reply
+            if request.is_list:
+                proxy.listed.setdefault(self.path, reply)
+        return given
+
+    def _answer(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, value in reply.headers:
             if name.lower() not in _CHANGED_ON_THE_WAY:
                 self.send_header(name, value)
         self.send_header("Connection", "close")  # a client must not send its next request into a closing connection
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def _listed(request: SeenRequest) -> str:
+    """Return what all pages of one listing have in common; empty for other requests."""
+    if not request.is_list:
+        return ""
+    path, _, query = request.path.partition("?")
+    kept = sorted(part for part in query.split("&") if not part.startswith(("continuation-token=", "start-after=")))
+    return f"{path}?{'&'.join(kept)}"

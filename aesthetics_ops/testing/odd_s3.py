@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from aesthetics_ops.testing.fault_proxy import SeenRequest
+from aesthetics_ops.testing.faults import SeenRequest
 
 __all__ = ["OddS3", "running_s3"]
 
@@ -50,6 +50,7 @@ class OddS3(ThreadingHTTPServer):
         checksums: "taken", without looking at them; or "refused" with 400, whichever header holds one.
         conditions: on writes: "kept", as S3 does; "ignored"; or "refused" with 501.
         etags: "md5" of an object's bytes, as S3's mostly are; or "other", which look the same and are none, as with SSE-KMS.
+        page: most keys in one answer to LIST, whatever is asked for.
         tls: the server's side of TLS; None for plain HTTP.
 
     Attributes:
@@ -68,11 +69,12 @@ class OddS3(ThreadingHTTPServer):
         checksums: Literal["taken", "refused"] = "taken",
         conditions: Literal["kept", "ignored", "refused"] = "kept",
         etags: Literal["md5", "other"] = "md5",
+        page: int = _PAGE,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.aws_chunked, self.checksums, self.conditions = aws_chunked, checksums, conditions
-        self.etags, self.tls = etags, tls
+        self.etags, self.page, self.tls = etags, page, tls
         self.objects: dict[str, bytes] = {}
         self.answer: Callable[[SeenRequest, int], Answer | None] = lambda request, number: None
         self.seen: list[SeenRequest] = []
@@ -147,9 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(*answer)
         elif self.command == "PUT":
             refusal = self.server.put(name, body, headers)
-            self._refuse(*refusal) if refusal else self._reply(
-                200, b"", {"ETag": f'"{self.server.etag_of(self.server.objects[name])}"'}
-            )
+            etag = self.server.etag_of(self.server.objects.get(name, body))
+            self._refuse(*refusal) if refusal else self._reply(200, b"", {"ETag": f'"{etag}"'})
         elif self.command == "DELETE":
             self.server.objects.pop(name, None)
             self._reply(204, b"")
@@ -191,8 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         bucket = bucket.rstrip("/")
         prefix, after = query.get("prefix", ""), query.get("continuation-token") or query.get("start-after", "")
-        delimiter, limit = query.get("delimiter", ""), int(query.get("max-keys", _PAGE))
-        known = sorted(name.removeprefix(f"{bucket}/") for name in self.server.objects if name.startswith(f"{bucket}/"))
+        delimiter, limit = query.get("delimiter", ""), min(int(query.get("max-keys", _PAGE)), self.server.page)
+        with self.server.lock:
+            held = dict(self.server.objects)
+        known = sorted(name.removeprefix(f"{bucket}/") for name in held if name.startswith(f"{bucket}/"))
         keys = [key for key in known if key.startswith(prefix) and key > after]
         deep = {key for key in keys if delimiter and delimiter in key[len(prefix) :]}
         folders = sorted({prefix + key[len(prefix) :].split(delimiter)[0] + delimiter for key in deep})
@@ -201,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
         items = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
             f"<ETag>&quot;{self.server.etag_of(data)}&quot;</ETag><Size>{len(data)}</Size></Contents>"
-            for key, data in ((key, self.server.objects[f"{bucket}/{key}"]) for key in page)
+            for key, data in ((key, held[f"{bucket}/{key}"]) for key in page)
         )
         items += "".join(f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in folders)
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""

@@ -7,7 +7,7 @@ import pytest
 
 from aesthetics_ops.errors import GateError, StoreRefusedError
 from aesthetics_ops.store import open_store
-from aesthetics_ops.testing.fault_proxy import SeenRequest
+from aesthetics_ops.testing.faults import SeenRequest
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from tests.support.nights import PHOTOS, Source, build_once, photo, shard_hashes
 from tests.support.s3 import point_to

@@ -12,7 +12,7 @@ from aesthetics_ops.dataset.latest import compares_writes
 from aesthetics_ops.dataset.layout import is_probe, probe_key
 from aesthetics_ops.errors import AccessDeniedError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import Store, open_store, probing
-from aesthetics_ops.testing.fault_proxy import SeenRequest
+from aesthetics_ops.testing.faults import SeenRequest
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from aesthetics_ops.testing.stores import CarelessStore, FailingStore, WrappedStore
 from tests.support.certificates import self_signed

@@ -11,7 +11,8 @@ from moto import mock_aws
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
 from aesthetics_ops.store import S3Access, Store, open_store
 from aesthetics_ops.store.boto import S3Bucket
-from aesthetics_ops.testing.fault_proxy import FaultyProxy, SeenRequest, running_proxy
+from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
+from aesthetics_ops.testing.faults import SeenRequest
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from tests.support.s3 import S3TestBucket, point_to
 

@@ -1,0 +1,40 @@
+"""A part of what `make test-faults` does: every fault once, some at random, and a few builds in a row."""
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from aesthetics_ops.testing.faults import FAULTS, Fault
+from tests.faults.soak import Soak
+from tests.faults.sweep import Case, Scene, cases, open_scene, play, schedules
+
+SEED = 1
+FOLLOWED = {"redirect 301", "redirect 307"}  # obstore follows them
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with ExitStack() as stack:
+        yield open_scene(stack)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in FOLLOWED])
+def test_a_fault_at_one_request_breaks_nothing_and_a_rerun_heals(scene: Scene, fault: Fault) -> None:
+    case = random.Random(f"{SEED}/{fault}").choice(cases(scene, [fault]))  # noqa: S311 -- no secret
+    outcome = play(scene, case)
+    assert outcome.violations == (), (case, outcome.said)
+    assert outcome.ending != "not met", case
+
+
+@pytest.mark.parametrize("case", schedules(6, SEED), ids=lambda case: f"{case.state}-{case.number}")
+def test_faults_at_random_break_nothing_and_a_rerun_heals(scene: Scene, case: Case) -> None:
+    assert play(scene, case).violations == ()
+
+
+def test_builds_in_a_row_under_faults_are_whole_and_hold_no_more_at_the_end(scene: Scene) -> None:
+    soak = Soak(scene.bucket, SEED)
+    soak.run(10)
+    assert [*soak.violations, *soak.growth()] == []
+    assert soak.faults > 50
