@@ -57,7 +57,7 @@ bench: install  ## builds and readers against the bare codec and against peers: 
 	@$(BIN)/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
-DEPLOYED := --extra airflow --extra cluster --extra tensorflow-cpu
+DEPLOYED := --extra airflow --extra cluster --extra excel --extra tensorflow-cpu
 # requirements-torch.txt pins torch; what its build for GPUs needs comes with it, where the index has that build
 GPU := cuda-bindings cuda-pathfinder cuda-toolkit triton $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
   cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)

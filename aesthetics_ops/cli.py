@@ -166,7 +166,7 @@ def _counted(text: str) -> int:
 
 
 _LABEL_SETTINGS = (
-    "label_format", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
+    "label_format", "sheet", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
     "min_votes",
 )  # fmt: skip
 

@@ -82,7 +82,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     )
     labels: str = Field(
         title="Scores",
-        description="The score file: AVA.txt, CSV, Parquet or JSON, for example s3://bucket/AVA.txt; a folder that ends with a "
+        description="The score file: AVA.txt, CSV, Excel, Parquet or JSON, for example s3://bucket/AVA.txt; a folder that ends with a "
         "slash, or a name with *, stands for several",
         pattern=_URL_PATTERN,
     )
@@ -105,7 +105,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         "auto",
         title="Score file format",
         description="auto looks at the content",
-        examples=["auto", "ava", "csv", "parquet", "jsonl", "json"],
+        examples=["auto", "ava", "csv", "parquet", "jsonl", "json", "xlsx"],
         min_length=1,
         json_schema_extra={"section": "Scores"},
     )
@@ -136,6 +136,13 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         (),
         title="Vote values",
         description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on",
+        json_schema_extra={"section": "Scores"},
+    )
+    sheet: str | None = Field(
+        None,
+        title="Sheet",
+        description="The sheet of an Excel file, by name or by number from 1; empty takes the first that has the columns",
+        min_length=1,
         json_schema_extra={"section": "Scores"},
     )
     label_scale: Literal["none", "minmax", "unit"] = Field(
@@ -425,7 +432,9 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         """
         unset = set() if self.pixels.makes_baseline else {"progressive"}
         unset |= {
-            name for name in ("vote_columns", "vote_values", "label_range", "min_votes") if not getattr(self, name)
+            name
+            for name in ("sheet", "vote_columns", "vote_values", "label_range", "min_votes")
+            if not getattr(self, name)
         }
         content = self.model_dump(mode="json", exclude=_NOT_CONTENT | unset)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

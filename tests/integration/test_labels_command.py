@@ -96,7 +96,7 @@ def test_a_file_whose_rows_are_all_bad_is_shown_all_the_same(place: Path, capsys
     ("flags", "message"),
     [
         (("--score-column", "MOS"), "has no column 'MOS'; its columns are 'image_name', 'c1'"),
-        (("--label-format", "xlsx"), "label_format is 'xlsx', but the formats are"),
+        (("--label-format", "xls"), "label_format is 'xls', but the formats are"),
         (("--vote-values", "1,2"), "vote_values has 2 ratings, but vote_columns is empty"),
     ],
 )

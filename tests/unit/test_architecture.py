@@ -71,6 +71,7 @@ ONLY = {
     "botocore": {"store.boto", "store.credentials"},
     "obstore": {"store.native", "store.boto", "store.credentials", "store.limits", "store.answers"},
     "matplotlib": {"report.plots"},
+    "python_calamine": {"sources.labels.workbook"},
     "fastapi": {"browser", "airflow"},
 }
 LIGHT = {

@@ -11,6 +11,7 @@ from aesthetics_ops.errors import AestheticsOpsError, SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.ava import AVA
 from aesthetics_ops.sources.labels.csv import CSV
+from aesthetics_ops.sources.labels.excel import EXCEL
 from aesthetics_ops.sources.labels.file import LabelFile, first_line, skip_blank
 from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.json_array import JSON_ARRAY
@@ -22,9 +23,8 @@ __all__ = ["check_label_settings", "find_label_format", "label_formats", "regist
 
 _AUTO = "auto"
 _COLUMN_SETTINGS = ("id_column", "score_column", "split_column")
-_ZIP = b"PK\x03\x04"
 # In the order in which they are asked: the first that recognises a file reads it.
-_registered = [PARQUET, JSON_LINES, JSON_ARRAY, AVA, CSV]
+_registered = [PARQUET, EXCEL, JSON_LINES, JSON_ARRAY, AVA, CSV]
 
 
 def label_formats() -> Sequence[LabelFormat]:
@@ -89,8 +89,6 @@ def _recognised(file: LabelFile) -> tuple[LabelFormat, LabelFile]:
     for known in _registered:
         if not known.is_text and known.recognises(file):
             return known, file
-    if file.data.startswith(_ZIP):
-        raise file.error("is a zip or Excel file; save it as CSV, or give another file as labels")
     data, note = to_utf8(file.data, file.url)
     if note is not None:
         file = replace(file, data=data, start=first_line(data), note=note)

@@ -19,7 +19,7 @@ from aesthetics_ops.sources.labels.reading import Labels
 
 __all__ = ["combine_labels", "is_score_file"]
 
-_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet", "gz", "zst")
+_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet", "xlsx", "xlsm", "gz", "zst")
 
 
 def is_score_file(name: str) -> bool:

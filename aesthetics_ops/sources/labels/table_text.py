@@ -12,7 +12,7 @@ from typing import Final
 from aesthetics_ops.sources.labels.columns import is_known_name, name_columns
 from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile, line_at, skip_blank
 
-__all__ = ["TableText", "table_text"]
+__all__ = ["TableText", "name_fields", "table_text"]
 
 _DELIMITERS: Final = "\t;,"  # of equally many fields the first: a comma may be a decimal point
 _SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs or blanks", "=": "equals signs"}
@@ -52,16 +52,26 @@ def table_text(file: LabelFile) -> TableText:
     delimiter, fields = _split(file, line[1].decode(errors="replace"))
     if delimiter == " ":
         delimiter, file = "\t", _with_tabs(file, fields)
-    if _is_header(file, fields):
+    columns, note = name_fields(file, fields)
+    if note is None:
         end = re.compile(rb"[^\r\n]*(\r\n|\r|\n)?").match(file.data, file.start)
         body = end.end() if end else len(file.data)
         row = line_at(file, skip_blank(file.data, body))[:80]
         seen = f"; fields stand between {_SIGNS[delimiter]}, and the first row is {row!r}" if row else ""
-        return TableText(replace(file, seen=seen), delimiter, fields, body, None)
-    columns = _names_of_columns(file, fields)
-    return TableText(
-        file, delimiter, columns, file.start, f"has no header; its columns were taken as {', '.join(columns)}"
-    )
+        return TableText(replace(file, seen=seen), delimiter, columns, body, None)
+    return TableText(file, delimiter, columns, file.start, note)
+
+
+def name_fields(file: LabelFile, first_row: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+    """Return the columns' names, and what has to be said where the first row is no header.
+
+    Raises:
+        LabelError: it is none, and says not either which columns there are.
+    """
+    if _is_header(file, first_row):
+        return tuple(first_row), None
+    columns = _names_of_columns(file, first_row)
+    return columns, f"has no header; its columns were taken as {', '.join(columns)}"
 
 
 def _split(file: LabelFile, line: str) -> tuple[str, tuple[str, ...]]:

@@ -99,7 +99,10 @@ class TestAddedFromOutside:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"label_format": "pairs"}, "label_format is 'pairs', but the formats are ava, csv, json, jsonl, parquet; set"),
+        (
+            {"label_format": "pairs"},
+            "label_format is 'pairs', but the formats are ava, csv, json, jsonl, parquet, xlsx; set",
+        ),
         ({"label_format": "jsonl", "exclude_challenges": ("1",)}, "is jsonl, but exclude_challenges needs AVA scores"),
         (
             {"label_format": "ava", "split_column": "set"},

@@ -87,7 +87,7 @@ def test_files_that_do_not_go_together_are_refused(files: dict[str, str], messag
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.csv", True), ("A.CSV", True), ("0.parquet", True), ("a.csv.gz", True), ("x.jpg", False), ("_SUCCESS.csv", False),
+    [("a.csv", True), ("A.CSV", True), ("0.parquet", True), ("a.csv.gz", True), ("a.xlsx", True), ("x.jpg", False), ("_SUCCESS.csv", False),
      (".a.csv", False), ("README.md", False)],
 )  # fmt: skip
 def test_files_of_a_folder_are_taken_by_their_suffix(name: str, expected: bool) -> None:

@@ -375,7 +375,7 @@ REFUSED = [
     (b"id,score\n\xe9,1\x00\n", {}, "is no text: byte 12 is 0x00; give a file of scores"),
     (b"\x1f\x8b\x08", {}, "is not readable as gzip"),
     (b"\x28\xb5\x2f\xfd\x08", {}, "is not readable as zstd"),
-    (b"PK\x03\x04", {}, "is a zip or Excel file; save it as CSV"),
+    (b"PK\x03\x04", {}, "is not readable as Excel or zip"),
     (b"PAR1" + bytes(50), {}, "is not readable as Parquet"),
     (b'[{"id": 1, "score": 2}]', {"label_format": "jsonl"}, "looks like json, but label_format is 'jsonl'"),
     (b"[]", {}, "has no rows"),
