@@ -17,7 +17,7 @@ from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from aesthetics_ops.sources.labels.parsing import to_numbers
 from aesthetics_ops.sources.labels.votes import count_votes, rate_counts, read_counts
 
-__all__ = ["FoundColumns", "find_columns", "is_known_name", "name_columns"]
+__all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
 
 _ID_COLUMNS = ("key", "path", "filename", "id", "image_id")
 _MORE_ID_COLUMNS = (
@@ -28,6 +28,7 @@ _SCORE_COLUMNS = ("score", "label", "mean", "mos")
 _MORE_SCORE_COLUMNS = (
     "aesthetic_score", "aesthetics_score", "aesthetic", "mean_score", "score_mean", "mean_opinion_score", "rating",
 )  # fmt: skip
+_KNOWN_NAMES: Final = frozenset(map(squeeze, (*_ID_COLUMNS, *_MORE_ID_COLUMNS, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)))
 _MOST_COLUMNS: Final = 10_000
 _URL = "url"
 
@@ -133,8 +134,7 @@ def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
 
     Where neither `id_column` nor `score_column` is set, a known kind of file is read as such.
     """
-    if len(columns) > _MOST_COLUMNS:
-        raise file.error(f"has {len(columns)} columns; at most {_MOST_COLUMNS} are read: leave out what is no score")
+    check_width(file, len(columns))
     settings = file.settings
     if settings.vote_columns:
         return _with_votes(file, columns)
@@ -149,10 +149,15 @@ def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     )
 
 
+def check_width(file: LabelFile, columns: int) -> None:
+    """Refuse more columns than a file of scores has."""
+    if columns > _MOST_COLUMNS:
+        raise file.error(f"has {columns} columns; at most {_MOST_COLUMNS} are read: leave out what is no score")
+
+
 def is_known_name(name: str) -> bool:
     """Whether a header may have this name for an id or a score."""
-    known = (*_ID_COLUMNS, *_MORE_ID_COLUMNS, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)
-    return squeeze(name) in {squeeze(one) for one in known}
+    return squeeze(name) in _KNOWN_NAMES
 
 
 def name_columns(first_row: Sequence[str]) -> tuple[str, ...] | None:

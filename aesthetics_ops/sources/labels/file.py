@@ -38,8 +38,9 @@ class LabelFile:
     seen: str = ""
 
     def error(self, what: str) -> LabelError:
-        """Return the error about this file; `what` follows its name."""
-        return LabelError(f"label file {self.url!r} {what}")
+        """Return the error about this file, in one line; `what` follows its name."""
+        line = re.sub(r"[\x00-\x1f\x7f]+", " ", what)
+        return LabelError(f"label file {self.url!r} {line}")
 
 
 @dataclass(frozen=True, slots=True)

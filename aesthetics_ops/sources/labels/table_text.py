@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aesthetics_ops.sources.labels.columns import is_known_name, name_columns
+from aesthetics_ops.sources.labels.columns import check_width, is_known_name, name_columns
 from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile, line_at, skip_blank
 
 __all__ = ["TableText", "name_fields", "table_text"]
@@ -68,6 +68,7 @@ def name_fields(file: LabelFile, first_row: Sequence[str]) -> tuple[tuple[str, .
     Raises:
         LabelError: it is none, and says not either which columns there are.
     """
+    check_width(file, len(first_row))
     if _is_header(file, first_row):
         return tuple(first_row), None
     columns = _names_of_columns(file, first_row)
