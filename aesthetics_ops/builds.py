@@ -123,6 +123,7 @@ class BuildPlan(Document):
         labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
         ratings: what votes are for; empty without votes.
         label_columns: of the score file, that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
+        matched_by: label rows that name a photo, by the rule of docs/labels.md that found it.
         label_range: score mapped to 0 and to 1.
         compares: the dataset's store refuses a write to LATEST that another writer has overtaken.
         listed, listed_bytes: objects under the photos prefix.
@@ -152,6 +153,7 @@ class BuildPlan(Document):
     listed: int
     listed_bytes: int
     label_columns: dict[str, str] = Field(default_factory=dict)
+    matched_by: dict[str, int] = Field(default_factory=dict)
     ratings: tuple[float, ...] = ()
     inventory: SourceInventory | None = None
     shards: int

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from aesthetics_ops import __version__
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, matches_in_words, read_manifest
 from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import hardware_in_words
@@ -410,6 +410,7 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
     lines = [
         f"photos      {accounting.listed:,} listed, {accounting.converted:,} converted, {accounting.rejected:,} rejected",
         f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo{one_line(columns)}",
+        *([f"matched     {matches_in_words(manifest.source.matched_by)}"] if manifest.source.matched_by else []),
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
         *([f"jpegs       {hardware_in_words(manifest.jpegs)} for a hardware decoder"] if manifest.jpegs else []),

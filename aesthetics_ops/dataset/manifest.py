@@ -6,6 +6,7 @@ reader would misread raises SCHEMA_VERSION.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Literal, Self
 
@@ -45,6 +46,7 @@ __all__ = [
     "Validation",
     "is_of_a_newer_release",
     "listed_manifest",
+    "matches_in_words",
     "nothing_published",
     "read_manifest",
     "read_manifest_of",
@@ -74,6 +76,11 @@ class Source(Document):
     label_columns: dict[str, str] = Field(
         default_factory=dict,
         description="its columns that hold the id, score or votes, and split; empty where columns have no names",
+    )
+    matched_by: dict[str, int] = Field(
+        default_factory=dict,
+        description="rows that name a listed photo, by the rule that found it: key, stem, form, path, folder, case, suffix, "
+        "number, zeros; empty in versions of releases that did not note it",
     )
     ratings: tuple[float, ...] = Field(
         (), description="what the shares in image/distribution are of, in their order; empty without votes"
@@ -337,6 +344,11 @@ class Manifest(Document):
     def bytes(self) -> int:
         """Size of all shards, bytes."""
         return sum(split.bytes for split in self.splits.values())
+
+
+def matches_in_words(matched_by: Mapping[str, int]) -> str:
+    """Return how label rows found their photos: `1,200 by key, 3 by case`."""
+    return ", ".join(f"{count:,} by {rule}" for rule, count in matched_by.items()) or "none"
 
 
 def read_manifest(dataset: Store, version: str | None = None) -> Manifest:

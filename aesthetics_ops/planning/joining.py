@@ -5,38 +5,41 @@ from typing import Final
 import duckdb
 
 from aesthetics_ops.errors import PlanError
-from aesthetics_ops.planning.naming import unify_names
+from aesthetics_ops.planning.loose import EXACT_RULES, RULES, match_names
+from aesthetics_ops.planning.naming import rewrite_names, unify_names
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
-__all__ = ["UNMATCHED", "find_label_range", "join_labels", "reject_duplicates", "require_usable"]
+__all__ = ["count_matches", "find_label_range", "join_labels", "reject_duplicates", "require_usable"]
 
 # Grouping numbers is much cheaper than grouping texts, and few come twice.
 _REPEATED: Final = """
-    CREATE TABLE repeated AS
+    CREATE OR REPLACE TABLE repeated AS
     SELECT name FROM label_rows
     WHERE hash(name) IN (SELECT hash(name) FROM label_rows GROUP BY ALL HAVING count(*) > 1)
     GROUP BY ALL HAVING count(*) > 1
 """
 _NAMED: Final = """
-    CREATE TEMP VIEW named AS
-    SELECT name, by_key, place, score, split, excluded, problem, contains(name, '.') OR contains(name, '/') AS is_marked
+    CREATE OR REPLACE TEMP VIEW named AS
+    SELECT name, by_key, is_stem, place, score, split, excluded, problem, contains(name, '.') OR contains(name, '/') AS is_marked
     FROM label_rows ANTI JOIN repeated USING (name)
     UNION ALL
-    SELECT name, bool_and(by_key), min(place), arg_min(score, row), arg_min(split, row), min(excluded),
-        CASE WHEN count(DISTINCT (score, distribution::VARCHAR, split)) > 1
-            THEN count(*) || ' label rows disagree: ' || string_agg('row ' || row || ' has '
+    SELECT name, bool_and(by_key), bool_and(is_stem), min(place), arg_min(score, row), arg_min(split, row), min(excluded),
+        CASE WHEN count(ambiguity) > 0 THEN min(ambiguity)
+            WHEN count(DISTINCT (score, distribution::VARCHAR, split)) > 1
+            THEN count(*) || ' label rows disagree: ' || string_agg('row ' || row || CASE WHEN rule IS NOT NULL
+                    THEN ' (' || written || ')' ELSE '' END || ' has '
                 || coalesce(score::VARCHAR, 'none') || coalesce(' ' || split, ''), ', ' ORDER BY row)
             ELSE arg_min(problem, row) END,
         contains(name, '.') OR contains(name, '/')
     FROM label_rows SEMI JOIN repeated USING (name) GROUP BY name
 """
 _PHOTO: Final = """
-    CREATE TABLE photo AS
+    CREATE OR REPLACE TABLE photo AS
     SELECT p.key, p.size, p.etag,
         coalesce(k.place, CASE WHEN p.stem = p.key THEN s.place END) AS key_place,
-        CASE WHEN key_place IS NOT NULL THEN p.key ELSE p.stem END AS id,
+        CASE WHEN key_place IS NOT NULL AND NOT coalesce(k.is_stem, false) THEN p.key ELSE p.stem END AS id,
         md5_number_lower($seed || ':' || id) AS rank,
         CASE WHEN p.stem <> p.key THEN s.place END AS stem_place,
         label.score, label.split AS named_split,
@@ -76,6 +79,16 @@ _CONTRARY: Final = """
         GROUP BY p.key HAVING count(DISTINCT (r.score, r.distribution::VARCHAR, r.split)) > 1) AS contrary
     WHERE photo.key = contrary.key
 """
+_UNMATCHED: Final = """
+    CREATE OR REPLACE TEMP VIEW unmatched AS
+    WITH matched AS (SELECT key_place AS place FROM photo UNION ALL SELECT stem_place FROM photo),
+    known AS (
+        SELECT name, min(place) AS first FROM label_rows SEMI JOIN repeated USING (name) GROUP BY ALL)
+    SELECT row, name, by_key, place
+    FROM (SELECT row, name, by_key, place, coalesce(known.first, label_rows.place) AS known_place
+        FROM label_rows LEFT JOIN known USING (name))
+    ANTI JOIN (SELECT place AS known_place FROM matched) USING (known_place)
+"""
 _REASONS: Final = (
     RejectReason.NOT_A_PHOTO, RejectReason.UNLABELLED, RejectReason.EXCLUDED, RejectReason.LABEL_INVALID,
     RejectReason.TOO_LARGE,
@@ -85,9 +98,17 @@ _REASONS: Final = (
 def join_labels(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
     """Make table `photo`, one row per listed object; `key_place` and `stem_place` say which label rows name it.
 
-    A label that stands in several rows is known by the first of them.
+    A label that stands in several rows is known by the first of them.  View `label_rows` then has the names as the listing
+    writes them, and view `unmatched` the rows that name no photo.
     """
     unify_names(db)
+    _join(db, settings)
+    if _match_loosely(db, settings.photos):
+        _join(db, settings)
+
+
+def _join(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
+    """Join by the names as they are in `label_rows`."""
     db.execute(_REPEATED)
     db.execute(_NAMED)
     reasons = {reason.name.lower(): reason.value for reason in _REASONS}
@@ -95,6 +116,52 @@ def join_labels(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
     db.execute(_CLAIMED, {"unlabelled": reasons["unlabelled"]})
     if db.sql("SELECT 1 FROM photo WHERE key_place IS NOT NULL AND stem_place IS NOT NULL LIMIT 1").fetchall():
         db.execute(_CONTRARY, {name: reasons[name] for name in ("label_invalid", "excluded")})
+    db.execute(_UNMATCHED)
+
+
+# What no name has taken, and what no photo answers to.
+_SPARE_PHOTOS: Final = (
+    "CREATE OR REPLACE TEMP TABLE spare_photos AS SELECT key AS as_listed FROM photo WHERE reason = ?"
+)
+_SPARE_NAMES: Final = """
+    CREATE OR REPLACE TEMP TABLE spare_names AS
+    SELECT name, bool_and(by_key) AS by_key FROM unmatched WHERE name <> '' GROUP BY name
+"""
+
+
+def _match_loosely(db: duckdb.DuckDBPyConnection, photos: str) -> bool:
+    """Find photos for the names that have none; say whether any was found."""
+    db.execute(_SPARE_PHOTOS, [RejectReason.UNLABELLED.value])
+    if not db.sql("SELECT 1 FROM spare_photos LIMIT 1").fetchall():
+        return False
+    db.execute(_SPARE_NAMES)
+    if not db.sql("SELECT 1 FROM spare_names LIMIT 1").fetchall():
+        return False
+    match_names(db, photos)
+    if not db.sql("SELECT 1 FROM loose LIMIT 1").fetchall():
+        return False
+    db.execute("""
+        INSERT INTO aliases
+        SELECT place, key, rule, true, is_stem, ambiguity FROM unmatched JOIN loose USING (name)""")
+    rewrite_names(db)
+    return True
+
+
+_MATCHED_BY: Final = """
+    SELECT coalesce(rule, how), count(DISTINCT row)
+    FROM (SELECT label_rows.*, coalesce(known.first, label_rows.place) AS known_place
+        FROM label_rows LEFT JOIN (SELECT name, min(place) AS first FROM label_rows SEMI JOIN repeated USING (name) GROUP BY ALL) known
+            USING (name))
+    JOIN (SELECT DISTINCT key_place AS known_place, 'key' AS how FROM photo WHERE key_place IS NOT NULL
+        UNION ALL SELECT DISTINCT stem_place, 'stem' FROM photo WHERE stem_place IS NOT NULL) USING (known_place)
+    GROUP BY ALL
+"""
+
+
+def count_matches(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return how many label rows each rule has matched, in the order of the rules; those that matched none are left out."""
+    found = dict(db.sql(_MATCHED_BY).fetchall())
+    return {rule: found[rule] for rule in (*EXACT_RULES, *RULES) if rule in found}
 
 
 _SAME_ID: Final = """
@@ -129,7 +196,7 @@ def reject_duplicates(db: duckdb.DuckDBPyConnection) -> int:
 
 
 _INVALID: Final = """
-    SELECT row, name, detail FROM photo JOIN label_rows ON place = coalesce(key_place, stem_place)
+    SELECT row, name, detail FROM photo JOIN written_rows ON place = coalesce(key_place, stem_place)
     WHERE reason = ? ORDER BY row, key LIMIT 3
 """
 
@@ -177,13 +244,3 @@ def find_label_range(
             f"label_scale {settings.label_scale!r} needs two different scores, but every score is {low}; use 'none'"
         )
     return low, high
-
-
-UNMATCHED: Final = """
-    WITH matched AS (SELECT key_place AS place FROM photo UNION ALL SELECT stem_place FROM photo),
-    known AS (
-        SELECT name, min(place) AS first FROM label_rows SEMI JOIN repeated USING (name) GROUP BY ALL)
-    SELECT row, name
-    FROM (SELECT row, name, coalesce(known.first, label_rows.place) AS place FROM label_rows LEFT JOIN known USING (name))
-    ANTI JOIN matched USING (place) ORDER BY row
-"""

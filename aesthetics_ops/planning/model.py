@@ -60,6 +60,7 @@ class Plan:
         label_columns: the columns of the score file that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
         ratings: what the score file's votes are for; empty without votes.
         contrary_copies: photos left out as copies that have another score than the one that stays.
+        matched_by: how many label rows each rule has matched, in the order of the rules.
     """
 
     photos: pa.Table
@@ -69,3 +70,4 @@ class Plan:
     label_columns: Mapping[str, str] = field(default_factory=dict)
     ratings: tuple[float, ...] = ()
     contrary_copies: int = 0
+    matched_by: Mapping[str, int] = field(default_factory=dict)

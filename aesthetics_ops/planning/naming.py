@@ -1,7 +1,7 @@
 """Which names in the score file are meant for which photos, before rows and photos are joined.
 
-In: tables `listing` and `label_rows`.  Out: what a photo can be called by, in view `listed`; the rows, their names written as the
-listing writes them, in view `label_rows` again; and the column that holds the names, where several may.
+In: tables `listing` and `written_rows`.  Out: what a photo can be called by, in view `listed`; the rows, their names written as
+the listing writes them, in view `label_rows`; and the column that holds the names, where several may.
 """
 
 import re
@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.loose import match_names
 from aesthetics_ops.sources.labels import Labels
 
-__all__ = ["choose_labels", "list_photos", "unify_names"]
+__all__ = ["choose_labels", "list_photos", "rewrite_names", "unify_names"]
 
 # Suffixes that no image format has.  A photo tool leaves such files beside its photos; anything else is tried by content.
 _NOT_PHOTO_SUFFIXES = """
@@ -77,16 +78,17 @@ _AGREEMENT: Final = """
 """
 
 
-def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str) -> Labels:
+def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str, photos: str) -> Labels:
     """Return the labels named by the column whose names are the photos', where several columns may hold them.
 
     That is the column that finds most photos, and of equal ones the first.  It must contradict no other: where two columns
-    find photos, they find the same ones.
+    find photos, they find the same ones.  Looser rules count only where no column finds a photo by its key or stem.
 
     Args:
         db: with view `listed`.
         labels: the score file.
         source: its URL, for the message.
+        photos: URL of the photos prefix.
 
     Raises:
         PlanError: two columns name different photos.
@@ -96,15 +98,47 @@ def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str) ->
         return labels
     counts = []
     for number, choice in enumerate(choices):
-        rows = choice.table.select(["name", "by_key"])
-        db.register("choice", rows.append_column("place", pa.array(np.arange(rows.num_rows))))
-        db.execute(_FOUND_BY.format(number=number))
-        db.unregister("choice")
+        _find(db, choice, _FOUND_BY.format(number=number))
         counts.append(db.sql(f"SELECT count(key) FROM found_{number}").fetchall()[0][0])  # noqa: S608
+    if not any(counts):
+        counts = [_count_loosely(db, number, choice, photos) for number, choice in enumerate(choices)]
     for pair in combinations(range(len(choices)), 2):
         if all(counts[number] for number in pair):
             _require_agreement(db, choices, pair, counts, source)
     return choices[max(range(len(choices)), key=lambda number: (counts[number], -number))]
+
+
+def _find(db: duckdb.DuckDBPyConnection, choice: Labels, *statements: str) -> None:
+    """Execute statements that look for photos by the names of one column, in view `choice`."""
+    rows = choice.table.select(["name", "by_key"])
+    db.register("choice", rows.append_column("place", pa.array(np.arange(rows.num_rows))))
+    for statement in statements:
+        db.execute(statement)
+    db.unregister("choice")
+
+
+_SPARE_NAMES: Final = """
+    CREATE OR REPLACE TEMP TABLE spare_names AS
+    SELECT name, bool_and(by_key) AS by_key FROM choice WHERE name <> '' GROUP BY name
+"""
+_SPARE_PHOTOS: Final = """
+    CREATE OR REPLACE TEMP TABLE spare_photos AS
+    SELECT key AS as_listed FROM listed WHERE NOT is_no_photo AND NOT is_in_hidden AND NOT is_dotted
+"""
+_FOUND_LOOSELY: Final = """
+    CREATE OR REPLACE TEMP TABLE found_{number} AS
+    SELECT place, name, key, key AS stem FROM choice JOIN loose USING (name) WHERE ambiguity IS NULL
+"""
+
+
+def _count_loosely(db: duckdb.DuckDBPyConnection, number: int, choice: Labels, photos: str) -> int:
+    """Return how many rows find a photo by the rules that come after the exact ones; they are in table `found_{number}`."""
+    _find(db, choice, _SPARE_NAMES, _SPARE_PHOTOS)
+    match_names(db, photos)
+    _find(db, choice, _FOUND_LOOSELY.format(number=number))
+    # both columns' names are compared as the photos that they find
+    db.execute(f"UPDATE found_{number} SET name = key")  # noqa: S608
+    return int(db.sql(f"SELECT count(*) FROM found_{number}").fetchall()[0][0])  # noqa: S608
 
 
 def _require_agreement(
@@ -144,25 +178,33 @@ _ODD: Final = """
 """
 # A row whose name is written exactly as a key or stem stays as it is.
 _ALIASES: Final = """
-    CREATE TEMP TABLE aliases AS
+    INSERT INTO aliases
     WITH meant AS (
         SELECT r.place, f.form FROM label_rows r JOIN forms f ON f.folded = nfc_normalize(r.name) AND (f.is_key OR NOT r.by_key)
         WHERE r.name NOT IN (SELECT key FROM listed WHERE NOT is_no_photo)
             AND (r.by_key OR r.name NOT IN (SELECT stem FROM listed WHERE NOT is_no_photo AND NOT is_in_hidden))
         GROUP BY r.place, f.form),
     counted AS (SELECT place, count(*) AS forms, min(form) AS first, max(form) AS last FROM meant GROUP BY place)
-    SELECT place, form, CASE WHEN forms > 1 THEN 'the name in the label row fits ' || forms || ' photos that are written alike: '''
-            || first || ''' and ''' || last || '''' END AS ambiguity
+    SELECT place, form, 'form', contains(form, '/'), false,
+        CASE WHEN forms > 1 THEN 'the name in the label row fits ' || forms || ' photos that are written alike: '''
+            || first || ''' and ''' || last || '''' END
     FROM meant JOIN counted USING (place)
 """
 
 
 def unify_names(db: duckdb.DuckDBPyConnection) -> None:
-    """Write names in table `label_rows` as the listing writes them, where no photo is called exactly so.
+    """Make view `label_rows`: table `written_rows`, its names as the listing writes them where no photo is called exactly so.
 
     Unicode forms (NFC, NFD) are one name, and so are a key with and without blanks around it or a slash before it.  A name
     that fits several ways of writing names all of these photos, with a problem.
+
+    Table `aliases` has the names that are written otherwise, by `place`: `form`, `rule`, `is_key`: the form can only be a key;
+    `is_stem`: the photo is called by its stem all the same; `ambiguity`: a text where several photos fit.
     """
+    db.execute(
+        "CREATE TEMP TABLE aliases (place BIGINT, form VARCHAR, rule VARCHAR, is_key BOOLEAN, is_stem BOOLEAN, ambiguity VARCHAR)"
+    )
+    rewrite_names(db)
     db.execute(_ODD)
     if not db.sql("SELECT 1 FROM odd LIMIT 1").fetchall():
         return
@@ -170,11 +212,24 @@ def unify_names(db: duckdb.DuckDBPyConnection) -> None:
     if not db.sql("SELECT 1 FROM forms LIMIT 1").fetchall():
         return
     db.execute(_ALIASES)
-    if not db.sql("SELECT 1 FROM aliases LIMIT 1").fetchall():
-        return
-    db.execute("ALTER VIEW label_rows RENAME TO written_rows")
-    db.execute("""
-        CREATE TEMP VIEW label_rows AS
-        SELECT r.* REPLACE (coalesce(a.form, r.name) AS name, r.by_key OR coalesce(contains(a.form, '/'), false) AS by_key,
-            CASE WHEN a.ambiguity IS NULL THEN r.score END AS score, coalesce(a.ambiguity, r.problem) AS problem)
-        FROM written_rows r LEFT JOIN aliases a USING (place)""")
+    rewrite_names(db)
+
+
+_PLAIN: Final = """
+    CREATE OR REPLACE TEMP VIEW label_rows AS
+    SELECT *, name AS written, NULL::VARCHAR AS rule, false AS is_stem, NULL::VARCHAR AS ambiguity FROM written_rows
+"""
+_REWRITTEN: Final = """
+    CREATE OR REPLACE TEMP VIEW label_rows AS
+    SELECT r.* REPLACE (coalesce(a.form, r.name) AS name, r.by_key OR coalesce(a.is_key, false) AS by_key,
+            CASE WHEN a.ambiguity IS NULL THEN r.score END AS score, coalesce(a.ambiguity, r.problem) AS problem,
+            CASE WHEN a.ambiguity IS NULL THEN r.excluded END AS excluded),
+        r.name AS written, a.rule, coalesce(a.is_stem, false) AS is_stem, a.ambiguity
+    FROM written_rows r LEFT JOIN aliases a USING (place)
+"""
+
+
+def rewrite_names(db: duckdb.DuckDBPyConnection) -> None:
+    """Make view `label_rows` anew, by what table `aliases` holds now."""
+    has_aliases = db.sql("SELECT 1 FROM aliases LIMIT 1").fetchall()
+    db.execute(_REWRITTEN if has_aliases else _PLAIN)

@@ -18,7 +18,13 @@ from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather, open_database
-from aesthetics_ops.planning.joining import UNMATCHED, find_label_range, join_labels, reject_duplicates, require_usable
+from aesthetics_ops.planning.joining import (
+    count_matches,
+    find_label_range,
+    join_labels,
+    reject_duplicates,
+    require_usable,
+)
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.naming import choose_labels, list_photos
 from aesthetics_ops.planning.shards import ORDERED, Distributions, planned_rows
@@ -63,8 +69,8 @@ def plan_photos(
         attach(db, "listing", listing)
         _require_listed(db, settings)
         list_photos(db)
-        labels = choose_labels(db, labels, settings.labels)
-        attach(db, "label_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
+        labels = choose_labels(db, labels, settings.labels, settings.photos)
+        attach(db, "written_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
         _attach_parent(db, parent, settings)
         attach(db, "unscaled", unscaled)
         join_labels(db, settings)
@@ -77,8 +83,11 @@ def plan_photos(
         ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(ROWS_AT_ONCE)
         shards: list[PlannedShard] = []
         photos = gather(planned_rows(ordered, shards, Distributions(labels).at, settings, converter), scratch)
-        unmatched = db.sql(UNMATCHED).to_arrow_table()
-    return Plan(photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, contrary_copies)
+        unmatched = db.sql("SELECT row, name FROM unmatched ORDER BY row").to_arrow_table()
+        matched_by = count_matches(db)
+    return Plan(
+        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, contrary_copies, matched_by
+    )
 
 
 def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, settings: BuildSettings) -> None:

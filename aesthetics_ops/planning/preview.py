@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.dataset.manifest import matches_in_words
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.plan import plan_photos
@@ -33,6 +34,7 @@ class PhotosPreview:
         scored: photos that a build would use.
         reasons: how many of the others there are, by the reason in words.
         unmatched: rows that name no photo.
+        matched_by: how many of the others each rule has matched, in the order of the rules.
         refusal: why a build would be refused; None where it would not.
         problems: the first photos that are left out though a row names them, in words.
     """
@@ -41,6 +43,7 @@ class PhotosPreview:
     scored: int
     reasons: dict[str, int]
     unmatched: int
+    matched_by: dict[str, int]
     refusal: str | None
     problems: tuple[str, ...]
 
@@ -116,7 +119,7 @@ def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> Photo
     try:
         plan = plan_photos(listing, labels, settings, converter=_UNUSED, parent=None)
     except PlanError as error:
-        return PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, str(error), ())
+        return PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, {}, str(error), ())
     photos = plan.photos.select(["key", "reason", "detail"])
     left_out = photos.filter(pc.is_valid(photos["reason"]))
     named = left_out.filter(
@@ -129,6 +132,7 @@ def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> Photo
         scored=photos.num_rows - left_out.num_rows,
         reasons=_counts(left_out["reason"]),
         unmatched=plan.unmatched.num_rows,
+        matched_by=dict(plan.matched_by),
         refusal=None,
         problems=tuple(
             f"{row['key']}: {row['reason']}, {row['detail']}" for row in named.slice(0, _PROBLEMS).to_pylist()
@@ -165,6 +169,7 @@ def _photo_lines(photos: PhotosPreview) -> list[str]:
     others = "".join(f", {count:,} {reason}" for reason, count in photos.reasons.items())
     return [
         f"photos      {photos.listed:,} listed, {photos.scored:,} with a score{others}",
+        f"matched     {matches_in_words(photos.matched_by)}",
         f"unmatched   {photos.unmatched:,} rows name no photo",
         *(f"left out    {problem}" for problem in photos.problems),
     ]

@@ -29,7 +29,7 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.lease import wait_for_expiry
-from aesthetics_ops.dataset.manifest import Manifest, SourceInventory
+from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, matches_in_words
 from aesthetics_ops.dataset.parent import building_on, find_parent
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
@@ -87,7 +87,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
                 build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
                 parent=manifest.version if manifest else None, latest_etag=parent.latest_etag, unreadable=parent.unreadable, compares=compares,
                 labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
-                label_columns=dict(plan.label_columns), ratings=plan.ratings, label_range=plan.label_range, inventory=source.inventory,
+                label_columns=dict(plan.label_columns), matched_by=dict(plan.matched_by), ratings=plan.ratings, label_range=plan.label_range, inventory=source.inventory,
                 listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
                 shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
                 converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(build.settings.pixels),
@@ -282,9 +282,9 @@ def _log_plan(record: BuildPlan, shards: Sequence[PlannedShard], label_format: s
     """Say in one line what was found and planned, and what changes every shard."""
     columns = "".join(f", {use} in {column!r}" for use, column in record.label_columns.items())
     _log.info(
-        "planned %d of %d photos in %d shards, %d of them to build or check; of %d label rows (%s%s) %d name no photo",
+        "planned %d of %d photos in %d shards, %d of them to build or check; of %d label rows (%s%s) %d name no photo; matched: %s",
         sum(shard.photos for shard in shards), record.listed, record.shards, record.planned,
-        record.label_rows, label_format, columns, record.unmatched,
+        record.label_rows, label_format, columns, record.unmatched, matches_in_words(record.matched_by),
     )  # fmt: skip
     if record.inventory is not None:
         age = (record.created_at - record.inventory.created_at).total_seconds() / 3600
@@ -311,7 +311,7 @@ def _warn_of_scores(record: BuildPlan, plan: Plan, manifest: Manifest | None) ->
         photos = plan.photos.filter(pc.equal(plan.photos["reason"], RejectReason.UNLABELLED))["key"][:3].to_pylist()
         _log.warning(
             "%d of %d label rows name no photo, such as %s; %s; a name must be the photo's key, or the key's last part "
-            "without its suffix; max_unmatched_fraction refuses what is too much",
+            "without its suffix, or like one of them; max_unmatched_fraction refuses what is too much",
             record.unmatched, record.label_rows, plan.unmatched["name"][:3].to_pylist(),
             f"photos without a label row are such as {photos}" if photos else "every photo has a label row",
         )  # fmt: skip

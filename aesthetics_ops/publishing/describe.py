@@ -118,6 +118,7 @@ def _source(plan: BuildPlan) -> Source:
         labels_etag=plan.labels_etag,
         label_rows=plan.label_rows,
         label_columns=plan.label_columns,
+        matched_by=plan.matched_by,
         ratings=plan.ratings,
         inventory=plan.inventory,
     )

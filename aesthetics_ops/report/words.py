@@ -43,7 +43,7 @@ __all__ = [
 REASONS_IN_WORDS: Final[Mapping[str, str]] = {
     RejectReason.NOT_A_PHOTO: "The name ends in a suffix that no image format has, so the file was not read.",
     RejectReason.UNLABELLED: "No row of the score file names this photo.",
-    RejectReason.EXCLUDED: "The settings leave out a tag or challenge that this photo belongs to.",
+    RejectReason.EXCLUDED: "The settings leave it out: its tag or challenge, its score, too few votes, or too few pixels.",
     RejectReason.LABEL_INVALID: "Its score is missing, no number, without votes, out of range, or contradicts another.",
     RejectReason.DUPLICATE_ID: "Another photo, earlier in the order of keys, has the same id.",
     RejectReason.DUPLICATE_PHOTO: "Another photo has exactly the same bytes; the one whose id comes first was kept.",

@@ -152,6 +152,8 @@ def _check_counts(manifest: Manifest, records: pa.Table, rejects: pa.Table, near
         ("accounting.label_rows", manifest.accounting.label_rows, manifest.source.label_rows),
         ("accounting.unmatched", manifest.accounting.unmatched, rejects.num_rows - pc.sum(pc.is_valid(rejects["key"])).as_py()
          if rejects.num_rows else 0),
+        ("source.matched_by in all", sum(manifest.source.matched_by.values()) if manifest.source.matched_by else manifest.accounting.matched,
+         manifest.accounting.matched),
         ("rejects", dict(manifest.rejects), count_reasons(rejects)),
         ("transforms", dict(manifest.transforms), _transforms(records)),
         ("labels", labels, label_statistics(records["label"], labels.scale, labels.source_min, labels.source_max)),

@@ -47,6 +47,7 @@ def test_a_file_alone_is_shown_with_its_columns_and_range(place: Path, capsys: p
 def test_photos_are_counted_by_what_becomes_of_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = ask(capsys, place / "koniq.csv", "--photos", place / "photos")["photos"]
     assert (found["listed"], found["scored"], found["unmatched"], found["refusal"]) == (5, 2, 1, None)
+    assert found["matched_by"] == {"key": 3}
     assert found["reasons"] == {"label_invalid": 1, "unlabelled": 1, "not_a_photo": 1}
     assert found["problems"] == ["c.jpg: label_invalid, no votes"]
     assert not (place / "dataset").exists()
@@ -63,6 +64,7 @@ def test_people_read_it_in_lines(place: Path, capsys: pytest.CaptureFixture[str]
         "scores      1.1 to 3.4, mean 2.5",
         f"         1.1  {'#' * 40}  1",
         "problem     row 4 ('c.jpg'): no votes",
+        "matched     3 by key",
         "unmatched   1 rows name no photo",
         "left out    c.jpg: label_invalid, no votes",
     ):

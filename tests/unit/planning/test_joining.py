@@ -94,12 +94,16 @@ def test_a_name_that_is_the_key_or_the_stem_names_the_photo(key: str, name: str,
 
 
 STRANGERS = [
-    ("a.jpg", "A.jpg"), ("a.jpg", "A"), ("a.jpg", "a.JPG"), ("a.jpg", "a.png"), ("a.jpg", "a.jpeg"), ("a.jpg", "jpg"),
-    ("x/a.jpg", "a.jpg"), ("x/a.jpg", "y/a.jpg"), ("x/a.jpg", "x/a"), ("x/a.jpg", "/a"), ("x/a.jpg", "./a"), ("a.jpg", "x/a.jpg"),
-    ("a b.jpg", "a%20b.jpg"), ("a%20b.jpg", "a b.jpg"), ("a+b.jpg", "a b"), ("a.jpg", "a.jpg?w=800"), ("a.jpg?w=800", "a.jpg"),
-    ("007.jpg", "7"), ("7.jpg", "007"), ("7.jpg", "7.0"), ("a.jpg", "a.jpg.1"), ("frame.0001.jpg", "frame"), ("a/b.jpg", "a\\b.jpg"),
+    ("a.jpg", "jpg"), ("x/a.jpg", "y/a.jpg"), ("x/a.jpg", "/a"), ("x/a.jpg", "./a"), ("a.jpg", "x/a.jpg"), ("x/a.jpg", "/a.jpg"),
+    ("x/a.jpg", "y/A.png"), ("a b.jpg", "a%20b.jpg"), ("a%20b.jpg", "a b.jpg"), ("a+b.jpg", "a b"), ("a.jpg", "a.jpg?w=800"),
+    ("a.jpg?w=800", "a.jpg"), ("a.jpg", "a.jpg.1"), ("frame.0001.jpg", "frame"), ("a.1", "a.2"), ("a.1", "a.jpg"),
     ("a  b.jpg", "a b.jpg"), (f"{NFC}.jpg", "e"), ("ﬁ.jpg", "fi"), (".thumbnails/a.jpg", "a"), ("x/@eaDir/a.jpg/SYNO.jpg", "SYNO"),
-    ("__MACOSX/a.jpg", "a"), ("._a.jpg", "a"), (f".x/{NFD}.jpg", NFC),
+    ("__MACOSX/a.jpg", "a"), ("._a.jpg", "a"), (f".x/{NFD}.jpg", NFC), (".thumbnails/a.jpg", "a.JPG"), ("._a.jpg", "._A.png"),
+    # numbers that are others
+    ("1.5.jpg", "1.50"), ("1.jpg", "1.50"), ("1.jpg", "1.5"), ("1.jpg", "10"), ("10.jpg", "1.0e1"), ("a1.jpg", "a1.0"), ("1.jpg", "-1.0"),
+    ("a007.jpg", "a7"), ("1.jpg", "01x"), ("1.jpg", "1.0.0"), ("0.jpg", ""),
+    # folders that are others
+    ("photos2/a.jpg", "photos/photos/photos2/b.jpg"), ("a.jpg", "myphotos/a.jpg"), ("a.jpg", "C:\\pictures\\a.jpg"), ("x/a.jpg", "photos/a.jpg"),
 ]  # fmt: skip
 
 
@@ -108,6 +112,140 @@ def test_a_name_that_is_neither_names_nothing(key: str, name: str) -> None:
     planned = plan([key, "another.jpg"], table((name, 5), ("another", 1)))
     assert rows(planned)[key][2] in ("unlabelled", "not_a_photo")
     assert planned.unmatched.num_rows == 1
+
+
+# Names that no photo has, by the rule that finds the photo all the same, and whether the id is the key.
+LOOSE = [
+    # folders of another machine, up to the photos prefix's own
+    ("a.jpg", "photos/a.jpg", "path", True), ("a.jpg", "p/photos/a.jpg", "path", True), ("a.jpg", "memory://p/photos/a.jpg", "path", True),
+    ("a.jpg", "/home/me/photos/a.jpg", "path", True), ("a.jpg", "photos\\a.jpg", "path", True), ("a.jpg", "C:\\photos\\a.jpg", "path", True),
+    ("a.jpg", "C:\\Users\\me\\Photos\\a.jpg", "path", True), ("x/a.jpg", "x\\a.jpg", "path", True), ("x/a.jpg", "c:/photos/x/a.jpg", "path", True),
+    ("x/a.jpg", ".\\x\\a.jpg", "path", True), ("photos/a.jpg", "photos/photos/a.jpg", "path", True), ("a/b.jpg", "\\\\server\\photos\\a\\b.jpg", "path", True),
+    ("photos/x/a.jpg", "D:\\photos\\photos\\x\\a.jpg", "path", True), (f"x/{NFD}.jpg", f"photos\\x\\{NFC}.jpg", "path", True),
+    # in sub-folders
+    ("x/a.jpg", "a.jpg", "folder", True), ("x/y/z/a.jpg", "a.jpg", "folder", True), ("x/frame.0001", "frame.0001", "folder", True),
+    (f"x/{NFD}.jpg", f"{NFC}.jpg", "folder", True), ("x/a b.jpg", "a b.jpg", "folder", True),
+    # upper and lower case
+    ("a.jpg", "A.jpg", "case", True), ("X.JPG", "X.jpg", "case", True), ("IMG_1.jpg", "img_1", "case", False), ("x/A.JPG", "a.jpg", "case", True),
+    ("X/a.jpg", "x/A.jpg", "case", True), ("x/A.jpg", "a", "case", False), ("É.jpg", "é", "case", False), (f"{NFD}.JPG", f"{NFC}.jpg", "case", True),
+    ("x/a.jpg", "PHOTOS\\X\\A.JPG", "case", True), ("NOISE", "noise", "case", True), ("x/NOISE", "noise", "case", False),
+    # other suffixes of photos
+    ("x.jpeg", "X.jpg", "suffix", True), ("a.png", "a.jpg", "suffix", True), ("a.WEBP", "a.jpeg", "suffix", True), ("x/a.jfif", "a.jpg", "suffix", True),
+    ("x/a.png", "x/a.jpg", "suffix", True), ("x/a.jpg", "x/a", "suffix", True), ("a.jpg", "/a", "suffix", True), ("a", "a.jpg", "suffix", True),
+    ("x/a", "a.jpg", "suffix", True), ("x/john.smith.jpg", "X/john.smith", "suffix", True), ("john.smith.png", "john.smith.jpg", "suffix", True),
+    # numbers as pandas writes them, and zeros before them
+    ("123.jpg", "123.0", "number", False), ("x/123.jpg", "123.0", "number", False), ("123.jpg", "123.0.jpg", "number", True),
+    ("123", "123.00", "number", True), ("x/123.jpg", "x/123.0", "number", True), ("0.jpg", "0.0", "number", False),
+    ("007.jpg", "7", "zeros", False), ("7.jpg", "007", "zeros", False), ("007.jpg", "7.0", "zeros", False), ("7.jpg", "007.jpg", "zeros", True),
+    ("x/007.png", "7.jpg", "zeros", True), ("x/007.jpg", "x/07", "zeros", True), ("000.jpg", "0", "zeros", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "name", "rule", "is_key"), LOOSE, ids=[f"{key}-{name}" for key, name, _, _ in LOOSE])
+def test_a_name_that_is_written_otherwise_finds_its_photo_by_one_rule(
+    key: str, name: str, rule: str, is_key: bool
+) -> None:
+    planned = plan([key, "another.jpg"], table((name, 5), ("another", 1)))
+    base = key.rsplit("/", 1)[-1]
+    stem = base[: base.rindex(".")] if "." in base[1:] else base
+    assert rows(planned)[key] == (key if is_key else stem, 5.0, None)
+    assert planned.matched_by == {"stem": 1, rule: 1}
+    assert planned.unmatched.num_rows == 0
+
+
+class TestLooseRules:
+    """What is written otherwise is never guessed, and never goes before what is written exactly."""
+
+    @pytest.mark.parametrize(
+        ("photos", "name", "rule"),
+        [
+            (["x/a.jpg", "y/a.jpg"], "a.jpg", "folder"),
+            (["A.jpg", "a.JPG"], "a.jpg", "case"),
+            (["A.jpg", "x/a.JPG"], "a.jpg", "case"),
+            (["IMG.jpg", "Img.jpg", "x/img.png"], "iMG", "case"),
+            (["a.png", "a.webp"], "a.jpg", "suffix"),
+            (["x/1.jpg", "y/1.jpg"], "1.0", "number"),
+            (["007.jpg", "07.jpg", "7.jpg"], "0007", "zeros"),
+            (["photos/a.jpg", "a.jpg"], "photos\\photos\\a.jpg", "path"),
+        ],
+    )
+    def test_a_name_that_fits_several_photos_is_a_reject_with_its_candidates(
+        self, photos: list[str], name: str, rule: str
+    ) -> None:
+        planned = plan([*photos, "b.png"], table((name, 5), ("b", 1)))
+        said = f"the name '{name}' in the label row fits {len(photos)} photos by rule {rule}: "
+        for key in photos:
+            assert rows(planned)[key][1:] == (None, "label_invalid")
+            assert details(planned)[key] == said + ", ".join(f"'{other}'" for other in sorted(photos))
+        assert planned.matched_by == {"stem": 1, rule: 1}
+        assert planned.unmatched.num_rows == 0
+
+    def test_of_many_candidates_five_are_shown(self) -> None:
+        planned = plan([*(f"{n}/a.jpg" for n in range(7)), "b.png"], table(("a.jpg", 5), ("b", 1)))
+        assert "fits 7 photos" in details(planned)["0/a.jpg"]
+        assert details(planned)["0/a.jpg"].endswith("'3/a.jpg', '4/a.jpg'")
+
+    def test_an_exact_match_wins_and_the_photo_is_no_candidate_any_more(self) -> None:
+        photos = ["1.jpg", "x/1.jpg", "A.jpg", "a.jpg", "07.jpg", "7.jpg", "007.jpg"]
+        data = table((1, 1), ("1.0", 2), ("A.jpg", 3), ("a.JPG", 4), ("007", 5), ("7", 6), ("0007", 7))
+        planned = plan(photos, data)
+        assert rows(planned) == {
+            "1.jpg": ("1", 1.0, None), "x/1.jpg": ("1", None, "duplicate_id"), "A.jpg": ("A.jpg", 3.0, None),
+            "a.jpg": ("a.jpg", 4.0, None), "007.jpg": ("007", 5.0, None), "7.jpg": ("7", 6.0, None), "07.jpg": ("07", 7.0, None),
+        }  # fmt: skip
+        assert planned.unmatched["name"].to_pylist() == ["1.0"]
+        assert planned.matched_by == {"key": 1, "stem": 3, "case": 1, "zeros": 1}
+
+    def test_a_row_that_fits_exactly_is_never_matched_to_another_photo(self) -> None:
+        planned = plan(["a.jpg", "x/a.jpg", "A.JPG", "b.jpg"], table(("a.jpg", 5), ("b", 1)))
+        assert {key for key, row in rows(planned).items() if row[2] == "unlabelled"} == {"x/a.jpg", "A.JPG"}
+
+    def test_an_earlier_rule_wins(self) -> None:
+        planned = plan(["X.JPG", "x.jpeg", "b.jpg"], table(("X.jpg", 5), ("b", 1)))
+        assert rows(planned)["X.JPG"] == ("X.JPG", 5.0, None)
+        assert rows(planned)["x.jpeg"][2] == "unlabelled"
+
+    def test_rows_that_reach_one_photo_must_agree(self) -> None:
+        data = table(("a.JPG", 5), ("A.jpg", 7), ("B.jpg", 6), ("b.JPG", 6), ("c", 1))
+        planned = plan(["x/a.jpg", "b.jpg", "c.jpg"], data)
+        assert rows(planned)["x/a.jpg"][2] == "label_invalid"
+        assert details(planned)["x/a.jpg"] == ("2 label rows disagree: row 2 (a.JPG) has 5.0, row 3 (A.jpg) has 7.0")
+        assert rows(planned)["b.jpg"] == ("b.jpg", 6.0, None)
+        assert planned.matched_by == {"stem": 1, "case": 4}
+
+    def test_a_name_that_is_like_the_key_and_one_that_is_like_the_stem_must_agree_too(self) -> None:
+        planned = plan(["A.jpg", "b.jpg"], table(("a.jpg", 5), ("a", 7), ("b", 1)))
+        assert rows(planned)["A.jpg"] == ("A.jpg", None, "label_invalid")
+
+    def test_a_problem_of_the_row_is_the_photos(self) -> None:
+        planned = plan(["x/a.jpg", "b.jpg"], table(("a.jpg", "many"), ("b", 1)))
+        assert rows(planned)["x/a.jpg"][2] == "label_invalid"
+        assert "'many' is not a number" in details(planned)["x/a.jpg"]
+
+    def test_repeated_rows_are_one_label_and_both_are_counted(self) -> None:
+        planned = plan(["x/a.jpg", "b.jpg"], table(("a.jpg", 5), ("a.jpg", 5), ("b", 1)))
+        assert rows(planned)["x/a.jpg"] == ("x/a.jpg", 5.0, None)
+        assert planned.matched_by == {"stem": 1, "folder": 2}
+
+    @pytest.mark.parametrize(
+        ("before", "after"), [("123.0", "123"), ("0123", "123"), ("x/123.png", "x/123.jpg"), ("123.jpg", "x/123.jpg")]
+    )
+    def test_the_id_stays_when_the_file_is_corrected(self, before: str, after: str) -> None:
+        ids = [rows(plan(["x/123.jpg", "b.jpg"], table((name, 5), ("b", 1))))["x/123.jpg"] for name in (before, after)]
+        assert ids[0] == ids[1]
+
+    def test_the_column_that_names_photos_loosely_is_taken_where_none_names_one_exactly(self) -> None:
+        data = table(("none", "a.jpg", 5), ("none2", "b.jpg", 7), header="id,image_id,score")
+        planned = plan(["x/a.jpg", "x/b.jpg"], data)
+        assert planned.label_columns["id"] == "image_id"
+        assert rows(planned)["x/b.jpg"] == ("x/b.jpg", 7.0, None)
+
+    def test_columns_that_name_different_photos_loosely_are_refused(self) -> None:
+        data = table((1, 2, 5), (2, 1, 7), header="id,image_id,score")
+        with pytest.raises(
+            PlanError, match=r"and 2 rows name different ones: row 2 has '001\.jpg' and '002\.jpg'; set id_column"
+        ):
+            plan(["001.jpg", "002.jpg"], data)
 
 
 class TestTwoCandidates:

@@ -50,7 +50,7 @@ def test_a_plan_says_in_one_line_what_it_found(tmp_path: Path, caplog: pytest.Lo
         plan(tmp_path, "id,score\n11,5\n99,6\n")
     assert caplog.messages[-1:] == [
         "planned 1 of 3 photos in 1 shards, 1 of them to build or check; of 2 label rows "
-        "(csv, id in 'id', score in 'score') 1 name no photo",
+        "(csv, id in 'id', score in 'score') 1 name no photo; matched: 1 by stem",
     ]
 
 
