@@ -28,6 +28,7 @@ from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
+from aesthetics_ops.sources.scores import open_score_folders
 from aesthetics_ops.store import S3Access, Store, open_store
 
 __all__ = [
@@ -198,7 +199,7 @@ class Build:
         id: names `builds/<id>/` in the dataset.
         settings: of the build.
         photos: the photos prefix.
-        labels: the prefix that the score file lies in.
+        labels: for each URL of the score files, the prefix that it lies in.
         dataset: the dataset prefix.
         inventory: the folder of the inventory's configuration; None where the photos are listed.
     """
@@ -206,7 +207,7 @@ class Build:
     id: str
     settings: BuildSettings
     photos: Store
-    labels: Store
+    labels: tuple[Store, ...]
     dataset: Store
     inventory: Store | None = None
 
@@ -231,12 +232,11 @@ def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = 
         SettingsError: a URL cannot be opened.
         StoreRefusedError, StoreUnavailableError: the dataset's store says no, or nothing.
     """
-    folder, _, _ = settings.labels.rpartition("/")
     build = Build(
         build_id,
         settings,
         open_store(settings.photos, s3=s3),
-        open_store(folder + "/", s3=s3),
+        open_score_folders(settings, s3=s3),
         open_store(settings.dataset, s3=s3),
         open_store(folder_of(settings.inventory), s3=s3) if settings.inventory is not None else None,
     )

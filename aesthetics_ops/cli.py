@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     labels = command(
         "labels", _labels, "Show how a score file is understood, and which photos it finds; nothing is built."
     )
-    labels.add_argument("labels", metavar="URL", help="the score file, or several, as for build")
+    labels.add_argument("labels", metavar="URL", nargs="+", help="the score file, or several, as for build")
     labels.add_argument("--photos", metavar="URL", help="prefix of the photos, to count which ones the rows find")
     _add_settings(labels, _LABEL_SETTINGS)
     for name, run, text in (
@@ -166,9 +166,12 @@ def _counted(text: str) -> int:
 
 
 _LABEL_SETTINGS = (
-    "label_format", "sheet", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
+    "label_format", "file_splits", "sheet", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
     "min_votes",
 )  # fmt: skip
+
+
+_REPEATED = ("labels",)  # settings of several URLs, whose flag may come more than once
 
 
 def _add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
@@ -184,7 +187,8 @@ def _add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None
         is_closed = typing.get_origin(field.annotation) is typing.Literal
         choices = typing.get_args(field.annotation) if is_closed else field.examples
         metavar = "{" + ",".join(choices) + "}" if choices else "URL" if field.is_required() else "VALUE"
-        parser.add_argument(flag, required=field.is_required(), metavar=metavar, help=text)
+        several: dict[str, Any] = {"action": "append"} if name in _REPEATED else {}
+        parser.add_argument(flag, required=field.is_required(), metavar=metavar, help=text, **several)
 
 
 def _build(options: argparse.Namespace) -> tuple[Any, str]:
@@ -207,14 +211,14 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
 def _labels(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.planning.preview import lines_of, preview_labels
     from aesthetics_ops.sources.listing import list_photos
-    from aesthetics_ops.sources.scores import read_score_files
+    from aesthetics_ops.sources.scores import open_score_folders, read_score_files
 
     values = {name: getattr(options, name) for name in _LABEL_SETTINGS}
     places = {"labels": options.labels, "photos": options.photos or "memory://photos/", "dataset": "memory://dataset/"}
     settings = parse_settings(
         places | {name: value for name, value in values.items() if value is not None}, where="flags"
     )
-    labels, _ = read_score_files(open_store(settings.labels.rpartition("/")[0] + "/"), settings)
+    labels, _ = read_score_files(open_score_folders(settings), settings)
     listing = list_photos(open_store(settings.photos)) if options.photos else None
     found = preview_labels(labels, settings, listing)
     return asdict(found), "\n".join(map(one_line, lines_of(found)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_ar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.urls import as_url, without_secrets
+from aesthetics_ops.urls import as_url, split_urls, without_secrets
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -22,7 +22,7 @@ else:
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
 # What a form takes at once; `as_url` and the stores know the rest.
-_URL_PATTERN = r"^\s*([A-Za-z][A-Za-z0-9+.-]*:/\S|/|~).*$"
+_URL_PATTERN = r"^\s*([A-Za-z][A-Za-z0-9+.-]*:/\S|/|~)[\s\S]*$"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -83,7 +83,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     labels: str = Field(
         title="Scores",
         description="The score file: AVA.txt, CSV, Excel, Parquet or JSON, for example s3://bucket/AVA.txt; a folder that ends with a "
-        "slash, or a name with *, stands for several",
+        "slash, or a name with *, stands for several, and so do URLs with commas between",
         pattern=_URL_PATTERN,
     )
     dataset: str = Field(
@@ -136,6 +136,13 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         (),
         title="Vote values",
         description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on",
+        json_schema_extra={"section": "Scores"},
+    )
+    file_splits: tuple[str, ...] = Field(
+        (),
+        title="Splits of files",
+        description="Where several score files are one split each and their names do not say so: the file's name, which may have *, "
+        "and its split, such as first.csv=train, last*.csv=test",
         json_schema_extra={"section": "Scores"},
     )
     sheet: str | None = Field(
@@ -344,7 +351,22 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         json_schema_extra={"section": "Store"},
     )
 
-    @field_validator("photos", "labels", "dataset", "inventory", mode="before")
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _urls_of_labels(cls, urls: object) -> object:
+        texts = [urls] if isinstance(urls, str) else urls
+        if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+            return urls
+        try:
+            found = [as_url(url) for text in texts for url in split_urls(text) or ("",)]
+        except SettingsError as error:
+            raise ValueError(f"labels: {error}") from error
+        for url in found:
+            if found.count(url) > 1:
+                raise ValueError(f"labels names {url!r} twice; name each file once")
+        return ", ".join(found)
+
+    @field_validator("photos", "dataset", "inventory", mode="before")
     @classmethod
     def _paths_are_urls(cls, url: object, info: ValidationInfo) -> object:
         try:
@@ -358,12 +380,16 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.rstrip('/')}/"
 
-    @field_validator("exclude_tags", "exclude_challenges", "vote_columns", "vote_values", "label_range", mode="before")
+    @field_validator(
+        "exclude_tags", "exclude_challenges", "vote_columns", "vote_values", "label_range", "file_splits", mode="before"
+    )
     @classmethod
     def _names_from_text(cls, names: object) -> object:
         # the trigger form and a flag send one text with a name per line or between commas
         if isinstance(names, str):
             return tuple(name.strip() for name in names.replace("\n", ",").split(",") if name.strip())
+        if isinstance(names, dict):  # a table of the TOML file
+            return tuple(f"{name}={value}" for name, value in names.items())
         return () if names is None else names
 
     @model_validator(mode="after")
@@ -408,6 +434,11 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
             )
 
     @property
+    def label_urls(self) -> tuple[str, ...]:
+        """What `labels` names: one URL or several."""
+        return split_urls(self.labels)
+
+    @property
     def pixels(self) -> PixelSettings:
         """The part that decides what becomes of one photo."""
         return PixelSettings(self.encoding, self.quality, self.max_side_px, self.max_pixels, self.progressive)
@@ -433,7 +464,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         unset = set() if self.pixels.makes_baseline else {"progressive"}
         unset |= {
             name
-            for name in ("sheet", "vote_columns", "vote_values", "label_range", "min_votes")
+            for name in ("file_splits", "sheet", "vote_columns", "vote_values", "label_range", "min_votes")
             if not getattr(self, name)
         }
         content = self.model_dump(mode="json", exclude=_NOT_CONTENT | unset)

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["as_url", "without_secrets"]
+__all__ = ["as_url", "split_urls", "without_secrets"]
 
 _AWS = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.IGNORECASE)
 # what is at the end of presigned URLs, of S3 and of Azure
@@ -14,6 +14,14 @@ _SIGNED = re.compile(
     r"[?&](X-Amz-(Signature|Credential|Security-Token)|X-Goog-Signature|AWSAccessKeyId|Signature|sig)=", re.IGNORECASE
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)(.*)", re.DOTALL)
+
+
+_BETWEEN = re.compile(r"\s*[\r\n]\s*|\s*,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://|[/~]|$)")
+
+
+def split_urls(text: str) -> tuple[str, ...]:
+    """Return the paths and URLs that stand in a text, one a line or with commas between; a comma in a name is no such comma."""
+    return tuple(part for part in map(str.strip, _BETWEEN.split(text)) if part)
 
 
 def as_url(text: str) -> str:

@@ -113,7 +113,7 @@ class World:
         settings = self.settings(night, from_inventory=from_inventory)
         photos = Listed(self.listing(night))
         folder = open_store(folder_of(settings.inventory)) if settings.inventory else None
-        return Build(f"night-{night}", settings, photos, open_store(self.folder.as_uri()), dataset, folder)
+        return Build(f"night-{night}", settings, photos, (open_store(self.folder.as_uri()),), dataset, folder)
 
 
 class Listed(Store):

@@ -95,7 +95,7 @@ class Remaker:
             return f"{VersionFile.PLAN} of the version is damaged, or names no such shard"
         settings = settings_of(self._manifest)
         photos = open_store(settings.photos)
-        build = Build("repair", settings, photos, photos, self._dataset)
+        build = Build("repair", settings, photos, (), self._dataset)
         path = self._scratch / f"{shard.digest}.tfrecord"
         made = remake_shard(build, rows, Converter(converter.version, converter.codecs), path)
         if (made.bytes, made.sha256) == (shard.bytes, shard.sha256):
@@ -244,7 +244,7 @@ class Remaker:
     def _lost_of_build(self) -> Iterator[LostPhoto]:
         if (plan := self._build) is None:
             return
-        build = Build(plan.build, plan.settings, self._dataset, self._dataset, self._dataset)
+        build = Build(plan.build, plan.settings, self._dataset, (), self._dataset)
         for number in range(len(plan.partitions)):
             result = build.partition_result(plan, number)
             yield from result.lost if result is not None else ()

@@ -16,6 +16,7 @@ from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.tables import RECORDS, Column
 from aesthetics_ops.report.card import dataset_name
+from aesthetics_ops.urls import split_urls
 
 __all__ = ["render_croissant"]
 
@@ -64,7 +65,7 @@ def render_croissant(manifest: Manifest, *, records_sha256: str | None = None) -
         "license": "unknown",
         "creator": {"@type": "sc:Organization", "name": f"the owner of {manifest.dataset}"},
         "keywords": ["aesthetics", "image quality", "photos", "TFRecord"],
-        "prov:wasDerivedFrom": [{"@id": manifest.source.photos}, {"@id": manifest.source.labels}],
+        "prov:wasDerivedFrom": [{"@id": url} for url in (manifest.source.photos, *split_urls(manifest.source.labels))],
         "prov:wasGeneratedBy": {
             "@type": "prov:Activity",
             "prov:label": f"aesthetics-ops {manifest.software.get('aesthetics-ops', '')}".rstrip(),

@@ -1,7 +1,8 @@
-"""Read the score files that the settings name: one, all of a folder, or those that a pattern means."""
+"""Read the score files that the settings name: one or several, all of a folder, or those that a pattern means."""
 
 import fnmatch
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -9,16 +10,25 @@ from aesthetics_ops.errors import LabelError, ObjectMissingError, StoreRefusedEr
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.sources.labels import Labels, combine_labels, is_score_file, read_labels
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import S3Access, Store, open_store
 
-__all__ = ["read_score_files"]
+__all__ = ["open_score_folders", "read_score_files"]
 
 
-def read_score_files(folder: Store, settings: BuildSettings) -> tuple[Labels, str]:
-    """Read the score file, or all score files of a folder, or those that a name with * means.
+def open_score_folders(settings: BuildSettings, *, s3: S3Access | None = None) -> tuple[Store, ...]:
+    """Open, for each URL of the score files, the folder that it is in; nothing is read yet.
+
+    Raises:
+        SettingsError: a URL cannot be opened.
+    """
+    return tuple(open_store(url.rpartition("/")[0] + "/", s3=s3) for url in settings.label_urls)
+
+
+def read_score_files(folders: Sequence[Store], settings: BuildSettings) -> tuple[Labels, str]:
+    """Read the score files: each URL names one, or all of a folder, or those that a name with * means.
 
     Args:
-        folder: where the last slash of the labels URL is.
+        folders: as `open_score_folders` returns them.
         settings: name the files, and say how to read them.
 
     Returns:
@@ -26,27 +36,41 @@ def read_score_files(folder: Store, settings: BuildSettings) -> tuple[Labels, st
 
     Raises:
         LabelError: there is none, or one that makes no sense; see `read_labels` and `combine_labels`.
-        SettingsError: `label_format` is unknown.
+        SettingsError: `label_format` or a split of `file_splits` is unknown.
         StoreRefusedError, StoreUnavailableError, ObjectAlteredError: the store says no, nothing, or something else each time.
     """
-    name = settings.labels.rpartition("/")[2]
-    if settings.labels.startswith("file:"):
-        name = unquote(name)
-    files = IntactReader(folder)
-    if name and "*" not in name:
-        labels, etag = _read_one(folder, files, settings, name, settings.labels)
-    else:
-        read = {
-            found: _read_one(folder, files, settings, found, folder.url_of(found))
-            for found in _names_of_labels(folder, name, settings.labels)
-        }
-        labels = combine_labels({found: labels for found, (labels, _) in read.items()}, settings.labels)
-        etag = hashlib.sha256("".join(f"{found} {etag}\n" for found, (_, etag) in read.items()).encode()).hexdigest()
+    urls = settings.label_urls
+    read: dict[str, tuple[Labels, str]] = {}
+    for url, folder in zip(urls, folders, strict=True):
+        files = IntactReader(folder)
+        for found in _names_of_labels(folder, url):
+            name = found if len(urls) == 1 else folder.url_of(found)
+            if name in read:
+                raise LabelError(f"score file {name!r} is named twice by the labels setting; name it once")
+            read[name] = _read_one(folder, files, settings, found)
+    if len(read) == 1 and not settings.file_splits and _is_file(urls[0]):
+        return next(iter(read.values()))
+    labels = combine_labels({name: labels for name, (labels, _) in read.items()}, settings)
+    etag = hashlib.sha256("".join(f"{name} {etag}\n" for name, (_, etag) in read.items()).encode()).hexdigest()
     return labels, etag
 
 
-def _names_of_labels(folder: Store, pattern: str, url: str) -> list[str]:
-    """Return the names of the score files in the folder, not below it, in order: all, or those that a pattern means."""
+def _name_of(url: str) -> str:
+    """Return the name of a file, or what stands for several: a pattern, or nothing for a whole folder."""
+    name = url.rpartition("/")[2]
+    return unquote(name) if url.startswith("file:") else name
+
+
+def _is_file(url: str) -> bool:
+    name = _name_of(url)
+    return name != "" and "*" not in name
+
+
+def _names_of_labels(folder: Store, url: str) -> list[str]:
+    """Return the names of the score files in the folder, not below it, in order: the one named, all, or those that a pattern means."""
+    pattern = _name_of(url)
+    if _is_file(url):
+        return [pattern]
     beside = [key for key in folder.list()["key"].to_pylist() if "/" not in key]
     if pattern:
         found = [name for name in beside if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))]
@@ -58,7 +82,8 @@ def _names_of_labels(folder: Store, pattern: str, url: str) -> list[str]:
     return sorted(found)
 
 
-def _read_one(folder: Store, files: IntactReader, settings: BuildSettings, name: str, url: str) -> tuple[Labels, str]:
+def _read_one(folder: Store, files: IntactReader, settings: BuildSettings, name: str) -> tuple[Labels, str]:
+    url = folder.url_of(name)
     try:
         stored = files.get(name)
     except StoreRefusedError as error:

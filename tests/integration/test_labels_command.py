@@ -108,3 +108,32 @@ def test_what_does_not_fit_is_refused_in_one_line(
     status, _, err = run(capsys, place / "koniq.csv", *flags)
     assert status in (1, 2)
     assert message in err
+
+
+def test_several_files_are_one_and_what_they_disagree_about_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "first.csv").write_text("id,score\na,1\nb,2\n")
+    (place / "last.jsonl").write_text('{"id": "b", "score": 3}\n{"id": "c", "score": 3}\n')
+    files = (place / "first.csv", place / "last.jsonl")
+    found = ask(capsys, *files, "--file-splits", "first.csv=train, last.jsonl=test", "--photos", place / "photos")
+    assert (found["rows"], found["splits"]) == (4, {"train": 2, "test": 2})
+    assert found["columns"]["split"] == "the file's name"
+    (note,) = found["notes"]
+    assert "disagree about 1 photos" in note
+    assert "last.jsonl' have another score for 'b', 2.0 and 3.0; such photos are left out as label_invalid" in note
+    assert found["photos"]["reasons"]["label_invalid"] == 1
+
+
+def test_a_build_takes_several_files_whose_flag_comes_more_than_once(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, score in (("train.csv", 1), ("test.csv", 2)):
+        (place / name).write_text(f"id,score\na,{score}\n")
+    flags = ["--photos", str(place / "photos"), "--dataset", str(place / "out"), "--labels", f"{place / 'train.csv'}"]
+    assert main(["build", *flags, "--labels", str(place / "none.csv")]) == 1
+    assert "none.csv' does not exist; check the labels setting" in capsys.readouterr().err
+    assert main(["build", *flags, "--labels", str(place / "train.csv")]) == 2
+    assert "train.csv' twice; name each file once" in capsys.readouterr().err
+    assert main(["build", *flags, "--labels", str(place / "test.csv")]) == 1
+    assert "has 1.0 train, row 4 has 2.0 test: correct the scores" in capsys.readouterr().err

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.file import LabelRows
 from aesthetics_ops.sources.labels.parsing import parse_numbers
 
-__all__ = ["SPLITS_BY_NAME", "judge_rows"]
+__all__ = ["SPLITS_BY_NAME", "judge_rows", "splits_of_files"]
 
 SPLITS_BY_NAME = {
     "train": "train", "training": "train", "test": "test",
@@ -18,6 +19,24 @@ SPLITS_BY_NAME = {
 }  # fmt: skip
 
 _LARGEST = float(np.finfo(np.float32).max)  # records hold float32
+
+
+def splits_of_files(settings: BuildSettings) -> dict[str, str]:
+    """Return the split of each pattern in `file_splits`.
+
+    Raises:
+        SettingsError: one is no pattern and split, or of no known split.
+    """
+    chosen = {}
+    for text in settings.file_splits:
+        name, _, split = (part.strip() for part in text.rpartition("="))
+        if not name or split.casefold() not in SPLITS_BY_NAME:
+            raise SettingsError(
+                f"file_splits has {text!r}; write a file's name and its split, train, validation or test, such as first.csv=train"
+            )
+        chosen[name] = SPLITS_BY_NAME[split.casefold()]
+    return chosen
+
 
 # from rows to labels
 

@@ -16,6 +16,7 @@ from aesthetics_ops.sources.labels.file import LabelFile, first_line, skip_blank
 from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.json_array import JSON_ARRAY
 from aesthetics_ops.sources.labels.jsonl import JSON_LINES
+from aesthetics_ops.sources.labels.judging import splits_of_files
 from aesthetics_ops.sources.labels.parquet import PARQUET
 from aesthetics_ops.sources.labels.unpacking import to_utf8
 
@@ -47,8 +48,9 @@ def check_label_settings(settings: BuildSettings) -> None:
     """Refuse settings that no score file of the declared format can satisfy, before any file is read.
 
     Raises:
-        SettingsError: `label_format` is unknown, or another setting contradicts it.
+        SettingsError: `label_format` is unknown, or another setting contradicts it, or a split of `file_splits` is unknown.
     """
+    splits_of_files(settings)
     if settings.label_format != _AUTO:
         declared = _named(settings.label_format)
         _require_agreement(declared, settings, lambda what: SettingsError(f"label_format is {what}"))

@@ -3,8 +3,9 @@
 In: what each file says.  Out: one `Labels`.  Files of one split each (`train.csv`, `val.csv`, `test.csv`) name the splits.
 """
 
+import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.sources.labels.judging import SPLITS_BY_NAME
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels.judging import SPLITS_BY_NAME, splits_of_files
 from aesthetics_ops.sources.labels.reading import Labels
 
 __all__ = ["combine_labels", "is_score_file"]
@@ -27,25 +29,28 @@ def is_score_file(name: str) -> bool:
     return not name.startswith(("_", ".")) and name.rpartition(".")[2].casefold() in _SUFFIXES
 
 
-def combine_labels(files: Mapping[str, Labels], source: str) -> Labels:
+def combine_labels(files: Mapping[str, Labels], settings: BuildSettings) -> Labels:
     """Return the rows of all files.
 
     Rows are numbered on from file to file.  Where files disagree about a photo, planning finds it, as in one file.
 
     Args:
         files: what each file says, by name, in the order of the rows; at least one.
-        source: what the settings call them, for messages.
+        settings: of the build.
 
     Raises:
-        LabelError: files have votes for different ratings, or only some name a split.
+        LabelError: files have votes for different ratings, or only some name a split, or `file_splits` fits them not.
+        SettingsError: `file_splits` names no split.
     """
+    source = settings.labels
     for (one, a), (other, b) in pairwise(files.items()):
         if a.ratings != b.ratings:
             raise LabelError(
                 f"label files {source!r} have votes for different ratings: {one!r} for {_shown(a)}, {other!r} for {_shown(b)}; "
                 "give each kind a dataset of its own"
             )
-    found = _with_splits(files, source)
+    chosen = splits_of_files(settings)
+    found = _in_chosen_splits(files, chosen, source) if chosen else _with_splits(files, source)
     first = found[0]
     same_columns = all(labels.columns == first.columns for labels in found)
     return replace(
@@ -54,8 +59,59 @@ def combine_labels(files: Mapping[str, Labels], source: str) -> Labels:
         score_range=_range([labels.score_range for labels in found]),
         columns=first.columns if same_columns else _columns(found),
         alternatives=_alternatives(found) if same_columns else (),
-        notes=tuple(note for labels in found for note in labels.notes),
+        notes=(*(note for labels in found for note in labels.notes), *_disagreements(files, found)),
     )
+
+
+def _in_chosen_splits(files: Mapping[str, Labels], chosen: Mapping[str, str], source: str) -> list[Labels]:
+    """Return what the files say, each in the split that the settings give it."""
+    found, used = [], set()
+    for name, labels in files.items():
+        fitting = [pattern for pattern in chosen if _is_meant(name, pattern)]
+        if len({chosen[pattern] for pattern in fitting}) != 1:
+            why = f"{', '.join(f'{pattern}={chosen[pattern]}' for pattern in fitting)} of" if fitting else "nothing in"
+            raise LabelError(
+                f"label file {name!r} is meant by {why} file_splits; give each file of {source!r} one split there"
+            )
+        used |= set(fitting)
+        found.append(_in_split(labels, chosen[fitting[0]]))
+    if unused := [pattern for pattern in chosen if pattern not in used]:
+        raise LabelError(
+            f"label files {source!r} have none that file_splits calls {unused[0]!r}; they are {', '.join(map(repr, list(files)[:5]))}"
+        )
+    return found
+
+
+def _is_meant(name: str, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(text, pattern.replace("[", "[[]")) for text in (name, name.rpartition("/")[2]))
+
+
+def _disagreements(files: Mapping[str, Labels], found: Sequence[Labels]) -> Iterator[str]:
+    """Say which photo has rows in two files that disagree."""
+    if len(files) == 1:
+        return
+    several = [
+        labels.table.select(["name", "score", "split"]).append_column(
+            "file", pa.array(np.full(labels.table.num_rows, number, np.int32))
+        )
+        for number, labels in enumerate(found)
+    ]
+    rows = (
+        pa.concat_tables(several)
+        .group_by("name")
+        .aggregate([(column, kind) for column in ("score", "split", "file") for kind in ("min", "max")])
+    )
+    differ = pc.or_kleene(
+        pc.not_equal(rows["score_min"], rows["score_max"]), pc.not_equal(rows["split_min"], rows["split_max"])
+    )
+    odd = rows.filter(pc.and_kleene(pc.not_equal(rows["file_min"], rows["file_max"]), differ))
+    if odd.num_rows:
+        row, names = odd.slice(0, 1).to_pylist()[0], list(files)
+        what = "score" if row["score_min"] != row["score_max"] else "split"
+        yield (
+            f"label files disagree about {odd.num_rows} photos: {names[row['file_min']]!r} and {names[row['file_max']]!r} have another "
+            f"{what} for {row['name']!r}, {row[f'{what}_min']} and {row[f'{what}_max']}; such photos are left out as label_invalid"
+        )
 
 
 def _shown(labels: Labels) -> str:

@@ -156,7 +156,7 @@ def test_the_score_file_is_read_where_its_folder_may_not_be_listed(tmp_path: Pat
     settings = BuildSettings(
         photos=(tmp_path / "photos").as_uri(), labels="memory://closed/scores.csv", dataset=(tmp_path / "d").as_uri()
     )
-    build = replace(open_build(settings, "b1"), labels=store)
+    build = replace(open_build(settings, "b1"), labels=(store,))
     assert plan_build(build, created_at=datetime(2026, 1, 1, 2, tzinfo=UTC), partitions=1).shards == 1
     absent = replace(build, settings=settings.model_copy(update={"labels": "memory://closed/absent.csv"}))
     with pytest.raises(LabelError, match="does not exist"):

@@ -150,11 +150,11 @@ class TestBuild:
     def test_scores_that_are_altered_once_are_read_again_and_else_refused(self, source: Source) -> None:
         build, plan = start(source.settings())
         swapped = once(lambda data: data.replace(b",1\n", b",9\n"))
-        assert _planned(replace(build, labels=AlteringStore(build.labels, swapped)), plan) == plan.plan
+        assert _planned(replace(build, labels=(AlteringStore(build.labels[0], swapped),)), plan) == plan.plan
         bits = itertools.count()
-        broken = AlteringStore(build.labels, lambda method, key, data: flipped(data, next(bits)))
+        broken = AlteringStore(build.labels[0], lambda method, key, data: flipped(data, next(bits)))
         with pytest.raises(ObjectAlteredError, match=r"scores\.csv"):
-            _planned(replace(build, labels=broken), plan)
+            _planned(replace(build, labels=(broken,)), plan)
 
 
 def _planned(build: Build, plan: BuildPlan) -> str:

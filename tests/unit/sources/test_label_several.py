@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from aesthetics_ops.errors import LabelError
+from aesthetics_ops.errors import LabelError, SettingsError
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import Labels, combine_labels, is_score_file, read_labels
+from aesthetics_ops.sources.labels import Labels, check_label_settings, combine_labels, is_score_file, read_labels
 
 URL = "s3://bucket/labels/"
 
@@ -15,7 +15,7 @@ def combine(files: dict[str, str], **values: Any) -> Labels:
     urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
     settings = BuildSettings(**urls, **values)
     read = {name: read_labels(text.encode(), source=URL + name, settings=settings) for name, text in files.items()}
-    return combine_labels(read, URL)
+    return combine_labels(read, settings)
 
 
 def rows(labels: Labels, *names: str) -> list[tuple[Any, ...]]:
@@ -92,3 +92,70 @@ def test_files_that_do_not_go_together_are_refused(files: dict[str, str], messag
 )  # fmt: skip
 def test_files_of_a_folder_are_taken_by_their_suffix(name: str, expected: bool) -> None:
     assert is_score_file(name) == expected
+
+
+# which split a file is
+
+
+FILES = {"first.csv": "id,score\nx,1\n", "last_1.csv": "id,score\ny,2\n", "last_2.csv": "id,score\nz,3\n"}
+
+
+@pytest.mark.parametrize(
+    "chosen", ["first.csv=train, last*.csv=Val", ("first*=training", "last_1.csv=dev", "last_?.csv = valid"), {"f*": "train", "l*": "val"}]
+)  # fmt: skip
+def test_the_settings_say_which_split_a_file_is(chosen: Any) -> None:
+    labels = combine(FILES, file_splits=chosen)
+    assert rows(labels, "name", "split") == [("x", "train"), ("y", "validation"), ("z", "validation")]
+    assert labels.names_splits
+
+
+def test_what_the_settings_say_goes_before_columns_and_names() -> None:
+    files = {"train.csv": "image_name,MOS,set\nx,1,test\n", "test.csv": "image_name,MOS,set\ny,1,test\n"}
+    assert rows(combine(files, file_splits="train.csv=val, test.csv=train"), "split") == [("validation",), ("train",)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "message"),
+    [
+        ("first.csv=train", LabelError, "label file 'last_1.csv' is meant by nothing in file_splits; give each file of"),
+        ("first*=train, *=test", LabelError, "label file 'first.csv' is meant by first*=train, *=test of file_splits"),
+        ("*.csv=train, x.csv=test", LabelError, "have none that file_splits calls 'x.csv'; they are 'first.csv', 'last_1.csv'"),
+        ("*=trial", SettingsError, "file_splits has '*=trial'; write a file's name and its split, train, validation or test"),
+        ("train", SettingsError, "file_splits has 'train'; write a file's name and its split"),
+        ("=train", SettingsError, "file_splits has '=train'; write a file's name and its split"),
+    ],
+)  # fmt: skip
+def test_splits_that_fit_no_files_are_refused(chosen: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        combine(FILES, file_splits=chosen)
+    assert message in str(caught.value)
+
+
+def test_splits_that_nobody_knows_are_refused_before_any_file_is_read() -> None:
+    places = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
+    with pytest.raises(SettingsError, match="file_splits has 'a=b'; write"):
+        check_label_settings(BuildSettings(**places, file_splits="a=b"))
+
+
+# files that disagree
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"a.csv": "id,score\nx,1\ny,2\n", "b.csv": "id,score\nx,3\ny,2\n"},
+            "disagree about 1 photos: 'a.csv' and 'b.csv' have another score for 'x', 1.0 and 3.0; such photos are left out",
+        ),
+        (
+            {"train.csv": "id,score\nx,1\n", "test.csv": "id,score\nx,1\n"},
+            "'train.csv' and 'test.csv' have another split for 'x', test and train; such photos are left out",
+        ),
+        ({"a.csv": "id,score\nx,1\nx,2\n", "b.csv": "id,score\ny,1\n"}, None),
+        ({"a.csv": "id,score\nx,1\n", "b.csv": "id,score\nx,1\n"}, None),
+        ({"a.csv": "id,score\nx,1\n", "b.csv": "id,score\nx,bad\n"}, None),
+    ],
+)
+def test_two_files_that_disagree_about_a_photo_are_named(files: dict[str, str], said: str | None) -> None:
+    notes = combine(files).notes
+    assert [said in note for note in notes] == [True] if said else notes == ()
