@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test coverage test-stack test-faults check shell airflow fuzz bench lock clean
+.PHONY: help install demo test coverage test-stack test-compose test-faults test-all check shell airflow fuzz bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -39,10 +39,16 @@ test-stack: install  ## the deployment without Docker: two Celery workers, Postg
 	tests/apt.sh stack
 	$(BIN)/pytest tests/stack --log-cli-level=INFO
 
+test-compose: install  ## docker-compose.yml in real containers, engine and base images from Debian's packages: ten minutes, 13 GB
+	@tests/apt.sh compose
+	$(BIN)/pytest tests/compose --log-cli-level=INFO
+
 test-faults: install  ## every fault at every request of a build, 200 builds with faults at random, 200 in a row, death at every request; hours
 	$(BIN)/python -m tests.faults.sweep
 	$(BIN)/python -m tests.faults.sweep --schedules 200
 	$(BIN)/python -m tests.faults.soak --builds 200
+
+test-all: test test-stack test-compose test-faults  ## every test there is; hours
 
 shell: install  ## a shell with the embedded S3 and Airflow set up; make shell CMD='…' runs one command in it
 	@$(BIN)/python demo/sandbox.py shell $(if $(CMD),sh -c '$(subst ','\'',$(CMD))',$${SHELL:-/bin/sh})

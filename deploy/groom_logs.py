@@ -4,6 +4,7 @@ python groom_logs.py --days 30 [--directory /opt/airflow/logs] [--once]
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -17,20 +18,30 @@ def groom(directory: Path, *, older_than_seconds: float) -> int:
     """Delete files that were last written to longer ago than that, then empty directories; return how many files."""
     limit = time.time() - older_than_seconds
     deleted = 0
-    for parent, _, names in os.walk(directory, topdown=False):
-        for name in names:
-            path = Path(parent, name)
-            try:
-                if path.lstat().st_mtime < limit:
-                    path.unlink()
-                    deleted += 1
-            except FileNotFoundError:
-                continue  # someone else was faster
-        folder = Path(parent)
-        # a directory that is young may be about to get its first file
-        if folder != directory and folder.stat().st_mtime < limit and not any(folder.iterdir()):
-            folder.rmdir()
+    deleted, _ = _groom(directory, limit)
     return deleted
+
+
+def _groom(folder: Path, limit: float) -> tuple[int, bool]:
+    """Delete what is old in a directory; return how many files, and whether the directory itself is empty and old."""
+    # asked before anything in it is deleted, which makes it young; one that is young may be about to get its first file
+    is_old = folder.stat().st_mtime < limit
+    deleted = 0
+    for entry in [*os.scandir(folder)]:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                below, is_done_with = _groom(Path(entry.path), limit)
+                deleted += below
+                if is_done_with:
+                    Path(entry.path).rmdir()
+            elif entry.stat(follow_symlinks=False).st_mtime < limit:
+                Path(entry.path).unlink()
+                deleted += 1
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+            # someone else was faster
+    return deleted, is_old and not any(folder.iterdir())
 
 
 def main() -> int:

@@ -29,6 +29,8 @@ def find_problem(service: str) -> str:
     match service:
         case "api-server":
             port = os.environ.get("AIRFLOW__API__PORT", "8080")
+            # the part that tasks talk to gets ready at the first request to it, which takes seconds: not a task's, but this
+            get(f"http://127.0.0.1:{port}/execution/health")
             return find_problem_in_report("metadatabase", f"http://127.0.0.1:{port}/")
         case "scheduler":
             # says it by the status alone: 200 or 503, without a body

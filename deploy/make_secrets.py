@@ -49,10 +49,11 @@ def main() -> int:
     with os.fdopen(file, "w", encoding="utf-8") as target:
         target.write(text)
     values = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", text, flags=re.MULTILINE))
+    url = values["AIRFLOW_BASE_URL"].strip('"') or f"http://localhost:{values['AIRFLOW_PORT']}"
     print(
         f"{path} written; keep a copy where your other secrets are.\n"
         "Next: docker compose up --build\n"
-        f"Then: {values['AIRFLOW_BASE_URL']}   user {values['AIRFLOW_ADMIN_USER']}   password {values['AIRFLOW_ADMIN_PASSWORD']}"
+        f"Then: {url}   user {values['AIRFLOW_ADMIN_USER']}   password {values['AIRFLOW_ADMIN_PASSWORD']}"
     )
     return 0
 

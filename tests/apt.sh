@@ -2,6 +2,7 @@
 # Installs what tests run and this machine lacks, on Debian or Ubuntu, as root.  No daemon is started.
 #   tests/apt.sh suite   for `make test`.  Where it cannot install, it says what will be skipped; that is no failure
 #                        unless AESTHETICS_TEST_ALL is set, which lets no test be skipped.
+#   tests/apt.sh compose for `make test-compose`; where it cannot install, that is skipped.
 #   tests/apt.sh stack   for `make test-stack`, which skips nothing: where it cannot install, it fails.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
@@ -25,8 +26,11 @@ stack)
     has ceph-osd || missing="$missing ceph-osd"
     has radosgw && has radosgw-admin && has ceph || missing="$missing radosgw ceph-common"
     ;;
+compose)
+    has debootstrap || { missing="$missing debootstrap"; skipped="$skipped, tests/compose"; }
+    ;;
 *)
-    echo "usage: $0 suite|stack" >&2
+    echo "usage: $0 suite|stack|compose" >&2
     exit 2
     ;;
 esac

@@ -44,9 +44,10 @@ def airflow(deployed: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     ]
     commands = [deployed["services"][name]["command"] for name in AIRFLOW]
     question = {"options": names, "commands": [command for command in commands if command[0] == "airflow"]}
+    home = tmp_path_factory.mktemp("airflow")
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("probe.py")],
-        env=os.environ | environment | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))},
+        env=os.environ | environment | {"AIRFLOW_HOME": str(home), "AIRFLOW_CONFIG": str(home / "airflow.cfg")},
         input=json.dumps(question), capture_output=True, text=True, check=False,
     )  # fmt: skip
     answers = re.findall(r"^ANSWER (.*)$", done.stdout, flags=re.MULTILINE)

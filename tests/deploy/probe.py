@@ -29,6 +29,7 @@ def answer(question: dict) -> dict:
         "refused": refused(question["commands"]),
         "celery": celery(conf),
         "heartbeats": heartbeats(),
+        "patience": patience(),
         "connection": connection(),
         "database": drivers(conf),
     }
@@ -60,6 +61,18 @@ def heartbeats() -> dict:
     from airflow.sdk.execution_time import supervisor
 
     return {"timeout": supervisor.HEARTBEAT_TIMEOUT, "every": supervisor.MIN_HEARTBEAT_INTERVAL}
+
+
+def patience() -> dict:
+    from airflow.sdk.api import client
+    from airflow.sdk.execution_time import supervisor
+
+    return {
+        "failed_heartbeats": supervisor.MAX_FAILED_HEARTBEATS,
+        "tries": client.API_RETRIES,
+        "least_wait": client.API_RETRY_WAIT_MIN,
+        "most_wait": client.API_RETRY_WAIT_MAX,
+    }
 
 
 def connection() -> dict:

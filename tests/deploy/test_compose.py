@@ -1,5 +1,6 @@
 """docker-compose.yml means something to Docker Compose and to the software in its images, and holds no secret."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.support.paths import ROOT
 
 SECRETS = {name for name, value in EXAMPLE.items() if not value}
 OF_COMPOSE = {"COMPOSE_PROFILES"}  # which Compose reads itself
+DERIVED = {"AIRFLOW_BASE_URL"}  # empty in the example, where others decide it
 COMMON = COMPOSE["x-airflow-common"]["environment"]
 IN_IMAGE = "/opt/aesthetics/"
 # what other images bring along, and what is asked of it here
@@ -35,7 +37,9 @@ PROGRAMS = {
     "redis": {"redis-server", "redis-cli", "grep"},
     "chrislusf/seaweedfs": {"server", "wget"},
 }
-WEED_SERVER = {"ip", "ip.bind", "s3", "s3.ip.bind", "s3.port", "master.volumePreallocate", "volume.preStopSeconds"}
+WEED_SERVER = {
+    "ip", "ip.bind", "s3", "s3.ip.bind", "s3.port", "s3.port.iceberg", "master.volumePreallocate", "volume.preStopSeconds",
+}  # fmt: skip
 
 
 def image_of(service: dict[str, Any]) -> str:
@@ -66,7 +70,10 @@ def test_services_wait_for_services_that_can_become_what_is_waited_for():
         for other, how in service.get("depends_on", {}).items():
             assert other in SERVICES, f"{name} waits for {other}"
             # what is in a profile is not always there
-            assert set(SERVICES[other].get("profiles", [])) <= set(service.get("profiles", [])), f"{name} on {other}"
+            if how.get("required", True):
+                assert set(SERVICES[other].get("profiles", [])) <= set(service.get("profiles", [])), (
+                    f"{name} on {other}"
+                )
             match how["condition"]:
                 case "service_healthy":
                     assert "healthcheck" in SERVICES[other]
@@ -98,18 +105,77 @@ def test_every_variable_is_explained_in_the_example_and_every_line_there_is_used
     assert {*asked} | OF_COMPOSE == {*EXAMPLE}
     for name, uses in asked.items():
         kinds = {kind for kind, _ in uses}
-        if name in SECRETS:
+        if name in SECRETS | {"STACK_NAME"}:
             assert kinds == {"?"}, f"{name} is a secret and must be asked for with :?"
+        elif name in DERIVED:
+            assert EXAMPLE[name] == '""', f"{name} has a default made of others, and is empty in .env.example"
         else:
             assert {word for _, word in uses} == {EXAMPLE[name]}, f"{name} has another default in .env.example"
-    assert re.sub(r"\$(\$|\{[A-Z0-9_]+(:[-?][^{}$]*)?\})", "", TEXT.split("name: aesthetics", 1)[1]).count("$") == 0
+    # what is left, once every variable is replaced, is no variable that was overlooked
+    assert not [text for text in strings(interpolate(COMPOSE, EXAMPLE | dict.fromkeys(SECRETS, "x"))) if "$" in text]
 
 
 def test_without_its_secrets_nothing_starts():
     for name in SECRETS:
-        filled = dict.fromkeys(SECRETS, "x") | {name: ""}
+        filled = dict.fromkeys(SECRETS, "x") | {"STACK_NAME": "aesthetics", name: ""}
         with pytest.raises(MissingVariableError, match=f"{name}: run deploy/make_secrets.py"):
             interpolate(COMPOSE, filled)
+
+
+def test_without_an_env_file_compose_stops_at_the_first_line_and_says_what_to_run():
+    # Compose needs the project's name before it looks at anything else
+    with pytest.raises(MissingVariableError, match=r"^STACK_NAME: first run python3 deploy/make_secrets\.py"):
+        interpolate(COMPOSE["name"], {})
+
+
+def test_the_address_that_logins_return_to_has_the_port_that_is_published(secrets):
+    def address(**changes: str) -> str:
+        return interpolate(COMMON["AIRFLOW__API__BASE_URL"], secrets | changes)
+
+    assert address() == "http://localhost:8080"
+    assert address(AIRFLOW_PORT="18080") == "http://localhost:18080"
+    assert address(AIRFLOW_PORT="18080", AIRFLOW_BASE_URL="https://photos.example.org") == "https://photos.example.org"
+
+
+def test_one_service_builds_the_image_and_none_asks_a_registry_for_it():
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
+    assert len(AIRFLOW) >= 9
+    assert {service["pull_policy"] for service in AIRFLOW.values()} == {"never"}
+
+
+def test_no_part_of_airflow_can_write_into_the_image(deployed):
+    for name, service in deployed["services"].items():
+        if name in AIRFLOW:
+            assert service["read_only"] is True, name
+            assert service["tmpfs"] == ["/tmp:size=128m,mode=1777"], name  # noqa: S108
+    # which Airflow writes as it starts
+    assert COMMON["AIRFLOW_CONFIG"] == "/tmp/airflow.cfg"  # noqa: S108
+
+
+def test_up_keeps_as_many_workers_as_env_says(secrets):
+    workers = SERVICES["worker"]["deploy"]["replicas"]
+    assert interpolate(workers, secrets) == "1"
+    assert interpolate(workers, secrets | {"WORKERS": "3"}) == "3"
+
+
+def test_the_command_line_has_the_credentials_of_the_connection(deployed):
+    given = deployed["services"]["cli"]["environment"]
+    connection = json.loads(deployed["x-airflow-common"]["environment"]["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert given["AWS_ACCESS_KEY_ID"] == connection["login"]
+    assert given["AWS_SECRET_ACCESS_KEY"] == connection["password"]
+    assert given["AWS_ENDPOINT_URL"] == connection["extra"]["endpoint_url"]
+    assert given["AWS_REGION"] == given["AWS_DEFAULT_REGION"] == connection["extra"]["region_name"]
+    assert deployed["services"]["cli"]["entrypoint"][-1] == "aesthetics-ops"
+    assert "restart" not in deployed["services"]["cli"] or deployed["services"]["cli"]["restart"] == "no"
+
+
+def test_an_api_server_that_is_away_for_a_minute_costs_no_task_its_try(airflow):
+    patience = airflow["patience"]
+    least, most, waits = patience["least_wait"], patience["most_wait"], patience["tries"] - 1
+    # a running task gives up after so many heartbeats, each of them with all its tries: 60 s when every wait is short
+    assert patience["failed_heartbeats"] * waits * least >= 60
+    # a task that is to begin has the tries of one request, whose waits are drawn from least to 2, 4, 8 ... seconds
+    assert sum((least + min(most, 2.0**number)) / 2 for number in range(waits)) >= 60
 
 
 def test_no_secret_is_written_down():
@@ -154,7 +220,7 @@ def test_environment_is_one_mapping_of_texts():
     assert all(isinstance(value, str) for value in COMMON.values())
     for name, service in AIRFLOW.items():
         given = service["environment"]
-        assert given == {} or COMMON.items() <= given.items(), name
+        assert given == {} or name == "cli" or COMMON.items() <= given.items(), name
     # paths belong to the image, so that this mapping can be used without it
     assert [name for name, value in COMMON.items() if "/opt/" in value] == ["AESTHETICS_CONFIG"]
 
@@ -167,7 +233,7 @@ def test_every_airflow_command_is_one_that_airflow_understands(airflow):
 def test_scripts_that_are_run_are_in_the_image():
     for name, service in AIRFLOW.items():
         for command in (service["command"], health(service) if "healthcheck" in service else ["airflow"]):
-            assert command[0] in {"airflow", "python"}, f"{name} runs {command[0]}"
+            assert "entrypoint" in service or command[0] in {"airflow", "python"}, f"{name} runs {command[0]}"
             for word in command[1:]:
                 if word.startswith("/"):
                     assert word.startswith(IN_IMAGE), f"{name}: {word}"
@@ -199,6 +265,7 @@ def test_the_bundled_s3_checks_keys_and_shows_nothing_but_s3(deployed):
     flags = {flag[1]: flag[2] for flag in found}
     assert {*flags} == WEED_SERVER
     assert (flags["ip.bind"], flags["s3.ip.bind"], flags["s3.port"]) == ("127.0.0.1", "0.0.0.0", "8333")  # noqa: S104
+    assert flags["s3.port.iceberg"] == "0"  # a catalogue that asks for no key
     assert s3["ports"][0].endswith(":" + flags["s3.port"])
     assert s3["environment"]["AWS_ACCESS_KEY_ID"]
     assert s3["environment"]["AWS_SECRET_ACCESS_KEY"]
@@ -227,6 +294,8 @@ def test_a_lost_worker_is_noticed_early_and_a_slow_one_is_not_taken_for_lost(air
     heartbeats = airflow["heartbeats"]
     assert heartbeats["timeout"] <= 180
     assert heartbeats["timeout"] >= 10 * heartbeats["every"]
+    # a slot stays taken for as long where the end of its task was missed
+    assert heartbeats["every"] == 1
 
 
 def test_work_is_handed_out_once_and_to_whoever_is_free(airflow, secrets):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from types import ModuleType
 
 import pytest
@@ -120,6 +121,7 @@ def report(**statuses: str | None) -> bytes:
 def test_health_is_that_of_the_service_that_is_asked_for(replies, service, part):
     port, bodies = replies
     assert ask(service, port).returncode == 1
+    bodies["/execution/health"] = b""
     bodies[REPORT] = report()
     assert ask(service, port).returncode == 0
     bodies[REPORT] = report(**{part: "unhealthy"})
@@ -129,6 +131,14 @@ def test_health_is_that_of_the_service_that_is_asked_for(replies, service, part)
     assert ask(service, port).stdout == f"{part} is unheard of\n"
     bodies[REPORT] = report(scheduler="unhealthy")
     assert ask(service, port).returncode == 0
+
+
+def test_an_api_server_is_well_once_it_answers_tasks(replies):
+    port, bodies = replies
+    bodies[REPORT] = report()
+    assert ask("api-server", port).returncode == 1
+    bodies["/execution/health"] = b""
+    assert ask("api-server", port).returncode == 0
 
 
 def test_a_scheduler_says_by_its_status_how_it_is(replies):
@@ -219,16 +229,42 @@ def test_old_logs_go_with_their_folders_and_young_ones_stay(tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text("x")
     long_ago = time.time() - 31 * 86400
-    os.utime(old, (long_ago, long_ago))
+    for path in (old, old.parent, old.parent.parent):
+        os.utime(path, (long_ago, long_ago))
     done = run("groom_logs.py", "--days", "30", "--directory", tmp_path, "--once")
     assert (done.returncode, done.stdout) == (0, f"1 logs older than 30 days deleted from {tmp_path}\n")
     assert not old.exists()
     assert young.exists()
-    for folder in (old.parent, old.parent.parent):
-        if folder.exists():  # touched just now by the deletion; it goes when it has been empty for as long
-            os.utime(folder, (long_ago, long_ago))
+    assert [path.name for path in tmp_path.iterdir()] == ["dag_id=b"]
+
+
+def test_a_young_folder_stays_though_it_is_empty(tmp_path):
+    about_to_be_used = tmp_path / "dag_id=a" / "run"
+    about_to_be_used.mkdir(parents=True)
+    long_ago = time.time() - 31 * 86400
+    os.utime(about_to_be_used.parent, (long_ago, long_ago))
     run("groom_logs.py", "--days", "30", "--directory", tmp_path, "--once")
-    assert sorted(path.name for path in tmp_path.iterdir()) in (["dag_id=a", "dag_id=b"], ["dag_id=b"])
+    assert about_to_be_used.is_dir()
+
+
+# --- list_packages.py ---
+
+
+def test_the_list_of_packages_has_each_with_its_version_and_is_equal_for_equal_environments():
+    said = run("list_packages.py").stdout
+    document = json.loads(said)
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
+    versions = {component["name"]: component["version"] for component in document["components"]}
+    assert versions["boto3"] == version("boto3")
+    assert len(versions) > 150
+    assert {*versions} == {
+        component["purl"].partition("@")[0].removeprefix("pkg:pypi/") for component in document["components"]
+    }
+    licences = {component["name"]: component.get("licenses") for component in document["components"]}
+    assert licences["boto3"] == [{"license": {"name": "Apache-2.0"}}]
+    assert licences["numpy"][0]["expression"].startswith("BSD-3-Clause")
+    assert sum(licence is None for licence in licences.values()) < len(licences) / 20
+    assert run("list_packages.py").stdout == said
 
 
 def test_a_groomer_that_would_delete_everything_does_not_start(tmp_path):

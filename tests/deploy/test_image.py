@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.compose import EXAMPLE, SERVICES, interpolate
 from tests.support.paths import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -78,15 +79,44 @@ def test_the_image_has_a_python_that_the_package_runs_on():
     python = re.search(r"^ARG PYTHON=python:3\.([0-9]+)-slim-bookworm$", DOCKERFILE, flags=re.MULTILINE)
     low, high = re.fullmatch(r">=3\.([0-9]+),<3\.([0-9]+)", project["requires-python"]).groups()
     assert int(low) <= int(python[1]) < int(high)
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE) == ["${PYTHON}", "${PYTHON}"]
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE) == ["${PYTHON}", "environment", "${PYTHON}"]
+    # which one, and by which digest, is a line of .env
+    default = re.search(r"^ARG PYTHON=(.+)$", DOCKERFILE, flags=re.MULTILINE)[1]
+    assert EXAMPLE["PYTHON_IMAGE"] == default
+    built = interpolate(SERVICES["migrate"]["build"], {"PYTHON_IMAGE": f"{default}@sha256:{'0' * 64}"})
+    assert built["args"]["PYTHON"].endswith("@sha256:" + "0" * 64)
+
+
+def test_a_change_of_the_code_leaves_the_environment_s_layer_alone():
+    environment, package, image = re.split(r"^FROM .*\n", DOCKERFILE, flags=re.MULTILINE)[1:]
+    assert re.findall(r"^COPY (.+) \S+$", environment, flags=re.MULTILINE) == ["requirements-image.lock"]
+    assert "COPY aesthetics_ops ./aesthetics_ops" in package
+    assert re.findall(r"^COPY --from=(\S+) (/opt/(?:venv|package)) /opt/venv$", image, flags=re.MULTILINE) == [
+        ("environment", "/opt/venv"), ("package", "/opt/package"),
+    ]  # fmt: skip
+
+
+def test_how_the_build_reaches_its_package_index_is_a_secret_and_stays_out_of_the_image():
+    (mount,) = re.findall(r"--mount=(\S+)", DOCKERFILE)
+    assert mount == "type=secret,id=pip,target=/etc/pip.conf"
+    assert not re.search(r"PIP_(INDEX|EXTRA_INDEX|TRUSTED|CERT|PROXY)|--index-url|https?://", DOCKERFILE)
+
+
+def test_the_list_of_packages_is_where_the_label_says():
+    label = re.search(r'org\.aesthetics-ops\.sbom="(\S+)"', DOCKERFILE)[1]
+    assert f"COPY --from=package /opt/sbom.json {label}" in DOCKERFILE
+    assert "list_packages.py > /opt/sbom.json" in DOCKERFILE
 
 
 def test_everything_is_installed_by_hash_and_nothing_is_resolved():
-    installs = re.findall(r"pip install (.+?)(?: &&|$)", DOCKERFILE, flags=re.MULTILINE)
+    installs = re.findall(
+        r"bin/pip --python /opt/venv/bin/python install (.+?)(?: \\|$)", DOCKERFILE, flags=re.MULTILINE
+    )
     assert installs == [
         "--require-hashes --no-deps --only-binary :all: -r requirements-image.lock",
-        "--no-deps --no-build-isolation .",
+        "--no-deps --no-build-isolation --prefix /opt/package .",
     ]
+    assert "--without-pip /opt/venv" in DOCKERFILE
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     assert [re.match(r"[a-z]+", name)[0] for name in build] == ["setuptools"]
     assert "setuptools" in {name for name, _ in pins("requirements-image.lock")}

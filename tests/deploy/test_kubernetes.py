@@ -89,6 +89,19 @@ def test_tasks_write_to_the_scratch_volume(env, mounts):
     assert environment(env)["TMPDIR"] in {mount["mountPath"] for mount in mounts if mount["name"] == "scratch"}
 
 
+def test_the_pod_may_do_no_more_than_it_must():
+    allowed = TASK["securityContext"]
+    assert allowed["readOnlyRootFilesystem"] is True
+    assert allowed["allowPrivilegeEscalation"] is False
+    assert allowed["capabilities"] == {"drop": ["ALL"]}
+    # what is written all the same has a volume: Airflow's settings, logs, shards
+    folders = {mount["mountPath"] for mount in TASK["volumeMounts"] if not mount.get("readOnly")}
+    assert folders == {"/tmp", "/opt/airflow/logs", "/scratch"}  # noqa: S108
+    assert environment(TASK["env"])["AIRFLOW_CONFIG"] == "/tmp/airflow.cfg"  # noqa: S108
+    room = sum(size_bytes(volume["emptyDir"]["sizeLimit"]) for volume in POD["volumes"] if "emptyDir" in volume)
+    assert room <= size_bytes(TASK["resources"]["requests"]["ephemeral-storage"])
+
+
 def test_tasks_of_a_worker_share_its_cores():
     assert environment(WORKER["env"])[TASKS_VARIABLE] == VALUES["config"]["celery"]["worker_concurrency"]
     assert TASKS_VARIABLE not in environment(TASK["env"])  # a pod runs one task

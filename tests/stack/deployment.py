@@ -272,6 +272,7 @@ def _airflow_environment(
         **environment,
         **FASTER,
         "AIRFLOW_HOME": str(home),
+        "AIRFLOW_CONFIG": str(home / "airflow.cfg"),
         "AESTHETICS_CONFIG": str(config),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(ports["api-server"]),

@@ -11,23 +11,27 @@ from tests.support.paths import ROOT
 TEXT: Final = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: Final = yaml.safe_load(TEXT)
 SERVICES: Final = COMPOSE["services"]
-AIRFLOW: Final = {name: service for name, service in SERVICES.items() if "build" in service}
+AIRFLOW: Final = {name: service for name, service in SERVICES.items() if service["image"] == "aesthetics-ops-airflow"}
 EXAMPLE: Final = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
 
-# ${NAME}, ${NAME:-value}, ${NAME:?message}; $$ stands for one dollar
-_VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z0-9_]+)(?::(?P<kind>[-?])(?P<word>[^{}$]*))?\})")
+# ${NAME}, ${NAME:-value}, ${NAME:?message}, where a value may hold ${NAME:-value} again; $$ stands for one dollar
+_VARIABLE = re.compile(
+    r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z0-9_]+)(?::(?P<kind>[-?])(?P<word>(?:[^{}$]|\$\{[^{}$]*\})*))?\})"
+)
 
 
 class MissingVariableError(Exception):
     """What Compose says when a `${NAME:?message}` has no value."""
 
 
-def variables() -> dict[str, set[tuple[str, str]]]:
-    """Return every variable that the file asks for, with what follows its name each time."""
+def variables(text: str = TEXT) -> dict[str, set[tuple[str, str]]]:
+    """Return every variable that a text asks for, with what follows its name each time."""
     found: dict[str, set[tuple[str, str]]] = {}
-    for match in _VARIABLE.finditer(TEXT):
+    for match in _VARIABLE.finditer(text):
         if match["name"]:
             found.setdefault(match["name"], set()).add((match["kind"] or "", match["word"] or ""))
+            for name, uses in variables(match["word"] or "").items():
+                found.setdefault(name, set()).update(uses)
     return found
 
 
@@ -43,12 +47,12 @@ def interpolate(value: Any, environment: dict[str, str]) -> Any:
 def _replaced(match: re.Match[str], environment: dict[str, str]) -> str:
     if match["escaped"]:
         return "$"
-    known = environment.get(match["name"], "")
+    known = environment.get(match["name"], "").strip('"')
     if known or not match["kind"]:
         return known
     if match["kind"] == "?":
         raise MissingVariableError(f"{match['name']}: {match['word']}")
-    return match["word"]
+    return str(interpolate(match["word"], environment))
 
 
 def strings(value: Any) -> list[str]:

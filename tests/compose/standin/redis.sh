@@ -1,0 +1,3 @@
+#!/bin/sh
+chown redis /data
+exec gosu redis "$@"
