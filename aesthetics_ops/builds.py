@@ -6,6 +6,7 @@ process, on another machine, or again:
     started.json              when planning began, `BuildStart`; written first
     plan.parquet              every listed photo's place (tables.PLAN)
     unmatched.parquet         label rows that name no photo
+    kept.parquet              columns of the score file that records.parquet keeps, where some are, by key
     partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check
     plan.json                 the rest, `BuildPlan`; written last, so it is the plan's done-marker
     converted/<n>.json        partition n's done-marker, `PartitionResult`
@@ -15,11 +16,13 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from pydantic import AwareDatetime, Field
 
 from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.example import features_with
 from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result_key, partition_rows_key
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.recipe import Converter
@@ -123,6 +126,8 @@ class BuildPlan(Document):
         unreadable: published versions that a build which starts anew takes the place of.
         labels_etag, label_rows, unmatched: of the score file; unmatched counts rows without a photo.
         ratings: what votes are for; empty without votes.
+        has_votes: the records get whole counts of votes.
+        kept_sha256: of `kept.parquet`, in hex; empty where no column is kept.
         label_columns: of the score file, that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
         matched_by: label rows that name a photo, by the rule of docs/labels.md that found it.
         label_range: score mapped to 0 and to 1.
@@ -156,6 +161,8 @@ class BuildPlan(Document):
     label_columns: dict[str, str] = Field(default_factory=dict)
     matched_by: dict[str, int] = Field(default_factory=dict)
     ratings: tuple[float, ...] = ()
+    has_votes: bool = False
+    kept_sha256: str = ""
     inventory: SourceInventory | None = None
     shards: int
     planned: int
@@ -168,6 +175,11 @@ class BuildPlan(Document):
     def names_splits(self) -> bool:
         """Whether the score file says in which split each photo is, so that nothing else may move one."""
         return "split" in self.label_columns
+
+    @property
+    def features(self) -> dict[str, dict[str, Any]]:
+        """What a record holds, as the manifest has it."""
+        return features_with(self.ratings, has_votes=self.has_votes, extra_scores=self.settings.extra_scores)
 
     def is_of(self, rows_sha256: str) -> bool:
         """Say whether a `plan.parquet` with this sha256 is the one that was planned."""

@@ -167,7 +167,7 @@ def _counted(text: str) -> int:
 
 _LABEL_SETTINGS = (
     "label_format", "file_splits", "sheet", "id_column", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
-    "min_votes",
+    "min_votes", "extra_scores", "keep_columns",
 )  # fmt: skip
 
 
@@ -210,6 +210,7 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _labels(options: argparse.Namespace) -> tuple[Any, str]:
     from aesthetics_ops.planning.preview import lines_of, preview_labels
+    from aesthetics_ops.sources.labels import check_label_settings
     from aesthetics_ops.sources.listing import list_photos
     from aesthetics_ops.sources.scores import open_score_folders, read_score_files
 
@@ -218,6 +219,7 @@ def _labels(options: argparse.Namespace) -> tuple[Any, str]:
     settings = parse_settings(
         places | {name: value for name, value in values.items() if value is not None}, where="flags"
     )
+    check_label_settings(settings)
     labels, _ = read_score_files(open_score_folders(settings), settings)
     listing = list_photos(open_store(settings.photos)) if options.photos else None
     found = preview_labels(labels, settings, listing)
@@ -369,6 +371,8 @@ def _diff(options: argparse.Namespace) -> tuple[Any, str]:
 
     diff = diff_versions(open_store(options.dataset), options.before, options.after)
     lines = [f"{diff.before} -> {diff.after}", "records     {:,} -> {:,}".format(*diff.records)]
+    for what, names in zip(("gone", "new"), diff.columns, strict=True):
+        lines += [one_line(f"{what + ' columns':<11} {', '.join(names)}")] if names else []
     for kind, change in diff.changes.by_kind.items():
         examples = f"  ({', '.join(change.examples)})" if change.examples else ""
         lines.append(f"{kind:<11} {change.count:,}{one_line(examples)}")
@@ -405,6 +409,21 @@ def _shards(count: int) -> str:
     return "1 shard" if count == 1 else f"{count:,} shards"
 
 
+def _more_labels(manifest: Manifest) -> list[str]:
+    """Return what records hold beside their score, in lines; none for scores alone."""
+    lines, votes = [], manifest.votes
+    if votes is not None:
+        ratings = ", ".join(f"{rating:g}" for rating in manifest.source.ratings)
+        counts = "shares only" if votes.fewest is None else f"{votes.fewest:,} to {votes.most:,} a photo"
+        lines.append(f"votes       for {ratings}; {counts}; mean deviation {votes.mean_std:.3g}")
+    lines += [
+        one_line(f"extra score {name!r}: {score.min:.4g} to {score.max:.4g}, mean {score.mean:.4g}")
+        for name, score in manifest.extra_scores.items()
+    ]
+    kept = manifest.settings.get("keep_columns")
+    return lines + ([one_line(f"kept        {', '.join(map(repr, kept))}")] if kept else [])
+
+
 def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
     """Return a version's headline numbers, one per line; `is_new` False: a build found it as it is, and made nothing."""
     rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
@@ -415,6 +434,7 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
         f"photos      {accounting.listed:,} listed, {accounting.converted:,} converted, {accounting.rejected:,} rejected",
         f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo{one_line(columns)}",
         *([f"matched     {matches_in_words(manifest.source.matched_by)}"] if manifest.source.matched_by else []),
+        *_more_labels(manifest),
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
         *([f"jpegs       {hardware_in_words(manifest.jpegs)} for a hardware decoder"] if manifest.jpegs else []),

@@ -21,6 +21,7 @@ else:
 
 __all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
 
+_LONGEST_NAME = 100  # of a column, bytes
 # What a form takes at once; `as_url` and the stores know the rest.
 _URL_PATTERN = r"^\s*([A-Za-z][A-Za-z0-9+.-]*:/\S|/|~)[\s\S]*$"
 
@@ -150,6 +151,20 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         title="Sheet",
         description="The sheet of an Excel file, by name or by number from 1; empty takes the first that has the columns",
         min_length=1,
+        json_schema_extra={"section": "Scores"},
+    )
+    extra_scores: tuple[str, ...] = Field(
+        (),
+        title="More scores",
+        description="Columns of numbers that become image/label/<column> of each record and label/<column> of "
+        "records.parquet, as they are; a photo without one of them is rejected",
+        json_schema_extra={"section": "Scores"},
+    )
+    keep_columns: tuple[str, ...] = Field(
+        (),
+        title="Columns to keep",
+        description="Columns of text or numbers that go into records.parquet as they are, and into no record; changing them "
+        "converts nothing",
         json_schema_extra={"section": "Scores"},
     )
     label_scale: Literal["none", "minmax", "unit"] = Field(
@@ -381,8 +396,9 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         return f"{scheme}://{rest.rstrip('/')}/"
 
     @field_validator(
-        "exclude_tags", "exclude_challenges", "vote_columns", "vote_values", "label_range", "file_splits", mode="before"
-    )
+        "exclude_tags", "exclude_challenges", "vote_columns", "vote_values", "label_range", "file_splits", "extra_scores",
+        "keep_columns", mode="before",
+    )  # fmt: skip
     @classmethod
     def _names_from_text(cls, names: object) -> object:
         # the trigger form and a flag send one text with a name per line or between commas
@@ -402,6 +418,8 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         if self.label_min is not None and self.label_max is not None and self.label_min >= self.label_max:
             raise ValueError(f"label_min {self.label_min} must be below label_max {self.label_max}")
         self._check_votes()
+        for name in ("extra_scores", "keep_columns"):
+            _check_columns(name, getattr(self, name))
         if self.inventory is not None and not self.photos.startswith("s3://"):
             raise ValueError(
                 f"inventory lists objects of S3, but photos is {self.photos!r}; give an s3:// URL, or leave inventory empty"
@@ -447,12 +465,13 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     def recipe(self) -> dict[str, Any]:
         """The settings that touch a shard's bytes beyond its list of photos; part of every recipe.
 
-        `progressive` stands in it only where it may change a byte, so that recipes from before it are what they were.
+        `progressive` and `extra_scores` stand in it only where they may change a byte, so that recipes from before them are
+        what they were.
         """
         settings = asdict(self.pixels)
         if not self.pixels.makes_baseline:
             del settings["progressive"]
-        return settings
+        return settings | ({"extra_scores": list(self.extra_scores)} if self.extra_scores else {})
 
     @property
     def digest(self) -> str:
@@ -462,19 +481,37 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         or to start anew, change nothing in a dataset's content, so they are left out.
         """
         unset = set() if self.pixels.makes_baseline else {"progressive"}
-        unset |= {
-            name
-            for name in ("file_splits", "sheet", "vote_columns", "vote_values", "label_range", "min_votes")
-            if not getattr(self, name)
-        }
+        unset |= {name for name in _SINCE_THE_FIRST if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=_NOT_CONTENT | unset)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+_SINCE_THE_FIRST = (
+    "file_splits", "sheet", "vote_columns", "vote_values", "label_range", "min_votes", "extra_scores", "keep_columns",
+)  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
     "start_anew", "single_writer",
 }  # fmt: skip
+
+
+def _check_columns(setting: str, names: tuple[str, ...]) -> None:
+    """Refuse names that no column of a record or table can have, or one twice; DuckDB knows no upper and lower case."""
+    folded = [name.casefold() for name in names]
+    for name in names:
+        if (
+            not name
+            or name != name.strip()
+            or not name.isprintable()
+            or len(name.encode()) > _LONGEST_NAME
+            or "/" in name
+        ):
+            raise ValueError(
+                f"{setting} names {name[:80]!r}; a column's name here has 1 to {_LONGEST_NAME} bytes, no slash, no blank at its "
+                "ends, and nothing that cannot be printed: rename the column"
+            )
+        if folded.count(name.casefold()) > 1:
+            raise ValueError(f"{setting} names {name!r} twice; name each column once, upper and lower case alike")
 
 
 def parse_settings(values: dict[str, Any], *, where: str) -> BuildSettings:

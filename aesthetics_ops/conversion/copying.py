@@ -1,6 +1,6 @@
 """Make a shard out of records that lie in other shards: nothing is downloaded from the source, decoded or encoded.
 
-A record's bytes depend on its photo, label and id alone, so the file is the one that conversion would make of the same
+A record's bytes depend on its photo, id and what the score file says of it alone, so the file is the one that conversion would make of the same
 recipe.  In: the plan's rows of the shard, and where its records lie.  Out: the file and its result.
 Promised: every record's checksums and id are compared; memory does not grow with the shard.
 """

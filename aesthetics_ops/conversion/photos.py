@@ -25,6 +25,9 @@ class PlannedPhoto(NamedTuple):
         id: what names the photo.
         label: the score, after scaling.
         distribution: shares of the votes, one for each rating; None without votes.
+        votes: how many for each rating; None where no whole counts are known.
+        label_std: their standard deviation; None without votes.
+        extra_scores: one number for each of the setting's columns, in its order; None without such columns.
     """
 
     key: str
@@ -33,6 +36,9 @@ class PlannedPhoto(NamedTuple):
     id: str
     label: float
     distribution: Sequence[float] | None
+    votes: Sequence[int] | None = None
+    label_std: float | None = None
+    extra_scores: Sequence[float] | None = None
 
 
 def photos_of(rows: pa.Table) -> Iterator[PlannedPhoto]:

@@ -1,7 +1,7 @@
 """Threads that download photos ahead, and one codec thread per core that converts them in the plan's order."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -142,12 +142,14 @@ class Workers:
             )
         )
         return [
-            source if isinstance(source, Rejected) else _framed(photo, next(converted))
+            source
+            if isinstance(source, Rejected)
+            else _framed(photo, next(converted), self._build.settings.extra_scores)
             for photo, source in zip(group, read, strict=True)
         ]
 
 
-def _framed(planned: PlannedPhoto, photo: Converted | Rejected) -> Outcome:
+def _framed(planned: PlannedPhoto, photo: Converted | Rejected, extra_scores: Sequence[str]) -> Outcome:
     if isinstance(photo, Rejected):
         return photo
     example = Example(
@@ -157,6 +159,9 @@ def _framed(planned: PlannedPhoto, photo: Converted | Rejected) -> Outcome:
         height_px=photo.height_px,
         width_px=photo.width_px,
         distribution=planned.distribution,
+        votes=planned.votes,
+        label_std=planned.label_std,
+        extra_scores=dict(zip(extra_scores, planned.extra_scores or (), strict=True)),
     )
     return Built(photo, frame_example(example))
 

@@ -1,19 +1,28 @@
 """One record's content: the protobuf message `tf.train.Example`, written and read without TensorFlow.
 
 In: examples.  Out: messages that TensorFlow cannot tell from its own, and the way back.  The features stand in order
-of their names, as `SerializeToString(deterministic=True)` writes them.
+of their names, the longer first where one begins with another, as `SerializeToString(deterministic=True)` writes them.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from struct import Struct, unpack
 from typing import Any, Final
 
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["FEATURES", "Example", "decode_example", "encode_example", "features_with", "image_in"]
+__all__ = [
+    "EXTRA_SCORE",
+    "FEATURES",
+    "Example",
+    "decode_example",
+    "encode_example",
+    "features_with",
+    "image_in",
+    "more_labels",
+]
 
 FEATURES: Final[dict[str, dict[str, Any]]] = {
     "image/image": {"dtype": "bytes", "shape": [1]},
@@ -24,10 +33,35 @@ FEATURES: Final[dict[str, dict[str, Any]]] = {
     "image/distribution": {"dtype": "float32", "shape": [10]},
 }
 
+EXTRA_SCORE: Final = "image/label/"
+"""What the name of the feature of an extra score begins with."""
 
-def features_with(ratings: Sequence[float]) -> dict[str, dict[str, Any]]:
-    """Return FEATURES for votes with these ratings; without any, as for 10."""
-    return FEATURES | {"image/distribution": {"dtype": "float32", "shape": [len(ratings) or 10]}}
+
+def features_with(
+    ratings: Sequence[float], *, has_votes: bool = False, extra_scores: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return the features of records.
+
+    Args:
+        ratings: what votes are for; without any, image/distribution stands there as for 10, and is in no record.
+        has_votes: records have whole counts of votes.
+        extra_scores: names of the extra scores.
+    """
+    found = FEATURES | {"image/distribution": {"dtype": "float32", "shape": [len(ratings) or 10]}}
+    if has_votes:
+        found["image/votes"] = {"dtype": "int64", "shape": [len(ratings)]}
+    if ratings:
+        found["image/label_std"] = {"dtype": "float32", "shape": [1]}
+    return found | {f"{EXTRA_SCORE}{name}": {"dtype": "float32", "shape": [1]} for name in extra_scores}
+
+
+def more_labels(features: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return those features of a manifest that every record has beside its label: of votes, and extra scores.
+
+    Versions from before image/label_std say of votes only which shape they would have.
+    """
+    known = ("image/distribution", "image/votes", "image/label_std") if "image/label_std" in features else ()
+    return {name: kind for name, kind in features.items() if name in known or name.startswith(EXTRA_SCORE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +76,9 @@ class Example:
         width_px: width of the JPEG.
         distribution: shares of the votes, one for each rating, at least two, stored as float32; None where there are no
             votes.  The manifest says which ratings.
+        votes: how many there are for each rating; None where shares alone are known, or nothing.
+        label_std: population standard deviation of the votes, in the ratings' units, stored as float32; None without votes.
+        extra_scores: more scores by their names, stored as float32.
     """
 
     image: bytes | memoryview
@@ -50,11 +87,15 @@ class Example:
     height_px: int
     width_px: int
     distribution: Sequence[float] | None
+    votes: Sequence[int] | None = None
+    label_std: float | None = None
+    extra_scores: Mapping[str, float] = field(default_factory=dict)
 
 
 _FLOAT = Struct("<f")
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # field numbers in the message Feature
+_DTYPES: Final = {_BYTES_LIST: "bytes", _FLOAT_LIST: "float32", _INT64_LIST: "int64"}
 
 
 def _varint(number: int) -> bytes:
@@ -84,6 +125,19 @@ def _packed_head(name: str, kind: int, content_bytes: int) -> bytes:
 
 
 _LABEL_HEAD = _packed_head("image/label", _FLOAT_LIST, _FLOAT.size)
+
+_DEVIATION_HEAD = _packed_head("image/label_std", _FLOAT_LIST, _FLOAT.size)
+
+
+@cache
+def _score_head(name: str) -> bytes:
+    return _packed_head(EXTRA_SCORE + name, _FLOAT_LIST, _FLOAT.size)
+
+
+@cache
+def _votes_head(content_bytes: int) -> bytes:
+    return _packed_head("image/votes", _INT64_LIST, content_bytes)
+
 
 # indexed by the bytes of the varint that follows
 _HEIGHT_HEADS = tuple(_packed_head("image/height", _INT64_LIST, count) for count in range(11))
@@ -132,8 +186,25 @@ def encode_example(example: Example) -> tuple[bytes, bytes | memoryview, bytes]:
             raise ValueError(f"distribution has {len(example.distribution)} shares; it needs one for each rating")
         before, packed = _shares(len(example.distribution))
         head = before + packed.pack(*example.distribution) + head
-    tail = _LABEL_HEAD + _FLOAT.pack(example.label) + _int64_feature(_WIDTH_HEADS, example.width_px)
+    tail = _scores(example) + _votes(example) + _int64_feature(_WIDTH_HEADS, example.width_px)
     return b"\x0a" + _varint(len(head) + len(image) + len(tail)) + head, image, tail
+
+
+def _scores(example: Example) -> bytes:
+    """The extra scores, the deviation and the label: where one name begins with another, protobuf writes the longer first."""
+    scores = b""
+    for name in sorted(example.extra_scores, key=lambda name: name.encode() + b"\xff"):
+        scores += _score_head(name) + _FLOAT.pack(example.extra_scores[name])
+    if example.label_std is not None:
+        scores += _DEVIATION_HEAD + _FLOAT.pack(example.label_std)
+    return scores + _LABEL_HEAD + _FLOAT.pack(example.label)
+
+
+def _votes(example: Example) -> bytes:
+    if example.votes is None:
+        return b""
+    digits = b"".join(_varint(count & 0xFFFFFFFFFFFFFFFF) for count in example.votes)
+    return _votes_head(len(digits)) + digits
 
 
 def image_in(record: bytes | memoryview) -> memoryview:
@@ -176,7 +247,7 @@ def decode_example(record: bytes | memoryview) -> Example:
         The example; its image is a view into `record`.
 
     Raises:
-        IntegrityError: not a `tf.train.Example`, or a feature of `FEATURES` is missing (only `image/distribution`
+        IntegrityError: not a `tf.train.Example`, or a feature of `FEATURES` is missing (only what tells of votes
             may be), or is not of its type and shape.
     """
     found: dict[bytes, tuple[int, list[Any]]] = {}
@@ -187,21 +258,35 @@ def decode_example(record: bytes | memoryview) -> Example:
                 found[key] = feature
         image_start, image_end = _feature(found, b"image/image", _BYTES_LIST)[0]
         id_start, id_end = _feature(found, b"image/id", _BYTES_LIST)[0]
-        distribution = None
-        if b"image/distribution" in found:
-            distribution = tuple(_feature(found, b"image/distribution", _FLOAT_LIST, None))
         return Example(
             image=memoryview(record)[image_start:image_end],
             label=_feature(found, b"image/label", _FLOAT_LIST)[0],
             id=bytes(record[id_start:id_end]).decode(),
             height_px=_feature(found, b"image/height", _INT64_LIST)[0],
             width_px=_feature(found, b"image/width", _INT64_LIST)[0],
-            distribution=distribution,
+            **_votes_in(found),
+            extra_scores={
+                key[len(EXTRA_SCORE) :].decode(): _feature(found, key, _FLOAT_LIST)[0]
+                for key in found
+                if key.startswith(EXTRA_SCORE.encode())
+            },
         )
     except UnicodeDecodeError as error:
         raise _not_an_example("its image/id is not UTF-8") from error
     except (IndexError, struct.error) as error:
         raise _not_an_example("it ends inside a number") from error
+
+
+def _votes_in(found: dict[bytes, tuple[int, list[Any]]]) -> dict[str, Any]:
+    """Return what a record says of votes, where it does."""
+    votes: dict[str, Any] = {"distribution": None}
+    if b"image/distribution" in found:
+        votes["distribution"] = tuple(_feature(found, b"image/distribution", _FLOAT_LIST, None))
+    if b"image/votes" in found:
+        votes["votes"] = tuple(_feature(found, b"image/votes", _INT64_LIST, None))
+    if b"image/label_std" in found:
+        votes["label_std"] = _feature(found, b"image/label_std", _FLOAT_LIST)[0]
+    return votes
 
 
 def _not_an_example(what: str) -> IntegrityError:
@@ -218,8 +303,7 @@ def _feature(found: dict[bytes, tuple[int, list[Any]]], key: bytes, kind: int, c
     if found_kind != kind or (len(values) < 2 if count is None else len(values) != count):
         wanted = "at least 2" if count is None else count
         raise _not_an_example(
-            f"feature {key.decode()!r} has {len(values)} values; it must have {wanted} "
-            f"of type {FEATURES[key.decode()]['dtype']}"
+            f"feature {key.decode()!r} has {len(values)} values; it must have {wanted} of type {_DTYPES[kind]}"
         )
     return values
 

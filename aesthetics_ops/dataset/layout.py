@@ -106,6 +106,7 @@ class BuildFile(StrEnum):
     PLAN = "plan.json"  # written last, so it is the plan's done-marker
     ROWS = "plan.parquet"
     UNMATCHED = "unmatched.parquet"
+    KEPT = "kept.parquet"  # key and columns of keep_columns, where some are
     REGROUPED = "regrouped.parquet"  # the rows of plan.parquet, each group of near-duplicates in one split
 
 

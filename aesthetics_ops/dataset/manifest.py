@@ -38,12 +38,14 @@ __all__ = [
     "Manifest",
     "NearDuplicates",
     "Reuse",
+    "ScoreStatistics",
     "Shard",
     "Source",
     "SourceInventory",
     "Split",
     "StoredFile",
     "Validation",
+    "VoteStatistics",
     "is_of_a_newer_release",
     "listed_manifest",
     "matches_in_words",
@@ -166,6 +168,30 @@ class Labels(Document):
     source_max: float | None = Field(description="score that became 1; null when scores are stored as they are")
 
 
+class ScoreStatistics(Document):
+    """Distribution of an extra score."""
+
+    min: float
+    max: float
+    mean: float
+    std: float = Field(ge=0, description="population standard deviation")
+    histogram: Histogram
+
+
+class VoteStatistics(Document):
+    """The votes of the records."""
+
+    mean_distribution: tuple[float, ...] = Field(
+        description="mean over the records of image/distribution, one share for each rating of source.ratings"
+    )
+    mean_std: float = Field(description="mean over the records of image/label_std")
+    counts: tuple[int, ...] | None = Field(
+        description="all votes for each rating; null where the records have shares of votes only"
+    )
+    fewest: int | None = Field(description="votes of a record; null likewise")
+    most: int | None = Field(description="likewise")
+
+
 class Images(Document):
     """Quantiles (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1) over the stored images."""
 
@@ -282,6 +308,12 @@ class Manifest(Document):
     transforms: dict[str, int] = Field(description="records whose pixels or bytes were changed, by transform")
     splits: dict[str, Split]
     labels: Labels
+    votes: VoteStatistics | None = Field(
+        None, description="null without votes, and in versions of releases that did not note it"
+    )
+    extra_scores: dict[str, ScoreStatistics] = Field(
+        default_factory=dict, description="by the names in the setting extra_scores"
+    )
     images: Images
     jpegs: Jpegs | None = Field(None, description="null in versions of releases that did not note it")
     reuse: Reuse

@@ -38,7 +38,8 @@ def recipe_digest(photos: pa.Table, settings: BuildSettings, *, converter: Conve
     """Return the digest of the recipe of a shard that holds exactly these photos, in this order.
 
     Args:
-        photos: key, etag, size, id, label, distribution, as in PLAN.schema; at least one row.
+        photos: key, etag, size, id, label, distribution, label_std, votes, extra_scores, as in PLAN.schema; at least one row.
+            Plans of earlier releases have none of the last three.
         settings: of the build.
         converter: that makes records from photos.
 
@@ -58,7 +59,8 @@ def recipe_digests(
     texts = [_text_buffers(photos[name]) for name in ("key", "etag", "id")]
     sizes = photos["size"].to_numpy().astype("<i8")
     labels = photos["label"].to_numpy().astype("<f4")
-    lengths, shares = _list_buffers(photos["distribution"])
+    lengths, shares = _list_buffers(photos["distribution"], pa.float32())
+    more = [_more(photos, name) for name in ("label_std", "votes", "extra_scores") if name in photos.column_names]
     for first, end in zip(starts, ends, strict=True):
         digest = hashlib.sha256(b"%d %s" % (end - first, header))
         for offsets, data in texts:
@@ -68,6 +70,11 @@ def recipe_digests(
         digest.update(labels[first:end].data)
         digest.update(np.diff(lengths[first : end + 1]).astype("<i8").data)
         digest.update(shares[lengths[first] : lengths[end]].data)
+        for name, counts, values in more:
+            if counts[first] < counts[end]:  # what no photo has is in no recipe
+                digest.update(name)
+                digest.update(np.diff(counts[first : end + 1]).astype("<i8").data)
+                digest.update(values[counts[first] : counts[end]].data)
         yield digest.hexdigest()
 
 
@@ -81,11 +88,19 @@ def _text_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, memoryview]:
     return np.frombuffer(offsets, np.int64)[first : first + len(array) + 1], memoryview(data or b"")
 
 
-def _list_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return offsets, int64, shape (rows + 1,), and values, float32; a null counts as an empty list."""
-    array = pa.concat_arrays(
-        column.cast(pa.large_list(pa.float32())).chunks or [pa.array([], pa.large_list(pa.float32()))]
-    )
-    values = array.flatten().to_numpy(zero_copy_only=False).astype("<f4")
+def _more(photos: pa.Table, name: str) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """Return a column's name, and its lists as `_list_buffers` does; a number is a list of one."""
+    column = photos[name]
+    if pa.types.is_list(column.type):
+        return name.encode(), *_list_buffers(column, column.type.value_type)
+    values = column.drop_null().to_numpy().astype("<f4")
+    return name.encode(), np.r_[0, np.cumsum(column.is_valid().to_numpy())].astype(np.int64), values
+
+
+def _list_buffers(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
+    """Return offsets, int64, shape (rows + 1,), and values, of this kind; a null counts as an empty list."""
+    array = pa.concat_arrays(column.cast(pa.large_list(kind)).chunks or [pa.array([], pa.large_list(kind))])
+    values = array.flatten().to_numpy(zero_copy_only=False)
+    values = values.astype(values.dtype.newbyteorder("<"))
     lengths = np.asarray(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
     return np.r_[0, np.cumsum(lengths)], values

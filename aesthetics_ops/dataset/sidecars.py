@@ -93,10 +93,25 @@ def download_sidecar(dataset: Store, manifest: Manifest, file: VersionFile, path
     _as_stated(dataset.url_of(key), manifest, file, read)
 
 
-def read_table(dataset: Store, manifest: Manifest, file: VersionFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a table of a version, or some columns of it; errors as `read_sidecar`."""
+def read_table(
+    dataset: Store,
+    manifest: Manifest,
+    file: VersionFile,
+    columns: Sequence[str] | None = None,
+    *,
+    if_there: Sequence[str] = (),
+) -> pa.Table:
+    """Read a table of a version, or some columns of it; errors as `read_sidecar`.
+
+    Args:
+        dataset: that the version lies in.
+        manifest: of the version.
+        file: one of its tables.
+        columns: to read; None reads all.
+        if_there: columns to read beside these, where the table has them.
+    """
     name = dataset.url_of(version_key(manifest.version, file))
-    return parse_parquet(read_sidecar(dataset, manifest, file), columns, name=name)
+    return parse_parquet(read_sidecar(dataset, manifest, file), columns, name=name, if_there=if_there)
 
 
 def _proven(store: Store, key: str, meant: StoredFile, write: Callable[[], None]) -> StoredFile:

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels
+from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels, ScoreStatistics, VoteStatistics
+from aesthetics_ops.dataset.tables import EXTRA_SCORE
 
 __all__ = [
     "HARDWARE_SAMPLINGS",
@@ -16,18 +17,21 @@ __all__ = [
     "image_statistics",
     "jpeg_statistics",
     "label_statistics",
+    "score_statistics",
+    "vote_statistics",
 ]
 
 HARDWARE_SAMPLINGS: Final = frozenset({"4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray"})
 """How chroma may be sampled in a JPEG for a hardware decoder; docs/pixels.md says where that stands."""
 
+_BINS: Final = 20
 _QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def label_statistics(column: pa.ChunkedArray, scale: str, low: float | None, high: float | None) -> Labels:
     """Return the statistics of the stored labels; `low` and `high` are the scores that became 0 and 1."""
     values = column.to_numpy().astype(np.float64)
-    counts, edges = np.histogram(values, bins=20)
+    counts, edges = np.histogram(values, bins=_BINS)
     return Labels(
         min=values.min(),
         max=values.max(),
@@ -38,6 +42,42 @@ def label_statistics(column: pa.ChunkedArray, scale: str, low: float | None, hig
         source_min=low,
         source_max=high,
     )
+
+
+def score_statistics(records: pa.Table) -> dict[str, ScoreStatistics]:
+    """Return the statistics of the extra scores, by their names."""
+    found = {}
+    for column in records.column_names:
+        if column.startswith(EXTRA_SCORE):
+            values = records[column].to_numpy().astype(np.float64)
+            counts, edges = np.histogram(values, bins=_BINS)
+            found[column.removeprefix(EXTRA_SCORE)] = ScoreStatistics(
+                min=values.min(), max=values.max(), mean=values.mean(), std=values.std(),
+                histogram={"edges": tuple(edges.tolist()), "counts": tuple(counts.tolist())},
+            )  # fmt: skip
+    return found
+
+
+def vote_statistics(records: pa.Table) -> VoteStatistics | None:
+    """Return the statistics of the votes; None where the records have none."""
+    if "distribution" not in records.column_names:
+        return None
+    shares = _lists(records["distribution"]).astype(np.float64)
+    counts = _lists(records["votes"]) if "votes" in records.column_names else None
+    totals = None if counts is None else counts.sum(axis=1)
+    return VoteStatistics(
+        mean_distribution=tuple(shares.mean(axis=0).tolist()),
+        mean_std=records["label_std"].to_numpy().astype(np.float64).mean(),
+        counts=None if counts is None else tuple(counts.sum(axis=0).tolist()),
+        fewest=None if totals is None else int(totals.min()),
+        most=None if totals is None else int(totals.max()),
+    )
+
+
+def _lists(column: pa.ChunkedArray) -> np.ndarray:
+    """Return lists of equally many numbers as an array, shape (rows, numbers)."""
+    values: np.ndarray = pc.list_flatten(column).to_numpy()
+    return values.reshape(len(column), -1)
 
 
 def image_statistics(records: pa.Table) -> Images:

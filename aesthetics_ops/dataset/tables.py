@@ -19,6 +19,7 @@ from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import Store
 
 __all__ = [
+    "EXTRA_SCORE",
     "NEAR_DUPLICATES",
     "PLAN",
     "RECORDS",
@@ -28,10 +29,12 @@ __all__ = [
     "Column",
     "Table",
     "all_columns",
+    "is_label",
     "iterate_rows",
     "parse_parquet",
     "put_rows",
     "read_parquet",
+    "record_columns",
     "write_parquet",
     "write_rows",
 ]
@@ -60,11 +63,13 @@ class Table:
         name: of its file, without `.parquet`.
         rows: what a row stands for, and the order of the rows.
         columns: in the file's order.
+        optional: columns that follow where there is something to say.
     """
 
     name: str
     rows: str
     columns: tuple[Column, ...]
+    optional: tuple[Column, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -96,6 +101,21 @@ PLAN: Final = Table(
         ),
         Column("reason", pa.string(), "Why planning rejected the photo; null for a photo in a shard."),
         Column("detail", pa.string(), "What exactly was found, in words; null likewise."),
+        Column(
+            "votes",
+            pa.list_(pa.int64()),
+            "The votes, one count for each rating; null where the score file has no whole counts in every row.",
+        ),
+        Column(
+            "label_std",
+            pa.float32(),
+            "Population standard deviation of the votes, in the ratings' units whatever the scaling; null without votes.",
+        ),
+        Column(
+            "extra_scores",
+            pa.list_(pa.float32()),
+            "One number for each column of the setting extra_scores, in its order; null without such columns.",
+        ),
     ),
 )
 RECORDS: Final = Table(
@@ -127,6 +147,11 @@ RECORDS: Final = Table(
             "Chroma sampling of the JPEG: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:1:0, gray, or else the factors; "
             "null likewise.",
         ),
+    ),
+    optional=(
+        Column("distribution", pa.list_(pa.float32()), "Shares of the votes, one for each rating of the manifest."),
+        Column("votes", pa.list_(pa.int64()), "The votes, one count for each rating of the manifest."),
+        Column("label_std", pa.float32(), "Population standard deviation of the votes, in the ratings' units."),
     ),
 )
 REJECTS: Final = Table(
@@ -166,6 +191,9 @@ UNMATCHED: Final = Table(
 )
 TABLES: Final = (RECORDS, REJECTS, NEAR_DUPLICATES, PLAN, UNMATCHED)
 
+EXTRA_SCORE: Final = "label/"
+"""What the names of the columns of `extra_scores` begin with in `records.parquet`."""
+
 _ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
 
 
@@ -184,6 +212,7 @@ def parse_parquet(
     *,
     name: str,
     repeated: Sequence[str] = (),
+    if_there: Sequence[str] = (),
 ) -> pa.Table:
     """Read a Parquet file: all of it, or some columns.
 
@@ -192,6 +221,7 @@ def parse_parquet(
         columns: to read; None reads all.
         name: of the file, for messages.
         repeated: text columns that come as dictionaries, which is how the file has them.
+        if_there: columns to read beside these, where the file has them.
 
     Raises:
         IntegrityError: not a whole Parquet file, or without these columns.
@@ -199,10 +229,36 @@ def parse_parquet(
     whole = source if isinstance(source, Path) else pa.BufferReader(source)
     with _readable(name), pq.ParquetFile(whole, read_dictionary=list(repeated)) as file:
         _require_columns(file, columns or (), name)
+        if columns is not None:
+            there = file.schema_arrow.names
+            columns = [*columns, *(column for column in if_there if column in there and column not in columns)]
         # in one thread, which takes a third of the memory, and that goes back to the system
         table = file.read(columns=columns, use_threads=False)
     pa.default_memory_pool().release_unused()
     return table
+
+
+def record_columns(schema: pa.Schema) -> tuple[Column, ...]:
+    """Return the columns of a `records.parquet`, each with its description.
+
+    After those of RECORDS come what votes there are, extra scores, and kept columns of the score file.
+    """
+    known = {column.name: column for column in (*RECORDS.columns, *RECORDS.optional)}
+    return tuple(known.get(field.name) or _of_score_file(field) for field in schema)
+
+
+def _of_score_file(field: pa.Field) -> Column:
+    if field.name.startswith(EXTRA_SCORE):
+        what = f"Column {field.name.removeprefix(EXTRA_SCORE)!r} of the score file: a score, not scaled."
+    else:
+        what = f"Column {field.name!r} of the score file, as it is."
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return Column(field.name, kind, what)
+
+
+def is_label(column: str) -> bool:
+    """Whether a column of `records.parquet` repeats what a record holds beside its label: votes or an extra score."""
+    return column.startswith(EXTRA_SCORE) or column in {known.name for known in RECORDS.optional}
 
 
 def all_columns(rows: pa.Table, table: Table) -> pa.Table:

@@ -7,8 +7,6 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from aesthetics_ops.dataset.tables import PLAN
-
 __all__ = ["ROWS_AT_ONCE", "attach", "gather", "open_database"]
 
 ROWS_AT_ONCE: Final = 1 << 17
@@ -35,12 +33,12 @@ def attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> N
         db.register(name, rows)
 
 
-def gather(tables: Iterable[pa.Table], scratch: Path | None) -> pa.Table:
-    """Return the tables as one: in memory, or in a file in scratch that is mapped."""
+def gather(tables: Iterable[pa.Table], schema: pa.Schema, scratch: Path | None, name: str = "plan") -> pa.Table:
+    """Return the tables as one: in memory, or in a file of that name in scratch that is mapped."""
     if scratch is None:
-        return pa.concat_tables([PLAN.schema.empty_table(), *tables])
-    path = scratch / "plan.arrow"
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, PLAN.schema) as writer:
+        return pa.concat_tables([schema.empty_table(), *tables])
+    path = scratch / f"{name}.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for table in tables:
             writer.write_table(table.combine_chunks())
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -27,10 +27,11 @@ _NAMED: Final = """
     UNION ALL
     SELECT name, bool_and(by_key), bool_and(is_stem), min(place), arg_min(score, row), arg_min(split, row), min(excluded),
         CASE WHEN count(ambiguity) > 0 THEN min(ambiguity)
-            WHEN count(DISTINCT (score, distribution::VARCHAR, split)) > 1
+            WHEN count(DISTINCT (score, distribution::VARCHAR, votes::VARCHAR, extra_scores::VARCHAR, split)) > 1
             THEN count(*) || ' label rows disagree: ' || string_agg('row ' || row || CASE WHEN rule IS NOT NULL
                     THEN ' (' || written || ')' ELSE '' END || ' has '
-                || coalesce(score::VARCHAR, 'none') || coalesce(' ' || split, ''), ', ' ORDER BY row)
+                || coalesce(score::VARCHAR, 'none') || coalesce(' ' || extra_scores::VARCHAR, '')
+                || coalesce(' ' || split, ''), ', ' ORDER BY row)
             ELSE arg_min(problem, row) END,
         contains(name, '.') OR contains(name, '/')
     FROM label_rows SEMI JOIN repeated USING (name) GROUP BY name
@@ -72,11 +73,13 @@ _CLAIMED: Final = """
 _CONTRARY: Final = """
     UPDATE photo SET reason = $label_invalid, detail = why
     FROM (SELECT p.key, '2 label rows disagree: ' || string_agg('row ' || r.row || ' (' || r.name || ') has '
-            || coalesce(r.score::VARCHAR, 'none') || coalesce(' ' || r.split, ''), ', ' ORDER BY r.row) AS why
+            || coalesce(r.score::VARCHAR, 'none') || coalesce(' ' || r.extra_scores::VARCHAR, '')
+            || coalesce(' ' || r.split, ''), ', ' ORDER BY r.row) AS why
         FROM (SELECT key, unnest([key_place, stem_place]) AS place FROM photo
             WHERE key_place IS NOT NULL AND stem_place IS NOT NULL AND coalesce(reason, '') NOT IN ($excluded, $label_invalid)) p
         JOIN label_rows r USING (place)
-        GROUP BY p.key HAVING count(DISTINCT (r.score, r.distribution::VARCHAR, r.split)) > 1) AS contrary
+        GROUP BY p.key
+        HAVING count(DISTINCT (r.score, r.distribution::VARCHAR, r.votes::VARCHAR, r.extra_scores::VARCHAR, r.split)) > 1) AS contrary
     WHERE photo.key = contrary.key
 """
 _UNMATCHED: Final = """

@@ -59,6 +59,9 @@ class Plan:
         label_range: (lowest, highest) score that scaling mapped to 0 and 1; None when scores are stored as they are.
         label_columns: the columns of the score file that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
         ratings: what the score file's votes are for; empty without votes.
+        has_votes: the records get whole counts of votes.
+        kept: key, and the columns to keep, of each photo with a label; None where no column is kept.  With a scratch folder
+            it lies there, as `photos` does.
         contrary_copies: photos left out as copies that have another score than the one that stays.
         matched_by: how many label rows each rule has matched, in the order of the rules.
     """
@@ -69,5 +72,7 @@ class Plan:
     label_range: tuple[float, float] | None
     label_columns: Mapping[str, str] = field(default_factory=dict)
     ratings: tuple[float, ...] = ()
+    has_votes: bool = False
+    kept: pa.Table | None = None
     contrary_copies: int = 0
     matched_by: Mapping[str, int] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from aesthetics_ops.planning.joining import (
 )
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.naming import choose_labels, list_photos
-from aesthetics_ops.planning.shards import ORDERED, Distributions, planned_rows
+from aesthetics_ops.planning.shards import ORDERED, LabelColumns, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
@@ -82,12 +82,29 @@ def plan_photos(
         low, high = label_range or (0.0, 1.0)
         ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(ROWS_AT_ONCE)
         shards: list[PlannedShard] = []
-        photos = gather(planned_rows(ordered, shards, Distributions(labels).at, settings, converter), scratch)
+        photos = gather(
+            planned_rows(ordered, shards, LabelColumns(labels).at, settings, converter), PLAN.schema, scratch
+        )
         unmatched = db.sql("SELECT row, name FROM unmatched ORDER BY row").to_arrow_table()
         matched_by = count_matches(db)
+        kept = None if labels.kept is None else _kept(db, labels.kept, scratch)
     return Plan(
-        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, contrary_copies, matched_by
-    )
+        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, labels.has_votes, kept, contrary_copies, matched_by,
+    )  # fmt: skip
+
+
+_PLACES: Final = """
+    SELECT key, coalesce(key_place, stem_place) AS place FROM photo WHERE reason IS NULL ORDER BY key
+"""
+
+
+def _kept(db: duckdb.DuckDBPyConnection, columns: pa.Table, scratch: Path | None) -> pa.Table:
+    """Return key and kept columns of the usable photos, in key order."""
+    schema = pa.schema([pa.field("key", pa.string()), *columns.schema])
+    columns = columns.combine_chunks()
+    found = db.sql(_PLACES).to_arrow_reader(ROWS_AT_ONCE)
+    rows = (columns.take(batch["place"]).add_column(0, "key", batch["key"]) for batch in found)
+    return gather((table.cast(schema) for table in rows), schema, scratch, "kept")
 
 
 def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, settings: BuildSettings) -> None:

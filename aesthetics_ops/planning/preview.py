@@ -57,6 +57,9 @@ class LabelsPreview:
         layout: name of its kind, where it is known.
         columns: which columns hold what.
         ratings: what its votes are for; empty without votes.
+        has_votes: records would get whole counts of votes.
+        extra_scores: lowest and highest of each extra score, by its name; None where no row has one.
+        kept: the type of each kept column, by its name.
         rows: how many it has; of single votes, photos.
         usable: rows with a score.
         score_range: lowest and highest score in it; None where no row has one.
@@ -72,6 +75,9 @@ class LabelsPreview:
     layout: str | None
     columns: dict[str, str]
     ratings: tuple[float, ...]
+    has_votes: bool
+    extra_scores: dict[str, tuple[float, float] | None]
+    kept: dict[str, str]
     rows: int
     usable: int
     score_range: tuple[float, float] | None
@@ -99,6 +105,9 @@ def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | 
         layout=labels.layout,
         columns=dict(labels.columns),
         ratings=labels.ratings,
+        has_votes=labels.has_votes,
+        extra_scores=_ranges(labels),
+        kept={} if labels.kept is None else {field.name: str(field.type) for field in labels.kept.schema},
         rows=table.num_rows,
         usable=len(scores),
         score_range=(float(scores.min()), float(scores.max())) if len(scores) else None,
@@ -109,6 +118,15 @@ def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | 
         notes=labels.notes,
         photos=None if listing is None else _photos(labels, settings, listing),
     )
+
+
+def _ranges(labels: Labels) -> dict[str, tuple[float, float] | None]:
+    found: dict[str, tuple[float, float] | None] = {}
+    lists = labels.table["extra_scores"].drop_null()
+    for place, name in enumerate(labels.extra_scores):
+        ends = pc.min_max(pc.list_element(lists, place)).as_py()
+        found[name] = None if ends["min"] is None else (ends["min"], ends["max"])
+    return found
 
 
 def _counts(values: Any) -> dict[str, int]:
@@ -147,7 +165,14 @@ def lines_of(found: LabelsPreview) -> list[str]:
     if found.columns:
         lines.append("columns     " + ", ".join(f"{use} in {column!r}" for use, column in found.columns.items()))
     if found.ratings:
-        lines.append("votes for   " + ", ".join(f"{rating:g}" for rating in found.ratings))
+        kind = "" if found.has_votes else "; shares, not counts"
+        lines.append("votes for   " + ", ".join(f"{rating:g}" for rating in found.ratings) + kind)
+    lines += [
+        f"score       {name!r}" + ("" if ends is None else f": {ends[0]:g} to {ends[1]:g}")
+        for name, ends in found.extra_scores.items()
+    ]
+    if found.kept:
+        lines.append("kept        " + ", ".join(f"{name!r} ({kind})" for name, kind in found.kept.items()))
     lines.append(f"rows        {found.rows:,}, {found.usable:,} with a score")
     if found.score_range is not None:
         low, high = found.score_range

@@ -15,7 +15,7 @@ from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather, open_database
 from aesthetics_ops.planning.model import Plan, PlannedShard
-from aesthetics_ops.planning.shards import ORDERED, planned_rows
+from aesthetics_ops.planning.shards import LABEL_COLUMNS, ORDERED, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.settings import BuildSettings
 
@@ -52,12 +52,15 @@ def regroup_photos(
         choose_slots(db, settings)
         ordered = db.sql(ORDERED, params=[0.0, 1.0]).to_arrow_reader(ROWS_AT_ONCE)
         shards: list[PlannedShard] = []
-        distributions = rows["distribution"]
 
-        def at(places: pa.ChunkedArray) -> pa.Array:
-            taken = distributions.take(places).combine_chunks()
-            return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
+        def at(places: pa.ChunkedArray) -> dict[str, pa.Array]:
+            return {name: _one_array(rows[name].take(places)) for name in LABEL_COLUMNS}
 
-        photos = gather(planned_rows(ordered, shards, at, settings, converter), scratch)
+        photos = gather(planned_rows(ordered, shards, at, settings, converter), PLAN.schema, scratch)
     none = pa.table({"row": pa.array([], pa.int64()), "name": pa.array([], pa.string())})
     return Plan(photos.cast(PLAN.schema), tuple(shards), none, None)
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    taken = column.combine_chunks()
+    return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken

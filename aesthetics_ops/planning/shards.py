@@ -1,6 +1,6 @@
 """Cut placed photos into shards, in reading order, and name each shard by its recipe's digest."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,10 @@ from aesthetics_ops.planning.model import PlannedShard
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
-__all__ = ["ORDERED", "Distributions", "planned_rows"]
+__all__ = ["LABEL_COLUMNS", "ORDERED", "LabelColumns", "planned_rows"]
+
+LABEL_COLUMNS: Final = ("distribution", "votes", "label_std", "extra_scores")
+"""The plan's columns that a label brings beside its score."""
 
 ORDERED: Final = """
     SELECT p.key, p.etag, p.size, p.id, placed.split_index, placed.slot,
@@ -27,7 +30,7 @@ ORDERED: Final = """
 def planned_rows(
     ordered: Iterable[pa.RecordBatch],
     shards: list[PlannedShard],
-    distributions: Callable[[pa.ChunkedArray], pa.Array],
+    labels: Callable[[pa.ChunkedArray], Mapping[str, pa.Array]],
     settings: BuildSettings,
     converter: Converter,
 ) -> Iterator[pa.Table]:
@@ -36,7 +39,7 @@ def planned_rows(
     Args:
         ordered: rows of ORDERED.
         shards: grows.
-        distributions: returns the lists of float32 that stand at these places of the source; null where there is none.
+        labels: returns the LABEL_COLUMNS that stand at these places of the source, as the plan has them.
         settings: of the build; part of every recipe.
         converter: likewise.
     """
@@ -47,7 +50,7 @@ def planned_rows(
         columns = {
             **{name: rows[name] for name in ("key", "etag", "size", "id", "slot", "label", "reason", "detail")},
             "split": pa.array(SPLITS).take(rows["split_index"]),
-            "distribution": distributions(rows["place"]),
+            **labels(rows["place"]),
         }
         digests = list(recipe_digests(pa.table(columns), starts, ends, settings, converter))
         shard = pa.array(np.repeat(np.arange(len(digests)), ends - starts))
@@ -94,26 +97,49 @@ def _shard_at(rows: pa.Table, row: int) -> tuple[int | None, int | None]:
     return rows["split_index"][row].as_py(), rows["slot"][row].as_py()
 
 
-class Distributions:
-    """The labels' distributions, to be taken by position."""
+class LabelColumns:
+    """The LABEL_COLUMNS of a score file, to be taken by position."""
 
     def __init__(self, labels: Labels) -> None:
-        column = labels.table["distribution"] if labels.has_distribution else None
-        self._shares = self._is_there = None
-        if column is not None:
-            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-            self._is_there = np.asarray(array.is_valid())
-            ratings = array.type.list_size
-            values = array.values.slice(array.offset * ratings, len(array) * ratings)
-            self._shares = np.asarray(values.fill_null(0)).reshape(-1, ratings)
+        is_there = {
+            "distribution": labels.has_distribution,
+            "votes": labels.has_votes,
+            "label_std": labels.has_distribution,
+            "extra_scores": bool(labels.extra_scores),
+        }
+        self._columns = {
+            name: _Column(labels.table[name], PLAN.schema.field(name).type) if is_there[name] else None
+            for name in LABEL_COLUMNS
+        }
 
-    def at(self, places: pa.ChunkedArray) -> pa.Array:
-        """Return lists of float32; null where the place is null, or has none."""
-        if self._shares is None or self._is_there is None:
-            return pa.nulls(len(places), pa.list_(pa.float32()))
+    def at(self, places: pa.ChunkedArray) -> dict[str, pa.Array]:
+        """Return the columns as the plan has them; null where the place is null, or has none."""
         wanted = places.fill_null(-1).to_numpy()
-        is_there = (wanted >= 0) & self._is_there[wanted]
-        offsets = np.r_[0, np.cumsum(is_there * self._shares.shape[1])].astype(np.int32)
-        values = pa.array(self._shares[wanted[is_there]].ravel())
-        return pa.ListArray.from_arrays(offsets, values, mask=pa.array(~is_there))
+        return {
+            name: pa.nulls(len(wanted), PLAN.schema.field(name).type) if column is None else column.at(wanted)
+            for name, column in self._columns.items()
+        }
+
+
+class _Column:
+    """A column of numbers, or of lists of equally many numbers, to be taken by position."""
+
+    def __init__(self, column: pa.ChunkedArray, kind: pa.DataType) -> None:
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+        self._kind = kind
+        self._is_there = np.asarray(array.is_valid())
+        self._width = array.type.list_size if pa.types.is_fixed_size_list(array.type) else 0
+        if self._width:
+            array = array.values.slice(array.offset * self._width, len(array) * self._width)
+        number = kind.value_type if self._width else kind
+        self._values = np.asarray(array.fill_null(0).cast(number, safe=False)).reshape(len(self._is_there), -1)
+
+    def at(self, places: np.ndarray) -> pa.Array:
+        """Return what stands at these places; null for -1, and where there is nothing."""
+        is_there = (places >= 0) & self._is_there[places]
+        if not self._width:
+            return pa.array(self._values[places, 0], self._kind, mask=~is_there)
+        offsets = np.r_[0, np.cumsum(is_there * self._width)].astype(np.int32)
+        values = pa.array(self._values[places[is_there]].ravel(), self._kind.value_type)
+        return pa.ListArray.from_arrays(offsets, values, type=self._kind, mask=pa.array(~is_there))

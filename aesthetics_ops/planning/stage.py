@@ -83,11 +83,16 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
             plan, source = _plan(build, manifest, planned_for, scratch)
             work = _unfinished(build.dataset, plan.shards, manifest)
             identity, parts = _write_plan(build, plan, work, partitions, scratch)
+            kept = (
+                ""
+                if plan.kept is None
+                else put_rows(build.dataset, build_key(build.id, BuildFile.KEPT), plan.kept, scratch)
+            )
             record = BuildPlan(
                 build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
                 parent=manifest.version if manifest else None, latest_etag=parent.latest_etag, unreadable=parent.unreadable, compares=compares,
                 labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
-                label_columns=dict(plan.label_columns), matched_by=dict(plan.matched_by), ratings=plan.ratings, label_range=plan.label_range, inventory=source.inventory,
+                label_columns=dict(plan.label_columns), matched_by=dict(plan.matched_by), ratings=plan.ratings, has_votes=plan.has_votes, kept_sha256=kept, label_range=plan.label_range, inventory=source.inventory,
                 listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
                 shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
                 converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(build.settings.pixels),

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from aesthetics_ops.builds import BuildPlan
 from aesthetics_ops.dataset.documents import problems_of
-from aesthetics_ops.dataset.example import features_with
 from aesthetics_ops.dataset.layout import SPLITS, version_name
 from aesthetics_ops.dataset.manifest import (
     Accounting,
@@ -28,7 +27,13 @@ from aesthetics_ops.dataset.manifest import (
     Split,
     Validation,
 )
-from aesthetics_ops.dataset.statistics import image_statistics, jpeg_statistics, label_statistics
+from aesthetics_ops.dataset.statistics import (
+    image_statistics,
+    jpeg_statistics,
+    label_statistics,
+    score_statistics,
+    vote_statistics,
+)
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.publishing.account import BuiltShard
 from aesthetics_ops.publishing.gates import Candidate
@@ -92,12 +97,14 @@ def _manifest(
         settings=plan.settings.model_dump(mode="json"),
         settings_digest=plan.settings.digest,
         software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
-        features=features_with(plan.ratings),
+        features=plan.features,
         accounting=_accounting(plan, candidate),
         rejects=dict(candidate.reasons),
         transforms=_count_transforms(candidate.records),
         splits=_splits(shards),
         labels=label_statistics(candidate.records["label"], plan.settings.label_scale, low, high),
+        votes=vote_statistics(candidate.records),
+        extra_scores=score_statistics(candidate.records),
         images=image_statistics(candidate.records),
         jpegs=jpeg_statistics(candidate.records),
         reuse=_reuse(entries, candidate.parent),

@@ -59,7 +59,9 @@ def _report(shown: Shown) -> str:
 DOCUMENTS: Final[dict[VersionFile, Renderer]] = {
     VersionFile.REPORT: _report,
     VersionFile.CARD: lambda shown: render_card(shown.manifest),
-    VersionFile.CROISSANT: lambda shown: render_croissant(shown.manifest, records_sha256=shown.records_sha256),
+    VersionFile.CROISSANT: lambda shown: render_croissant(
+        shown.manifest, records_sha256=shown.records_sha256, schema=shown.records.schema
+    ),
 }
 
 

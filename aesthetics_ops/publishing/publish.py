@@ -31,10 +31,10 @@ from aesthetics_ops.publishing.account import BuiltShard, account_shards, check_
 from aesthetics_ops.publishing.describe import describe_version, fingerprint_of
 from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, render_documents
 from aesthetics_ops.publishing.gates import Candidate, pass_gates
+from aesthetics_ops.publishing.kept import has_same_columns, read_kept
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.publishing.regroup import regroup
-from aesthetics_ops.publishing.tables import Outcome, ShardRows, make_tables
-from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.publishing.tables import MoreColumns, Outcome, ShardRows, make_tables
 from aesthetics_ops.store import Store, Swap
 
 __all__ = ["Published", "publish_build"]
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 _READINGS: Final = 2
 
-# of the plan: the rest, distributions above all, is not looked at here
+# of the plan: the rest is not looked at here
 _PLAN_COLUMNS: Final = ("key", "etag", "size", "id", "split", "digest", "label", "reason", "detail")
 
 
@@ -118,13 +118,13 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
     parent = read_manifest(build.dataset, plan.parent) if plan.parent else None
     account = _account(build, plan, parent, scratch)
     repaired = _repaired(plan, account.outcome, parent)
-    if parent is not None and _is_the_same(parent, account.shards, plan.settings):
+    if parent is not None and account.is_the_same(build, parent):
         check_stored(build.dataset, account.shards)
         return _found_unchanged(build.dataset, parent, documents, repaired)
     candidate, near = _assemble(build, plan, account, parent)
     if near.summary.spanning_splits and not plan.names_splits:
         account = _second_round(build, plan, account, candidate, near, parent, scratch)
-        if parent is not None and _is_the_same(parent, account.shards, plan.settings):
+        if parent is not None and account.is_the_same(build, parent):
             return _found_unchanged(build.dataset, parent, documents, repaired)
         candidate, near = _assemble(build, plan, account, parent, found=near.table)
     _warn_of_copies(candidate.records, near.table)
@@ -211,16 +211,26 @@ class _Account:
     """What the build's shards are.
 
     Attributes:
-        rows: of the plan, _PLAN_COLUMNS.
+        rows: of the plan, _PLAN_COLUMNS and what it has of votes and extra scores.
+        kept: key, and columns of the score file that the records keep; None where none are.
         outcome: what became of the planned shards.
         shards: of the version, in reading order.
         added: rows of the shards that the parent does not have, by digest.
     """
 
     rows: pa.Table
+    kept: pa.Table | None
     outcome: Outcome
     shards: list[BuiltShard]
     added: Mapping[str, ShardRows]
+
+    def is_the_same(self, build: Build, parent: Manifest) -> bool:
+        """Say whether the parent holds exactly this, its near-duplicates searched as the settings ask."""
+        if parent.settings["near_duplicate_distance"] != build.settings.near_duplicate_distance:
+            return False
+        if parent.fingerprint != fingerprint_of(self.shards):
+            return False
+        return has_same_columns(build.dataset, parent, build.settings.keep_columns, self.kept)
 
 
 def _account(build: Build, plan: BuildPlan, parent: Manifest | None, scratch: Path) -> _Account:
@@ -236,8 +246,15 @@ def _account(build: Build, plan: BuildPlan, parent: Manifest | None, scratch: Pa
             f"{build.dataset.url_of(key)} is not the plan that was made; plan the build again, finished shards are kept",
             stage="plan",
         )
-    rows = pq.read_table(scratch / VersionFile.PLAN, columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
-    return _Account(rows, outcome, *account_shards(build, rows, outcome, parent))
+    rows = _plan_rows(plan, scratch / VersionFile.PLAN)
+    return _Account(rows, read_kept(build, plan), outcome, *account_shards(build, rows, outcome, parent))
+
+
+def _plan_rows(plan: BuildPlan, path: Path) -> pa.Table:
+    """Read what is looked at here of the plan's rows; of votes and extra scores what the records have."""
+    more = MoreColumns.of(plan.features, None)
+    columns = [*_PLAN_COLUMNS, *more.votes, *(["extra_scores"] if more.extra_scores else [])]
+    return pq.read_table(path, columns=columns, read_dictionary=["split", "digest"])
 
 
 def _repaired(plan: BuildPlan, outcome: Outcome, parent: Manifest | None) -> int:
@@ -249,12 +266,6 @@ def _repaired(plan: BuildPlan, outcome: Outcome, parent: Manifest | None) -> int
     return sum(
         outcome.digest(digest) == digest and digest in held for part in plan.partitions for digest in part.shards
     )
-
-
-def _is_the_same(parent: Manifest, shards: list[BuiltShard], settings: BuildSettings) -> bool:
-    """Say whether the parent holds exactly this, its near-duplicates searched as these settings ask."""
-    is_searched = parent.settings["near_duplicate_distance"] == settings.near_duplicate_distance
-    return is_searched and parent.fingerprint == fingerprint_of(shards)
 
 
 def _second_round(
@@ -273,15 +284,17 @@ def _second_round(
         near.table, scratch / "again",
     )  # fmt: skip
     write_rows(regrouped.rows, scratch / VersionFile.PLAN)
-    rows = pq.read_table(scratch / VersionFile.PLAN, columns=list(_PLAN_COLUMNS), read_dictionary=["split", "digest"])
-    return _Account(rows, regrouped.outcome, *account_shards(build, rows, regrouped.outcome, parent))
+    rows = _plan_rows(plan, scratch / VersionFile.PLAN)
+    return _Account(rows, account.kept, regrouped.outcome, *account_shards(build, rows, regrouped.outcome, parent))
 
 
 def _assemble(
     build: Build, plan: BuildPlan, account: _Account, parent: Manifest | None, found: pa.Table | None = None
 ) -> tuple[Candidate, NearDuplicateGroups]:
     """Make the version's tables; `found` are the groups that this build has found already."""
-    records, rejects = make_tables(build, account.rows, account.outcome, account.added, parent)
+    records, rejects = make_tables(
+        build, account.rows, account.outcome, account.added, parent, MoreColumns.of(plan.features, account.kept)
+    )
     near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records, parent, found)
     return Candidate(
         plan.settings, records, rejects, count_reasons(rejects), near.summary, parent, plan.label_rows

@@ -135,7 +135,7 @@ def _make(
         for result in pool.map(make, work):
             verdict = read_verdict(build.dataset, result.digest)
             if verdict is None or verdict.sha256 != result.sha256:
-                validate_shard(build.dataset, result)
+                validate_shard(build.dataset, result, plan.features)
 
 
 def _finished(build: Build, digest: str) -> ShardResult | None:

@@ -31,6 +31,7 @@ from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import ShardResult
 from aesthetics_ops.dataset.sidecars import read_table, stored_file
 from aesthetics_ops.dataset.tables import (
+    PLAN,
     RECORDS,
     REJECTS,
     UNMATCHED,
@@ -41,8 +42,9 @@ from aesthetics_ops.dataset.tables import (
 )
 from aesthetics_ops.errors import AestheticsOpsError, IntegrityError, NoSuchVersionError, ObjectMissingError
 from aesthetics_ops.publishing.documents import DOCUMENTS, Shown, render_documents
+from aesthetics_ops.publishing.kept import read_kept
 from aesthetics_ops.publishing.near_duplicates import group_records
-from aesthetics_ops.publishing.tables import Inherited, Outcome, ShardRows, join_tables, rows_of
+from aesthetics_ops.publishing.tables import Inherited, MoreColumns, Outcome, ShardRows, join_tables, rows_of
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.versions.accounts import settings_of
@@ -139,6 +141,8 @@ class Remaker:
                 return (
                     f"the result of a shard is gone, and no other whole version has its rows{self._without_state(file)}"
                 )
+            if file is VersionFile.RECORDS and self._manifest.settings.get("keep_columns") and self._kept is None:
+                return "the state of its build is gone, which told what keep_columns kept of the score file"
             candidates = iter([self._joined[file is VersionFile.REJECTS]])
             source = f"{VersionFile.PLAN} and the shards' results"
         path = self._scratch / f"made-{file}"
@@ -221,7 +225,8 @@ class Remaker:
         return plan.created_at == self._manifest.created_at and self._manifest.version.endswith(f"-{plan.tag}")
 
     def _read(self, file: VersionFile) -> pa.Table:
-        return parse_parquet(self._held / file, name=f"{file} of version {self._manifest.version!r}")
+        found = parse_parquet(self._held / file, name=f"{file} of version {self._manifest.version!r}")
+        return all_columns(found, PLAN) if file is VersionFile.PLAN else found
 
     @cached_property
     def _lost(self) -> list[LostPhoto]:
@@ -293,8 +298,17 @@ class Remaker:
         inherited = self._rows_elsewhere(missing)
         if inherited is None:
             return None
-        plan = self._read(VersionFile.PLAN)
-        return join_tables(plan, Outcome(built, tuple(self._lost)), added, inherited, self._unmatched())
+        plan, more = self._read(VersionFile.PLAN), MoreColumns.of(self._manifest.features, self._kept)
+        return join_tables(plan, Outcome(built, tuple(self._lost)), added, inherited, self._unmatched(), more)
+
+    @cached_property
+    def _kept(self) -> pa.Table | None:
+        """Return the kept columns of the score file, as the build left them; None where its state is gone, or none are kept."""
+        if self._build is not None:
+            build = Build(self._build.build, self._build.settings, self._dataset, (), self._dataset)
+            with suppress(IntegrityError):
+                return read_kept(build, self._build)
+        return None
 
     def _rows_elsewhere(self, shards: set[str]) -> Inherited | None:
         """Return the rows that other whole versions have of some shards; None where one has none."""

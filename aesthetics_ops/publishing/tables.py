@@ -6,22 +6,25 @@ that a night costs what changed and not what is there.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aesthetics_ops.builds import Build, LostPhoto
+from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.parent import building_on
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
 from aesthetics_ops.dataset.sidecars import read_table
-from aesthetics_ops.dataset.tables import RECORDS, REJECTS, all_columns, read_parquet
+from aesthetics_ops.dataset.tables import EXTRA_SCORE, PLAN, RECORDS, REJECTS, Table, all_columns, read_parquet
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
-__all__ = ["Inherited", "Outcome", "ShardRows", "join_tables", "make_tables", "rows_of"]
+__all__ = ["Inherited", "MoreColumns", "Outcome", "ShardRows", "join_tables", "make_tables", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +98,44 @@ def rows_of(result: ShardResult) -> ShardRows:
 
 
 def make_tables(
-    build: Build, plan: pa.Table, outcome: Outcome, added: Mapping[str, ShardRows], parent: Manifest | None
+    build: Build,
+    plan: pa.Table,
+    outcome: Outcome,
+    added: Mapping[str, ShardRows],
+    parent: Manifest | None,
+    more: "MoreColumns",
 ) -> tuple[pa.Table, pa.Table]:
     """Return the records and the rejects of the version.
 
     Args:
         build: whose dataset has the parent's tables and the label rows without a photo.
-        plan: rows of PLAN.schema, without slot and distribution.
+        plan: rows of PLAN.schema, without slot; of votes and extra scores what the records have at least.
         outcome: what became of the planned shards.
         added: rows of the shards that the parent does not have, by digest; the others' are the parent's.
         parent: the version before; None where there is none.
+        more: what the records have beside RECORDS.
     """
     unmatched = read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED))
-    return join_tables(plan, outcome, added, _parents(build.dataset, parent), unmatched)
+    return join_tables(plan, outcome, added, _parents(build.dataset, parent), unmatched, more)
 
 
 def join_tables(
-    plan: pa.Table, outcome: Outcome, added: Mapping[str, ShardRows], inherited: Inherited, unmatched: pa.Table
+    plan: pa.Table,
+    outcome: Outcome,
+    added: Mapping[str, ShardRows],
+    inherited: Inherited,
+    unmatched: pa.Table,
+    more: "MoreColumns",
 ) -> tuple[pa.Table, pa.Table]:
     """Return the records and the rejects of a version.
 
     Args:
-        plan: rows of PLAN.schema, without slot and distribution.
+        plan: rows of PLAN.schema, without slot; of votes and extra scores what the records have at least.
         outcome: what became of the planned shards.
         added: rows of shards, by digest.
         inherited: rows of the other shards.
         unmatched: rows of UNMATCHED.
+        more: what the records have beside RECORDS.
     """
     with duckdb.connect() as db:
         planned = plan["digest"].unique().cast(pa.string()).drop_null()
@@ -135,7 +150,7 @@ def join_tables(
         db.register("unmatched", unmatched)
         db.register("old_records", all_columns(inherited.records, RECORDS))
         db.register("old_rejects", all_columns(inherited.rejects, REJECTS))
-        records = db.sql(_RECORDS).to_arrow_table().cast(RECORDS.schema)
+        records = _with_labels(db.sql(_RECORDS).to_arrow_table(), plan, more)
         rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS.schema)
     return records, rejects
 
@@ -144,13 +159,65 @@ def _parents(dataset: Store, parent: Manifest | None) -> Inherited:
     if parent is None:
         return Inherited.nothing()
     shards = frozenset(shard.path for split in parent.splits.values() for shard in split.shards)
-    records, rejects = (_read_parents(dataset, parent, file) for file in (VersionFile.RECORDS, VersionFile.REJECTS))
+    records, rejects = (
+        _read_parents(dataset, parent, *table)
+        for table in ((VersionFile.RECORDS, RECORDS), (VersionFile.REJECTS, REJECTS))
+    )
     return Inherited(shards, records, rejects)
 
 
-def _read_parents(dataset: Store, parent: Manifest, file: VersionFile) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class MoreColumns:
+    """What the score file says of records beside the score.
+
+    Attributes:
+        votes: names of the plan's columns of votes that the records have.
+        extra_scores: names of the scores in the plan's column.
+        kept: key, and columns that the records keep; None where none are.
+    """
+
+    votes: tuple[str, ...] = ()
+    extra_scores: tuple[str, ...] = ()
+    kept: pa.Table | None = None
+
+    @classmethod
+    def of(cls, features: Mapping[str, Any], kept: pa.Table | None) -> "MoreColumns":
+        """Return the columns of records that have these features, as manifests say it."""
+        names = [feature.removeprefix("image/") for feature in more_labels(features)]
+        return cls(
+            votes=tuple(column.name for column in RECORDS.optional if column.name in names),
+            extra_scores=tuple(name.removeprefix(EXTRA_SCORE) for name in names if name.startswith(EXTRA_SCORE)),
+            kept=kept,
+        )
+
+
+def _with_labels(found: pa.Table, plan: pa.Table, more: MoreColumns) -> pa.Table:
+    """Return the records with what the score file says of them beside the score.
+
+    Args:
+        found: columns of RECORDS, and `position`: each record's row in the plan.
+        plan: rows of PLAN.schema, those columns at least that are wanted.
+        more: which these are.
+    """
+    records = found.select(RECORDS.names).cast(RECORDS.schema)
+    rows = found["position"]
+    for name in more.votes:
+        records = records.append_column(name, plan[name].take(rows).cast(PLAN.schema.field(name).type))
+    if more.extra_scores:
+        lists = plan["extra_scores"].take(rows)
+        for place, name in enumerate(more.extra_scores):
+            records = records.append_column(f"{EXTRA_SCORE}{name}", pc.list_element(lists, place))
+    if more.kept is not None:
+        places = pc.index_in(records["key"], more.kept["key"].combine_chunks())
+        for name in more.kept.column_names[1:]:
+            records = records.append_column(name, more.kept[name].take(places))
+    return records
+
+
+def _read_parents(dataset: Store, parent: Manifest, file: VersionFile, table: Table) -> pa.Table:
+    """Return the rows of a parent's table, without what the plan and the score file say anew."""
     with building_on(parent.version):
-        return read_table(dataset, parent, file)
+        return read_table(dataset, parent, file, [], if_there=table.names)
 
 
 _RECORDS = """
@@ -160,7 +227,7 @@ _RECORDS = """
         SELECT key, shard, "offset", length, bytes, width, height, transforms, phash, progressive, sampling
         FROM old_records WHERE shard IN (FROM inherited))
     SELECT plan.id, plan.key, plan.etag, plan.split, shard.shard, held."offset", held.length, plan.label,
-        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling
+        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling, position
     FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.shard = shard.shard
     ORDER BY position
 """

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Final
 
+from aesthetics_ops.dataset.example import EXTRA_SCORE
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.report.words import FILTERS, size_in_words
 
@@ -34,8 +35,10 @@ _FEATURES_IN_WORDS: Final = {
     "image/id": "what names the photo, UTF-8",
     "image/height": "of the JPEG, px",
     "image/width": "of the JPEG, px",
+    "image/label_std": "population standard deviation of the votes, in the ratings' units, whatever the scaling",
 }
 _SHARES_IN_WORDS: Final = "shares of the votes for ratings {}; only where the scores have votes"
+_VOTES_IN_WORDS: Final = "votes for ratings {}, in that order"
 
 
 def render_card(manifest: Manifest) -> str:
@@ -56,12 +59,20 @@ def render_card(manifest: Manifest) -> str:
         "text": _text,
         "yaml": lambda text: json.dumps(_printable(text), ensure_ascii=False),
     }
+    ratings = _ratings(manifest.source.ratings)
+    scores = {f"{EXTRA_SCORE}{name}": "a score of its own, not scaled" for name in manifest.extra_scores}
     card: str = environment.get_template("README.md.jinja").render(
         manifest=manifest,
         name=dataset_name(manifest),
         size_category=next((name for limit, name in _SIZES if manifest.records < limit), "n>1B"),
         features=_FEATURES_IN_WORDS
-        | {"image/distribution": _SHARES_IN_WORDS.format(_ratings(manifest.source.ratings))},
+        | {
+            "image/distribution": _SHARES_IN_WORDS.format(ratings),
+            "image/votes": _VOTES_IN_WORDS.format(ratings),
+        }
+        | scores,
+        ratings=[f"{rating:g}" for rating in manifest.source.ratings],
+        kept=manifest.settings.get("keep_columns") or (),
     )
     return card
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.tables import RECORDS, Column
+from aesthetics_ops.dataset.tables import RECORDS, Column, record_columns
 from aesthetics_ops.report.card import dataset_name
 from aesthetics_ops.urls import split_urls
 
@@ -42,12 +42,15 @@ _CONTEXT: Final = {
 } | {term: f"cr:{term}" for term in _TERMS.split()}
 
 
-def render_croissant(manifest: Manifest, *, records_sha256: str | None = None) -> str:
+def render_croissant(
+    manifest: Manifest, *, records_sha256: str | None = None, schema: pa.Schema = RECORDS.schema
+) -> str:
     """Return `croissant.json`, which lies beside the manifest: its URLs are relative to it.
 
     Args:
         manifest: of the version.
         records_sha256: of `records.parquet`, in hex; the specification asks for it, and some loaders insist.
+        schema: of `records.parquet`.
     """
     document = {
         "@context": _CONTEXT,
@@ -71,7 +74,7 @@ def render_croissant(manifest: Manifest, *, records_sha256: str | None = None) -
             "prov:label": f"aesthetics-ops {manifest.software.get('aesthetics-ops', '')}".rstrip(),
         },
         "distribution": [_index_file(records_sha256), *_shard_files(manifest)],
-        "recordSet": [_splits(manifest), _records()],
+        "recordSet": [_splits(manifest), _records(schema)],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
@@ -123,14 +126,14 @@ def _splits(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _records() -> dict[str, Any]:
+def _records(schema: pa.Schema) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": "records",
         "name": "records",
         "description": "Every record of the version, in the order in which the shards hold them.",
         "key": {"@id": "records/id"},
-        "field": [_field(column) for column in RECORDS.columns],
+        "field": [_field(column) for column in record_columns(schema)],
     }
 
 

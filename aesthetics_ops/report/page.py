@@ -26,7 +26,7 @@ from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.report.plots import image_plots, score_histograms, weight_plot
+from aesthetics_ops.report.plots import extra_score_plots, image_plots, score_histograms, weight_plot
 from aesthetics_ops.report.thumbnails import Thumbnail, fetch_all, thumbnail
 from aesthetics_ops.report.words import (
     FILTERS,
@@ -43,7 +43,7 @@ from aesthetics_ops.report.words import (
 )
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
-from aesthetics_ops.versions.diff import COMPARED, compare_records
+from aesthetics_ops.versions.diff import COMPARED, compare_records, compared_columns
 
 __all__ = ["render_report"]
 
@@ -153,6 +153,8 @@ def render_report(
         split_names=SPLITS,
         score_plots=score_plots,
         score_bins=score_bins,
+        ratings=[f"{rating:g}" for rating in manifest.source.ratings],
+        extra_plots=extra_score_plots(manifest.extra_scores),
         deciles=_contact_sheet(records, dataset),
         image_plots=image_plots(records),
         weights=_weights(manifest),
@@ -189,7 +191,7 @@ def _template(score: Callable[[float], str]) -> Any:
 def _parent_records(dataset: Store, parent: Manifest) -> pa.Table | None:
     """Return the parent's records, or None when they cannot be read: a page without them is better than none."""
     try:
-        return read_table(dataset, parent, VersionFile.RECORDS, COMPARED)
+        return read_table(dataset, parent, VersionFile.RECORDS, COMPARED, if_there=compared_columns(parent))
     except AestheticsOpsError as error:
         _log.warning("report without a comparison of records: %s", error)
         return None

@@ -9,7 +9,7 @@ The page defines the colours as CSS custom properties: `--ink`, `--line`, `--acc
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
@@ -21,12 +21,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.layout import SPLITS
-from aesthetics_ops.report.words import size_in_words
+from aesthetics_ops.dataset.manifest import ScoreStatistics
+from aesthetics_ops.report.words import short, size_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Plot", "ScoreBin", "image_plots", "score_histograms", "weight_plot"]
+__all__ = ["Plot", "ScoreBin", "extra_score_plots", "image_plots", "score_histograms", "weight_plot"]
 
 # Drawn in colours that nothing else has, then named: matplotlib knows no CSS.
 _INK: Final = "#010203"
@@ -114,6 +115,21 @@ def score_histograms(
         for (low, high), now, then in zip(limits, counts[0].T.tolist(), behind, strict=True)
     )
     return tuple(plots), bins
+
+
+def extra_score_plots(scores: Mapping[str, ScoreStatistics]) -> tuple[Plot, ...]:
+    """Draw how each extra score is distributed.
+
+    Args:
+        scores: by their names, as the manifest has them.
+    """
+    plots = []
+    for name, score in scores.items():
+        counts, edges = np.array(score.histogram.counts), np.array(score.histogram.edges)
+        words = f"From {score.min:.4g} to {score.max:.4g}, mean {score.mean:.4g}, standard deviation {score.std:.4g}."
+        svg = _histogram(counts.astype(np.int64), edges, "score")
+        plots.append(Plot(short(name), words, svg))
+    return tuple(plots)
 
 
 def image_plots(records: pa.Table) -> tuple[Plot, ...]:

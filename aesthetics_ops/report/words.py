@@ -79,9 +79,10 @@ TRANSFORMS_IN_WORDS: Final[Mapping[str, str]] = {
 _CHANGES_IN_WORDS: Final[Mapping[str, str]] = {
     "added": "Added",
     "removed": "Removed",
-    "relabelled": "Another score",
+    "relabelled": "Another score, or other votes",
     "repixelled": "Another source, or converted in another way",
     "moved": "Moved to another split",
+    "annotated": "Another value in a kept column of the score file",
 }
 
 _MOST_TEXT: Final = 300  # characters of any one text that a page did not write itself

@@ -5,7 +5,8 @@ A shard that fails loses its result, so that the next conversion makes it anew.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
@@ -53,7 +54,7 @@ def validate_partition(
         verdict = read_verdict(build.dataset, result.digest)
         if verdict is None or verdict.sha256 != result.sha256:
             try:
-                validate_shard(build.dataset, result)
+                validate_shard(build.dataset, result, plan.features)
             except IntegrityError as error:
                 raise IntegrityError(
                     f"{error}: convert partition {partition} of build {build.id!r} again, which makes this shard anew",
@@ -88,8 +89,13 @@ def _converted(build: Build, plan: BuildPlan, partition: int) -> Iterator[ShardR
         yield result
 
 
-def validate_shard(dataset: Store, result: ShardResult) -> None:
+def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, Any]) -> None:
     """Read one shard back and write its verdict; one that fails loses its result.
+
+    Args:
+        dataset: that it lies in.
+        result: of the shard.
+        features: that its records have, as manifests say it.
 
     Raises:
         IntegrityError: the shard is not what its result says; names it, the record and its id.
@@ -101,7 +107,7 @@ def validate_shard(dataset: Store, result: ShardResult) -> None:
         path = scratch / "shard.tfrecord"
         try:
             dataset.download(key, path)
-            counts = check_shard(path, result, name=dataset.url_of(key))
+            counts = check_shard(path, result, features, name=dataset.url_of(key))
         except (IntegrityError, ObjectMissingError) as error:
             withdraw(dataset, result.digest)
             raise IntegrityError(f"{error}; its result is withdrawn", stage="convert") from error

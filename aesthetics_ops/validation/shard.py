@@ -5,12 +5,12 @@ TensorFlow is imported when the first shard is read, and nowhere else but in the
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aesthetics_ops.dataset.example import decode_example
+from aesthetics_ops.dataset.example import decode_example, more_labels
 from aesthetics_ops.dataset.results import ShardResult
 from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import IntegrityError
@@ -38,7 +38,7 @@ class _Records:
 
     Attributes:
         ids: of all.
-        has_label: whether the label is finite.
+        has_label: whether the label, and all that is stored beside it, is finite.
         has_image: whether the image has the stated size and decodes.
     """
 
@@ -47,12 +47,13 @@ class _Records:
     has_image: list[bool] = field(default_factory=list)
 
 
-def check_shard(path: Path, result: ShardResult, *, name: str) -> Counts:
+def check_shard(path: Path, result: ShardResult, features: Mapping[str, Any], *, name: str) -> Counts:
     """Check a shard's file against its result: hash, CRCs, count, ids, labels, and every image's decoded size.
 
     Args:
         path: the file, as it came from the store.
         result: what it should hold.
+        features: that its records have, as manifests say it; of these, votes and extra scores are asked for.
         name: of the file, for messages.
 
     Returns:
@@ -69,13 +70,13 @@ def check_shard(path: Path, result: ShardResult, *, name: str) -> Counts:
             f"{name} has {size} bytes and sha256 {sha256}, its result says {result.bytes} and {result.sha256}: "
             + _first_difference(path, result)
         )
-    read = _decode_all(path, result, name)
+    read = _decode_all(path, result, features, name)
     counts = Counts(sum(read.has_label), sum(read.has_image))
     for number, is_good in enumerate(map(all, zip(read.has_label, read.has_image, strict=True))):
         if not is_good:
             raise IntegrityError(
-                f"{name}: record {number}, id {read.ids[number]!r}, is not a JPEG of the stated size with a finite label; "
-                f"of {len(read.ids)} records {counts.records} have such a label and {counts.decoded} such a JPEG"
+                f"{name}: record {number}, id {read.ids[number]!r}, is not a JPEG of the stated size with finite labels; "
+                f"of {len(read.ids)} records {counts.records} have such labels and {counts.decoded} such a JPEG"
             )
     if read.ids != result.index.id:
         raise IntegrityError(f"{name}: {_first_difference(path, result)}")
@@ -103,13 +104,13 @@ def _first_difference(path: Path, result: ShardResult) -> str:
     return f"record {number}{named} {what}"
 
 
-def _decode_all(path: Path, result: ShardResult, name: str) -> _Records:
+def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], name: str) -> _Records:
     """Parse every record, decode its image, and compare the image with the features."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow as tf
 
-    check = _record_check()
+    check = _record_check(features)
     records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
     read = _Records()
     try:
@@ -124,17 +125,20 @@ def _decode_all(path: Path, result: ShardResult, name: str) -> _Records:
     return read
 
 
-def _record_check() -> Callable[[Any], Any]:
-    """Return a function from a serialised record to its id, whether it has a finite label, and whether its image is good."""
+def _record_check(features: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return a function from a serialised record to its id, whether its labels are finite, and whether its image is good."""
     import tensorflow as tf
 
+    more = more_labels(features)
     spec = {
         "image/image": tf.io.FixedLenFeature([], tf.string),
         "image/label": tf.io.FixedLenFeature([], tf.float32),
         "image/id": tf.io.FixedLenFeature([], tf.string),
         "image/height": tf.io.FixedLenFeature([], tf.int64),
         "image/width": tf.io.FixedLenFeature([], tf.int64),
+        **{name: tf.io.FixedLenFeature(kind["shape"], tf.as_dtype(kind["dtype"])) for name, kind in more.items()},
     }
+    numbers = ["image/label", *(name for name, kind in more.items() if kind["dtype"] == "float32")]
 
     def check(serialized: Any) -> Any:
         record = tf.io.parse_single_example(serialized, spec)
@@ -143,7 +147,8 @@ def _record_check() -> Callable[[Any], Any]:
         stated = tf.stack([record["image/height"], record["image/width"]])
         good = tf.cond(is_jpeg, lambda: has_size(image, stated), lambda: False)
         good = tf.cond(good, lambda: has_pixels(image), lambda: False)
-        return record["image/id"], tf.math.is_finite(record["image/label"]), good
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(record[name])) for name in numbers])
+        return record["image/id"], finite, good
 
     def has_size(image: Any, stated: Any) -> Any:
         return tf.reduce_all(tf.io.extract_jpeg_shape(image, tf.int64)[:2] == stated)

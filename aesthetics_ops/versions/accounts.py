@@ -17,11 +17,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ValidationError
 
+from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest, recipe_digests
-from aesthetics_ops.dataset.statistics import count_reasons, image_statistics, jpeg_statistics, label_statistics
-from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, all_columns, parse_parquet
+from aesthetics_ops.dataset.statistics import (
+    count_reasons,
+    image_statistics,
+    jpeg_statistics,
+    label_statistics,
+    score_statistics,
+    vote_statistics,
+)
+from aesthetics_ops.dataset.tables import (
+    EXTRA_SCORE,
+    NEAR_DUPLICATES,
+    PLAN,
+    RECORDS,
+    REJECTS,
+    all_columns,
+    parse_parquet,
+)
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
@@ -93,6 +109,7 @@ def _check_rows(manifest: Manifest, records: pa.Table, rejects: pa.Table, plan: 
         for field in fields:
             ours, theirs = field if isinstance(field, tuple) else (field, field)
             _same_column(_name(manifest, file), ours, found, f"{theirs} of {name}", planned[theirs])
+    _check_labels(manifest, records, plan.filter(is_record))
     _check_reasons(manifest, of_photos, plan.filter(pc.invert(is_record)))
     unplaced = plan.filter(pc.is_null(plan["digest"]))
     for field in ("split", "slot", "label"):  # votes may stand beside a photo that is left out
@@ -101,6 +118,22 @@ def _check_rows(manifest: Manifest, records: pa.Table, rejects: pa.Table, plan: 
             raise IntegrityError(
                 f"{name}: {field} of photo {unplaced['key'][row].as_py()!r}, which has no digest, is not null"
             )
+
+
+def _check_labels(manifest: Manifest, records: pa.Table, planned: pa.Table) -> None:
+    """The records have the columns of votes, extra scores and kept columns that the manifest says, with the plan's values."""
+    name, plan = _name(manifest, VersionFile.RECORDS), _name(manifest, VersionFile.PLAN)
+    wanted = [feature.removeprefix("image/") for feature in more_labels(manifest.features)]
+    for column in (*wanted, *manifest.settings.get("keep_columns", ())):
+        if column not in records.column_names:
+            raise IntegrityError(f"{name} has no column {column!r}, which the manifest's features or keep_columns name")
+    scores = list(manifest.settings.get("extra_scores", ()))
+    for column in wanted:
+        if column.startswith(EXTRA_SCORE):
+            expected = pc.list_element(planned["extra_scores"], scores.index(column.removeprefix(EXTRA_SCORE)))
+        else:
+            expected = planned[column]
+        _same_column(name, column, records, f"{column} of {plan}", expected)
 
 
 def _known_once(name: str, found: pa.Table, other: str, plan: pa.Table) -> None:
@@ -164,6 +197,9 @@ def _check_counts(manifest: Manifest, records: pa.Table, rejects: pa.Table, near
          pc.sum(pc.greater(alike["split_count_distinct"], 1)).as_py() or 0),
         *_stated_of_shards(manifest),
     ]  # fmt: skip
+    if manifest.votes is not None or "distribution" in records.column_names:
+        stated.append(("votes", manifest.votes, vote_statistics(records)))
+    stated.append(("extra_scores", dict(manifest.extra_scores), score_statistics(records)))
     if manifest.jpegs is not None:
         stated.append(("jpegs", manifest.jpegs, jpeg_statistics(records)))
     for field, said, counted in stated:
@@ -234,7 +270,7 @@ def _check_recipes(manifest: Manifest, records: pa.Table, rejects: pa.Table, pla
         if found != stated:
             raise IntegrityError(
                 f"{name}: digest {stated} of rows {first} to {end - 1} is not that of their recipe (key, etag, id, size, label, "
-                f"distribution, and the settings and converter of the manifest), {found}"
+                f"votes, extra scores, and the settings and converter of the manifest), {found}"
             )
         if is_lost[first:end].any():
             rows = placed.slice(int(first), int(end - first)).filter(pa.array(~is_lost[first:end]))

@@ -4,23 +4,34 @@ A photo is its key, the name of the source object.  An id comes from the score f
 a key that holds another file is the same photo with other pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.dataset.sidecars import read_table
+from aesthetics_ops.dataset.tables import is_label
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.store import Store
 
-__all__ = ["COMPARED", "Change", "Changes", "ShardChanges", "VersionDiff", "compare_records", "diff_versions"]
+__all__ = [
+    "COMPARED",
+    "Change",
+    "Changes",
+    "ShardChanges",
+    "VersionDiff",
+    "compare_records",
+    "compared_columns",
+    "diff_versions",
+]
 
 COMPARED: Final = ("id", "key", "etag", "split", "label", "width", "height", "bytes", "transforms")
-"""The columns of `records.parquet` that a comparison looks at."""
+"""The columns of `records.parquet` that a comparison looks at, beside those of votes, extra scores and kept columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +49,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of the photos between two versions; one photo may be in each of the last three.
+    """What became of the photos between two versions; one photo may be in each of the last four.
 
     Attributes:
         added: only the later version has the photo.
         removed: only the earlier version has it.
-        relabelled: another label is stored.
+        relabelled: another label, other votes or another extra score is stored.
         repixelled: another JPEG is stored: of another source object, or made in another way, or in another quality.
         moved: it is in another split.
+        annotated: a kept column of the score file has another value; the record is the same.
     """
 
     added: Change
@@ -53,6 +65,7 @@ class Changes:
     relabelled: Change
     repixelled: Change
     moved: Change
+    annotated: Change = Change(0, ())
 
     @property
     def by_kind(self) -> dict[str, Change]:
@@ -78,7 +91,8 @@ class VersionDiff:
         records: of each.
         bytes: of the shards of each.
         label_mean: of each.
-        changes: photo by photo.
+        columns: of votes, extra scores and kept columns that only the earlier or only the later version has.
+        changes: photo by photo; columns that only one version has are not compared.
         shards: in both or in one.
     """
 
@@ -87,8 +101,15 @@ class VersionDiff:
     records: tuple[int, int]
     bytes: tuple[int, int]
     label_mean: tuple[float, float]
+    columns: tuple[tuple[str, ...], tuple[str, ...]]
     changes: Changes
     shards: ShardChanges
+
+
+def compared_columns(manifest: Manifest) -> list[str]:
+    """Return the columns of a version that a comparison looks at where the table has them, beside COMPARED."""
+    votes = [feature.removeprefix("image/") for feature in more_labels(manifest.features)]
+    return [*votes, *manifest.settings.get("keep_columns", ())]
 
 
 def compare_records(
@@ -101,18 +122,32 @@ def compare_records(
     changes pixels without changing one of these columns.
 
     Args:
-        old: the earlier version's `records.parquet`, COMPARED columns at least; keys are unique.
+        old: the earlier version's `records.parquet`, COMPARED columns at least; keys are unique.  Of others, those that both
+            tables have are compared.
         new: the later version's.
         old_settings: of the earlier version, as its manifest has them.
         new_settings: of the later version.
     """
     quality_differs = old_settings.get("quality") != new_settings.get("quality")
     with duckdb.connect() as db:
+        kept = {*old_settings.get("keep_columns", ())} & {*new_settings.get("keep_columns", ())}
+        both = [name for name in new.column_names if name in old.column_names]
+        more = [name for name in both if is_label(name) or name in kept]
         for name, table in (("old", old), ("new", new)):
-            db.register(name, table.select(COMPARED))
+            db.register(name, table.select([*COMPARED, *more]))
         values = {"reencoded": Transform.REENCODED.value, "quality_differs": quality_differs}
-        found = {kind: Change(count, tuple(ids)) for kind, count, ids in db.execute(_CHANGES, values).fetchall()}
+        changes = _CHANGES.format(
+            relabelled=_differs(["label", *filter(is_label, more)]),
+            annotated=_differs([name for name in more if not is_label(name)]),
+        )
+        found = {kind: Change(count, tuple(ids)) for kind, count, ids in db.execute(changes, values).fetchall()}
     return Changes(**{field.name: found.get(field.name, Change(0, ())) for field in fields(Changes)})
+
+
+def _differs(columns: Sequence[str]) -> str:
+    """Return the condition in SQL that one of the columns has another value."""
+    quoted = ['"' + name.replace('"', '""') + '"' for name in columns]
+    return " OR ".join(f"old.{name}::VARCHAR IS DISTINCT FROM new.{name}::VARCHAR" for name in quoted) or "false"
 
 
 _CHANGES: Final = """
@@ -120,11 +155,12 @@ _CHANGES: Final = """
         SELECT coalesce(new.id, old.id) AS id, unnest(
             CASE WHEN old.key IS NULL THEN ['added'] WHEN new.key IS NULL THEN ['removed']
             ELSE list_filter([
-                CASE WHEN old.label IS DISTINCT FROM new.label THEN 'relabelled' END,
+                CASE WHEN {relabelled} THEN 'relabelled' END,
                 CASE WHEN (old.etag, old.transforms, old.width, old.height, old.bytes)
                     IS DISTINCT FROM (new.etag, new.transforms, new.width, new.height, new.bytes)
                     OR ($quality_differs AND list_contains(new.transforms, $reencoded)) THEN 'repixelled' END,
-                CASE WHEN old.split <> new.split THEN 'moved' END], lambda kind: kind IS NOT NULL) END) AS kind
+                CASE WHEN old.split <> new.split THEN 'moved' END,
+                CASE WHEN {annotated} THEN 'annotated' END], lambda kind: kind IS NOT NULL) END) AS kind
         FROM old FULL JOIN new USING (key))
     SELECT kind, count(*), coalesce(min(id, 10), []) FROM change GROUP BY kind
 """
@@ -138,7 +174,11 @@ def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
         IntegrityError: a manifest or a table cannot be read.
     """
     old, new = (read_manifest(dataset, version) for version in (before, after))
-    old_records, new_records = (read_table(dataset, manifest, VersionFile.RECORDS, COMPARED) for manifest in (old, new))
+    columns = [compared_columns(manifest) for manifest in (old, new)]
+    old_records, new_records = (
+        read_table(dataset, manifest, VersionFile.RECORDS, COMPARED, if_there=compared_columns(manifest))
+        for manifest in (old, new)
+    )
     ours, theirs = _paths(old), _paths(new)
     return VersionDiff(
         before=old.version,
@@ -146,6 +186,10 @@ def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
         records=(old.records, new.records),
         bytes=(old.bytes, new.bytes),
         label_mean=(old.labels.mean, new.labels.mean),
+        columns=(
+            tuple(name for name in columns[0] if name not in columns[1]),
+            tuple(name for name in columns[1] if name not in columns[0]),
+        ),
         changes=compare_records(old_records, new_records, old.settings, new.settings),
         shards=ShardChanges(shared=len(ours & theirs), dropped=len(ours - theirs), new=len(theirs - ours)),
     )

@@ -21,7 +21,7 @@ from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile, read_manifest
 from aesthetics_ops.dataset.sidecars import stored_file
-from aesthetics_ops.dataset.tables import RECORDS, iterate_rows
+from aesthetics_ops.dataset.tables import EXTRA_SCORE, is_label, iterate_rows
 from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, read_records
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
@@ -35,7 +35,9 @@ _log = logging.getLogger(__name__)
 
 _SHARDS_AT_ONCE: Final = 4
 _BLOCK_BYTES: Final = 1 << 20
-_NOT_IN_A_SHARD: Final = ("key", "etag", "transforms", "phash")  # columns of records.parquet
+_IN_A_SHARD: Final = (  # columns of records.parquet, beside those of votes and extra scores
+    "id", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "progressive", "sampling",
+)  # fmt: skip
 _TABLES: Final = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
 _WHAT_TO_DO: Final = "do not use this version: `aesthetics-ops rollback` goes to another one, and the next build from there makes what is missing"
 
@@ -110,7 +112,7 @@ def _after(damaged: list[str]) -> Iterator[None]:
 
 def _rows_by_shard(version: str, records: Path, shards: Sequence[tuple[str, Shard]]) -> Iterator[pa.Table]:
     """Return for each shard the rows that records.parquet has of it: they stand in reading order."""
-    columns = [name for name in RECORDS.names if name in pq.read_schema(records).names and name not in _NOT_IN_A_SHARD]
+    columns = [name for name in pq.read_schema(records).names if name in _IN_A_SHARD or is_label(name)]
     batches = iterate_rows(records, columns, name=f"{VersionFile.RECORDS} of version {version!r}")
     batch = next(batches, None)
     for split, shard in shards:
@@ -193,8 +195,9 @@ def _verify_shard(dataset: Store, shard: Shard, rows: pa.Table, path: Path) -> N
     if len(held) != rows.num_rows:
         raise IntegrityError(f"shard {name} holds {len(held)} records, and {VersionFile.RECORDS} lists {rows.num_rows}")
     for number, (record, row) in enumerate(zip(held, rows.to_pylist(), strict=True)):
+        record |= {field: None for field in row if is_label(field) and field not in record}
         for field, value in record.items():
-            if row.get(field) not in (value, None):
+            if row.get(field) not in (value, None) or (is_label(field) and field in row and row[field] != value):
                 raise IntegrityError(
                     f"shard {name}: record {number}, id {record['id']!r}, has {field} {value!r}, and {VersionFile.RECORDS} says "
                     f"{row[field]!r}"
@@ -211,7 +214,10 @@ def _described(records: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         yield {
             "id": example.id, "label": example.label, "offset": offset, "length": length, "bytes": len(example.image),
             "width": example.width_px, "height": example.height_px, "progressive": header.progressive,
-            "sampling": header.frame.sampling,
+            "sampling": header.frame.sampling, "label_std": example.label_std,
+            "distribution": None if example.distribution is None else list(example.distribution),
+            "votes": None if example.votes is None else list(example.votes),
+            **{f"{EXTRA_SCORE}{name}": score for name, score in example.extra_scores.items()},
         }  # fmt: skip
         offset += length
 

@@ -16,7 +16,12 @@ TABLES_IN_PAGE = re.compile(r"(<!-- tables: .*? -->\n).*?(<!-- end of tables -->
 def markdown(table: Table) -> str:
     """Return what the page says of one table."""
     rows = "".join(f"| `{column.name}` | {column.type} | {column.description} |\n" for column in table.columns)
-    return f"**`{table.name}.parquet`.** {table.rows}\n\n| column | type | what |\n|---|---|---|\n{rows}"
+    head = "\n| column | type | what |\n|---|---|---|\n"
+    found = f"**`{table.name}.parquet`.** {table.rows}\n{head}{rows}"
+    if table.optional:
+        more = "".join(f"| `{column.name}` | {column.type} | {column.description} |\n" for column in table.optional)
+        found += f"\nThen, where the score file has votes:\n{head}{more}"
+    return found
 
 
 def written(page: str) -> str:

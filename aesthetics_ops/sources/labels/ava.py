@@ -21,6 +21,7 @@ import pyarrow.csv as pa_csv
 
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, line_at
 from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.votes import rate_counts
 
 __all__ = ["AVA"]
 
@@ -118,22 +119,16 @@ def _read_any(file: LabelFile, start: int, end: int, first_line: int) -> tuple[A
 
 def _rate(lines: Any, ids: Any, values: Any) -> dict[str, Any]:
     """Make the columns of LabelRows from lines' numbers, ids and values."""
-    counts = values[:, 2:12].astype(np.float64)
-    votes = counts.sum(axis=1)
-    negative = (counts < 0).any(axis=1)
-    invalid = negative | (votes == 0)
-    shares = counts / np.where(invalid, 1, votes)[:, np.newaxis]
-    mean = (counts @ np.array(_RATINGS)) / np.where(invalid, 1, votes)
-    problems = pa.array(["no votes", "negative vote count"])
+    rated = rate_counts(values[:, 2:12].astype(np.float64), _RATINGS, pa.nulls(len(values), pa.string()))
     return {
         "row": pa.array(lines),
         "name": ids,
-        "score": pa.array(mean, mask=invalid),
-        "problem": problems.take(pa.array(negative.astype(np.int8), mask=~invalid)),
-        "votes": pa.array(values[:, 2:12].sum(axis=1)),
-        "distribution": pa.FixedSizeListArray.from_arrays(
-            pa.array(shares.astype(np.float32).ravel()), 10, mask=pa.array(invalid)
-        ),
+        "score": rated.score,
+        "problem": rated.problem,
+        "votes": rated.votes,
+        "distribution": rated.shares,
+        "counts": rated.counts,
+        "deviation": rated.deviation,
     }
 
 

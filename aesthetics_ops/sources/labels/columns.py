@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from aesthetics_ops.sources.labels.parsing import to_numbers
-from aesthetics_ops.sources.labels.votes import count_votes, rate_counts, read_counts
+from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts
 
 __all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
 
@@ -46,6 +47,9 @@ class FoundColumns:
         ratings: what the counts count, or the votes can be; empty without votes.
         is_joined: the columns `ids` are the parts of one name, to be joined with slashes.
         layout: name of the kind of file, where it is known.
+        extra: positions of the columns of `extra_scores`, by the names that the settings use.
+        kept: of `keep_columns`, likewise.
+        file: that has them.
     """
 
     names: tuple[str, ...]
@@ -56,12 +60,21 @@ class FoundColumns:
     ratings: tuple[float, ...] = ()
     is_joined: bool = False
     layout: str | None = None
+    extra: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
+    file: LabelFile | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def numbers(self) -> set[int]:
+        """The positions of columns that are read as numbers where the file has them as such."""
+        score = set() if self.score is None else {self.score}
+        return {*score, *self.votes, *self.extra.values(), *self.kept.values()}
 
     @property
     def places(self) -> list[int]:
         """The positions of all columns to read; each once."""
         others = [place for place in (self.score, self.split) if place is not None]
-        return list(dict.fromkeys((*self.ids, *others, *self.votes)))
+        return list(dict.fromkeys((*self.ids, *others, *self.votes, *self.extra.values(), *self.kept.values())))
 
     def rows(self, row: Any, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows of a file from their numbers and the columns by position; an id that is not among them is left out."""
@@ -86,6 +99,8 @@ class FoundColumns:
             columns=used,
             other_names=ids,
             layout=self.layout,
+            extra={name: values[place] for name, place in self.extra.items()},
+            kept={name: values[place] for name, place in self.kept.items()},
         )
         return self._rated(found, values) if self.ratings else replace(found, note=self._doubt(found.score))
 
@@ -111,22 +126,42 @@ class FoundColumns:
         else:
             photos = count_votes(found.row, found.name, found.score, self.ratings)
             counts, problem = photos.counts, photos.problem
-            found = LabelRows(photos.row, photos.name, None, columns=found.columns, layout=found.layout)
+            extra, odd = self._means(found, photos)
+            problem = pc.coalesce(problem, odd)
+            found = LabelRows(
+                photos.row, photos.name, None, columns=found.columns, layout=found.layout, extra=extra, kept=self._alike(found, photos)
+            )  # fmt: skip
         rated = rate_counts(counts, self.ratings, problem)
-        return LabelRows(
-            found.row,
-            found.name,
-            rated.score,
-            found.split,
+        return replace(
+            found,
+            score=rated.score,
             problem=rated.problem,
             distribution=rated.shares,
             votes=rated.votes,
+            counts=rated.counts,
+            deviation=rated.deviation,
             ratings=self.ratings,
-            columns=found.columns,
-            other_names=found.other_names,
-            layout=found.layout,
             range=(min(self.ratings), max(self.ratings)),
         )
+
+    def _means(self, found: LabelRows, photos: PhotoVotes) -> tuple[dict[str, Any], Any]:
+        """Return the means of the extra scores over each photo's rows, and what is wrong with photos."""
+        if not found.extra:
+            return {}, pa.nulls(len(photos.counts), pa.string())
+        return mean_scores(found.extra, found.row, photos.photo, len(photos.counts))
+
+    def _alike(self, found: LabelRows, photos: PhotoVotes) -> dict[str, Any]:
+        """Return the kept columns of the photos; all rows of a photo must have one value."""
+        first = pa.array(np.unique(photos.photo, return_index=True)[1])
+        for name, column in found.kept.items():
+            differs = different_in_photos(column, photos.photo)
+            if differs is not None and self.file is not None:
+                (one, a), (other, b) = ((found.row[row].as_py(), column[row].as_py()) for row in differs)
+                raise self.file.error(
+                    f"has one row per vote, and {name!r} of keep_columns differs between the rows of one photo: row {one} has "
+                    f"{str(a)[:40]!r}, row {other} {str(b)[:40]!r}; keep columns that say something of the photo"
+                )
+        return {name: pc.take(column, first) for name, column in found.kept.items()}
 
 
 def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
@@ -135,6 +170,15 @@ def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     Where neither `id_column` nor `score_column` is set, a known kind of file is read as such.
     """
     check_width(file, len(columns))
+    found = _find_columns(file, columns)
+    extra, kept = (
+        {name: _column(file, columns, setting, (name,)) for name in getattr(file.settings, setting)}
+        for setting in ("extra_scores", "keep_columns")
+    )
+    return replace(found, extra=extra, kept=kept, file=file)
+
+
+def _find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     settings = file.settings
     if settings.vote_columns:
         return _with_votes(file, columns)

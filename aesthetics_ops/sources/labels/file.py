@@ -51,6 +51,7 @@ class LabelRows:
     `layout` names the kind of file, where it is known, and `range` holds the lowest and highest score that it has.
     `note` says what was taken for granted, after the file's name.
     `other_names` holds, by column, what else may name the photos; planning chooses by what the photos are called.
+    `extra` and `kept` hold the columns that the settings ask for beside these, by the names that the settings use.
     """
 
     row: Any  # int64
@@ -63,6 +64,10 @@ class LabelRows:
     columns: Mapping[str, str] = field(default_factory=dict)
     other_names: Mapping[str, Any] = field(default_factory=dict)  # strings
     votes: Any = None  # int64: how many; null where there are only shares
+    counts: Any = None  # fixed-size lists of int64, the votes for each of `ratings`; null where there are only shares
+    deviation: Any = None  # float64: standard deviation of the votes
+    extra: Mapping[str, Any] = field(default_factory=dict)  # strings, or any numbers
+    kept: Mapping[str, Any] = field(default_factory=dict)  # likewise
     ratings: tuple[float, ...] = ()
     layout: str | None = None
     range: tuple[float, float] | None = None

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels.extra import read_extra_scores
 from aesthetics_ops.sources.labels.file import LabelRows
 from aesthetics_ops.sources.labels.parsing import parse_numbers
 
@@ -51,14 +52,24 @@ def judge_rows(rows: LabelRows, low: float | None, high: float | None, settings:
     nothing = pa.nulls(len(rows.row), pa.string())
     split, split_problem = (nothing, nothing) if rows.split is None else _splits(rows.split)
     nameless = pc.if_else(pc.equal(name, ""), "no name", pa.scalar(None, pa.string()))
-    problem = pc.coalesce(nameless, nothing if rows.problem is None else rows.problem, score_problem, split_problem)
+    extra, extra_problem = read_extra_scores(rows.extra) if rows.extra else (None, nothing)
+    known = nothing if rows.problem is None else rows.problem
+    problem = pc.coalesce(nameless, known, score_problem, extra_problem, split_problem)
+    count = len(rows.row)
     return pa.table(
         {
             "row": rows.row,
             "name": name,
             "by_key": by_key,
             "score": pc.if_else(pc.is_null(problem), score, None),
-            "distribution": _no_distributions(len(rows.row)) if rows.distribution is None else rows.distribution,
+            "distribution": _nulls(pa.list_(pa.float32(), 10), count)
+            if rows.distribution is None
+            else rows.distribution,
+            "votes": _nulls(pa.list_(pa.int64(), len(rows.ratings) or 10), count)
+            if rows.counts is None
+            else rows.counts,
+            "label_std": _nulls(pa.float64(), count) if rows.deviation is None else rows.deviation,
+            "extra_scores": _nulls(pa.list_(pa.float64(), 1), count) if extra is None else extra,
             "split": split,
             "problem": problem,
             "excluded": _excluded(rows, score, pc.is_valid(problem), settings),
@@ -135,8 +146,8 @@ def _scatter(values: Any, where: Any) -> Any:
     return values.take(pa.array(np.cumsum(where) - 1, mask=~where))
 
 
-def _no_distributions(count: int) -> Any:
+def _nulls(kind: Any, count: int) -> Any:
     """A column of nulls in blocks that share their memory: 40 bytes for every row would be a lot for nothing."""
-    block = pa.nulls(1 << 16, pa.list_(pa.float32(), 10))
+    block = pa.nulls(1 << 16, kind)
     whole, rest = divmod(count, len(block))
     return pa.chunked_array([*[block] * whole, block[:rest]], block.type)

@@ -67,7 +67,7 @@ def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:
 
 
 def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, Any]:
-    """Return the columns by position: the score as numbers or text, the others as text.
+    """Return the columns by position: scores and what is kept as numbers or text, the others as text.
 
     Of several columns that may name the photos, those that hold neither text nor numbers are left out.
     """
@@ -77,8 +77,7 @@ def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, 
         name = found.names[place]
         try:
             column = _plain(file, name, table[name])
-            is_score = place == found.score or place in found.votes
-            is_number = is_score and place not in found.ids and _is_number(column.type)
+            is_number = place in found.numbers and place not in found.ids and _is_number(column.type)
             values[place] = column if is_number else _text(file, name, column)
         except LabelError as error:
             if place not in found.ids:

@@ -9,8 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels.file import LabelFile, first_line
+from aesthetics_ops.sources.labels.extra import typed
+from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, first_line
 from aesthetics_ops.sources.labels.judging import judge_rows
 from aesthetics_ops.sources.labels.registry import find_label_format
 from aesthetics_ops.sources.labels.unpacking import unpack
@@ -28,10 +32,15 @@ class Labels:
             `by_key` (bool): the name had a slash, so it can only be a key relative to the photos prefix; any other may be
             a key or the stem of one.  `score` (float64): null exactly where there is a problem.  `distribution` (float32s): shares of the votes for
             each of `ratings`, or null.  `split` (string): train, validation or test; null without a split column.
+            `votes` (int64s): the counts behind them, or null.  `label_std` (float64): standard deviation of the votes, or null.
+            `extra_scores` (float64s): one number for each of `extra_scores`, or null.
             `problem` (string): why the row cannot be used, or null.  `excluded` (string): the excluded tag or challenge
             that the photo has, or the limit of the settings that leaves it out, or null.
         format: name of the file's format.
-        has_distribution: the file has vote counts.
+        has_distribution: the file has votes.
+        has_votes: they are whole counts, in every row; where some are shares only, `votes` is null in all.
+        extra_scores: names of the columns that `extra_scores` of the table holds.
+        kept: the columns to keep, one row for each of `table`; None where none are.
         score_range: lowest and highest score that there can be, as the settings or else the format declare them; None
             where neither does.
         columns: which of the file's columns hold the `id`, `score` or `votes`, and `split`; empty where columns have no names.
@@ -44,11 +53,14 @@ class Labels:
     table: Any  # pa.Table
     format: str
     has_distribution: bool
+    has_votes: bool
     score_range: tuple[float | None, float | None]
     columns: Mapping[str, str] = field(default_factory=dict)
     alternatives: "tuple[Labels, ...]" = ()
     ratings: tuple[float, ...] = ()
     layout: str | None = None
+    extra_scores: tuple[str, ...] = ()
+    kept: Any = None  # pa.Table
     notes: tuple[str, ...] = ()
 
     @property
@@ -93,15 +105,19 @@ def read_labels(
         raise file.error(
             f"has no votes, but min_votes is {settings.min_votes}; set vote_columns, or leave min_votes empty"
         )
+    rows, mixed = _whole_or_none(rows)
     labels = Labels(
         judge_rows(rows, low, high, settings),
         found.name,
         rows.distribution is not None,
+        rows.counts is not None,
         (low, high),
         columns=rows.columns,
         ratings=rows.ratings,
         layout=rows.layout,
-        notes=tuple(f"label file {source!r} {note}" for note in (file.note, rows.note) if note is not None),
+        extra_scores=tuple(rows.extra),
+        kept=pa.table({name: typed(column) for name, column in rows.kept.items()}) if rows.kept else None,
+        notes=tuple(f"label file {source!r} {note}" for note in (file.note, rows.note, mixed) if note is not None),
     )
     others = tuple(
         replace(
@@ -113,3 +129,18 @@ def read_labels(
         if not names.equals(rows.name)
     )
     return replace(labels, alternatives=others)
+
+
+def _whole_or_none(rows: LabelRows) -> tuple[LabelRows, str | None]:
+    """Return the rows without counts where some have only shares, and what is to be said of it: all records have one form."""
+    if rows.counts is None or rows.distribution is None:
+        return rows, None
+    shares = pc.and_(pc.is_valid(rows.distribution), pc.is_null(rows.counts))
+    count, rated = pc.sum(shares).as_py() or 0, len(rows.row) - rows.distribution.null_count
+    if not count:
+        return rows, None
+    note = (
+        f"has shares instead of whole counts of votes in {count} of {rated} rows, such as row {rows.row.filter(shares)[0].as_py()}: "
+        "no record gets image/votes"
+    )
+    return replace(rows, counts=None), note if count < rated else None

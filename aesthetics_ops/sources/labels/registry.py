@@ -7,6 +7,7 @@ A new format is one file beside this one and one entry in `_registered`.  Code o
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.errors import AestheticsOpsError, SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.ava import AVA
@@ -51,6 +52,13 @@ def check_label_settings(settings: BuildSettings) -> None:
         SettingsError: `label_format` is unknown, or another setting contradicts it, or a split of `file_splits` is unknown.
     """
     splits_of_files(settings)
+    taken = {column.name.casefold() for column in (*RECORDS.columns, *RECORDS.optional)}
+    for name in settings.keep_columns:
+        if name.casefold() in taken:
+            raise SettingsError(
+                f"keep_columns names {name!r}, but records.parquet has a column {name.casefold()!r} of its own; rename it in the "
+                "score file"
+            )
     if settings.label_format != _AUTO:
         declared = _named(settings.label_format)
         _require_agreement(declared, settings, lambda what: SettingsError(f"label_format is {what}"))
@@ -111,8 +119,9 @@ def _require_agreement(known: LabelFormat, settings: BuildSettings, error: Calla
     for name in () if known.has_columns else _COLUMN_SETTINGS:
         if (column := getattr(settings, name)) is not None:
             raise error(f"{known.title}, which have no columns, but {name} is {column!r}; leave {name} empty")
-    if settings.vote_columns and not known.has_columns:
-        raise error(f"{known.title}, which have no columns, but vote_columns is set; leave vote_columns empty")
+    for name in () if known.has_columns else ("vote_columns", "extra_scores", "keep_columns"):
+        if getattr(settings, name):
+            raise error(f"{known.title}, which have no columns, but {name} is set; leave {name} empty")
     for name in {name: None for other in _registered for name in other.settings if name not in known.settings}:
         if getattr(settings, name) != type(settings).model_fields[name].default:
             titles = " or ".join(other.title for other in _registered if name in other.settings)

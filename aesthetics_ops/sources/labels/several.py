@@ -51,6 +51,7 @@ def combine_labels(files: Mapping[str, Labels], settings: BuildSettings) -> Labe
             )
     chosen = splits_of_files(settings)
     found = _in_chosen_splits(files, chosen, source) if chosen else _with_splits(files, source)
+    found, votes_notes = _with_votes(found, files)
     first = found[0]
     same_columns = all(labels.columns == first.columns for labels in found)
     return replace(
@@ -59,7 +60,8 @@ def combine_labels(files: Mapping[str, Labels], settings: BuildSettings) -> Labe
         score_range=_range([labels.score_range for labels in found]),
         columns=first.columns if same_columns else _columns(found),
         alternatives=_alternatives(found) if same_columns else (),
-        notes=(*(note for labels in found for note in labels.notes), *_disagreements(files, found)),
+        kept=None if first.kept is None else _kept([labels.kept for labels in found]),
+        notes=(*(note for labels in found for note in labels.notes), *votes_notes, *_disagreements(files, found)),
     )
 
 
@@ -112,6 +114,35 @@ def _disagreements(files: Mapping[str, Labels], found: Sequence[Labels]) -> Iter
             f"label files disagree about {odd.num_rows} photos: {names[row['file_min']]!r} and {names[row['file_max']]!r} have another "
             f"{what} for {row['name']!r}, {row[f'{what}_min']} and {row[f'{what}_max']}; such photos are left out as label_invalid"
         )
+
+
+def _with_votes(found: list[Labels], files: Mapping[str, Labels]) -> tuple[list[Labels], tuple[str, ...]]:
+    """Return the files without counts of votes where some have only shares, and what is to be said of it."""
+    without = [name for name, labels in zip(files, found, strict=True) if not labels.has_votes]
+    if not without or len(without) == len(found):
+        return found, ()
+    note = f"label file {without[0]!r} has shares instead of whole counts of votes, and others have counts: no record gets image/votes"
+    return [_without_votes(labels) for labels in found], (note,)
+
+
+def _without_votes(labels: Labels) -> Labels:
+    kind = labels.table.schema.field("votes").type
+    place = labels.table.column_names.index("votes")
+    table = labels.table.set_column(place, "votes", pa.nulls(labels.table.num_rows, kind))
+    return replace(labels, table=table, has_votes=False, alternatives=tuple(map(_without_votes, labels.alternatives)))
+
+
+def _kept(tables: list[Any]) -> Any:
+    """Return the kept columns of all files; as numbers where they are in every file."""
+    columns = {}
+    for name in tables[0].column_names:
+        kinds = {table[name].type for table in tables}
+        kind = kinds.pop()
+        if kinds:
+            is_number = not any(pa.types.is_string(one) for one in (kind, *kinds))
+            kind = pa.float64() if is_number else pa.string()
+        columns[name] = pa.chunked_array([chunk for table in tables for chunk in table[name].cast(kind).chunks], kind)
+    return pa.table(columns)
 
 
 def _shown(labels: Labels) -> str:

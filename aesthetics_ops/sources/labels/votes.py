@@ -27,12 +27,16 @@ class RatedVotes:
         problem: string, null where there is none.
         shares: fixed-size lists of float32, one share per rating; null where there is a problem.
         votes: int64, how many there are; null where there is a problem, and where the counts are shares.
+        counts: fixed-size lists of int64, one count per rating; null likewise.
+        deviation: float64, population standard deviation of the ratings; null where there is a problem.
     """
 
     score: Any
     problem: Any
     shares: Any
     votes: Any
+    counts: Any
+    deviation: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,14 @@ class PhotoVotes:
         name: string.
         counts: float64, shape (photos, ratings).
         problem: string, null where every vote is one of the ratings.
+        photo: the photo that each vote is for, int64, shape (votes,).
     """
 
     row: Any
     name: Any
     counts: np.ndarray
     problem: Any
+    photo: np.ndarray
 
 
 def read_counts(columns: Sequence[Any]) -> tuple[np.ndarray, Any]:
@@ -73,7 +79,7 @@ def read_counts(columns: Sequence[Any]) -> tuple[np.ndarray, Any]:
 
 
 def rate_counts(counts: np.ndarray, values: Sequence[float], problem: Any) -> RatedVotes:
-    """Return means and shares.
+    """Return means, shares, whole counts and deviations.
 
     Args:
         counts: votes, or shares of them, per rating; shape (rows, ratings).
@@ -85,16 +91,26 @@ def rate_counts(counts: np.ndarray, values: Sequence[float], problem: Any) -> Ra
     found = pa.array(["no votes", "negative vote count", "vote count above 2**53"])
     problem = pc.coalesce(problem, found.take(pa.array(reasons, mask=reasons < 0)))
     invalid = np.asarray(pc.is_valid(problem))
+    counts = np.where(invalid[:, np.newaxis], 0, counts)
     shares = counts / np.where(invalid, 1, total)[:, np.newaxis]
     mean = (counts @ np.asarray(values, np.float64)) / np.where(invalid, 1, total)
-    lists = pa.FixedSizeListArray.from_arrays(
-        pa.array(np.where(invalid[:, np.newaxis], 0, shares).astype(np.float32).ravel()),
-        len(values),
-        mask=pa.array(invalid),
-    )
     unknown = invalid | (counts != np.floor(counts)).any(axis=1)
     votes = pa.array(np.where(unknown, 0, total).astype(np.int64), mask=unknown)
-    return RatedVotes(pa.array(mean, mask=invalid), problem, lists, votes)
+    spread = ((np.asarray(values, np.float64) - mean[:, np.newaxis]) ** 2 * shares).sum(axis=1)
+    return RatedVotes(
+        pa.array(mean, mask=invalid),
+        problem,
+        _lists(shares.astype(np.float32), invalid),
+        votes,
+        _lists(counts.astype(np.int64), unknown),
+        pa.array(np.sqrt(spread), mask=invalid),
+    )
+
+
+def _lists(values: np.ndarray, is_null: np.ndarray) -> Any:
+    """Fixed-size lists of the rows of an array, null where said."""
+    values = np.where(is_null[:, np.newaxis], 0, values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1], mask=pa.array(is_null))
 
 
 def count_votes(row: Any, name: Any, vote: Any, values: Sequence[float]) -> PhotoVotes:
@@ -123,6 +139,7 @@ def count_votes(row: Any, name: Any, vote: Any, values: Sequence[float]) -> Phot
         name=encoded.dictionary,
         counts=counts.reshape(photos, len(ratings)).astype(np.float64),
         problem=_odd_votes(vote, row, photo, ~good, photos, values),
+        photo=photo,
     )
 
 

@@ -18,7 +18,11 @@ sides = int64s | st.integers(1, 65_500)
 images = st.binary(max_size=300) | st.sampled_from([127, 128, 16_300, 16_383, 16_384, 70_000, (1 << 21) - 9]).map(bytes)
 ids = st.text() | st.text(min_size=120, max_size=140)
 distributions = st.none() | st.lists(float32s, min_size=2, max_size=12)
-examples = st.builds(Example, images, float32s, ids, sides, sides, distributions)
+votes = st.none() | st.lists(int64s | st.integers(0, 300), min_size=2, max_size=12)
+extra_scores = st.dictionaries(st.text(max_size=20), float32s, max_size=4)
+examples = st.builds(
+    Example, images, float32s, ids, sides, sides, distributions, votes, st.none() | float32s, extra_scores
+)
 
 
 def feature(values):
@@ -41,7 +45,11 @@ def features_of(example):
     }
     if example.distribution is not None:
         features["image/distribution"] = list(map(float, example.distribution))
-    return features
+    if example.votes is not None:
+        features["image/votes"] = list(example.votes)
+    if example.label_std is not None:
+        features["image/label_std"] = [float(example.label_std)]
+    return features | {f"image/label/{name}": [float(score)] for name, score in example.extra_scores.items()}
 
 
 def message(features):
@@ -52,12 +60,19 @@ def message(features):
 
 def same(ours, theirs):
     """Equal, where a NaN equals the same NaN and 0.0 is not -0.0."""
-    floats = [*(ours.distribution or ()), ours.label], [*(theirs.distribution or ()), theirs.label]
+    floats = [
+        [*(one.distribution or ()), one.label, *(() if one.label_std is None else (one.label_std,)),
+         *dict(sorted(one.extra_scores.items())).values()]
+        for one in (ours, theirs)
+    ]  # fmt: skip
     return (
         [struct.pack("<f", number) for number in floats[0]] == [struct.pack("<f", number) for number in floats[1]]
         and (ours.image, ours.id) == (theirs.image, theirs.id)
         and (ours.height_px, ours.width_px) == (theirs.height_px, theirs.width_px)
         and (ours.distribution is None) == (theirs.distribution is None)
+        and (ours.label_std is None) == (theirs.label_std is None)
+        and (ours.votes and list(ours.votes)) == (theirs.votes and list(theirs.votes))
+        and ours.extra_scores.keys() == theirs.extra_scores.keys()
     )
 
 
@@ -142,7 +157,7 @@ def test_what_tensorflow_serialises_is_decoded(example):
 @settings(max_examples=30, deadline=None)
 @given(examples)
 def test_tensorflow_parses_what_is_written(example):
-    shares = len(example.distribution or (0.0, 0.0))
+    shares, counts = len(example.distribution or (0.0, 0.0)), len(example.votes or (0, 0))
     parsed = tf.io.parse_single_example(
         b"".join(encode_example(example)),
         {
@@ -152,12 +167,18 @@ def test_tensorflow_parses_what_is_written(example):
             "image/height": tf.io.FixedLenFeature([], tf.int64),
             "image/width": tf.io.FixedLenFeature([], tf.int64),
             "image/distribution": tf.io.FixedLenFeature([shares], tf.float32, [math.pi] * shares),
+            "image/votes": tf.io.FixedLenFeature([counts], tf.int64, [0] * counts),
+            "image/label_std": tf.io.FixedLenFeature([], tf.float32, 0.0),
+            **{f"image/label/{name}": tf.io.FixedLenFeature([], tf.float32) for name in example.extra_scores},
         },
     )
     back = Example(
         parsed["image/image"].numpy(), float(parsed["image/label"]), parsed["image/id"].numpy().decode(),
         int(parsed["image/height"]), int(parsed["image/width"]),
         None if example.distribution is None else parsed["image/distribution"].numpy().tolist(),
+        None if example.votes is None else parsed["image/votes"].numpy().tolist(),
+        None if example.label_std is None else float(parsed["image/label_std"]),
+        {name: float(parsed[f"image/label/{name}"]) for name in example.extra_scores},
     )  # fmt: skip
     assert same(back, example)
 
@@ -182,7 +203,7 @@ def test_the_origins_preprocess_reads_a_shard_unchanged(tmp_path, channels):
     jpeg = tf.io.encode_jpeg(pixels).numpy()
     with ShardWriter(tmp_path / "shard") as shard:
         for label in (0.25, 6.5):
-            shard.write(Example(jpeg, label, "a", 60, 80, [0.1] * 10))
+            shard.write(Example(jpeg, label, "a", 60, 80, [0.1] * 10, [1] * 10, 2.87, {"quality": 3.5}))
     batch = next(iter(tf.data.TFRecordDataset(str(tmp_path / "shard")).map(origin_preprocess).batch(2)))
     assert batch[0].shape == (2, 224, 224, 3)
     assert 0 <= float(tf.reduce_min(batch[0])) < float(tf.reduce_max(batch[0])) <= 1

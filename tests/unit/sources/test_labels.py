@@ -25,7 +25,8 @@ AVA = (
 )
 TAGS = b"1 Abstract\n15 Nature\n21 Black and White\n22 Nude\n66 Nude Study\n"
 CHALLENGES = "1395 Déjà Vu\n1396 Portraits [2]\n".encode()
-COLUMNS = ["row", "name", "by_key", "score", "distribution", "split", "problem", "excluded"]
+LISTS = ["distribution", "votes", "label_std", "extra_scores"]
+COLUMNS = ["row", "name", "by_key", "score", *LISTS, "split", "problem", "excluded"]
 
 
 def read(data, *, beside=None, **values):
@@ -57,6 +58,8 @@ def test_an_ava_row_becomes_its_mean_and_its_shares():
     first = labels.table.to_pylist()[0]
     assert first["score"] == pytest.approx((counts * range(1, 11)).sum() / counts.sum(), rel=1e-15)
     assert first["distribution"] == (counts / counts.sum()).astype(np.float32).tolist()
+    assert (labels.has_votes, first["votes"]) == (True, counts.tolist())
+    assert first["label_std"] == pytest.approx(np.repeat(np.arange(1, 11), counts).std(), rel=1e-12)
     assert (first["row"], first["name"], first["by_key"], first["problem"]) == (1, "953619", False, None)
 
 
@@ -195,7 +198,7 @@ def test_every_format_gives_the_same_table(data):
     assert labels.table.column_names == COLUMNS
     assert labels.table.schema.types == read(AVA).table.schema.types
     assert not labels.has_distribution
-    assert all(column(labels, name) == [None] * 3 for name in ("distribution", "split", "problem", "excluded"))
+    assert all(column(labels, name) == [None] * 3 for name in (*LISTS, "split", "problem", "excluded"))
 
 
 @pytest.mark.parametrize(

@@ -50,35 +50,35 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("count", [0, 3, 300])
 def test_every_record_of_a_good_shard_is_counted(path: Path, count: int) -> None:
     result = write(path, *(example(str(number)) for number in range(count)))
-    assert check_shard(path, result, name="the shard") == Counts(records=count, decoded=count)
+    assert check_shard(path, result, {}, name="the shard") == Counts(records=count, decoded=count)
 
 
 @pytest.mark.parametrize(
     ("bad", "counts"),
     [
-        (example("b", data=image(".png")), "of 4 records 4 have such a label and 3 such a JPEG"),
-        (example("b", width_px=11), "of 4 records 4 have such a label and 3 such a JPEG"),
-        (example("b", label=math.inf), "of 4 records 3 have such a label and 4 such a JPEG"),
+        (example("b", data=image(".png")), "of 4 records 4 have such labels and 3 such a JPEG"),
+        (example("b", width_px=11), "of 4 records 4 have such labels and 3 such a JPEG"),
+        (example("b", label=math.inf), "of 4 records 3 have such labels and 4 such a JPEG"),
     ],
     ids=["PNG", "width", "label"],
 )
 def test_a_bad_record_is_named_and_not_counted(path: Path, bad: Example, counts: str) -> None:
     result = write(path, example("a"), bad, example("c"), example("d"))
     with pytest.raises(IntegrityError) as caught:
-        check_shard(path, result, name="the shard")
+        check_shard(path, result, {}, name="the shard")
     assert str(caught.value) == (
-        f"the shard: record 1, id 'b', is not a JPEG of the stated size with a finite label; {counts}"
+        f"the shard: record 1, id 'b', is not a JPEG of the stated size with finite labels; {counts}"
     )
 
 
 def test_an_image_that_the_decoder_refuses_is_named(path: Path) -> None:
     result = write(path, example("a"), example("b", data=image()[:-200]), example("c"))
     with pytest.raises(IntegrityError, match="the shard: record 1, id 'b', cannot be read"):
-        check_shard(path, result, name="the shard")
+        check_shard(path, result, {}, name="the shard")
 
 
 def test_records_that_the_result_does_not_name_are_found(path: Path) -> None:
     result = write(path, example("a"), example("b"))
     result = result.model_copy(update={"index": RecordIndex(id=["a", "c"])})
     with pytest.raises(IntegrityError, match="the shard: record 1, id 'c', is that of 'b'"):
-        check_shard(path, result, name="the shard")
+        check_shard(path, result, {}, name="the shard")

@@ -14,7 +14,7 @@ KEPT = {
 }  # fmt: skip
 ENCODED = KEPT | {"transforms": ["oriented", "reencoded"]}
 SETTINGS = {"encoding": "keep", "quality": 95, "max_side_px": None}
-KINDS = ["added", "removed", "relabelled", "repixelled", "moved"]
+KINDS = ["added", "removed", "relabelled", "repixelled", "moved", "annotated"]
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:
