@@ -12,7 +12,8 @@ class RejectReason(StrEnum):
     # decided while planning, from names and scores alone
     NOT_A_PHOTO = "not_a_photo"  # a suffix that no image format has
     UNLABELLED = "unlabelled"  # no label row names the photo
-    EXCLUDED = "excluded"  # by choice: an excluded tag or challenge, too few votes, or a score outside those to keep
+    # by choice: an excluded tag or challenge, too few votes, a score outside those to keep; or, from its bytes, too few pixels
+    EXCLUDED = "excluded"
     LABEL_INVALID = "label_invalid"  # score missing, not a number, without votes, out of range, or contradictory
     DUPLICATE_ID = "duplicate_id"  # another photo, earlier in key order, has the same id
     DUPLICATE_PHOTO = "duplicate_photo"  # another photo, earlier in id order, has the same ETag and size

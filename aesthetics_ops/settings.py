@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_ar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.key_template import key_parts
 from aesthetics_ops.urls import as_url, split_urls, without_secrets
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class PixelSettings:
         max_side_px: longest side stored, in px; None stores photos at their own size.
         max_pixels: most pixels (width x height) a source may declare; more is refused before it is decoded.
         progressive: `baseline` writes kept JPEGs that are not baseline in one scan anew as that, without loss.
+        min_side_px: shortest side that a source may have, in px, before scaling; None takes any.
     """
 
     encoding: Literal["keep", "reencode"]
@@ -47,6 +49,7 @@ class PixelSettings:
     max_side_px: int | None
     max_pixels: int
     progressive: Literal["keep", "baseline"] = "keep"
+    min_side_px: int | None = None
 
     @property
     def makes_baseline(self) -> bool:
@@ -115,6 +118,14 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         title="Id column",
         description="Column that names the photo; empty takes the one of key, path, filename, id and "
         "image_id whose names are the photos', or another usual name; a number where there is no header",
+        min_length=1,
+        json_schema_extra={"section": "Scores"},
+    )
+    key_template: str | None = Field(
+        None,
+        title="Key template",
+        description="Columns that together name the photo, with text between them, such as {sessionId}/{imageName} or "
+        "img_{id:06d}.jpg; instead of an id column",
         min_length=1,
         json_schema_extra={"section": "Scores"},
     )
@@ -268,6 +279,14 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         title="Progressive JPEGs",
         description="baseline writes kept progressive JPEGs as baseline, without loss, for hardware decoders (needs "
         "libturbojpeg); keep stores them as they are",
+        json_schema_extra={"section": "Pixels"},
+    )
+    min_side_px: int | None = Field(
+        None,
+        title="Shortest side to keep, px",
+        description="Photos whose shorter side is below this, before any scaling, are left out as excluded; empty keeps all",
+        ge=1,
+        le=65_500,
         json_schema_extra={"section": "Pixels"},
     )
     max_side_px: int | None = Field(
@@ -433,6 +452,12 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         return self
 
     def _check_votes(self) -> None:
+        if self.key_template is not None:
+            key_parts(self.key_template)
+            if self.id_column is not None:
+                raise ValueError(
+                    f"id_column is {self.id_column!r}, but key_template {self.key_template!r} names the photos; leave one of them empty"
+                )
         kept = self.label_range
         if kept and (len(kept) != 2 or not kept[0] < kept[1]):
             raise ValueError(
@@ -459,16 +484,20 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     @property
     def pixels(self) -> PixelSettings:
         """The part that decides what becomes of one photo."""
-        return PixelSettings(self.encoding, self.quality, self.max_side_px, self.max_pixels, self.progressive)
+        return PixelSettings(
+            self.encoding, self.quality, self.max_side_px, self.max_pixels, self.progressive, self.min_side_px
+        )
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The settings that touch a shard's bytes beyond its list of photos; part of every recipe.
 
-        `progressive` and `extra_scores` stand in it only where they may change a byte, so that recipes from before them are
-        what they were.
+        `progressive`, `min_side_px` and `extra_scores` stand in it only where they may change a byte, so that recipes from
+        before them are what they were.
         """
         settings = asdict(self.pixels)
+        if self.min_side_px is None:
+            del settings["min_side_px"]
         if not self.pixels.makes_baseline:
             del settings["progressive"]
         return settings | ({"extra_scores": list(self.extra_scores)} if self.extra_scores else {})
@@ -487,7 +516,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
 
 
 _SINCE_THE_FIRST = (
-    "file_splits", "sheet", "vote_columns", "vote_values", "label_range", "min_votes", "extra_scores", "keep_columns",
+    "file_splits", "sheet", "key_template", "min_side_px", "vote_columns", "vote_values", "label_range", "min_votes", "extra_scores", "keep_columns",
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",

@@ -102,8 +102,8 @@ def convert_photo(source: bytes | memoryview, pixels: PixelSettings) -> Converte
         pixels: what is asked for.
 
     Returns:
-        The photo, or the reason why it cannot be one: `empty`, `not_an_image`, `unsupported_format`, `corrupt` or
-        `too_large`.
+        The photo, or the reason why it cannot be one: `empty`, `not_an_image`, `unsupported_format`, `corrupt`,
+        `too_large`, or `excluded` where `min_side_px` is set.
 
     Raises:
         MemoryError: the machine has less memory than a photo of `max_pixels` needs.
@@ -165,6 +165,7 @@ def _check_jpeg(source: bytes | memoryview, pixels: PixelSettings) -> _Checked:
         transforms.add(Transform.FIRST_FRAME)
     if answer is None:  # the other decoder reads orientation and profile from the source
         return _Checked(source, JPEG, transforms=transforms)
+    _require_side((header.frame.height_px, header.frame.width_px), pixels)
     colour, sampling = answer
     profile = _judge(header.icc, colour)
     if profile is ProfileVerdict.UNUSABLE:
@@ -202,8 +203,19 @@ def _code_other(photo: _Checked, pixels: PixelSettings, gate: SizeGate) -> Coded
 
     decoded = decode_image(bytes(photo.data), photo.kind, gate)
     array = _array(decoded.image)
+    _require_side((array.shape[0], array.shape[1]), pixels)
     picture = Picture(array, (array.shape[0], array.shape[1]), decoded.orientation)
     return encode(picture, photo.transforms | decoded.transforms, pixels)
+
+
+def _require_side(sides: tuple[int, int], pixels: PixelSettings) -> None:
+    """Leave out what is too small to be wanted, at the source's own size.
+
+    Raises:
+        Refusal: `excluded`.
+    """
+    if pixels.min_side_px is not None and min(sides) < pixels.min_side_px:
+        raise Refusal(RejectReason.EXCLUDED, f"shorter side {min(sides)} px, below min_side_px {pixels.min_side_px}")
 
 
 def _converted(photo: Coded) -> Converted:

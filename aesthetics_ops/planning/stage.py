@@ -42,6 +42,7 @@ from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings
 from aesthetics_ops.sources.listing import list_photos
@@ -170,7 +171,7 @@ class _RejectedPhotos:
         self._results = cache(partial(read_shard_result, build.dataset))
         self._records: set[tuple[str, str]] = set()
         self._rejected: set[tuple[str, str]] = set()
-        if parent is not None and build.settings.recipe.items() <= parent.settings.items():
+        if parent is not None and _same_recipe(build.settings, parent):
             rows = read_table(build.dataset, parent, VersionFile.REJECTS, ["key", "etag", "shard", "reason"])
             lost = pa.array([reason.value for reason in RejectReason if reason.is_loss])
             rows = rows.filter(pc.and_(pc.is_valid(rows["shard"]), pc.invert(pc.is_in(rows["reason"], lost))))
@@ -209,6 +210,12 @@ class _RejectedPhotos:
                     return set()
                 photos.add((row["key"], row["etag"]))
         return photos
+
+
+def _same_recipe(settings: BuildSettings, parent: Manifest) -> bool:
+    """Say whether what a parent's conversion rejected is rejected now, as far as the settings tell."""
+    is_same_limit = parent.settings.get("min_side_px") == settings.min_side_px
+    return is_same_limit and settings.recipe.items() <= parent.settings.items()
 
 
 def _read_labels(build: Build) -> tuple[Labels, str]:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "aesthetics_ops"
 # but for INDEPENDENT.
 LAYERS = (
     "errors",
-    "urls system",
+    "urls system key_template",
     "rejects settings machine",
     "config store",
     "dataset pixels",

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.key_template import key_parts
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from aesthetics_ops.sources.labels.parsing import to_numbers
@@ -45,11 +47,12 @@ class FoundColumns:
         split: position of the split's column; None where none is set.
         votes: positions of the columns of counts.
         ratings: what the counts count, or the votes can be; empty without votes.
-        is_joined: the columns `ids` are the parts of one name, to be joined with slashes.
+        is_joined: the columns `ids` are the parts of one name, to be joined by the template, or else with slashes.
         layout: name of the kind of file, where it is known.
         extra: positions of the columns of `extra_scores`, by the names that the settings use.
         kept: of `keep_columns`, likewise.
         file: that has them.
+        template: how the columns `ids` make a name, as `key_template` has it; the columns stand there in the order of `ids`.
     """
 
     names: tuple[str, ...]
@@ -60,6 +63,7 @@ class FoundColumns:
     ratings: tuple[float, ...] = ()
     is_joined: bool = False
     layout: str | None = None
+    template: str | None = None
     extra: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, int] = field(default_factory=dict)
     file: LabelFile | None = field(default=None, repr=False, compare=False)
@@ -81,7 +85,13 @@ class FoundColumns:
         ids = {
             self.names[place]: _without_url(self.names[place], values[place]) for place in self.ids if place in values
         }
-        if self.is_joined:
+        problem = None
+        if self.template is not None:
+            parts = key_parts(self.template)
+            wanted = dict.fromkeys(part.column for part in parts if part.column is not None)
+            names, problem = join_columns(parts, dict(zip(wanted, ids.values(), strict=True)))
+            ids = {self.template: names}
+        elif self.is_joined:
             ids = {"/".join(ids): pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in ids.values()), "/")}
         first = next(iter(ids))
         used = {"id": first}
@@ -101,6 +111,7 @@ class FoundColumns:
             layout=self.layout,
             extra={name: values[place] for name, place in self.extra.items()},
             kept={name: values[place] for name, place in self.kept.items()},
+            problem=problem,
         )
         return self._rated(found, values) if self.ratings else replace(found, note=self._doubt(found.score))
 
@@ -123,6 +134,7 @@ class FoundColumns:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
         if self.votes:
             counts, problem = read_counts([values[place] for place in self.votes])
+            problem = problem if found.problem is None else pc.coalesce(found.problem, problem)
         else:
             photos = count_votes(found.row, found.name, found.score, self.ratings)
             counts, problem = photos.counts, photos.problem
@@ -188,6 +200,8 @@ def _find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     return FoundColumns(
         names=tuple(columns),
         ids=_find_ids(file, columns),
+        is_joined=settings.key_template is not None,
+        template=settings.key_template,
         score=_find_score(file, columns),
         split=_split(file, columns, None),
     )
@@ -227,6 +241,8 @@ def _with_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     return FoundColumns(
         names=tuple(columns),
         ids=_find_ids(file, columns),
+        is_joined=settings.key_template is not None,
+        template=settings.key_template,
         score=None,
         split=_split(file, columns, None),
         votes=votes,
@@ -258,16 +274,19 @@ def _squeezed(columns: Sequence[str]) -> dict[str, int]:
 
 
 def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout) -> FoundColumns:
-    places = _squeezed(columns)
+    places, template = _squeezed(columns), file.settings.key_template
     return FoundColumns(
         names=tuple(columns),
-        ids=tuple(places[squeeze(name)] for name in layout.id) or _find_ids(file, columns),
+        ids=_find_ids(file, columns)
+        if template or not layout.id
+        else tuple(places[squeeze(name)] for name in layout.id),
         score=None if layout.score is None else places[squeeze(layout.score)],
         split=_split(file, columns, places.get(squeeze(layout.split)) if layout.split else None),
         votes=tuple(places[squeeze(name)] for name in layout.votes),
         ratings=layout.ratings or tuple(layout.votes.values()),
-        is_joined=len(layout.id) > 1,
+        is_joined=len(layout.id) > 1 or template is not None,
         layout=layout.name,
+        template=template,
     )
 
 
@@ -277,6 +296,12 @@ def _split(file: LabelFile, columns: Sequence[str], known: int | None) -> int | 
 
 
 def _find_ids(file: LabelFile, columns: Sequence[str]) -> tuple[int, ...]:
+    if (template := file.settings.key_template) is not None:
+        wanted_columns = dict.fromkeys(part.column for part in key_parts(template) if part.column is not None)
+        found_columns = [_column(file, columns, "key_template", (name,)) for name in wanted_columns]
+        if len(set(found_columns)) < len(found_columns):
+            raise file.error(f"has one column that key_template {template!r} calls by two names; write it one way")
+        return tuple(found_columns)
     if (wanted := file.settings.id_column) is not None:
         return (_column(file, columns, "id_column", (wanted,)),)
     found = [places for name in _ID_COLUMNS if (places := _named(columns, name))]

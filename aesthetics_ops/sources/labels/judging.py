@@ -54,7 +54,7 @@ def judge_rows(rows: LabelRows, low: float | None, high: float | None, settings:
     nameless = pc.if_else(pc.equal(name, ""), "no name", pa.scalar(None, pa.string()))
     extra, extra_problem = read_extra_scores(rows.extra) if rows.extra else (None, nothing)
     known = nothing if rows.problem is None else rows.problem
-    problem = pc.coalesce(nameless, known, score_problem, extra_problem, split_problem)
+    problem = pc.coalesce(known, nameless, score_problem, extra_problem, split_problem)
     count = len(rows.row)
     return pa.table(
         {

@@ -80,7 +80,7 @@ def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, 
             is_number = place in found.numbers and place not in found.ids and _is_number(column.type)
             values[place] = column if is_number else _text(file, name, column)
         except LabelError as error:
-            if place not in found.ids:
+            if place not in found.ids or found.is_joined:
                 raise
             refused.append(error)
     if not values.keys() & set(found.ids):

@@ -24,7 +24,7 @@ from aesthetics_ops.sources.labels.unpacking import to_utf8
 __all__ = ["check_label_settings", "find_label_format", "label_formats", "register_label_format"]
 
 _AUTO = "auto"
-_COLUMN_SETTINGS = ("id_column", "score_column", "split_column")
+_COLUMN_SETTINGS = ("id_column", "key_template", "score_column", "split_column")
 # In the order in which they are asked: the first that recognises a file reads it.
 _registered = [PARQUET, EXCEL, JSON_LINES, JSON_ARRAY, AVA, CSV]
 

@@ -132,7 +132,7 @@ KINDS: dict[str, tuple[bytes, Sequence[str], Sequence[float]]] = {
                 status=["success"] * 2), ["00000/000000011.jpg", "00000/000000022.jpg"], [5.5, 6.5]),
     "LAION's Parquet": (
         parquet(URL=["https://a.example/x/11.jpg?w=1", "https://b.example/a%20b.png"], TEXT=["x", "y"],
-                AESTHETIC_SCORE=[5.5, 6.5]), ["11.jpg", "x/a b.png"], [5.5, None]),
+                AESTHETIC_SCORE=[5.5, 6.5]), ["11.jpg", "x/a b.png"], [5.5, 6.5]),
 }  # fmt: skip
 
 
