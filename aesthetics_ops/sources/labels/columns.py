@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from aesthetics_ops.key_template import key_parts
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.fitting import Sample, find_misfit
 from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
@@ -33,6 +34,7 @@ _MORE_SCORE_COLUMNS = (
 )  # fmt: skip
 _KNOWN_NAMES: Final = frozenset(map(squeeze, (*_ID_COLUMNS, *_MORE_ID_COLUMNS, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)))
 _MOST_COLUMNS: Final = 10_000
+_MANY_VOTES: Final = 30  # of which the highest says something
 _URL = "url"
 
 
@@ -53,6 +55,7 @@ class FoundColumns:
         kept: of `keep_columns`, likewise.
         file: that has them.
         template: how the columns `ids` make a name, as `key_template` has it; the columns stand there in the order of `ids`.
+        note: what has to be said about how they were found; None where there is nothing.
     """
 
     names: tuple[str, ...]
@@ -64,6 +67,7 @@ class FoundColumns:
     is_joined: bool = False
     layout: str | None = None
     template: str | None = None
+    note: str | None = None
     extra: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, int] = field(default_factory=dict)
     file: LabelFile | None = field(default=None, repr=False, compare=False)
@@ -113,7 +117,8 @@ class FoundColumns:
             kept={name: values[place] for name, place in self.kept.items()},
             problem=problem,
         )
-        return self._rated(found, values) if self.ratings else replace(found, note=self._doubt(found.score))
+        read = self._rated(found, values) if self.ratings else replace(found, note=self._doubt(found.score))
+        return replace(read, note="; it ".join(filter(None, (self.note, read.note))) or None)
 
     def _doubt(self, scores: Any) -> str | None:
         """Say that scores look like counts of votes; None where they do not."""
@@ -130,6 +135,18 @@ class FoundColumns:
             f"votes, not a score; set vote_columns to {alike[0]}..{alike[-1]} if it is"
         )
 
+    def _doubt_of_votes(self, counts: np.ndarray) -> str | None:
+        """Say that single votes may have a smaller range than their kind has; None where they use more than half of it."""
+        votes = counts.sum(axis=0)
+        given = [rating for rating, count in zip(self.ratings, votes.tolist(), strict=True) if count]
+        low, high = min(self.ratings), max(self.ratings)
+        if votes.sum() < _MANY_VOTES or max(given) > (low + high) / 2:
+            return None
+        return (
+            f"was taken for {self.layout}, from {low:g} to {high:g}, but none of its {votes.sum():.0f} votes is above {max(given):g}; set "
+            f"label_max to {max(given):g}, if that is the most there can be"
+        )
+
     def _rated(self, found: LabelRows, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
         if self.votes:
@@ -143,6 +160,7 @@ class FoundColumns:
             found = LabelRows(
                 photos.row, photos.name, None, columns=found.columns, layout=found.layout, extra=extra, kept=self._alike(found, photos)
             )  # fmt: skip
+            found = replace(found, note=self._doubt_of_votes(counts))
         rated = rate_counts(counts, self.ratings, problem)
         return replace(
             found,
@@ -176,13 +194,13 @@ class FoundColumns:
         return {name: pc.take(column, first) for name, column in found.kept.items()}
 
 
-def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
+def find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
     """Return where the id, the score and, if one is set, the split are among `columns`.
 
-    Where neither `id_column` nor `score_column` is set, a known kind of file is read as such.
+    Where neither `id_column` nor `score_column` is set, a known kind of file is read as such, if its first rows fit.
     """
     check_width(file, len(columns))
-    found = _find_columns(file, columns)
+    found = _find_columns(file, columns, sample)
     extra, kept = (
         {name: _column(file, columns, setting, (name,)) for name in getattr(file.settings, setting)}
         for setting in ("extra_scores", "keep_columns")
@@ -190,13 +208,17 @@ def find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     return replace(found, extra=extra, kept=kept, file=file)
 
 
-def _find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
+def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
     settings = file.settings
     if settings.vote_columns:
         return _with_votes(file, columns)
-    layout = None if settings.id_column or settings.score_column else _find_layout(columns)
+    layout, note = None, None
+    if not settings.id_column and not settings.score_column:
+        layout, note = _find_layout(columns, sample)
     if layout is not None:
-        return _in_layout(file, columns, layout)
+        return replace(_in_layout(file, columns, layout), note=note)
+    if note is not None:
+        file = replace(file, seen=f"{file.seen}; it {note}")
     return FoundColumns(
         names=tuple(columns),
         ids=_find_ids(file, columns),
@@ -204,6 +226,7 @@ def _find_columns(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
         template=settings.key_template,
         score=_find_score(file, columns),
         split=_split(file, columns, None),
+        note=note,
     )
 
 
@@ -261,9 +284,20 @@ def _numbered(file: LabelFile, text: str) -> list[str]:
     return [f"{found[1]}{number}" for number in range(first, last + 1)]
 
 
-def _find_layout(columns: Sequence[str]) -> Layout | None:
+def _find_layout(columns: Sequence[str], sample: Sample) -> tuple[Layout | None, str | None]:
+    """Return the kind whose columns and values a file has, and what has to be said where it has the columns of one alone."""
     names = _squeezed(columns)
-    return next((layout for layout in LAYOUTS if layout.is_in(names)), None)
+    note = None
+    for layout in LAYOUTS:
+        if layout.is_in(names):
+            misfit = find_misfit(layout, names, sample)
+            if misfit is None:
+                return layout, note
+            note = note or (
+                f"has the columns of {layout.name}, but is of another kind: {misfit}; set id_column, and score_column or "
+                "vote_columns, if it was read wrongly"
+            )
+    return None, note
 
 
 def _squeezed(columns: Sequence[str]) -> dict[str, int]:

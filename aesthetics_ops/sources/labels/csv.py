@@ -2,7 +2,10 @@
 
 import csv
 import io
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +13,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from aesthetics_ops.sources.labels.columns import find_columns
-from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
+from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile, LabelRows, skip_blank
+from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.table_text import table_text
 
@@ -21,7 +25,7 @@ def _read(file: LabelFile) -> LabelRows:
     """Read a CSV file; row numbers are its lines."""
     text = table_text(file)
     file, delimiter, columns, body = text.file, text.delimiter, text.columns, text.body
-    found = find_columns(file, columns)
+    found = find_columns(file, columns, lambda places: _sample(file, body, delimiter, places))
     if skip_blank(file.data, body) == len(file.data):
         raise file.error("has a header but no rows; it must have one row per scored photo")
     _check_quotes(file, body, delimiter)
@@ -33,6 +37,17 @@ def _read(file: LabelFile) -> LabelRows:
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
     rows = found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
     return replace(rows, note="; it ".join(filter(None, (text.note, rows.note))) or None)
+
+
+def _sample(file: LabelFile, body: int, delimiter: str, places: Sequence[int]) -> list[list[str]]:
+    """Return the columns' values in the first rows that are whole."""
+    text = file.data[body : body + LONGEST_LINE].decode(errors="replace")
+    rows: list[list[str]] = []
+    with suppress(csv.Error):  # reading all of it says what is wrong
+        for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), SAMPLE_ROWS):
+            if len(row) > max(places):
+                rows.append(row)
+    return [[row[place] for row in rows] for place in places]
 
 
 def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: list[str]) -> tuple[Any, list[int]]:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ import pyarrow as pa
 from aesthetics_ops.errors import LabelError
 from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.parsing import parse_numbers
 from aesthetics_ops.sources.labels.table_text import name_fields
@@ -62,7 +65,7 @@ def _read(file: LabelFile) -> LabelRows:
         if not numbers:
             raise file.error(f"has a header but no rows in sheet {sheet.name!r}; it must have one per scored photo")
         notes = [*_notes_about(workbook, sheet), *_name_odd_cells(file, workbook, sheet, numbers, columns)]
-    is_number = {sheet.found.score, *sheet.found.votes} - set(sheet.found.ids)
+    is_number = sheet.found.numbers - set(sheet.found.ids)
     values = {place: (_numbers if place in is_number else _texts)(column) for place, column in columns.items()}
     rows = sheet.found.rows(pa.array(numbers, pa.int64()), values)
     return replace(rows, note="; it ".join(filter(None, (*notes, rows.note))) or None)
@@ -110,9 +113,17 @@ def _open_sheet(file: LabelFile, workbook: Workbook, name: str) -> _Sheet:
             continue
         about = replace(file, seen=f"; sheet {name!r} was read, whose first row with cells is row {number + 1}")
         columns, note = name_fields(about, fields)
-        found = find_columns(about, columns)
-        return _Sheet(name, sheet, number + (note is None), found, note)
+        body = number + (note is None)
+        found = find_columns(about, columns, partial(_sample, sheet, body))
+        return _Sheet(name, sheet, body, found, note)
     raise file.error(f"has nothing in sheet {name!r}; its first row must name the columns")
+
+
+def _sample(sheet: Any, body: int, places: Sequence[int]) -> list[list[Any]]:
+    """Return the columns' values in the first rows that are not blank."""
+    rows = (cells for cells in islice(sheet.iter_rows(), body, None) if any(map(_is_filled, cells)))
+    first = list(islice(rows, SAMPLE_ROWS))
+    return [[_text(cells[place]) for cells in first] for place in places]
 
 
 def _cells(sheet: _Sheet) -> tuple[list[int], dict[int, list[Any]]]:

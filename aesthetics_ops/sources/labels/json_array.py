@@ -11,6 +11,7 @@ from aesthetics_ops.sources.labels.jsonl import read_objects
 
 __all__ = ["JSON_ARRAY"]
 
+_CHARACTERS_AT_ONCE: Final = 1 << 18
 _BETWEEN: Final = re.compile(r"[\s,]*")
 
 
@@ -21,13 +22,20 @@ def _read(file: LabelFile) -> LabelRows:
 
 
 def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each object's number and itself, one after the other: all of them at once would take much memory."""
-    decode, number, place = json.JSONDecoder().raw_decode, 0, 1
+    """Yield each object's number and itself, some at once: all of them at once would take much memory."""
+    decode, number, place, singly_until = json.JSONDecoder().raw_decode, 0, 1, 0
     while True:
         match = _BETWEEN.match(text, place)
         place = match.end() if match else place
         if text.startswith("]", place):
             break
+        if place >= singly_until:
+            end = text.rfind("}", place, place + _CHARACTERS_AT_ONCE) + 1
+            if (several := _parse_some(text, place, end)) is not None:
+                yield from enumerate(several, number + 1)
+                number, place = number + len(several), end
+                continue
+            singly_until = end
         number += 1
         try:
             parsed, end = decode(text, place)
@@ -39,6 +47,15 @@ def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]
         place = end
     if text[place + 1 :].strip():
         raise file.error(f"has {text[place + 1 :].strip()[:80]!r} after its array; write one array of objects")
+
+
+def _parse_some(text: str, place: int, end: int) -> list[dict[str, Any]] | None:
+    """Return the objects from `place` to `end`; None where these are not some whole ones with commas between."""
+    try:
+        parsed = json.loads(f"[{text[place:end]}]")
+    except (ValueError, RecursionError):
+        return None
+    return parsed if parsed and all(type(one) is dict for one in parsed) else None
 
 
 JSON_ARRAY: Final = LabelFormat(

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -10,14 +11,17 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from aesthetics_ops.errors import LabelError
 from aesthetics_ops.sources.labels.columns import find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
+from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
 
 __all__ = ["JSON_LINES", "read_objects"]
 
 _BLOCK_BYTES: Final = 16 << 20
 _ROWS_AT_ONCE: Final = 1 << 14
+_LINES_AT_ONCE: Final = 1 << 10
 _LONGEST_LIST: Final = 100  # of votes; longer lists are features
 
 
@@ -33,33 +37,79 @@ def _read(file: LabelFile) -> LabelRows:
 def read_objects(file: LabelFile, objects: Callable[[], Iterator[tuple[int, dict[str, Any]]]]) -> LabelRows:
     """Return the rows of a file that holds objects.
 
+    The first objects nearly always have the members that all have.  Where they do not, all are looked at before they are
+    read, and so are parsed twice: kept, they would take many times the memory of what is wanted of them.
+
     Args:
         file: the file.
-        objects: returns each row's number and object; it is called twice, since objects take many times the memory of
-            what is wanted of them.
+        objects: returns each row's number and object; it is called two or three times.
     """
+    first = [parsed for _, parsed in islice(objects(), _ROWS_AT_ONCE)]
+    try:
+        rows = _read_members(file, objects(), _columns_in(first), first, trusts=False)
+    except LabelError:  # the whole file may have other columns, or a mistake further on that comes first
+        rows = None
+    if rows is None:
+        columns = _columns_in(parsed for _, parsed in objects())
+        rows = _read_members(file, objects(), columns, first, trusts=True)
+    if rows is None:
+        raise file.error("has no rows; it must have one per scored photo")
+    return rows
+
+
+def _columns_in(objects: Iterable[dict[str, Any]]) -> "dict[str, _Column]":
+    """Return the columns that objects have, by name; lists have the length that most of them have."""
     shapes = Counter(
-        tuple((name, len(value) if type(value) is list else -1) for name, value in parsed.items())
-        for _, parsed in objects()
+        tuple((name, len(value) if type(value) is list else -1) for name, value in parsed.items()) for parsed in objects
     )
-    lengths: dict[str, int] = {}  # of lists, the most common one
+    lengths: dict[str, int] = {}
     for shape, _ in reversed(shapes.most_common()):
         lengths |= dict(shape)
-    columns = {
+    return {
         column.name: column
         for name in dict.fromkeys(name for shape in shapes for name, _ in shape)
         for column in _columns_of(name, lengths[name])
     }
+
+
+def _read_members(
+    file: LabelFile,
+    numbered: Iterator[tuple[int, dict[str, Any]]],
+    columns: "dict[str, _Column]",
+    first: Sequence[dict[str, Any]],
+    *,
+    trusts: bool,
+) -> LabelRows | None:
+    """Return the rows; None where there are no columns or, unless `trusts`, where an object has others or lists of another length."""
     if not columns:
-        raise file.error("has no rows; it must have one per scored photo")
-    found = find_columns(file, list(columns))
-    wanted = [list(columns.values())[place] for place in found.places]
-    numbered, blocks = objects(), []
+        return None
+    all_columns = list(columns.values())
+    found = find_columns(file, list(columns), lambda places: _sample(first, [all_columns[place] for place in places]))
+    wanted = [all_columns[place] for place in found.places]
+    members, lengths = {column.member for column in all_columns}, {column.member: column.elements for column in wanted}
+    blocks = []
     while block := list(islice(numbered, _ROWS_AT_ONCE)):
         rows = [parsed for _, parsed in block]
+        if not trusts and not (members.issuperset(set().union(*rows)) and _have_lengths(rows, lengths)):
+            return None
         blocks.append((pa.array([row for row, _ in block], pa.int64()), *_values(rows, wanted)))
     row, *values = map(_chunked, zip(*blocks, strict=True))
     return found.rows(row, dict(zip(found.places, values, strict=True)))
+
+
+def _have_lengths(rows: Sequence[dict[str, Any]], lengths: Mapping[str, int]) -> bool:
+    """Whether lists have these lengths in all objects; 0 stands for what is no list."""
+    return all(_are_lists([row.get(member) for row in rows], length) for member, length in lengths.items() if length)
+
+
+def _are_lists(found: Sequence[Any], length: int) -> bool:
+    """Whether all are lists of one length; without a loop in Python, since there are many."""
+    return set(map(type, found)) <= {list} and set(map(len, found)) <= {length}
+
+
+def _sample(first: Sequence[dict[str, Any]], columns: "Sequence[_Column]") -> list[list[Any]]:
+    """Return the columns' values in the first objects."""
+    return [values.to_pylist() for values in _values(first[:SAMPLE_ROWS], columns)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +134,7 @@ def _values(rows: Sequence[dict[str, Any]], wanted: Sequence[_Column]) -> Iterat
     lists: dict[str, Any] = {}
     for column in wanted:
         if column.element is None:
-            yield pa.array([_json_text(row.get(column.member)) for row in rows], pa.string())
+            yield _json_texts([row.get(column.member) for row in rows])
             continue
         if column.member not in lists:
             lists[column.member] = _lists(rows, column)
@@ -99,7 +149,11 @@ def _lists(rows: Sequence[dict[str, Any]], column: _Column) -> Any:
     """Return one list for each object, shape (rows, elements): nulls where it has none of this length."""
     missing = [None] * column.elements
     found = [row.get(column.member) for row in rows]
-    lists = [values if type(values) is list and len(values) == column.elements else missing for values in found]
+    lists = (
+        found
+        if _are_lists(found, column.elements)
+        else [values if type(values) is list and len(values) == column.elements else missing for values in found]
+    )
     try:
         return np.array(lists, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -118,20 +172,50 @@ def _objects(file: LabelFile) -> Iterator[tuple[int, dict[str, Any]]]:
     number, start = file.data.count(b"\n", 0, file.start), file.start
     while start < len(file.data):
         end = file.data.find(b"\n", start + _BLOCK_BYTES) + 1 or len(file.data)
-        for line in file.data[start:end].splitlines():
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                parsed = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
-            if not isinstance(parsed, dict):
-                raise file.error(
-                    f"has {line[:80].decode(errors='replace')!r} in line {number}; every line must be an object"
-                )
-            yield number, parsed
-        start = end
+        lines = file.data[start:end].splitlines()
+        for begin in range(0, len(lines), _LINES_AT_ONCE):
+            filled = [
+                (place, line)
+                for place, line in enumerate(lines[begin : begin + _LINES_AT_ONCE], number + begin + 1)
+                if line.strip()
+            ]
+            yield from _parse_lines(filled) or _parse_each(file, filled)
+        number, start = number + len(lines), end
+
+
+def _parse_lines(lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, dict[str, Any]]] | None:
+    """Parse lines as one array, which takes half the time; None where they are not one object each."""
+    try:
+        parsed = json.loads(b"[" + b",".join(line for _, line in lines) + b"]")
+    except (ValueError, RecursionError):
+        return None
+    if len(parsed) != len(lines) or not all(type(one) is dict for one in parsed):
+        return None
+    return [(number, one) for (number, _), one in zip(lines, parsed, strict=True)]
+
+
+def _parse_each(file: LabelFile, lines: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in lines:
+        try:
+            parsed = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
+        if not isinstance(parsed, dict):
+            raise file.error(
+                f"has {line[:80].decode(errors='replace')!r} in line {number}; every line must be an object"
+            )
+        yield number, parsed
+
+
+def _json_texts(found: Sequence[Any]) -> Any:
+    """Return values as a column of text."""
+    kinds = set(map(type, found)) - {type(None)}
+    if kinds <= {int}:
+        return pa.array([None if one is None else str(one) for one in found], pa.string())
+    if kinds <= {str}:
+        with suppress(UnicodeError, pa.ArrowException):  # half a surrogate pair is no text
+            return pa.array(found, pa.string())
+    return pa.array([_json_text(one) for one in found], pa.string())
 
 
 def _json_text(found: Any) -> str | None:

@@ -1,5 +1,6 @@
 """Read scores from a Parquet file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from aesthetics_ops.errors import LabelError
 from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
+from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
 
 __all__ = ["PARQUET"]
@@ -23,7 +25,11 @@ def _read(file: LabelFile) -> LabelRows:
     try:
         parquet = pq.ParquetFile(pa.BufferReader(file.data))
         columns = [column for field in parquet.schema_arrow for column in _columns_of(parquet, field)]
-        found = find_columns(file, [column.name for column in columns])
+        found = find_columns(
+            file,
+            [column.name for column in columns],
+            lambda places: _sample(parquet, [columns[place] for place in places]),
+        )
         table = parquet.read(columns=list(dict.fromkeys(columns[place].field for place in found.places)))
         table.validate(full=True)  # reading alone does not look whether text is UTF-8
         table = pa.table({columns[place].name: columns[place].of(table) for place in found.places})
@@ -52,6 +58,14 @@ class _Column:
         lists = pc.if_else(fits, column, pa.scalar(None, column.type)).drop_null()
         place = pa.array(np.cumsum(np.asarray(fits)) - 1, mask=~np.asarray(fits))
         return pc.list_element(lists, self.element).combine_chunks().take(place)
+
+
+def _sample(parquet: pq.ParquetFile, columns: Sequence[_Column]) -> list[list[Any]]:
+    """Return the columns' values in the first rows."""
+    for batch in parquet.iter_batches(SAMPLE_ROWS, columns=list(dict.fromkeys(column.field for column in columns))):
+        first = pa.Table.from_batches([batch])
+        return [column.of(first).to_pylist() for column in columns]
+    return [[] for _ in columns]
 
 
 def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:

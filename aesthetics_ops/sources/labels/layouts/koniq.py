@@ -28,5 +28,6 @@ KONIQ: Final = Layout(
     needs=("c_total",),
     id=("image_name",),
     votes={f"c{rating}": float(rating) for rating in range(1, 6)},
+    mean="MOS",
     rows_alike=_names_of,
 )
