@@ -194,6 +194,7 @@ class BuildPlan(Document):
     def summary(self) -> dict[str, int | str | None]:
         """A few numbers for people, small enough to pass between tasks."""
         return {
+            "dataset": self.settings.dataset,
             "build": self.build,
             "parent": self.parent,
             "listed": self.listed,

@@ -1,13 +1,16 @@
 """The configuration file of scheduled builds: TOML, one table per dataset (`AESTHETICS_CONFIG`).
 
-In: a path.  Out: per table the settings of its builds, and how Airflow runs them.
+In: a path.  Out: per table the settings of its builds, and how Airflow runs them; or what is wrong with the table.
+Promised: a table that cannot be used hides no other.
 """
 
 import os
 import posixpath
+import re
 import tomllib
+from collections.abc import Container
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -17,11 +20,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings, parse_model, parse_settings
 
-__all__ = ["PARTITIONS_VARIABLE", "AirflowSettings", "DatasetConfig", "config_path", "load_datasets", "mapped_tasks"]
+__all__ = [
+    "PARTITIONS_VARIABLE",
+    "AirflowSettings",
+    "Configuration",
+    "DatasetConfig",
+    "FaultyTable",
+    "config_path",
+    "load_configuration",
+    "mapped_tasks",
+]
 
 PARTITIONS_VARIABLE: Final = "AESTHETICS_PARTITIONS"
 _PARTITIONS: Final = 8
 _MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
 
@@ -49,20 +62,49 @@ class DatasetConfig:
     airflow: AirflowSettings
 
 
+@dataclass(frozen=True, slots=True)
+class FaultyTable:
+    """A table that no dataset can be built from.
+
+    Attributes:
+        name: the table's name.
+        dag_id: of the DAG that fails with `problem`: the name, made harmless, and no other table's.
+        problem: what is wrong, in one line.
+    """
+
+    name: str
+    dag_id: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the configuration file says, in its order.
+
+    Attributes:
+        datasets: the tables that can be used.
+        faulty: the others.
+    """
+
+    datasets: tuple[DatasetConfig, ...]
+    faulty: tuple[FaultyTable, ...]
+
+
 def config_path() -> Path:
     """Return where the configuration file lies: what AESTHETICS_CONFIG names, or in a checkout the bundled sample's."""
     return Path(os.environ.get("AESTHETICS_CONFIG") or _SAMPLE)
 
 
-def load_datasets(path: Path) -> tuple[DatasetConfig, ...]:
+def load_configuration(path: Path) -> Configuration:
     """Read the configuration file: TOML, one table per dataset.
 
+    Of two tables that would write into each other's prefixes neither can be used: nothing says which is meant.
+
     Raises:
-        SettingsError: the file is missing, is not TOML, has no table, a table is not valid, or two tables would write into
-            each other's prefixes.
+        SettingsError: the file is missing, is not TOML, or has no table.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(
             f"configuration file {str(path)!r} cannot be read: {error.strerror}; set AESTHETICS_CONFIG"
@@ -71,10 +113,28 @@ def load_datasets(path: Path) -> tuple[DatasetConfig, ...]:
         raise SettingsError(f"configuration file {str(path)!r} is not TOML: {error}") from error
     if not tables:
         raise SettingsError(f"configuration file {str(path)!r} has no table; add one per dataset, such as [my_dataset]")
-    datasets = tuple(_dataset(path, name, table) for name, table in tables.items())
-    for one, other in combinations(datasets, 2):
-        _refuse_overlap(path, one, other)
-    return datasets
+    read: dict[str, DatasetConfig] = {}
+    problems: dict[str, str] = {}
+    for name, table in tables.items():
+        try:
+            read[name] = _dataset(path, name, table)
+        except SettingsError as error:
+            problems[name] = str(error)
+    for one, other in combinations(read.values(), 2):
+        if shared := _shared_prefix(path, one, other):
+            problems |= {config.name: shared for config in (one, other) if config.name not in problems}
+    taken = read.keys() - problems.keys()
+    faulty = []
+    for name in sorted(problems, key=list(tables).index):
+        faulty.append(FaultyTable(name, _dag_id(name, taken), problems[name]))
+        taken |= {faulty[-1].dag_id}
+    return Configuration(tuple(config for name, config in read.items() if name not in problems), tuple(faulty))
+
+
+def _dag_id(name: str, taken: Container[str]) -> str:
+    """Return an id that Airflow takes, for a table whose name may be anything."""
+    harmless = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:190].lstrip(".-") or "table"
+    return next(found for number in count(1) if (found := harmless + f"_{number}" * (number > 1)) not in taken)
 
 
 def mapped_tasks() -> int:
@@ -94,8 +154,8 @@ def mapped_tasks() -> int:
     return int(text)
 
 
-def _refuse_overlap(path: Path, one: DatasetConfig, other: DatasetConfig) -> None:
-    """Refuse two tables when one would publish into what the other publishes, or reads its photos from."""
+def _shared_prefix(path: Path, one: DatasetConfig, other: DatasetConfig) -> str:
+    """Say where one table would publish into what the other publishes, or reads its photos from; empty: nowhere."""
     for (first, this), (second, that) in (
         (("dataset", one), ("dataset", other)),
         (("dataset", one), ("photos", other)),
@@ -105,11 +165,12 @@ def _refuse_overlap(path: Path, one: DatasetConfig, other: DatasetConfig) -> Non
         inner, outer = map(_parts_of, urls)
         shorter = min(len(inner), len(outer))
         if inner[:shorter] == outer[:shorter]:
-            raise SettingsError(
+            return (
                 f"tables [{this.name}] and [{that.name}] of {str(path)!r} share a prefix: {first} {urls[0]!r} of "
                 f"[{this.name}] and {second} {urls[1]!r} of [{that.name}] are equal or one lies inside the other, so one "
                 "build would damage what the other needs; give each a prefix of its own"
             )
+    return ""
 
 
 def _parts_of(url: str) -> tuple[str, ...]:
@@ -125,6 +186,17 @@ def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
     where = f"table [{name}] of {str(path)!r}"
     if not isinstance(table, dict):
         raise SettingsError(f"{name!r} in configuration file {str(path)!r} is not a table; write [{name}]")
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"table [{name!r}] of {str(path)!r} cannot name a DAG: letters, digits, '_', '-' and '.' can, at most 200, and not "
+            "first '-' or '.'; give it another name, its dataset stays the same"
+        )
     values = dict(table)
     airflow = parse_model(AirflowSettings, values.pop("airflow", {}), f"{where}, airflow")
+    inner = [key for key, value in values.items() if isinstance(value, dict) and key not in BuildSettings.model_fields]
+    if inner:
+        raise SettingsError(
+            f"{where} has a table [{name}.{inner[0]}] inside it: a dot makes a table in a table; for a dataset of its own write "
+            f"[{name}_{inner[0]}], or with quotes [\"{name}.{inner[0]}\"]; only [{name}.airflow] belongs in here"
+        )
     return DatasetConfig(name, parse_settings(values, where=where), airflow)

@@ -17,29 +17,38 @@ Where the published version itself cannot be read, `aesthetics-ops rollback` goe
 **Alone**: `airflow tasks test photo_dataset plan 2026-11-22`, then `download_and_convert … --map-index 0`,
 `validate … --map-index 0`, `publish`. State lies under `builds/<logical date>/` in the dataset, not in XComs.
 
-Values of scheduled runs come from the TOML file that `AESTHETICS_CONFIG` names: one table per dataset, one DAG each.
+Values of scheduled runs come from the TOML file that `AESTHETICS_CONFIG` names: one table per dataset, one DAG each. A table
+that is wrong becomes a DAG that fails with the reason; the others are none the worse.
+
+**Its event** comes from the asset whose name and URI are `<dataset>LATEST.json`, once for each version. A run that the form
+sends to another dataset sends none for this one.
 """
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, Param, dag, task
+from airflow.sdk import DAG, Asset, AssetAlias, Param, dag, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from aesthetics_ops.airflow import tasks
-from aesthetics_ops.config import DatasetConfig, config_path, load_datasets, mapped_tasks
+from aesthetics_ops.config import AirflowSettings, DatasetConfig, FaultyTable, config_path, load_configuration, mapped_tasks
 from aesthetics_ops.settings import form_fields
 
 PARTITIONS = mapped_tasks()
+START = pendulum.datetime(2026, 1, 1, tz="UTC")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each task imports numpy, whose threads would spin on every core
 
 
-def make_dag(config: DatasetConfig) -> None:
-    """Register the DAG of one dataset."""
-    asset = Asset(name=config.name, uri=config.build.dataset + "LATEST.json", group="datasets")
+def make_dag(config: DatasetConfig) -> DAG:
+    """Return the DAG of one dataset; whatever Airflow would refuse of it is raised."""
+    latest = Asset(config.build.dataset + "LATEST.json", group="datasets")
+    published = AssetAlias(f"{config.name} published", group="datasets")
+    sources = [Asset(config.build.photos, group="photos"), Asset(config.build.labels, group="scores")]
 
-    @task
+    @task(inlets=sources)
     def plan() -> dict[str, Any]:
         return tasks.plan(config, partitions=PARTITIONS)
 
@@ -51,15 +60,16 @@ def make_dag(config: DatasetConfig) -> None:
     def validate(partition: int) -> dict[str, int]:
         return tasks.validate(config, partition)
 
-    @task(trigger_rule="none_failed", outlets=[asset])
-    def publish(*, outlet_events: Any = None) -> dict[str, Any]:
-        return tasks.publish(config, asset, outlet_events)
+    @task(trigger_rule="none_failed", inlets=[latest], outlets=[published])
+    def publish(*, inlet_events: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        return tasks.publish(config, latest, inlet_events[latest], outlet_events[published])
 
     @dag(
         dag_id=config.name,
         schedule=config.airflow.schedule,
-        start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+        start_date=START,
         catchup=False,
+        auto_register=False,
         max_active_runs=1,
         default_args={"retries": 2, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2.0},
         params={name: Param(value, **schema) for name, (value, schema) in form_fields(config.build).items()},
@@ -70,8 +80,43 @@ def make_dag(config: DatasetConfig) -> None:
         numbers = list(range(PARTITIONS))
         plan() >> download_and_convert.expand(partition=numbers) >> validate.expand(partition=numbers) >> publish()
 
-    build_dataset()
+    built = build_dataset()
+    built.validate()
+    return built
 
 
-for config in load_datasets(config_path()):
-    make_dag(config)
+def make_failing_dag(table: FaultyTable) -> DAG:
+    """Return the DAG of a table that cannot be used: it fails every night, and says why."""
+
+    @task
+    def read_configuration() -> None:
+        raise AirflowFailException(f"{table.problem}; correct the configuration file, no build was tried")
+
+    @dag(
+        dag_id=table.dag_id,
+        schedule=AirflowSettings().schedule,
+        start_date=START,
+        catchup=False,
+        auto_register=False,
+        doc_md=f"Table `[{table.name}]` of the configuration file cannot be used:\n\n    {table.problem}\n",
+        tags=["dataset", "wrong configuration"],
+    )
+    def refuse() -> None:
+        read_configuration()
+
+    return refuse()
+
+
+def make_dags() -> Iterator[DAG]:
+    """Yield a DAG for each table of the configuration file."""
+    configuration = load_configuration(config_path())
+    for config in configuration.datasets:
+        try:
+            yield make_dag(config)
+        except Exception as error:  # such as a schedule that is none: it stops this dataset alone
+            problem = f"Airflow refuses the DAG of table [{config.name}]: {error}"
+            yield make_failing_dag(FaultyTable(config.name, config.name, problem))
+    yield from map(make_failing_dag, configuration.faulty)
+
+
+globals().update({made.dag_id: made for made in make_dags()})  # where Airflow looks for DAGs

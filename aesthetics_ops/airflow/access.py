@@ -1,25 +1,37 @@
 """Which datasets this Airflow knows, and how to reach them with its connections."""
 
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aesthetics_ops.config import DatasetConfig
+    from aesthetics_ops.config import Configuration, DatasetConfig
     from aesthetics_ops.store import S3Access, Store
 
 __all__ = ["configured", "open_configured", "s3_access"]
 
 
-@cache
-def configured() -> "dict[str, DatasetConfig]":
-    """Return the datasets of the configuration file by name; read once in a process.
+def configured() -> "Configuration":
+    """Return what the configuration file says; it is read again when it has changed, and then is another object.
 
     Raises:
-        SettingsError: as `load_datasets`.
+        SettingsError: as `load_configuration`.
     """
-    from aesthetics_ops.config import config_path, load_datasets
+    from aesthetics_ops.config import config_path
 
-    return {config.name: config for config in load_datasets(config_path())}
+    path = config_path()
+    try:
+        looks = path.stat()
+    except OSError:  # reading says why
+        return _read(path, None)
+    return _read(path, (looks.st_mtime_ns, looks.st_size, looks.st_ino))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, looks: tuple[int, ...] | None) -> "Configuration":
+    from aesthetics_ops.config import load_configuration
+
+    return load_configuration(path)
 
 
 def s3_access(config: "DatasetConfig") -> "S3Access":

@@ -4,17 +4,21 @@ Every route demands the permission to read the DAG that has the dataset's name. 
 request, in the API server alone.
 """
 
-from collections.abc import Callable
-from functools import cache, partial
-from typing import Any
+from collections.abc import Callable, Collection
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aesthetics_ops.airflow.access import configured, open_configured
+from aesthetics_ops.errors import SettingsError
+
+if TYPE_CHECKING:
+    from aesthetics_ops.config import Configuration
 
 __all__ = ["guarded_browser", "make_guard", "serve"]
 
 
-def make_guard() -> Callable[..., set[str]]:
-    """Return the dependency that stands before every route of the browser."""
+def make_guard(names: Collection[str]) -> Callable[..., set[str]]:
+    """Return the dependency that stands before every route of the browser over these datasets."""
     from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
     from fastapi import HTTPException, Request
 
@@ -22,7 +26,7 @@ def make_guard() -> Callable[..., set[str]]:
         """Refuse who may read no dataset; return the names of those that this user may read."""
         allowed = set()
         asked = request.path_params.get("dataset")
-        for name in [asked] if asked else configured():
+        for name in [asked] if asked else names:
             try:
                 requires_access_dag("GET", param_dag_id=name)(request, user)
             except HTTPException as error:
@@ -36,17 +40,46 @@ def make_guard() -> Callable[..., set[str]]:
     return guard
 
 
-@cache
-def guarded_browser() -> Any:
-    """Return the browser's application over the configured datasets."""
+@lru_cache(maxsize=1)
+def guarded_browser(configuration: "Configuration") -> Any:
+    """Return the browser's application over the configured datasets; a table that is wrong says so in its place."""
     from aesthetics_ops.browser import make_browser
 
-    return make_browser(make_guard(), {name: partial(open_configured, config) for name, config in configured().items()})
+    openers = {config.name: partial(open_configured, config) for config in configuration.datasets}
+    faulty = {table.dag_id: partial(_refuse, table.problem) for table in configuration.faulty}
+    return make_browser(make_guard(openers | faulty), openers | faulty)
 
 
 async def serve(scope: Any, receive: Any, send: Any) -> None:
-    """Serve the browser, made at the first request."""
+    """Serve the browser, made at the first request and whenever the configuration has changed."""
     from starlette.concurrency import run_in_threadpool
 
-    app = await run_in_threadpool(guarded_browser)
+    app = await run_in_threadpool(_browser)
     await app(scope, receive, send)
+
+
+def _browser() -> Any:
+    try:
+        return guarded_browser(configured())
+    except SettingsError as error:
+        return _closed_browser(str(error))
+
+
+@lru_cache(maxsize=1)
+def _closed_browser(problem: str) -> Any:
+    """Return an application that tells whoever may see import errors why there are no datasets."""
+    from airflow.api_fastapi.core_api.security import AccessView, requires_access_view
+    from fastapi import Depends, Request
+
+    from aesthetics_ops.browser import make_browser
+
+    def guard(request: Request, _: None = Depends(requires_access_view(AccessView.IMPORT_ERRORS))) -> set[str]:
+        if not request.url.path.endswith("/style.css"):
+            raise SettingsError(problem)
+        return set()
+
+    return make_browser(guard, {})
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise SettingsError(problem)

@@ -1,5 +1,6 @@
 """Links from a task in Airflow's UI to the browser's page about what it made."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -7,6 +8,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
 from aesthetics_ops.airflow.access import configured
+from aesthetics_ops.errors import SettingsError
 
 __all__ = ["ROUTE", "ShardsLink", "VersionLink", "base_path"]
 
@@ -19,11 +21,14 @@ class VersionLink(BaseOperatorLink):
     name = "Dataset version"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return where the version is shown; empty for any other task, which hides the link."""
-        if ti_key.task_id != "publish" or ti_key.dag_id not in configured():
+        """Return where the version is shown; empty, which hides the link, for other tasks, and where no table has its dataset."""
+        if ti_key.task_id != "publish":
+            return ""
+        name = _table_of(ti_key.dag_id, _returned_by("plan", ti_key))
+        if not name:
             return ""
         version = _returned_by("publish", ti_key).get("version")
-        return _page(ti_key.dag_id, "versions", version) if version else _page(ti_key.dag_id)
+        return _page(name, "versions", version) if version else _page(name)
 
 
 class ShardsLink(BaseOperatorLink):
@@ -32,14 +37,26 @@ class ShardsLink(BaseOperatorLink):
     name = "Shards"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return where they are shown; empty for any other task, and before the plan is made."""
-        if ti_key.task_id not in ("plan", "download_and_convert", "validate") or ti_key.dag_id not in configured():
+        """Return where they are shown; empty for other tasks, before the plan is made, and where no table has the dataset."""
+        if ti_key.task_id not in ("plan", "download_and_convert", "validate"):
             return ""
-        build = _returned_by("plan", ti_key).get("build")
-        if not build:
+        planned = _returned_by("plan", ti_key)
+        name, build = _table_of(ti_key.dag_id, planned), planned.get("build")
+        if not name or not build:
             return ""
         partition = () if ti_key.map_index < 0 else ("partitions", ti_key.map_index)
-        return _page(ti_key.dag_id, "builds", build, *partition)
+        return _page(name, "builds", build, *partition)
+
+
+def _table_of(dag_id: str, planned: Mapping[str, Any]) -> str:
+    """Return the table whose dataset a run builds: the DAG's own, unless the form named another; empty: no table."""
+    try:
+        tables = configured().datasets
+    except SettingsError:  # the browser says so; the task's page is to be seen all the same
+        return ""
+    own = next((config for config in tables if config.name == dag_id), None)
+    built = planned.get("dataset", own.build.dataset if own else None)
+    return next((config.name for config in tables if config.build.dataset == built), "") if own else ""
 
 
 def base_path() -> str:

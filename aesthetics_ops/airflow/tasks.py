@@ -4,6 +4,7 @@ A permanent error fails a task at once, with the command that runs the stage whi
 Airflow's to retry.  Stages are imported in the tasks, since Airflow imports this module whenever it parses the DAG file.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from aesthetics_ops.store import S3Access
 
 __all__ = ["download_and_convert", "plan", "publish", "validate"]
+
+_log = logging.getLogger(__name__)
 
 _TASK_OF_STAGE: Final = {"plan": "plan", "convert": "download_and_convert", "validate": "validate"}
 _MAPPED: Final = frozenset({"download_and_convert", "validate"})
@@ -83,16 +86,30 @@ def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
         return validate_partition(build, record, number)
 
 
-def publish(config: "DatasetConfig", asset: Asset, outlet_events: Any) -> dict[str, Any]:
-    """Publish the build; the event of `asset` says which version.  Skipped where nothing changed."""
+def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> dict[str, Any]:
+    """Publish the build.  Skipped where nothing changed.
+
+    Args:
+        config: of the dataset.
+        latest: the asset that a new version updates.
+        sent: its events so far, as `inlet_events` gives them; each has the summary of a version in its `extra`.
+        event: takes its next one, as `outlet_events` gives it for an alias.  It gets one if the run built the table's own
+            dataset, and the version has none yet: a publish that is cleared and runs again starts no training twice.
+    """
     from aesthetics_ops.publishing.publish import publish_build
 
     with _attempt(config) as attempt:
         published = publish_build(*attempt.resume())
+    manifest = published.manifest
     if not published.is_new:
         repaired = f"; {published.repaired} of its shards were repaired" if published.repaired else ""
-        raise AirflowSkipException(f"nothing changed since version {published.manifest.version}{repaired}")
-    outlet_events[asset].extra = published.summary
+        raise AirflowSkipException(f"nothing changed since version {manifest.version}{repaired}")
+    if manifest.dataset != config.build.dataset:
+        _log.info("no event of %s: this run built %s", latest.uri, manifest.dataset)
+    elif any(earlier.extra.get("version") == manifest.version for earlier in sent.after(f"{manifest.created_at}")):
+        _log.info("no second event of %s: version %s has one", latest.uri, manifest.version)
+    else:
+        event.add(latest, extra=published.summary)
     return published.summary
 
 

@@ -72,6 +72,7 @@ class Published:
         """A few numbers for people and for the asset event, small enough to pass between tasks."""
         return {
             "published": self.is_new,
+            "dataset": self.manifest.dataset,
             "version": self.manifest.version,
             "parent": self.manifest.parent,
             "manifest": self.manifest_url,

@@ -26,11 +26,13 @@ print(json.dumps({
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "doc": dag.doc_md,
+        "tags": sorted(dag.tags),
         "tasks": {task.task_id: {
             "downstream": sorted(task.downstream_task_ids),
             "retries": task.retries,
             "mapped": len(task.op_kwargs_expand_input.value["partition"]) if task.is_mapped else None,
-            "outlets": [outlet.uri for outlet in task.outlets],
+            "inlets": [inlet.uri for inlet in task.inlets],
+            "outlets": [outlet.name for outlet in task.outlets],
         } for task in dag.tasks},
         "params": {name: dag.params.get_param(name).schema | {"value": dag.params[name], "description": dag.params.get_param(name).description} for name in dag.params},
     } for dag in bag.dags.values()},
@@ -85,7 +87,13 @@ def test_the_graph_is_plan_convert_validate_publish(parsed: dict[str, Any]) -> N
         "plan": None, "download_and_convert": 8, "validate": 8, "publish": None,
     }  # fmt: skip
     assert all(task["retries"] == 2 for task in tasks.values())
-    assert tasks["publish"]["outlets"] == ["s3://aesthetics/datasets/photo_dataset/LATEST.json"]
+
+
+def test_lineage_goes_from_photos_and_scores_to_latest(parsed: dict[str, Any]) -> None:
+    tasks = parsed["dags"]["photo_dataset"]["tasks"]
+    assert tasks["plan"]["inlets"] == ["s3://aesthetics/photos", "s3://aesthetics/AVA.txt"]
+    assert tasks["publish"]["inlets"] == ["s3://aesthetics/datasets/photo_dataset/LATEST.json"]
+    assert tasks["publish"]["outlets"] == ["photo_dataset published"]
 
 
 def test_it_runs_nightly_once_at_a_time_and_never_catches_up(parsed: dict[str, Any]) -> None:
@@ -95,10 +103,10 @@ def test_it_runs_nightly_once_at_a_time_and_never_catches_up(parsed: dict[str, A
 
 
 def test_every_setting_is_a_titled_and_explained_form_field_with_the_tables_value(parsed: dict[str, Any]) -> None:
-    from aesthetics_ops.config import load_datasets
+    from aesthetics_ops.config import load_configuration
     from aesthetics_ops.settings import BuildSettings
 
-    (config,) = load_datasets(ROOT / "samples" / "datasets.toml")
+    (config,) = load_configuration(ROOT / "samples" / "datasets.toml").datasets
     params = parsed["dags"]["photo_dataset"]["params"]
     assert set(params) == set(BuildSettings.model_fields)
     assert {name: param["value"] for name, param in params.items()} == config.build.model_dump(mode="json")
@@ -125,32 +133,45 @@ def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment
     assert parsed["dags"]["cats"]["tasks"]["validate"]["mapped"] == 3
 
 
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ("", "has no table"),
-        ('[cats]\nphotos = "s3://b/cats/"', "labels is missing"),
-        (
-            '[cats]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d/"\nqualty = 3',
-            "'qualty' is not a setting",
-        ),
-        ("[cats", "is not TOML"),
-        (
-            "".join(
-                f'[{name}]\nphotos = "s3://b/{name}/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d/"\n'
-                for name in ("cats", "dogs")
-            ),
-            "tables [cats] and [dogs]",
-        ),
-    ],
-)
-def test_a_wrong_configuration_file_is_an_import_error_that_says_what_is_wrong(
-    tmp_path: Path, table: str, words: str
+@pytest.mark.parametrize(("text", "words"), [("", "has no table"), ("[cats", "is not TOML")])
+def test_a_file_that_is_wrong_as_a_whole_is_an_import_error_that_says_what_is_wrong(
+    tmp_path: Path, text: str, words: str
 ) -> None:
     config = tmp_path / "mine.toml"
-    config.write_text(table)
+    config.write_text(text)
     (error,) = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"].values()
     assert words in error
+
+
+def test_a_table_that_is_wrong_is_a_nightly_dag_that_says_why_and_stops_no_other(tmp_path: Path) -> None:
+    tables = {
+        "good": "",
+        "misspelt": "qualty = 3",
+        '"two words"': "",
+        "never": '[never.airflow]\nschedule = "61 25 * * *"',
+        "nothing": '[nothing.airflow]\nschedule = "now and then"',
+    }
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        "\n".join(
+            f'[{name}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d{number}/"\n{more}'
+            for number, (name, more) in enumerate(tables.items())
+        )
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    dags = parsed["dags"]
+    assert set(dags) == {"good", "misspelt", "two_words", "never", "nothing"}
+    assert set(dags["good"]["tasks"]) == {"plan", "download_and_convert", "validate", "publish"}
+    for name, problem in {
+        "misspelt": "'qualty' is not a setting",
+        "two_words": "cannot name a DAG",
+        "never": "Airflow refuses the DAG of table [never]: ",
+        "nothing": "Airflow refuses the DAG of table [nothing]: ",
+    }.items():
+        assert set(dags[name]["tasks"]) == {"read_configuration"}
+        assert problem in dags[name]["doc"]
+        assert (dags[name]["schedule"], dags[name]["tags"]) == ("0 2 * * *", ["dataset", "wrong configuration"])
 
 
 @pytest.mark.parametrize("number", ["0", "abc"])

@@ -96,6 +96,24 @@ class TestTheWholeDag:
         after = manifest()
         assert (after.parent, after.labels.scale) == (before.version, "unit")
         assert [event["version"] for event in asset_events(sandbox)[len(events) :]] == [after.version]
+        assert asset_names(sandbox) == [f"{DATASET}LATEST.json"]
+
+    def test_publishing_the_same_version_again_sends_no_second_event(self, sandbox: Sandbox) -> None:
+        before, events = manifest(), asset_events(sandbox)
+        status, log = run(sandbox, "tasks", "test", "photo_dataset", "publish", "2026-11-24")
+        assert (status, "new_state=success" in log) == (0, True), log[-3000:]
+        assert f"no second event of {DATASET}LATEST.json: version {before.version} has one" in log
+        assert (manifest(), asset_events(sandbox)) == (before, events)
+
+    def test_a_run_that_the_form_sends_elsewhere_builds_there_and_sends_no_event(self, sandbox: Sandbox) -> None:
+        before, events, other = manifest(), asset_events(sandbox), f"s3://{BUCKET}/elsewhere/"
+        status, log = run(
+            sandbox, "dags", "test", "photo_dataset", "2026-11-28", "-c", json.dumps({"dataset": other})
+        )
+        assert status == 0, log[-3000:]
+        assert read_manifest(open_store(other)).records == before.records
+        assert f"no event of {DATASET}LATEST.json: this run built {other}" in log
+        assert (manifest(), asset_events(sandbox)) == (before, events)
 
     def test_an_unknown_setting_in_conf_fails_at_once_and_publishes_nothing(self, sandbox: Sandbox) -> None:
         before = manifest()
@@ -149,3 +167,10 @@ def asset_events(sandbox: Sandbox) -> list[dict[str, object]]:
     with sqlite3.connect(Path(sandbox.env["AIRFLOW_HOME"]) / "airflow.db") as db:
         rows = db.execute("SELECT extra FROM asset_event ORDER BY id").fetchall()
     return [json.loads(extra) for (extra,) in rows]
+
+
+def asset_names(sandbox: Sandbox) -> list[str]:
+    """Return the names of the assets that had events."""
+    with sqlite3.connect(Path(sandbox.env["AIRFLOW_HOME"]) / "airflow.db") as db:
+        rows = db.execute("SELECT DISTINCT name FROM asset JOIN asset_event ON asset.id = asset_event.asset_id").fetchall()
+    return [name for (name,) in rows]

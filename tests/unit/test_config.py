@@ -1,10 +1,11 @@
 """The TOML file of scheduled builds: tables that would write into each other's prefixes are refused."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from aesthetics_ops.config import PARTITIONS_VARIABLE, load_datasets, mapped_tasks
+from aesthetics_ops.config import PARTITIONS_VARIABLE, load_configuration, mapped_tasks
 from aesthetics_ops.errors import SettingsError
 
 TABLE = '[{name}]\nphotos = "{photos}"\nlabels = "s3://b/scores.csv"\ndataset = "{dataset}"\n'
@@ -35,11 +36,10 @@ def written(tmp_path: Path, *tables: tuple[str, str, str]) -> Path:
 )
 def test_datasets_that_are_one_or_nested_are_refused_with_both_names(tmp_path: Path, cats: str, dogs: str) -> None:
     path = written(tmp_path, ("cats", "s3://raw/cats/", cats), ("dogs", "s3://raw/dogs/", dogs))
-    with pytest.raises(
-        SettingsError, match=r"tables \[cats\] and \[dogs\] of '.*' share a prefix: .*prefix of its own"
-    ) as caught:
-        load_datasets(path)
-    assert "\n" not in str(caught.value)
+    found = load_configuration(path)
+    assert (found.datasets, [table.name for table in found.faulty]) == ((), ["cats", "dogs"])
+    for table in found.faulty:
+        assert re.fullmatch(r"tables \[cats\] and \[dogs\] of '.*' share a prefix: .*prefix of its own", table.problem)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_a_dataset_inside_another_tables_photos_or_around_them_is_refused(
     tmp_path: Path, photos: str, dataset: str, others: str, is_first: bool
 ) -> None:
     tables = [("cats", photos, dataset), ("dogs", "s3://d/dogs/", others)]
-    with pytest.raises(
-        SettingsError, match=r"dataset '.*' of \[dogs\] and photos '.*' of \[cats\] are equal or one lies"
-    ):
-        load_datasets(written(tmp_path, *(tables if is_first else tables[::-1])))
+    found = load_configuration(written(tmp_path, *(tables if is_first else tables[::-1])))
+    assert {table.name for table in found.faulty} == {"cats", "dogs"}
+    for table in found.faulty:
+        assert re.search(r"dataset '.*' of \[dogs\] and photos '.*' of \[cats\] are equal or one lies", table.problem)
 
 
 def test_names_that_only_begin_alike_and_shared_photos_are_fine(tmp_path: Path) -> None:
@@ -70,7 +70,71 @@ def test_names_that_only_begin_alike_and_shared_photos_are_fine(tmp_path: Path) 
         ("files", "file:///data/photos", "file:///data/photos2"),
         ("other", "file:///data/photos", "gs://b/sets/cats"),
     )
-    assert [config.name for config in load_datasets(path)] == ["cats", "more", "files", "other"]
+    assert [config.name for config in load_configuration(path).datasets] == ["cats", "more", "files", "other"]
+
+
+GOOD = TABLE.format(name="good", photos="s3://b/good/", dataset="s3://b/sets/good/")
+
+
+@pytest.mark.parametrize(
+    ("table", "dag_id", "problem"),
+    [
+        ('[bad]\nphotos = "s3://b/bad/"', "bad", r"table \[bad\] of '.*': labels is missing; .*"),
+        (TABLE.format(name="bad", photos="x", dataset="s3://b/bad/"), "bad", r".*photos: 'x' is a relative path; .*"),
+        (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/") + "qualty = 3",
+            "bad",
+            ".*'qualty' is not a setting.*",
+        ),
+        (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/") + "[bad.airflow]\nretires = 3",
+            "bad",
+            r"table \[bad\] of '.*', airflow: 'retires' is not a setting.*",
+        ),
+        (
+            TABLE.format(name='"my photos"', photos="s3://b/p/", dataset="s3://b/bad/"),
+            "my_photos",
+            r"table \['my photos'\] .* cannot name a DAG: .*its dataset stays the same",
+        ),
+        (TABLE.format(name='"bär/../x"', photos="s3://b/p/", dataset="s3://b/bad/"), "b_r_.._x", ".* cannot name a DAG.*"),
+        (TABLE.format(name='"!!"', photos="s3://b/p/", dataset="s3://b/bad/"), "__", ".* cannot name a DAG.*"),
+        (TABLE.format(name='".."', photos="s3://b/p/", dataset="s3://b/bad/"), "table", ".* cannot name a DAG.*"),
+        (TABLE.format(name='"good!"', photos="s3://b/p/", dataset="s3://b/bad/"), "good_", ".* cannot name a DAG.*"),
+        (
+            TABLE.format(name="a.b", photos="s3://b/p/", dataset="s3://b/bad/"),
+            "a",
+            r'.* has a table \[a.b\] inside it: .* write \[a_b\], or with quotes \["a.b"\]; only \[a.airflow\] belongs in here',
+        ),
+        ("bad = 3", "bad", "'bad' in configuration file '.*' is not a table; write .bad."),
+    ],
+    ids=lambda text: text.splitlines()[0][:30],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_table_that_is_wrong_hides_no_other_and_says_what_is_wrong(
+    tmp_path: Path, table: str, dag_id: str, problem: str, is_first: bool
+) -> None:
+    is_first |= not table.startswith("[")  # a value after a table would be the table's
+    path = tmp_path / "datasets.toml"
+    path.write_text("\n".join([table, GOOD] if is_first else [GOOD, table]), encoding="utf-8")
+    found = load_configuration(path)
+    assert [config.name for config in found.datasets] == ["good"]
+    (faulty,) = found.faulty
+    assert faulty.dag_id == dag_id
+    assert re.fullmatch(problem, faulty.problem), faulty.problem
+
+
+def test_dags_of_wrong_tables_have_ids_of_their_own(tmp_path: Path) -> None:
+    names = ['"a b"', '"a/b"', "a_b", '"a b "', '"a_b_2"']
+    path = written(tmp_path, *((name, f"s3://b/p{n}/", f"s3://b/d{n}/") for n, name in enumerate(names)))
+    found = load_configuration(path)
+    assert [config.name for config in found.datasets] == ["a_b", "a_b_2"]
+    assert [table.dag_id for table in found.faulty] == ["a_b_3", "a_b_4", "a_b_"]
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "datasets.toml"
+    path.write_text(GOOD, encoding="utf-8-sig")
+    assert [config.name for config in load_configuration(path).datasets] == ["good"]
 
 
 @pytest.mark.parametrize(("text", "number"), [(None, 8), ("", 8), (" ", 8), ("1", 1), (" 12 ", 12), ("1024", 1024)])

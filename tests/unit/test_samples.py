@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from aesthetics_ops.config import load_datasets
+from aesthetics_ops.config import load_configuration
 from tests.support.paths import SAMPLES
 
 LICENCE_TEXTS = {
@@ -106,7 +106,7 @@ def test_the_sample_is_some_eighty_photos_in_less_than_9_mb():
 
 
 def test_the_default_configuration_loads():
-    (config,) = load_datasets(SAMPLES / "datasets.toml")
+    (config,) = load_configuration(SAMPLES / "datasets.toml").datasets
     assert config.name == "photo_dataset"
     assert config.build.photos == "s3://aesthetics/photos/"
     assert config.airflow.aws_conn_id == "aws_default"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aesthetics_ops.config import load_datasets
+from aesthetics_ops.config import load_configuration
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings, form_fields, parse_settings
 
@@ -143,4 +143,4 @@ def test_a_form_field_of_an_optional_setting_allows_null_and_keeps_its_limits() 
 
 def test_a_missing_configuration_file_is_named_with_the_variable_to_set(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.toml.*AESTHETICS_CONFIG"):
-        load_datasets(tmp_path / "absent.toml")
+        load_configuration(tmp_path / "absent.toml")
