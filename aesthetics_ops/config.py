@@ -12,15 +12,17 @@ from collections.abc import Container
 from dataclasses import dataclass
 from itertools import combinations, count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings, parse_model, parse_settings
 
 __all__ = [
+    "MOST_PARTITIONS",
     "PARTITIONS_VARIABLE",
     "AirflowSettings",
     "Configuration",
@@ -33,7 +35,7 @@ __all__ = [
 
 PARTITIONS_VARIABLE: Final = "AESTHETICS_PARTITIONS"
 _PARTITIONS: Final = 8
-_MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
+MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
@@ -44,7 +46,53 @@ class AirflowSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schedule: str | None = Field("0 2 * * *", description="cron expression; an empty text runs on request only")
-    aws_conn_id: str = Field("aws_default", min_length=1, description="Airflow connection for s3:// URLs")
+    timezone: str = Field("UTC", description="of the schedule, as the IANA database names it, such as Europe/Berlin")
+    run_on: tuple[str, ...] = Field(
+        (), description="URIs of Airflow assets: a run starts when all of them were updated, in place of a schedule"
+    )
+    aws_conn_id: str | None = Field(
+        "aws_default",
+        min_length=1,
+        description="Airflow connection for s3:// URLs; an empty text takes the worker's own credentials",
+    )
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description=f"parallel tasks of a stage; by default what {PARTITIONS_VARIABLE} says",
+    )
+    retries: int = Field(4, ge=0, le=100, description="how often a task that failed is tried again")
+    retry_delay_s: float = Field(
+        60, ge=0, le=86_400, description="before the first of these, s; each next one waits twice as long"
+    )
+    task_timeout_h: float | None = Field(
+        None, gt=0, description="a task that runs longer is stopped and tried again, h"
+    )
+    run_timeout_h: float | None = Field(None, gt=0, description="a run that takes longer fails, h")
+    pool: str | None = Field(None, min_length=1, description="Airflow pool that every task takes a slot of")
+    queue: str | None = Field(None, min_length=1, description="queue of the workers that run the tasks")
+    owner: str = Field("airflow", min_length=1, description="shown in the list of DAGs")
+    tags: tuple[str, ...] = Field(("dataset",), description="shown in the list of DAGs, to filter by")
+    executor_config: dict[str, Any] = Field({}, description="handed to the executor with every task")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"timezone is {name!r}, which the IANA database does not have; write one such as Europe/Berlin"
+            ) from None
+        return name
+
+    @model_validator(mode="after")
+    def _starts_in_one_way(self) -> Self:
+        if self.run_on and "schedule" in self.model_fields_set and self.schedule is not None:
+            raise ValueError(
+                "schedule and run_on are both set; a run starts by the clock or when assets are updated: leave one out"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +194,9 @@ def mapped_tasks() -> int:
     text = os.environ.get(PARTITIONS_VARIABLE, "").strip()
     if not text:
         return _PARTITIONS
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= _MOST_PARTITIONS:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= MOST_PARTITIONS:
         raise SettingsError(
-            f"{PARTITIONS_VARIABLE} is {text!r}, but must be a whole number from 1 to {_MOST_PARTITIONS}: the parallel tasks "
+            f"{PARTITIONS_VARIABLE} is {text!r}, but must be a whole number from 1 to {MOST_PARTITIONS}: the parallel tasks "
             f"of a stage; correct it for the scheduler and the workers, or unset it for {_PARTITIONS}"
         )
     return int(text)
@@ -197,6 +245,6 @@ def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
     if inner:
         raise SettingsError(
             f"{where} has a table [{name}.{inner[0]}] inside it: a dot makes a table in a table; for a dataset of its own write "
-            f"[{name}_{inner[0]}], or with quotes [\"{name}.{inner[0]}\"]; only [{name}.airflow] belongs in here"
+            f'[{name}_{inner[0]}], or with quotes ["{name}.{inner[0]}"]; only [{name}.airflow] belongs in here'
         )
     return DatasetConfig(name, parse_settings(values, where=where), airflow)

@@ -34,7 +34,14 @@ from airflow.sdk import DAG, Asset, AssetAlias, Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from aesthetics_ops.airflow import tasks
-from aesthetics_ops.config import AirflowSettings, DatasetConfig, FaultyTable, config_path, load_configuration, mapped_tasks
+from aesthetics_ops.config import (
+    AirflowSettings,
+    DatasetConfig,
+    FaultyTable,
+    config_path,
+    load_configuration,
+    mapped_tasks,
+)
 from aesthetics_ops.settings import form_fields
 
 PARTITIONS = mapped_tasks()
@@ -46,11 +53,13 @@ def make_dag(config: DatasetConfig) -> DAG:
     """Return the DAG of one dataset; whatever Airflow would refuse of it is raised."""
     latest = Asset(config.build.dataset + "LATEST.json", group="datasets")
     published = AssetAlias(f"{config.name} published", group="datasets")
+    how = config.airflow
+    partitions = how.partitions or PARTITIONS
     sources = [Asset(config.build.photos, group="photos"), Asset(config.build.labels, group="scores")]
 
     @task(inlets=sources)
     def plan() -> dict[str, Any]:
-        return tasks.plan(config, partitions=PARTITIONS)
+        return tasks.plan(config, partitions=partitions)
 
     @task(map_index_template="{{ holds }}")
     def download_and_convert(partition: int) -> dict[str, Any]:
@@ -66,23 +75,37 @@ def make_dag(config: DatasetConfig) -> DAG:
 
     @dag(
         dag_id=config.name,
-        schedule=config.airflow.schedule,
-        start_date=START,
+        schedule=[Asset(uri) for uri in how.run_on] or how.schedule,
+        start_date=START.in_timezone(how.timezone),
         catchup=False,
         auto_register=False,
         max_active_runs=1,
-        default_args={"retries": 2, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2.0},
+        dagrun_timeout=in_hours(how.run_timeout_h),
+        default_args={
+            "owner": how.owner,
+            "retries": how.retries,
+            "retry_delay": timedelta(seconds=how.retry_delay_s),
+            "retry_exponential_backoff": 2.0,
+            "execution_timeout": in_hours(how.task_timeout_h),
+            "executor_config": how.executor_config,
+            **{name: value for name in ("pool", "queue") if (value := getattr(how, name))},
+        },
         params={name: Param(value, **schema) for name, (value, schema) in form_fields(config.build).items()},
         doc_md=__doc__,
-        tags=["dataset"],
+        tags=list(how.tags),
     )
     def build_dataset() -> None:
-        numbers = list(range(PARTITIONS))
+        numbers = list(range(partitions))
         plan() >> download_and_convert.expand(partition=numbers) >> validate.expand(partition=numbers) >> publish()
 
-    built = build_dataset()
-    built.validate()
+    built: DAG = build_dataset()
+    built.validate()  # type: ignore[no-untyped-call]  # Airflow's, without annotations
     return built
+
+
+def in_hours(number: float | None) -> timedelta | None:
+    """Return a time limit; None for none."""
+    return None if number is None else timedelta(hours=number)
 
 
 def make_failing_dag(table: FaultyTable) -> DAG:

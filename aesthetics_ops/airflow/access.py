@@ -4,6 +4,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aesthetics_ops.errors import SettingsError
+
 if TYPE_CHECKING:
     from aesthetics_ops.config import Configuration, DatasetConfig
     from aesthetics_ops.store import S3Access, Store
@@ -35,12 +37,27 @@ def _read(path: Path, looks: tuple[int, ...] | None) -> "Configuration":
 
 
 def s3_access(config: "DatasetConfig") -> "S3Access":
-    """Return how a dataset's s3:// URLs are reached: with the Airflow connection that its table names."""
+    """Return how a dataset's s3:// URLs are reached: with the Airflow connection that its table names.
+
+    Raises:
+        SettingsError: the table names a connection that Airflow does not have.  The worker's own credentials, which may reach
+            something else, stand in for none but the default's.
+    """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
     from aesthetics_ops.store import S3Access
 
-    hook = S3Hook(aws_conn_id=config.airflow.aws_conn_id)
+    name = config.airflow.aws_conn_id
+    hook = S3Hook(aws_conn_id=name)
+    if name is not None and "aws_conn_id" in config.airflow.model_fields_set:
+        try:
+            hook.get_connection(name)
+        except AirflowNotFoundException as error:
+            raise SettingsError(
+                f"Airflow has no connection {name!r}, which table [{config.name}] names as aws_conn_id; add it, correct the "
+                'name, or write "" for the credentials of the worker'
+            ) from error
     return S3Access(
         hook.get_session(), endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), verify=hook.verify
     )
@@ -50,6 +67,7 @@ def open_configured(config: "DatasetConfig") -> "Store":
     """Open the store that a dataset is published in.
 
     Raises:
+        SettingsError: as `s3_access`.
         StoreRefusedError: its URL is none.
     """
     from aesthetics_ops.store import open_store

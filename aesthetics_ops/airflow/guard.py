@@ -13,6 +13,7 @@ from aesthetics_ops.errors import SettingsError
 
 if TYPE_CHECKING:
     from aesthetics_ops.config import Configuration
+    from aesthetics_ops.store import Store
 
 __all__ = ["guarded_browser", "make_guard", "serve"]
 
@@ -45,9 +46,11 @@ def guarded_browser(configuration: "Configuration") -> Any:
     """Return the browser's application over the configured datasets; a table that is wrong says so in its place."""
     from aesthetics_ops.browser import make_browser
 
-    openers = {config.name: partial(open_configured, config) for config in configuration.datasets}
-    faulty = {table.dag_id: partial(_refuse, table.problem) for table in configuration.faulty}
-    return make_browser(make_guard(openers | faulty), openers | faulty)
+    openers: dict[str, Callable[[], Store]] = {
+        config.name: partial(open_configured, config) for config in configuration.datasets
+    }
+    openers |= {table.dag_id: partial(_refuse, table.problem) for table in configuration.faulty}
+    return make_browser(make_guard(openers), openers)
 
 
 async def serve(scope: Any, receive: Any, send: Any) -> None:
@@ -68,7 +71,8 @@ def _browser() -> Any:
 @lru_cache(maxsize=1)
 def _closed_browser(problem: str) -> Any:
     """Return an application that tells whoever may see import errors why there are no datasets."""
-    from airflow.api_fastapi.core_api.security import AccessView, requires_access_view
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+    from airflow.api_fastapi.core_api.security import requires_access_view
     from fastapi import Depends, Request
 
     from aesthetics_ops.browser import make_browser

@@ -16,6 +16,7 @@ _LOOK = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
+HOW = ("retries", "retry_delay", "execution_timeout", "pool", "queue", "owner", "executor_config")
 stages = [name for name in sys.modules if name.startswith("aesthetics_ops.")]
 print(json.dumps({
     "errors": bag.import_errors,
@@ -25,11 +26,14 @@ print(json.dumps({
         "schedule": dag.schedule,
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
+        "timezone": dag.timezone.name,
+        "run_timeout": dag.dagrun_timeout,
+        "starts_after": sorted(asset.uri for asset in getattr(dag.timetable.asset_condition, "objects", ())),
         "doc": dag.doc_md,
         "tags": sorted(dag.tags),
         "tasks": {task.task_id: {
             "downstream": sorted(task.downstream_task_ids),
-            "retries": task.retries,
+            "how": {name: getattr(task, name) for name in HOW},
             "mapped": len(task.op_kwargs_expand_input.value["partition"]) if task.is_mapped else None,
             "inlets": [inlet.uri for inlet in task.inlets],
             "outlets": [outlet.name for outlet in task.outlets],
@@ -86,7 +90,7 @@ def test_the_graph_is_plan_convert_validate_publish(parsed: dict[str, Any]) -> N
     assert {name: task["mapped"] for name, task in tasks.items()} == {
         "plan": None, "download_and_convert": 8, "validate": 8, "publish": None,
     }  # fmt: skip
-    assert all(task["retries"] == 2 for task in tasks.values())
+    assert all(task["how"]["retries"] == 4 for task in tasks.values())
 
 
 def test_lineage_goes_from_photos_and_scores_to_latest(parsed: dict[str, Any]) -> None:
@@ -181,3 +185,31 @@ def test_a_wrong_number_of_partitions_is_an_import_error_that_names_variable_val
     parsed = parse(tmp_path, AESTHETICS_PARTITIONS=number)
     (error,) = parsed["errors"].values()
     assert f"AESTHETICS_PARTITIONS is '{number}', but must be a whole number from 1 to 1024" in error
+
+
+def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        '[cats]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/cats/"\n[cats.airflow]\n'
+        'timezone = "Europe/Berlin"\npartitions = 3\nretries = 1\nretry_delay_s = 5\ntask_timeout_h = 2\nrun_timeout_h = 6.5\n'
+        'pool = "small"\nqueue = "big"\nowner = "ada"\ntags = ["vision", "nightly"]\nexecutor_config = {"KEY" = 1}\n'
+        '[dogs]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/dogs/"\n[dogs.airflow]\n'
+        'run_on = ["s3://b/l.csv", "s3://b/cats/LATEST.json"]\n'
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    cats, dogs = parsed["dags"]["cats"], parsed["dags"]["dogs"]
+    assert (cats["timezone"], cats["run_timeout"], cats["tags"]) == ("Europe/Berlin", "6:30:00", ["nightly", "vision"])
+    for task in cats["tasks"].values():
+        assert task["how"] == {
+            "retries": 1,
+            "retry_delay": "0:00:05",
+            "execution_timeout": "2:00:00",
+            "pool": "small",
+            "queue": "big",
+            "owner": "ada",
+            "executor_config": {"KEY": 1},
+        }
+    assert {task["mapped"] for task in cats["tasks"].values()} == {None, 3}
+    assert dogs["starts_after"] == ["s3://b/cats/LATEST.json", "s3://b/l.csv"]
+    assert dogs["tasks"]["plan"]["how"]["retries"] == 4

@@ -107,9 +107,7 @@ class TestTheWholeDag:
 
     def test_a_run_that_the_form_sends_elsewhere_builds_there_and_sends_no_event(self, sandbox: Sandbox) -> None:
         before, events, other = manifest(), asset_events(sandbox), f"s3://{BUCKET}/elsewhere/"
-        status, log = run(
-            sandbox, "dags", "test", "photo_dataset", "2026-11-28", "-c", json.dumps({"dataset": other})
-        )
+        status, log = run(sandbox, "dags", "test", "photo_dataset", "2026-11-28", "-c", json.dumps({"dataset": other}))
         assert status == 0, log[-3000:]
         assert read_manifest(open_store(other)).records == before.records
         assert f"no event of {DATASET}LATEST.json: this run built {other}" in log
@@ -172,5 +170,7 @@ def asset_events(sandbox: Sandbox) -> list[dict[str, object]]:
 def asset_names(sandbox: Sandbox) -> list[str]:
     """Return the names of the assets that had events."""
     with sqlite3.connect(Path(sandbox.env["AIRFLOW_HOME"]) / "airflow.db") as db:
-        rows = db.execute("SELECT DISTINCT name FROM asset JOIN asset_event ON asset.id = asset_event.asset_id").fetchall()
+        rows = db.execute(
+            "SELECT DISTINCT name FROM asset JOIN asset_event ON asset.id = asset_event.asset_id"
+        ).fetchall()
     return [name for (name,) in rows]

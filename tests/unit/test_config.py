@@ -92,11 +92,27 @@ GOOD = TABLE.format(name="good", photos="s3://b/good/", dataset="s3://b/sets/goo
             r"table \[bad\] of '.*', airflow: 'retires' is not a setting.*",
         ),
         (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/")
+            + '[bad.airflow]\ntimezone = "Mars/Utopia"',
+            "bad",
+            r".*airflow: timezone is 'Mars/Utopia', which the IANA database does not have; write one such as Europe/Berlin",
+        ),
+        (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/")
+            + '[bad.airflow]\nschedule = "@daily"\nrun_on = ["s3://b/l.csv"]',
+            "bad",
+            r".*airflow: schedule and run_on are both set; .*leave one out",
+        ),
+        (
             TABLE.format(name='"my photos"', photos="s3://b/p/", dataset="s3://b/bad/"),
             "my_photos",
             r"table \['my photos'\] .* cannot name a DAG: .*its dataset stays the same",
         ),
-        (TABLE.format(name='"bär/../x"', photos="s3://b/p/", dataset="s3://b/bad/"), "b_r_.._x", ".* cannot name a DAG.*"),
+        (
+            TABLE.format(name='"bär/../x"', photos="s3://b/p/", dataset="s3://b/bad/"),
+            "b_r_.._x",
+            ".* cannot name a DAG.*",
+        ),
         (TABLE.format(name='"!!"', photos="s3://b/p/", dataset="s3://b/bad/"), "__", ".* cannot name a DAG.*"),
         (TABLE.format(name='".."', photos="s3://b/p/", dataset="s3://b/bad/"), "table", ".* cannot name a DAG.*"),
         (TABLE.format(name='"good!"', photos="s3://b/p/", dataset="s3://b/bad/"), "good_", ".* cannot name a DAG.*"),
