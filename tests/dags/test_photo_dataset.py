@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aesthetics_ops.config import AirflowSettings
 from tests.support.paths import ROOT
 
 _LOOK = """
@@ -44,8 +46,8 @@ print(json.dumps({
 """
 
 
-def parse(tmp_path: Path, **environment: str) -> dict[str, Any]:
-    """Parse dags/ in a fresh interpreter whose secrets backend refuses every connection."""
+def parse(tmp_path: Path, folder: Path = ROOT / "dags", **environment: str) -> dict[str, Any]:
+    """Parse a folder of DAGs in a fresh interpreter whose secrets backend refuses every connection."""
     env = os.environ | {
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -53,7 +55,7 @@ def parse(tmp_path: Path, **environment: str) -> dict[str, Any]:
         **environment,
     }
     done = subprocess.run(
-        [sys.executable, "-c", _LOOK, str(ROOT / "dags")], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _LOOK, str(folder)], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -213,3 +215,32 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
     assert {task["mapped"] for task in cats["tasks"].values()} == {None, 3}
     assert dogs["starts_after"] == ["s3://b/cats/LATEST.json", "s3://b/l.csv"]
     assert dogs["tasks"]["plan"]["how"]["retries"] == 4
+
+
+PAGE = (ROOT / "docs" / "airflow.md").read_text()
+
+
+@pytest.mark.parametrize("name", AirflowSettings.model_fields)
+def test_every_key_of_the_airflow_table_stands_on_the_page(name: str) -> None:
+    assert re.search(rf"^\| .*`{name}`.* \|", PAGE, re.MULTILINE)
+
+
+def test_the_pages_table_is_a_dag(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(block("toml"))
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert (parsed["errors"], parsed["dags"]["cats"]["schedule"]) == ({}, "30 1 * * *")
+
+
+def test_the_pages_training_dag_waits_for_the_asset_of_the_pages_table(tmp_path: Path) -> None:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "train.py").write_text(block("python"))
+    parsed = parse(tmp_path, tmp_path / "dags")
+    url = tomllib.loads(block("toml"))["cats"]["dataset"]
+    assert (parsed["errors"], parsed["dags"]["train"]["starts_after"]) == ({}, [f"{url}LATEST.json"])
+
+
+def block(language: str) -> str:
+    """Return the page's one block in a language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(found)
