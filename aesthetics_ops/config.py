@@ -125,7 +125,7 @@ class FaultyTable:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # equal to itself alone, so that it can be a key
 class Configuration:
     """What the configuration file says, in its order.
 

@@ -156,6 +156,18 @@ class TestAnotherNumberOfPartitions:
         assert [key.removeprefix(build) for key in converted] == ["converted/2.json"]
 
 
+def test_a_connection_that_is_named_and_missing_fails_the_task_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Airflow's own hook would go on with the credentials that the worker happens to have."""
+    sample = (ROOT / "samples" / "datasets.toml").read_text()
+    mistyped = tmp_path / "mistyped.toml"
+    mistyped.write_text(sample.replace('aws_conn_id = "aws_default"', 'aws_conn_id = "aws_defualt"'))
+    assert mistyped.read_text() != sample
+    other = replace(sandbox, env=sandbox.env | {"AESTHETICS_CONFIG": str(mistyped)})
+    status, log = run(other, "tasks", "test", "photo_dataset", "plan", "2026-11-29")
+    assert (status, "new_state=failed" in log) == (0, True), log[-3000:]
+    assert "Airflow has no connection 'aws_defualt', which table [photo_dataset] names as aws_conn_id; add it" in log
+
+
 def with_partitions(sandbox: Sandbox, number: int) -> Sandbox:
     return replace(sandbox, env=sandbox.env | {"AESTHETICS_PARTITIONS": str(number)})
 
