@@ -55,7 +55,10 @@ def make_dag(config: DatasetConfig) -> DAG:
     published = AssetAlias(f"{config.name} published", group="datasets")
     how = config.airflow
     partitions = how.partitions or PARTITIONS
-    sources = [Asset(config.build.photos, group="photos"), Asset(config.build.labels, group="scores")]
+    sources = [
+        Asset(config.build.photos, group="photos"),
+        *(Asset(url, group="scores") for url in config.build.label_urls),
+    ]
 
     @task(inlets=sources)
     def plan() -> dict[str, Any]:

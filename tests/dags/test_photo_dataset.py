@@ -197,6 +197,7 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
         'pool = "small"\nqueue = "big"\nowner = "ada"\ntags = ["vision", "nightly"]\nexecutor_config = {"KEY" = 1}\n'
         '[dogs]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/dogs/"\n[dogs.airflow]\n'
         'run_on = ["s3://b/l.csv", "s3://b/cats/LATEST.json"]\n'
+        '[birds]\nphotos = "s3://b/p/"\nlabels = ["s3://b/1.csv", "s3://b/2.csv"]\ndataset = "s3://b/birds/"\n'
     )
     parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
@@ -215,6 +216,7 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
     assert {task["mapped"] for task in cats["tasks"].values()} == {None, 3}
     assert dogs["starts_after"] == ["s3://b/cats/LATEST.json", "s3://b/l.csv"]
     assert dogs["tasks"]["plan"]["how"]["retries"] == 4
+    assert parsed["dags"]["birds"]["tasks"]["plan"]["inlets"] == ["s3://b/p", "s3://b/1.csv", "s3://b/2.csv"]
 
 
 PAGE = (ROOT / "docs" / "airflow.md").read_text()
