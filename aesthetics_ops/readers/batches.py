@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import cpus
@@ -24,24 +23,26 @@ from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampling.progress import Progress, Resumable
 from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
+from aesthetics_ops.readers.targets import Asked, Targets
 
 __all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
 
 AHEAD: Final = 2  # batches that are made while one is trained on
 
-Batch = tuple[Any, NDArray[np.float32]]  # images, as `Batches` says, and labels
+Batch = tuple[Any, Any]  # images and labels, as `Batches` says
 
 
 class Batches(Resumable):
     """Batches of one rank; one iteration is one epoch, or what is left of it after `load_state_dict`.
 
     A batch is (images, labels).  images: uint8, shape (b, height, width, 3), sRGB; a list of such arrays where the photos
-    keep their shape; a list of JPEGs where nothing is to be decoded.  labels: float32, shape (b,).
+    keep their shape; a list of JPEGs where nothing is to be decoded.  labels: float32, shape (b,), or what `labels` asks for.
 
     Attributes:
         records: what is read.
         sampler: which records make each batch.
         pixels: what becomes of each photo; None gives JPEGs.
+        targets: the labels.
         cache: of decoded pixels, if any.
         threads: that decode.
         ahead: batches that are made while one is trained on.
@@ -56,6 +57,7 @@ class Batches(Resumable):
         cache: PixelCache | None = None,
         threads: int | None = None,
         ahead: int = AHEAD,
+        labels: Asked = "label",
     ) -> None:
         """Begin nothing yet.
 
@@ -66,11 +68,13 @@ class Batches(Resumable):
             cache: of the records' split and these pixels; what it has is not decoded.
             threads: that decode; by default one per core that this process may use.
             ahead: batches that are made while one is trained on.
+            labels: a name of `Dataset.label_names`, or a list of names, which gives a dict of arrays.
 
         Raises:
-            SettingsError: `threads` is no whole number above 0, or `ahead` none from 0 on.
+            SettingsError: the version has no such labels, `threads` is no whole number above 0, or `ahead` none from 0 on.
         """
         self.records, self.sampler, self.pixels = records, sampler, pixels
+        self.targets = Targets(records.reader, labels)
         self.cache = cache
         self.threads = cpus() if threads is None else whole_number("threads", threads, 1)
         self.ahead = whole_number("ahead", ahead, 0)
@@ -126,7 +130,7 @@ class Batches(Resumable):
 
     def begin(self, draws: Draws) -> "Begun":
         """Have one batch made by the threads, for who asks for batches by number; `result` waits for it."""
-        work = _work_on(self.records, draws, self.pixels, self.cache)
+        work = _work_on(self.records, draws, self.pixels, self.cache, self.targets)
         count = len(draws)
         photos = max(1, min(PHOTOS_AT_ONCE, count * (self.ahead + 1) // (2 * self.threads)))
         parts = [
@@ -141,28 +145,32 @@ class Batches(Resumable):
         return self._pool
 
 
-def make_batch(records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None = None) -> Batch:
+def make_batch(
+    records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None, targets: Targets
+) -> Batch:
     """Make one batch in this thread, the same as `Batches` makes it."""
-    work = _work_on(records, draws, pixels, cache)
+    work = _work_on(records, draws, pixels, cache, targets)
     for first in range(0, len(draws), PHOTOS_AT_ONCE):
         work.do(range(first, min(first + PHOTOS_AT_ONCE, len(draws))))
     return work.images, work.labels
 
 
-def _work_on(records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None) -> "_Work | _CachedWork":
+def _work_on(
+    records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None, targets: Targets
+) -> "_Work | _CachedWork":
     if pixels is None or cache is None:
-        return _Work(records, draws, pixels)
-    return _CachedWork(records, draws, pixels, cache)
+        return _Work(records, draws, pixels, targets)
+    return _CachedWork(records, draws, pixels, cache, targets)
 
 
 class _Work:
     """A batch to be made: what it needs is on its way."""
 
-    def __init__(self, records: Records, draws: Draws, pixels: Pixels | None) -> None:
+    def __init__(self, records: Records, draws: Draws, pixels: Pixels | None, targets: Targets) -> None:
         self._pixels, self._bits = pixels, draws.bits.tolist()
         rows = records.rows_in_split(draws.rows)
         self._asked = records.reader.ask(rows)
-        self.labels = records.reader.index.labels[rows]
+        self.labels = targets.at(rows)
         self.cancel = self._asked.cancel
         shape = pixels.shape if pixels else None
         self.images: Any = [None] * len(draws) if shape is None else np.empty((len(draws), *shape), np.uint8)
@@ -179,7 +187,7 @@ class _Work:
 class _CachedWork:
     """A batch of pixels that may be kept already; only the others are asked for."""
 
-    def __init__(self, records: Records, draws: Draws, pixels: Pixels, cache: PixelCache) -> None:
+    def __init__(self, records: Records, draws: Draws, pixels: Pixels, cache: PixelCache, targets: Targets) -> None:
         self._reader, self._pixels, self._cache = records.reader, pixels, cache
         self._rows = records.rows_in_split(draws.rows)
         self._places = self._reader.places(self._rows)
@@ -187,7 +195,7 @@ class _CachedWork:
         self._asked = self._reader.ask(self._rows[missing])
         self.cancel = self._asked.cancel
         self._asked_at = {at: number for number, at in enumerate(missing)}
-        self.labels = self._reader.index.labels[self._rows]
+        self.labels = targets.at(self._rows)
         self.images = np.empty((len(draws), *(pixels.shape or ())), np.uint8)
 
     def do(self, numbers: Sequence[int]) -> None:
@@ -207,7 +215,7 @@ class Begun:
 
     draws: Draws
     images: Any
-    labels: NDArray[np.float32]
+    labels: Any
     parts: list[Future[None]]
     give_up: Callable[[], None]
 

@@ -25,6 +25,7 @@ from aesthetics_ops.readers.opened import Version, is_pulled, open_published, op
 from aesthetics_ops.readers.options import ReadOptions, batches_of, open_records
 from aesthetics_ops.readers.pulling.pull import CONNECTIONS, Pulled, pull
 from aesthetics_ops.readers.records import Records
+from aesthetics_ops.readers.targets import label_names
 from aesthetics_ops.readers.where import matching_rows
 from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.urls import as_url
@@ -82,6 +83,16 @@ class Dataset:
     def splits(self) -> Mapping[str, Split]:
         """The splits by name, in the manifest's order; each with its counts and shards."""
         return self.manifest.splits
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What readers can give as `labels`: `label`, and of votes and extra scores what the records have."""
+        return label_names(self.manifest)
+
+    @property
+    def ratings(self) -> tuple[float, ...]:
+        """What the votes are for, in the order of `distribution` and `votes`; empty without votes."""
+        return self.manifest.source.ratings
 
     def records(self, split: str | None = None, where: str | None = None) -> pa.Table:
         """Return one row per record, in reading order: id, label, size, shard and more (docs/format.md).
@@ -195,7 +206,7 @@ class Dataset:
     def numpy(self, split: str, **options: Unpack[ReadOptions]) -> Batches:
         """Read a split in batches: (images, labels), made by threads ahead of the training step.
 
-        images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,).
+        images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,), or what `labels` asks for.
 
         Args:
             split: of the version.
@@ -229,7 +240,7 @@ class Dataset:
     def torch(self, split: str, **options: "Unpack[TorchOptions]") -> "TorchBatches":
         """Read a split in batches for PyTorch: (images, labels), made by threads ahead of the training step.
 
-        images: uint8, shape (b, 3, height, width), channels last in memory, sRGB.  labels: float32, shape (b,).
+        images: uint8, shape (b, 3, height, width), channels last in memory, sRGB.  labels: float32, shape (b,), or what `labels` asks for.
 
         Args:
             split: of the version.
@@ -267,7 +278,7 @@ class Dataset:
     def keras(self, split: str, **options: Unpack[ReadOptions]) -> "KerasBatches":
         """Read a split as a keras.utils.PyDataset of (images, labels): the batches of `numpy`, for any backend of Keras 3.
 
-        images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,).
+        images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,), or what `labels` asks for.
 
         Args:
             split: of the version.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aesthetics_ops.readers.batches import Batch, Batches, make_batch
 from aesthetics_ops.readers.options import ReadOptions
 from aesthetics_ops.readers.sampling.sampler import Draws
+from aesthetics_ops.readers.targets import one_of
 
 __all__ = ["GrainBatches", "GrainSource", "read_grain"]
 
@@ -20,7 +21,7 @@ __all__ = ["GrainBatches", "GrainSource", "read_grain"]
 class GrainSource:
     """The records of a split by number: (image, label), a grain.sources.RandomAccessDataSource.
 
-    image: uint8, shape (height, width, 3), sRGB; or a JPEG.  label: float32.  A random crop is the same each time.
+    image: uint8, shape (height, width, 3), sRGB; or a JPEG.  label: float32, or what `labels` asked for.  A random crop is the same each time.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -30,16 +31,17 @@ class GrainSource:
             batches: of the same records.
         """
         self._records, self._pixels, self._cache = batches.records, batches.pixels, batches.cache
+        self._targets = batches.targets
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, row: int) -> tuple[NDArray[np.uint8] | bytes, np.float32]:
+    def __getitem__(self, row: int) -> tuple[NDArray[np.uint8] | bytes, Any]:
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} records")
         chosen = np.asarray([row % len(self)], np.int64)
         images, labels = self.batch(Draws(chosen, chosen, epoch=0, seed=0))
-        return images[0], labels[0]
+        return images[0], one_of(labels, 0)
 
     def batch(self, draws: Draws) -> Batch:
         """Make one batch in this thread.
@@ -47,7 +49,7 @@ class GrainSource:
         Raises:
             IntegrityError: a record is damaged; names version, shard, record and id.
         """
-        return make_batch(self._records, draws, self._pixels, self._cache)
+        return make_batch(self._records, draws, self._pixels, self._cache, self._targets)
 
 
 class GrainBatches(grain.MapDataset):  # type: ignore[misc]

@@ -25,7 +25,7 @@ _WORKERS: Final = 1
 class KerasBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of one rank by their number in the epoch: (images, labels).
 
-    images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,).
+    images: uint8, shape (b, height, width, 3), sRGB.  labels: float32, shape (b,), or what `labels` asked for.
 
     `fit` needs shuffle=False: the order is the sampler's.  Epochs are those of Keras; the next one has another order when all
     batches of the one before were asked for.  After a state was loaded in the middle of an epoch, an epoch of Keras, which

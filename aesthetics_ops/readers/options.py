@@ -21,6 +21,7 @@ from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampling.sampler import Sampler, Shuffle
 from aesthetics_ops.readers.sampling.state import Receipt
 from aesthetics_ops.readers.sampling.steps import Last
+from aesthetics_ops.readers.targets import Asked, Targets
 
 __all__ = ["Cache", "OrderOptions", "ReadOptions", "batches_of", "open_records", "pixels_of", "sampler_of"]
 
@@ -65,6 +66,8 @@ class ReadOptions(OrderOptions, total=False):
         size: height and width of the photos in px, 224 by default.
         pixels: more than a size: how photos are cropped, antialiased and mirrored.
         raw: gives JPEGs as they are stored.
+        labels: what comes with each photo: "label", "distribution", "votes", "label_std" or the name of an extra score,
+            or a list of such, which gives a dict; `Dataset.label_names` tells which there are.
         cache: "uint8" keeps decoded pixels in `directory`; "jpeg" has the system read all shards into its memory.
         threads: that decode, by default one per core.
         ahead: batches that are made while one is trained on, 2 by default.
@@ -76,6 +79,7 @@ class ReadOptions(OrderOptions, total=False):
     size: int | tuple[int, int]
     pixels: Pixels | None
     raw: bool
+    labels: Asked
     cache: Cache | None
     threads: int | None
     ahead: int
@@ -169,11 +173,13 @@ def batches_of(records: Records, options: ReadOptions) -> Batches:
         raise SettingsError(
             f"{name!r} is no option here; the options are {', '.join(sorted(ReadOptions.__annotations__))}"
         )
-    pixels = pixels_of(options)
+    pixels, labels = pixels_of(options), options.get("labels", "label")
+    Targets(records.reader, labels)  # before the index is read, so that both are read at once
     return Batches(
         records,
         sampler_of(records, options),
         pixels,
+        labels=labels,
         cache=_cache_of(records, pixels, options),
         threads=options.get("threads"),
         ahead=options.get("ahead", AHEAD),

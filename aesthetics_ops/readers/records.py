@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from aesthetics_ops.dataset.example import Example
-from aesthetics_ops.dataset.tables import RECORDS
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.fetching.split import PHOTOS_AT_ONCE, SplitReader
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.sampling.sampler import Draws
+from aesthetics_ops.readers.targets import Asked, Targets, table_columns
 from aesthetics_ops.readers.where import matching_rows
 
 __all__ = ["Choice", "Records"]
@@ -107,6 +107,17 @@ class Records(Sequence[Example]):
         shards = self.reader.index.shards
         return shards if self._rows is None else shards[self._rows]
 
+    def labels_as(self, labels: Asked) -> Any:
+        """Return votes, their deviation or extra scores, as batches have them: shape (n,), or for votes (n, ratings).
+
+        Args:
+            labels: a name of `Dataset.label_names`, which gives an array, or a list of names, which gives a dict of arrays.
+
+        Raises:
+            SettingsError: the version has no such labels; names those that it has.
+        """
+        return Targets(self.reader, labels).at(np.arange(len(self.reader.index)) if self._rows is None else self._rows)
+
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows of records.parquet (docs/format.md), n of them.
 
@@ -117,7 +128,7 @@ class Records(Sequence[Example]):
             SettingsError: there is no such column.
         """
         wanted = None if columns is None else list(dict.fromkeys(["split", *columns]))
-        known = RECORDS.schema.names
+        known = table_columns(self.reader.version.manifest)
         if unknown := [column for column in columns or () if column not in known]:
             raise SettingsError(f"records.parquet has no column {unknown[0]!r}; it has {', '.join(known)}")
         rows = self.reader.version.table(wanted)
@@ -153,17 +164,23 @@ class Records(Sequence[Example]):
         return Records(self.reader, choice=Choice(where=condition), rows=matching_rows(whole.table(), condition))
 
     def arrays(
-        self, rows: "Draws | ArrayLike", pixels: Pixels, *, out: NDArray[np.uint8] | None = None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        self,
+        rows: "Draws | ArrayLike",
+        pixels: Pixels,
+        *,
+        out: NDArray[np.uint8] | None = None,
+        labels: Asked = "label",
+    ) -> tuple[NDArray[np.uint8], Any]:
         """Decode some records, in this thread.
 
         Args:
             rows: numbers, or the draws of a sampler, on which random crops depend.
             pixels: what to make of each photo; all of one size.
             out: uint8, shape (b, height, width, 3), to be filled; by default a new array.
+            labels: as for `labels_as`.
 
         Returns:
-            The images, uint8, shape (b, height, width, 3), sRGB; the labels, float32, shape (b,).
+            The images, uint8, shape (b, height, width, 3), sRGB; the labels, float32, shape (b,), or what is asked for.
 
         Raises:
             IntegrityError: a record is damaged; names version, shard, record and id.
@@ -179,12 +196,12 @@ class Records(Sequence[Example]):
             rows = Draws(chosen, chosen, epoch=0, seed=0)
         if out is not None and (not isinstance(out, np.ndarray) or len(out) != len(rows)):
             raise SettingsError(f"out is {_shape_of(out)}; give an array for {len(rows)} photos")
-        numbers = self.rows_in_split(rows.rows)
+        numbers, targets = self.rows_in_split(rows.rows), Targets(self.reader, labels)
         asked, bits = self.reader.ask(numbers), rows.bits.tolist()
         images = np.empty((len(asked), *pixels.shape), np.uint8) if out is None else out
         for first in range(0, len(asked), PHOTOS_AT_ONCE):
             asked.decode(range(first, min(first + PHOTOS_AT_ONCE, len(asked))), pixels, bits, images)
-        return images, self.reader.index.labels[numbers]
+        return images, targets.at(numbers)
 
     def jpegs(self, rows: ArrayLike) -> list[bytes]:
         """Return the JPEG of some records, as stored: for decoders on a GPU.

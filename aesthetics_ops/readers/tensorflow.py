@@ -16,6 +16,7 @@ from aesthetics_ops.machine import quiet_stderr
 from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.dataset import Dataset
 from aesthetics_ops.readers.options import ReadOptions
+from aesthetics_ops.readers.targets import one_of
 
 __all__ = ["as_tf", "read_tf"]
 
@@ -29,7 +30,8 @@ def as_tf(batches: Batches) -> Any:
     """Return batches as a tf.data.Dataset of (images, labels).
 
     images: uint8, shape (b, height, width, 3), sRGB; where photos keep their shape, one photo at a time, (height, width, 3);
-    where nothing is to be decoded, JPEGs, tf.string, shape (b,).  labels: float32, shape (b,), or ().
+    where nothing is to be decoded, JPEGs, tf.string, shape (b,).  labels: float32, shape (b,), or (); or what
+    `labels` asked for, a dict where it was a list.
 
     `batches` keeps the position, and is an attribute of what is returned: `batches.state_dict()` is where training stands, if
     nothing after this dataset prefetches; else `batches.sampler.state_dict(n)`, n batches of this epoch being trained on.  A
@@ -67,7 +69,9 @@ def as_tf(batches: Batches) -> Any:
             )
         return iter(batches) if is_batched else _one_by_one(batches)
 
-    data = tf.data.Dataset.from_generator(epoch, output_signature=(images, tf.TensorSpec(size, tf.float32)))
+    specs: Any = {name: tf.TensorSpec((*size, *shape), dtype) for name, (shape, dtype) in batches.targets.kinds.items()}
+    labels = specs[batches.targets.names[0]] if batches.targets.is_one else specs
+    data = tf.data.Dataset.from_generator(epoch, output_signature=(images, labels))
     if is_batched and count is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(count))
     chosen = tf.data.Options()
@@ -79,4 +83,4 @@ def as_tf(batches: Batches) -> Any:
 
 def _one_by_one(batches: Batches) -> Iterator[Any]:
     for images, labels in batches:
-        yield from zip(images, labels, strict=True)
+        yield from ((image, one_of(labels, number)) for number, image in enumerate(images))

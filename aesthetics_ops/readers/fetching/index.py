@@ -5,7 +5,7 @@ against the manifest, of about 35 bytes a record.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aesthetics_ops.dataset.manifest import Split
 from aesthetics_ops.errors import IntegrityError
 
-__all__ = ["INDEX_COLUMNS", "Index", "index_of"]
+__all__ = ["INDEX_COLUMNS", "Index", "index_of", "numbers_of"]
 
 INDEX_COLUMNS: Final = ("id", "split", "shard", "offset", "length", "label")
 _KINDS: Final = {  # of columns that a record cannot be read without
@@ -86,6 +86,30 @@ def index_of(rows: pa.Table, name: str, split: Split, url: str) -> Index:
         lengths=lengths.astype(np.int32),
         firsts=firsts.astype(np.int64),
     )
+
+
+def numbers_of(rows: pa.Table, name: str, url: str) -> NDArray[Any]:
+    """Return a column of numbers, or of lists of equally many numbers, as an array.
+
+    Args:
+        rows: of a split.
+        name: of the column.
+        url: of records.parquet, for messages.
+
+    Raises:
+        IntegrityError: a record has none, or the lists differ in length.
+    """
+    column = rows[name]
+    if column.null_count:
+        raise _not_of_this_version(url, f"a record has no {name}")
+    if not pa.types.is_list(column.type):
+        return np.asarray(column.to_numpy())
+    lengths = pc.list_value_length(column)
+    values = np.asarray(pc.list_flatten(column).to_numpy())
+    length = lengths[0].as_py() if len(column) else 0
+    if not pc.all(pc.equal(lengths, length), min_count=0).as_py() or len(values) != length * len(column):
+        raise _not_of_this_version(url, f"its lists of {name} differ in length")
+    return values.reshape(len(column), length)
 
 
 def _check_values(rows: pa.Table, url: str) -> None:

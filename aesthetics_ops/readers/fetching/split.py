@@ -4,12 +4,14 @@ In: a version, wherever it lies.  Out: the data of records, or an error that nam
 Promised: the checksum of each record is compared at each read; nothing open crosses a fork or a pickle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.example import Example, decode_example, image_in
@@ -17,7 +19,7 @@ from aesthetics_ops.dataset.layout import VersionFile, pulled_shard_name, versio
 from aesthetics_ops.dataset.manifest import Split
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import IntegrityError
-from aesthetics_ops.readers.fetching.index import INDEX_COLUMNS, Index, index_of
+from aesthetics_ops.readers.fetching.index import INDEX_COLUMNS, Index, index_of, numbers_of
 from aesthetics_ops.readers.fetching.ranges import KeptRecords, StoreShards
 from aesthetics_ops.readers.fetching.shards import Buffer, Coming, LocalShards, ShardBytes
 from aesthetics_ops.readers.opened import Version
@@ -61,6 +63,8 @@ class SplitReader:
         """
         self.version, self.split, self._keeping = version, split, keeping
         self._index: Index | None = None
+        self._wanted: set[str] = set()
+        self._columns: dict[str, NDArray[Any]] = {}
         self._bytes: ShardBytes | None = None
 
     @property
@@ -78,8 +82,36 @@ class SplitReader:
         """
         if self._index is None:
             url = self.version.url_of(version_key(self.version.manifest.version, VersionFile.RECORDS))
-            self._index = index_of(self.version.table(INDEX_COLUMNS), self.split, self.entry, url)
+            wanted = tuple(self._wanted)
+            table = self.version.table([*INDEX_COLUMNS, *wanted])
+            self._take_columns(table, wanted)
+            self._index = index_of(table, self.split, self.entry, url)
         return self._index
+
+    def want(self, columns: Iterable[str]) -> None:
+        """Say which columns of numbers will be asked for, so that they are read together with the index."""
+        self._wanted = self._wanted | set(columns)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column of records.parquet beside those of the index, of numbers or of lists of equally many numbers.
+
+        Returns:
+            Shape (records,) or (records, numbers).
+
+        Raises:
+            NoSuchVersionError: the version has expired since it was opened.
+            IntegrityError: records.parquet is not that of this version.
+        """
+        _ = self.index
+        if name not in self._columns:
+            self._take_columns(self.version.table(["split", name]), (name,))
+        return self._columns[name]
+
+    def _take_columns(self, table: pa.Table, names: Sequence[str]) -> None:
+        rows = table.filter(pc.equal(table["split"], self.split)) if names else table
+        for name in names:
+            url = self.version.url_of(version_key(self.version.manifest.version, VersionFile.RECORDS))
+            self._columns[name] = numbers_of(rows, name, url)
 
     @property
     def is_local(self) -> bool:

@@ -18,6 +18,7 @@ from aesthetics_ops.readers.torch.options import (
     Splits,
     TorchBatch,
     TorchOptions,
+    as_labels,
     as_tensors,
     checked_layout,
     laid_out,
@@ -33,7 +34,7 @@ class TorchBatches(Resumable):
     """Batches of one rank, made by threads: (images, labels); one iteration is an epoch, or what is left of it.
 
     images: uint8, shape (b, 3, height, width) or as `layout` says, sRGB; a list of such tensors where the photos keep their
-    shape; a list of JPEGs with raw=True.  labels: float32, shape (b,).
+    shape; a list of JPEGs with raw=True.  labels: float32, shape (b,), or what `labels` asked for.
 
     Attributes:
         batches: the same as arrays.
@@ -72,7 +73,7 @@ class TorchBatches(Resumable):
 
     def __iter__(self) -> Iterator[TorchBatch]:
         for draws, (images, labels) in self.batches.drawn():
-            yield self._moved(draws, images, torch.from_numpy(labels))
+            yield self._moved(draws, images, labels)
 
     @property
     def records(self) -> Records:
@@ -94,15 +95,16 @@ class TorchBatches(Resumable):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _moved(self, draws: Draws, images: Any, labels: torch.Tensor) -> TorchBatch:
+    def _moved(self, draws: Draws, images: Any, labels: Any) -> TorchBatch:
         if self._device is not None and self._decoder is not None:
             decoded = decode_on(self._device, images, self._pixels, draws.bits, self._decoder)
-            return laid_out(decoded, self._layout), labels.to(self._device, non_blocking=True)
+            device = self._device
+            return laid_out(decoded, self._layout), as_labels(labels, lambda one: one.to(device, non_blocking=True))
         tensors = as_tensors(images, self._layout)
         if self._pins:
             pinned = tensors.pin_memory() if isinstance(tensors, torch.Tensor) else [_pinned(one) for one in tensors]
-            return pinned, labels.pin_memory()
-        return tensors, labels
+            return pinned, as_labels(labels, torch.Tensor.pin_memory)
+        return tensors, as_labels(labels)
 
 
 def read_torch(dataset: Splits, split: str, **options: Unpack[TorchOptions]) -> TorchBatches:

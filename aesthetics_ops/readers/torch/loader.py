@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypedDict
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as MapDataset
 
@@ -15,12 +14,14 @@ from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampling.progress import Progress, Resumable
 from aesthetics_ops.readers.sampling.sampler import Draws
+from aesthetics_ops.readers.targets import Asked, Targets, one_of
 from aesthetics_ops.readers.torch.options import (
     Layout,
     LoaderOptions,
     PartsOptions,
     Splits,
     TorchBatch,
+    as_labels,
     as_tensors,
     checked_layout,
     parted,
@@ -69,6 +70,7 @@ class TorchRecords(MapDataset[Any]):
         *,
         cache: PixelCache | None = None,
         layout: Layout = "channels_last",
+        labels: Asked = "label",
     ) -> None:
         """Read the index, so that forked workers share it.
 
@@ -77,13 +79,16 @@ class TorchRecords(MapDataset[Any]):
             pixels: what to make of each photo; None gives JPEGs.
             cache: of decoded pixels.
             layout: as TorchOptions say, without b for a single photo.
+            labels: as for every reader.
 
         Raises:
             SettingsError: no such layout.
             IntegrityError: the table of records is not what the manifest says.
         """
         self.records, self._pixels, self._cache, self._layout = records, pixels, cache, checked_layout(layout)
+        self._targets = Targets(records.reader, labels)
         _ = records.reader.index
+        self._targets.load()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -100,11 +105,11 @@ class TorchRecords(MapDataset[Any]):
             return self._batch(rows)
         chosen = np.asarray(rows, np.int64)
         images, labels = self._batch(Draws(chosen, chosen, epoch=0, seed=0))
-        return list(zip(images, labels, strict=True))
+        return [(image, one_of(labels, number)) for number, image in enumerate(images)]
 
     def _batch(self, draws: Draws) -> TorchBatch:
-        images, labels = make_batch(self.records, draws, self._pixels, self._cache)
-        return as_tensors(images, self._layout), torch.from_numpy(labels)
+        images, labels = make_batch(self.records, draws, self._pixels, self._cache, self._targets)
+        return as_tensors(images, self._layout), as_labels(labels)
 
 
 def collate(samples: Any) -> Any:
@@ -157,7 +162,8 @@ def read_torch_parts(dataset: Splits, split: str, **options: Any) -> LoaderParts
         raise SettingsError(f"{name} is no option for a DataLoader here: {_NOT_FOR_LOADERS[name]}")
     own, asked = parted(options, frozenset({"layout"}))
     batches = dataset.numpy(split, **asked)
-    records = TorchRecords(batches.records, batches.pixels, cache=batches.cache, **own)
+    labels = asked.get("labels", "label")
+    records = TorchRecords(batches.records, batches.pixels, cache=batches.cache, labels=labels, **own)
     return {
         "dataset": records,
         "batch_sampler": batches.sampler,

@@ -20,6 +20,7 @@ __all__ = [
     "Splits",
     "TorchBatch",
     "TorchOptions",
+    "as_labels",
     "as_tensors",
     "checked_layout",
     "laid_out",
@@ -29,7 +30,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 Layout = Literal["channels_last", "hwc"]
-TorchBatch = tuple[Any, torch.Tensor]  # images are a tensor, by some options a list of tensors or JPEGs
+TorchBatch = tuple[Any, Any]  # images are a tensor, by some options a list of tensors or JPEGs; labels one, or a dict
 
 
 class TorchOptions(ReadOptions, total=False):
@@ -105,6 +106,13 @@ def as_tensors(images: Any, layout: Layout) -> Any:
     if isinstance(images, np.ndarray):
         return laid_out(torch.from_numpy(images), layout)
     return [as_tensors(one, layout) for one in images] if isinstance(images, list) else images
+
+
+def as_labels(labels: Any, then: Callable[[torch.Tensor], torch.Tensor] = lambda one: one) -> Any:
+    """Return the memory of labels as a tensor, or a dict of tensors, each after a last step."""
+    if isinstance(labels, dict):
+        return {name: then(torch.from_numpy(values)) for name, values in labels.items()}
+    return then(torch.from_numpy(labels))
 
 
 def laid_out(images: Any, layout: Layout) -> Any:
