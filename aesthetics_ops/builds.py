@@ -130,6 +130,7 @@ class BuildPlan(Document):
         kept_sha256: of `kept.parquet`, in hex; empty where no column is kept.
         label_columns: of the score file, that hold the `id`, `score` or `votes`, and `split`; empty where it names none.
         matched_by: label rows that name a photo, by the rule of docs/labels.md that found it.
+        split_edges: where the bins of stratified splits begin; None where they are not stratified.
         label_range: score mapped to 0 and to 1.
         compares: the dataset's store refuses a write to LATEST that another writer has overtaken.
         listed, listed_bytes: objects under the photos prefix.
@@ -160,6 +161,7 @@ class BuildPlan(Document):
     listed_bytes: int
     label_columns: dict[str, str] = Field(default_factory=dict)
     matched_by: dict[str, int] = Field(default_factory=dict)
+    split_edges: tuple[float, ...] | None = None
     ratings: tuple[float, ...] = ()
     has_votes: bool = False
     kept_sha256: str = ""

@@ -250,6 +250,12 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         min_length=1,
         json_schema_extra={"section": "Splits"},
     )
+    stratify: bool = Field(
+        False,
+        title="Stratified splits",
+        description="Give every split the same distribution of scores; a photo keeps its split when others come",
+        json_schema_extra={"section": "Splits"},
+    )
     near_duplicate_distance: int | None = Field(
         6,
         title="Near-duplicates, bits",
@@ -437,6 +443,12 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         if self.label_min is not None and self.label_max is not None and self.label_min >= self.label_max:
             raise ValueError(f"label_min {self.label_min} must be below label_max {self.label_max}")
         self._check_votes()
+        if self.stratify and self.split_column is not None:
+            raise ValueError(
+                f"stratify is on, but split_column {self.split_column!r} names the splits; leave one of them out"
+            )
+        if self.stratify and self.file_splits:
+            raise ValueError("stratify is on, but file_splits names the splits; leave one of them out")
         for name in ("extra_scores", "keep_columns"):
             _check_columns(name, getattr(self, name))
         if self.inventory is not None and not self.photos.startswith("s3://"):
@@ -516,7 +528,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
 
 
 _SINCE_THE_FIRST = (
-    "file_splits", "sheet", "key_template", "min_side_px", "vote_columns", "vote_values", "label_range", "min_votes", "extra_scores", "keep_columns",
+    "file_splits", "sheet", "key_template", "min_side_px", "stratify", "vote_columns", "vote_values", "label_range", "min_votes", "extra_scores", "keep_columns",
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",

@@ -44,6 +44,7 @@ __all__ = [
     "SourceInventory",
     "Split",
     "StoredFile",
+    "Stratification",
     "Validation",
     "VoteStatistics",
     "is_of_a_newer_release",
@@ -265,6 +266,15 @@ class NearDuplicates(Document):
     )
 
 
+class Stratification(Document):
+    """How splits came to equal distributions of scores."""
+
+    edges: tuple[float, ...] = Field(
+        description="where each bin of scores begins but the first, ascending, in scores before scaling; those of the first "
+        "version that was stratified by this salt and these shares"
+    )
+
+
 class GateResult(Document):
     """One gate that the version passed."""
 
@@ -324,6 +334,7 @@ class Manifest(Document):
         pattern="^[0-9a-f]{64}$", description="sha256 over the recipes, in order: equal content, equal fingerprint"
     )
 
+    stratification: Stratification | None = Field(None, description="null where splits are not stratified")
     converter: ConverterOf | None = Field(
         None, description="what the plan's recipes name; null in versions of releases that did not note it"
     )

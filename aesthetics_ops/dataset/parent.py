@@ -17,9 +17,10 @@ from aesthetics_ops.dataset.sidecars import download_sidecar
 from aesthetics_ops.dataset.tables import iterate_rows
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
+from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
 
-__all__ = ["Parent", "building_on", "find_parent"]
+__all__ = ["Parent", "building_on", "find_parent", "is_stratified_alike"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,14 @@ def building_on(version: str) -> Iterator[None]:
         yield
     except (ObjectMissingError, IntegrityError) as error:
         raise IntegrityError(f"no build can start from version {version!r}: {error}; {WAY_BACK}") from error
+
+
+def is_stratified_alike(parent: Manifest, settings: BuildSettings) -> bool:
+    """Say whether a parent's splits are stratified as these settings ask, or not at all where they do not ask for it."""
+    if not settings.stratify:
+        return not parent.settings.get("stratify")
+    names = ("stratify", "split_salt", "validation_fraction", "test_fraction")
+    return all(parent.settings.get(name) == getattr(settings, name) for name in names)
 
 
 def _require_tables(dataset: Store, manifest: Manifest) -> None:

@@ -18,12 +18,15 @@ class ParentPlan:
         groups: key and group (strings) of photos that it found to be near-duplicates; a key stands in one group only.
         seed: its shuffle seed.
         shard_bytes: its shard size, bytes.
+        edges: where its bins of scores begin; None where it was not stratified, or by another salt or other shares, so that
+            its splits are not kept.
     """
 
     photos: pa.Table | Path
     groups: pa.Table
     seed: int
     shard_bytes: int
+    edges: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Plan:
         kept: key, and the columns to keep, of each photo with a label; None where no column is kept.  With a scratch folder
             it lies there, as `photos` does.
         contrary_copies: photos left out as copies that have another score than the one that stays.
+        edges: where the bins of stratified splits begin, in scores before scaling; None where splits are not stratified.
         matched_by: how many label rows each rule has matched, in the order of the rules.
     """
 
@@ -76,3 +80,4 @@ class Plan:
     kept: pa.Table | None = None
     contrary_copies: int = 0
     matched_by: Mapping[str, int] = field(default_factory=dict)
+    edges: tuple[float, ...] | None = None

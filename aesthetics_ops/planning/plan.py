@@ -29,6 +29,7 @@ from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.naming import choose_labels, list_photos
 from aesthetics_ops.planning.shards import ORDERED, LabelColumns, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
+from aesthetics_ops.planning.strata import find_edges
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
 
@@ -62,8 +63,8 @@ def plan_photos(
             the plan.  None keeps everything in memory.
 
     Raises:
-        PlanError: nothing is listed, no photo has a usable label, two columns name different photos, or scores cannot be
-            scaled.
+        PlanError: nothing is listed, no photo has a usable label, two columns name different photos, scores cannot be
+            scaled, or splits are named that are to be stratified.
     """
     with closing(open_database(scratch)) as db:
         attach(db, "listing", listing)
@@ -77,7 +78,8 @@ def plan_photos(
         contrary_copies = reject_duplicates(db)
         require_usable(db, settings)
         label_range = find_label_range(db, labels, settings)
-        choose_splits(db, settings, is_named=labels.names_splits)
+        edges = _find_edges(db, labels, settings, parent) if settings.stratify else None
+        choose_splits(db, settings, is_named=labels.names_splits, edges=edges)
         choose_slots(db, settings)
         low, high = label_range or (0.0, 1.0)
         ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(ROWS_AT_ONCE)
@@ -89,7 +91,7 @@ def plan_photos(
         matched_by = count_matches(db)
         kept = None if labels.kept is None else _kept(db, labels.kept, scratch)
     return Plan(
-        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, labels.has_votes, kept, contrary_copies, matched_by,
+        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, labels.has_votes, kept, contrary_copies, matched_by, edges,
     )  # fmt: skip
 
 
@@ -118,6 +120,20 @@ def _attach_parent(db: duckdb.DuckDBPyConnection, parent: ParentPlan | None, set
         photos = parent.photos
     attach(db, "near", groups)
     attach(db, "parent", photos)
+    keeps_splits = settings.stratify and parent is not None and parent.edges is not None
+    attach(db, "before", parent.photos if parent is not None and keeps_splits else PLAN.schema.empty_table())
+    db.execute("CREATE TEMP VIEW kept AS SELECT id, split FROM before WHERE split IS NOT NULL")
+
+
+def _find_edges(
+    db: duckdb.DuckDBPyConnection, labels: Labels, settings: BuildSettings, parent: ParentPlan | None
+) -> tuple[float, ...]:
+    """Return where the bins of stratified splits begin: as in the parent, or else by the scores."""
+    if labels.names_splits:
+        raise PlanError(
+            f"label file {settings.labels!r} names the splits, but stratify is on; leave stratify out, or the splits"
+        )
+    return parent.edges if parent is not None and parent.edges is not None else find_edges(db)
 
 
 def _require_listed(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:

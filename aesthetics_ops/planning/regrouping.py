@@ -48,6 +48,7 @@ def regroup_photos(
             FROM parent""",
             [str(settings.seed)],
         )
+        db.execute("CREATE TEMP VIEW kept AS SELECT id, split FROM parent WHERE reason IS NULL")
         choose_splits(db, settings, is_named=False)
         choose_slots(db, settings)
         ordered = db.sql(ORDERED, params=[0.0, 1.0]).to_arrow_reader(ROWS_AT_ONCE)

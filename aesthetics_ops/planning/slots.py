@@ -5,17 +5,29 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.dataset.layout import SPLITS
+from aesthetics_ops.planning.strata import make_stratified
 from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["choose_slots", "choose_splits"]
 
 
-def choose_splits(db: duckdb.DuckDBPyConnection, settings: BuildSettings, *, is_named: bool) -> None:
+def choose_splits(
+    db: duckdb.DuckDBPyConnection, settings: BuildSettings, *, is_named: bool, edges: tuple[float, ...] | None = None
+) -> None:
     """Make table `chosen`, one row per usable photo: its row in `photo`, its split and the parent's slot there.
 
     The split is the label file's, where that names splits, or goes by a hash of the id alone, so that a photo never changes it.  Near-duplicates
-    go by a hash of their group's name, so that they come together.
+    go by a hash of their group's name, so that they come together.  Stratified splits are those of `strata`, by bins of
+    scores that begin at `edges`.
     """
+    if settings.stratify and not is_named:
+        make_stratified(db, settings, edges)
+        db.execute("""
+            CREATE TABLE chosen AS
+            SELECT n, rank, id, size, split, slot
+            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, s.split FROM photo p JOIN stratified s ON s.n = p.rowid)
+            LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""")
+        return
     db.execute(
         """
         CREATE TABLE chosen AS

@@ -30,7 +30,7 @@ from aesthetics_ops.dataset.layout import (
 )
 from aesthetics_ops.dataset.lease import wait_for_expiry
 from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, matches_in_words
-from aesthetics_ops.dataset.parent import building_on, find_parent
+from aesthetics_ops.dataset.parent import building_on, find_parent, is_stratified_alike
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.dataset.sidecars import download_sidecar, put_proven, read_table
@@ -93,7 +93,7 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
                 build=build.id, plan=identity, tag=uuid4().hex[:6], created_at=created_at, settings=build.settings,
                 parent=manifest.version if manifest else None, latest_etag=parent.latest_etag, unreadable=parent.unreadable, compares=compares,
                 labels_etag=source.labels_etag, label_rows=source.label_rows, unmatched=plan.unmatched.num_rows,
-                label_columns=dict(plan.label_columns), matched_by=dict(plan.matched_by), ratings=plan.ratings, has_votes=plan.has_votes, kept_sha256=kept, label_range=plan.label_range, inventory=source.inventory,
+                label_columns=dict(plan.label_columns), matched_by=dict(plan.matched_by), split_edges=plan.edges, ratings=plan.ratings, has_votes=plan.has_votes, kept_sha256=kept, label_range=plan.label_range, inventory=source.inventory,
                 listed=plan.photos.num_rows, listed_bytes=pc.sum(plan.photos["size"]).as_py(),
                 shards=len(plan.shards), planned=len(work), partitions=tuple(parts),
                 converter_version=planned_for.version, codecs=planned_for.codecs, codec_releases=codec_releases(build.settings.pixels),
@@ -139,7 +139,7 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=scratch / "listing")
     else:
         listing = list_photos(build.photos)
-    parent = _parent_plan(build.dataset, manifest, scratch) if manifest else None
+    parent = _parent_plan(build.dataset, manifest, build.settings, scratch) if manifest else None
     known = _RejectedPhotos(build, manifest) if build.settings.label_scale == "minmax" else None
     for attempt in count():
         folder = scratch / f"plan-{attempt}"
@@ -225,7 +225,7 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
     return labels, etag
 
 
-def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPlan:
+def _parent_plan(dataset: Store, manifest: Manifest, settings: BuildSettings, scratch: Path) -> ParentPlan:
     photos = scratch / "parent.parquet"
     key = version_key(manifest.version, VersionFile.PLAN)
     with building_on(manifest.version):
@@ -233,7 +233,14 @@ def _parent_plan(dataset: Store, manifest: Manifest, scratch: Path) -> ParentPla
         for _ in iterate_rows(photos, ["slot"], name=dataset.url_of(key)):
             pass
         groups = read_table(dataset, manifest, VersionFile.NEAR_DUPLICATES, ["key", "group"])
-    return ParentPlan(photos, groups, seed=manifest.settings["seed"], shard_bytes=manifest.settings["shard_bytes"])
+    is_kept = manifest.stratification is not None and is_stratified_alike(manifest, settings)
+    return ParentPlan(
+        photos,
+        groups,
+        seed=manifest.settings["seed"],
+        shard_bytes=manifest.settings["shard_bytes"],
+        edges=manifest.stratification.edges if manifest.stratification is not None and is_kept else None,
+    )
 
 
 def _unfinished(dataset: Store, shards: Sequence[PlannedShard], parent: Manifest | None) -> list[PlannedShard]:

@@ -25,6 +25,7 @@ from aesthetics_ops.dataset.manifest import (
     Shard,
     Source,
     Split,
+    Stratification,
     Validation,
 )
 from aesthetics_ops.dataset.statistics import (
@@ -112,6 +113,7 @@ def _manifest(
         gates=gates,
         validation=_validation(shards),
         fingerprint=fingerprint,
+        stratification=None if plan.split_edges is None else Stratification(edges=plan.split_edges),
         converter=ConverterOf(version=plan.converter_version, codecs=plan.codecs),
     )
 

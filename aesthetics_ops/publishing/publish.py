@@ -21,7 +21,7 @@ from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.latest import drop_marks, mark_published, move_latest, peek_latest, pointer_to, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_manifest, read_manifest_of
-from aesthetics_ops.dataset.parent import building_on
+from aesthetics_ops.dataset.parent import building_on, is_stratified_alike
 from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, stored_file, upload_proven
 from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons
 from aesthetics_ops.dataset.tables import write_rows
@@ -226,7 +226,9 @@ class _Account:
     added: Mapping[str, ShardRows]
 
     def is_the_same(self, build: Build, parent: Manifest) -> bool:
-        """Say whether the parent holds exactly this, its near-duplicates searched as the settings ask."""
+        """Say whether the parent holds exactly this, its near-duplicates searched and its splits made as the settings ask."""
+        if not is_stratified_alike(parent, build.settings):
+            return False
         if parent.settings["near_duplicate_distance"] != build.settings.near_duplicate_distance:
             return False
         if parent.fingerprint != fingerprint_of(self.shards):
