@@ -43,10 +43,12 @@ test-compose: install  ## docker-compose.yml in real containers, engine and base
 	@tests/apt.sh compose
 	$(BIN)/pytest tests/compose --log-cli-level=INFO
 
-test-faults: install  ## every fault at every request of a build, 200 builds with faults at random, 200 in a row, death at every request; hours
+test-faults: install  ## every fault at every request of a build, 200 builds with faults at random, 200 in a row, death at every request, too little of everything; hours
 	$(BIN)/python -m tests.faults.sweep
 	$(BIN)/python -m tests.faults.sweep --schedules 200
 	$(BIN)/python -m tests.faults.soak --builds 200
+	$(BIN)/python -m tests.faults.death
+	$(BIN)/python -m tests.faults.shortage
 
 test-all: test test-stack test-compose test-faults  ## every test there is; hours
 

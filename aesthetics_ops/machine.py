@@ -254,8 +254,8 @@ def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
             raise
         raise _no_room("is full") from error
     finally:
+        os.close(lock)  # so that there is one file handle to delete with
         _remove(scratch)
-        os.close(lock)
 
 
 def drop_scratch() -> None:
@@ -267,6 +267,15 @@ def drop_scratch() -> None:
 
 def _remove(scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
+    for folder, folders, files in os.walk(scratch, topdown=False):  # rmtree takes more handles than may be left
+        for name in files:
+            with suppress(OSError):
+                Path(folder, name).unlink()
+        for name in folders:
+            with suppress(OSError):
+                Path(folder, name).rmdir()
+    with suppress(OSError):
+        scratch.rmdir()
     _own_scratch.pop(scratch, None)
 
 
@@ -310,7 +319,13 @@ def _sweep_one(entry: os.DirEntry[str]) -> None:
     try:
         lock = os.open(left / _SCRATCH_LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        left.rmdir()  # killed before it had a lock, or about to make one: then it makes another directory
+        held = {path.name for path in left.iterdir()}
+        if not held:
+            left.rmdir()  # killed before it had a lock, or about to make one: then it makes another directory
+        elif (
+            _SCRATCH_LOCK not in held
+        ):  # the lock is the first file in it: who had it has deleted it, and could not go on
+            shutil.rmtree(left)
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -152,7 +152,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         case OSError():
             text = _of_the_system(error)
             status = ScratchSpaceError.exit_code if error.errno in _NO_ROOM else 1
-        case MemoryError():
+        case _ if _is_lack_of_memory(error):
             text = "not enough memory; end other programs, or set AESTHETICS_THREADS to less, and run the same command again"
             status = ScratchSpaceError.exit_code
         case RecursionError():
@@ -164,6 +164,14 @@ def _explained(error: Exception) -> tuple[str, int]:
             )
             status = _BUG
     return one_line(" ".join(text.splitlines())), status
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Say whether an error is one of too little memory: threads and libraries tell it in their text only."""
+    texts = {RuntimeError: "can't start new thread", ImportError: "failed to map segment"}
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and text in str(error) for kind, text in texts.items()
+    )
 
 
 def _of_the_system(error: OSError) -> str:

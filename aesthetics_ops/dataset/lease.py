@@ -44,6 +44,20 @@ def expiry_lease(dataset: Store) -> Iterator[ExpiryLease]:
         DatasetBusyError: another expiry has it.
     """
     lease = ExpiryLease(token=uuid.uuid4().hex, since=datetime.now(UTC))
+    try:
+        _take(dataset, lease)
+        yield lease
+    finally:  # also of what was taken while a signal came
+        try:
+            _release(dataset, lease)
+        except Exception:
+            raise
+        except BaseException:  # a signal that came just now: without this the lease would stand for its hour
+            _release(dataset, lease)
+            raise
+
+
+def _take(dataset: Store, lease: ExpiryLease) -> None:
     held = _held(dataset)
     if held is not None and (since := _since(held)) is not None:
         raise _busy(dataset, since)
@@ -53,12 +67,13 @@ def expiry_lease(dataset: Store) -> Iterator[ExpiryLease]:
         taken = dataset.swap(EXPIRY_KEY, lease.encoded(), held.etag) is Swap.DONE
     if not taken:
         raise _busy(dataset, lease.since)
-    try:
-        yield lease
-    finally:
-        mine = _held(dataset)
-        if mine is not None and bytes(mine.data) == lease.encoded():
-            dataset.delete([EXPIRY_KEY])
+
+
+def _release(dataset: Store, lease: ExpiryLease) -> None:
+    """Delete the lease, unless it is another's, or there is none."""
+    mine = _held(dataset)
+    if mine is not None and bytes(mine.data) == lease.encoded():
+        dataset.delete([EXPIRY_KEY])
 
 
 def wait_for_expiry(dataset: Store) -> None:
@@ -83,12 +98,12 @@ def _held(dataset: Store) -> StoredObject | None:
 
 
 def _since(held: StoredObject) -> datetime | None:
-    """Return since when a lease holds; None where it is over, or damaged."""
+    """Return since when a lease holds; None where it is over, damaged, or from a clock that is wrong by more than it lasts."""
     try:
         since = ExpiryLease.parse(held.data, name=held.key).since
     except IntegrityError:
         return None
-    return since if datetime.now(UTC) - since < LEASE else None
+    return since if abs(datetime.now(UTC) - since) < LEASE else None
 
 
 def _busy(dataset: Store, since: datetime) -> DatasetBusyError:

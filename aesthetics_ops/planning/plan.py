@@ -6,7 +6,6 @@ Pure: no clock, no network, no randomness.  Equal input gives an equal plan.  Co
 cuts; nothing loops over photos.  With a scratch folder, memory is bounded by what comes in and 2 GiB beside it.
 """
 
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +65,7 @@ def plan_photos(
         PlanError: nothing is listed, no photo has a usable label, two columns name different photos, scores cannot be
             scaled, or splits are named that are to be stratified.
     """
-    with closing(open_database(scratch)) as db:
+    with open_database(scratch) as db:
         attach(db, "listing", listing)
         _require_listed(db, settings)
         list_photos(db)

@@ -6,7 +6,6 @@ photo keeps its slot, so every other shard keeps its recipe.  The next plan that
 changes nothing.
 """
 
-from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,7 +36,7 @@ def regroup_photos(
     Returns:
         A plan; its `unmatched` is empty and its `label_range` None, since labels are as the rows have them.
     """
-    with closing(open_database(scratch)) as db:
+    with open_database(scratch) as db:
         attach(db, "near", groups)
         attach(db, "parent", rows.append_column("place", pa.array(range(rows.num_rows), pa.int64())))
         db.execute(

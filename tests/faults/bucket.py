@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import boto3
@@ -142,6 +143,7 @@ class Bucket:
 @contextmanager
 def open_bucket() -> Iterator[Bucket]:
     """Start the servers, and make an environment in which commands find the proxy and nothing else."""
+    get_temp_dir()  # of multiprocessing, which is not to lie in what is deleted here
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as scratch,
         running_s3(OddS3(page=5)) as server,

@@ -10,7 +10,6 @@ Prints a row for each fault with what became of its builds, then every violation
 
 # ruff: noqa: T201 -- a command that prints its findings
 import argparse
-import atexit
 import random
 import re
 import sys
@@ -21,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from typing import Final, Literal
 
 from aesthetics_ops.testing.faults import FAULTS, Fault, SeenRequest, applies
@@ -178,7 +178,7 @@ class Scene:
             ending = "broken"
             violations.append(f"LATEST is broken: {error}")
         if not self._is_as_without_faults(state):
-            violations += self._healed(state)
+            violations += self.healed(state)
             requests += len(bucket.proxy.seen)
         said = ended.err.splitlines()[-1] if ended.err else ""
         return Outcome(ending if was_struck else "not met", hidden, tuple(violations), requests, said)
@@ -193,7 +193,7 @@ class Scene:
         shards = {key: data for key, data in self.bucket.objects.items() if key.startswith("shards/")}
         return (found.content, found.rejects, shards) == (expected.content, expected.rejects, self.shards[state])
 
-    def _healed(self, state: str) -> Iterator[str]:
+    def healed(self, state: str) -> Iterator[str]:
         """Build without faults, and say in what way that is not what a build from nothing makes."""
         ended = self.bucket.build()
         yield from (f"the rerun: {fault}" for fault in ended.faults)
@@ -249,7 +249,7 @@ _stack, _scene = ExitStack(), list[Scene]()
 
 def _start() -> None:
     _scene.append(open_scene(_stack))  # until the process ends
-    atexit.register(_stack.close)
+    Finalize(None, _stack.close, exitpriority=1)  # atexit comes too late: the servers' threads are waited for before
 
 
 def _list_cases() -> list[Case]:
@@ -300,6 +300,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--fault", action="append", help="only these")
+    parser.add_argument("--without", action="append", help="not those that begin so")
     parser.add_argument("--schedules", type=int, default=0, help="instead, so many builds with faults at random")
     parser.add_argument("--once", action="store_true", help="each request once: the first of its kind")
     options = parser.parse_args()
@@ -309,6 +310,8 @@ def main() -> int:
             return schedules(options.schedules, options.seed)
         if options.fault:
             every = [case for case in every if str(case.fault) in options.fault]
+        if options.without:
+            every = [case for case in every if not str(case.fault).startswith(tuple(options.without))]
         if options.once:
             kinds = {
                 (
