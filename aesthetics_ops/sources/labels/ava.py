@@ -26,6 +26,7 @@ from aesthetics_ops.sources.labels.votes import rate_counts
 __all__ = ["AVA"]
 
 _AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
+_LONGEST_LINE: Final = 1 << 12
 _BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
 _RATINGS: Final = tuple(float(rating) for rating in range(1, 11))
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
@@ -104,6 +105,9 @@ def _read_plain(file: LabelFile, start: int, end: int, first_line: int) -> tuple
 def _read_any(file: LabelFile, start: int, end: int, first_line: int) -> tuple[Any, Any, Any] | None:
     """Read lines with any blanks in and between them, or name the first mistake; None where all lines are blank."""
     data = file.data[start:end]
+    if (endless := re.search(rb"[^\n]{%d}" % _LONGEST_LINE, data)) is not None:
+        line = first_line + data.count(b"\n", 0, endless.start())
+        raise file.error(f"has more than {_LONGEST_LINE} bytes in line {line}; {_AVA_RULE}")
     text = np.frombuffer(data, np.uint8)
     edges = np.flatnonzero(np.diff(_IS_BLANK[text], prepend=True, append=True))
     starts, ends = edges[::2], edges[1::2]

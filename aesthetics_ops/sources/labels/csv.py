@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aesthetics_ops.sources.labels.columns import find_columns
@@ -36,7 +38,7 @@ def _read(file: LabelFile) -> LabelRows:
     if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
     rows = found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
-    return replace(rows, note="; it ".join(filter(None, (text.note, rows.note))) or None)
+    return replace(rows, note="; it ".join(filter(None, (text.note, _broken_names(rows), rows.note))) or None)
 
 
 def _sample(file: LabelFile, body: int, delimiter: str, places: Sequence[int]) -> list[list[str]]:
@@ -72,16 +74,50 @@ def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: l
             pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=wanted),
         )
     except pa.ArrowInvalid as error:
+        lines = _record_lines(file.data, body)
         if not broken:
+            _check_lengths(file, body)
             raise file.error(f"is not readable as CSV: {error}; write it again") from error
         record, count = broken[0]
-        lines = _record_lines(file.data, body)
         where = f"line {lines[record]}" if record < len(lines) else f"row {record + 1}"
+        if record < len(lines):
+            where += f", {_line(file.data, int(lines[record]))[:80]!r}"
         raise file.error(
             f"has {count} fields in {where}, but its header has {width}; put quotes around a value with "
             f"{delimiter!r} in it, or correct the line"
         ) from error
     return table, blank
+
+
+def _line(data: bytes, number: int) -> str:
+    """Return a line by its number, from 1, or the beginning of a long one."""
+    start = 0
+    for _ in range(number - 1):
+        start = data.find(b"\n", start) + 1
+    return data[start : start + 1000].partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+
+
+def _check_lengths(file: LabelFile, body: int) -> None:
+    """Refuse an endless line or value: the reader keeps a block at a time, and says of it what helps nobody."""
+    found = re.search(rb"[^\n]{%d}" % LONGEST_LINE, memoryview(file.data)[body:])
+    if found is None and file.data.find(b'"', body) < 0:
+        return
+    where = "a value between quotes" if found is None else f"line {file.data.count(10, 0, body + found.start()) + 1}"
+    raise file.error(
+        f"has more than {LONGEST_LINE} bytes in {where}; leave out columns that are no scores, and close every quote"
+    )
+
+
+def _broken_names(rows: LabelRows) -> str | None:
+    """Say that a name has a line break, as where a quote that was not closed took rows with it; None where none has."""
+    broken = pc.match_substring(rows.name, "\n")
+    if not pc.any(broken).as_py():
+        return None
+    first = pc.index(broken, True).as_py()
+    return (
+        f"has {pc.sum(broken).as_py()} names with line breaks, first in row {rows.row[first]}, {rows.name[first].as_py()[:60]!r}: a quote "
+        "that is not closed took the rows below it; close or double it"
+    )
 
 
 def _check_quotes(file: LabelFile, body: int, delimiter: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.sources.labels.columns import find_columns
+from aesthetics_ops.sources.labels.columns import check_width, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
@@ -45,8 +45,10 @@ def read_objects(file: LabelFile, objects: Callable[[], Iterator[tuple[int, dict
         objects: returns each row's number and object; it is called two or three times.
     """
     first = [parsed for _, parsed in islice(objects(), _ROWS_AT_ONCE)]
+    columns = _columns_in(first)
+    check_width(file, len(columns))
     try:
-        rows = _read_members(file, objects(), _columns_in(first), first, trusts=False)
+        rows = _read_members(file, objects(), columns, first, trusts=False)
     except LabelError:  # the whole file may have other columns, or a mistake further on that comes first
         rows = None
     if rows is None:

@@ -19,7 +19,7 @@ from aesthetics_ops.sources.labels.json_array import JSON_ARRAY
 from aesthetics_ops.sources.labels.jsonl import JSON_LINES
 from aesthetics_ops.sources.labels.judging import splits_of_files
 from aesthetics_ops.sources.labels.parquet import PARQUET
-from aesthetics_ops.sources.labels.unpacking import to_utf8
+from aesthetics_ops.sources.labels.unpacking import kind_of_other, to_utf8
 
 __all__ = ["check_label_settings", "find_label_format", "label_formats", "register_label_format"]
 
@@ -99,8 +99,10 @@ def _recognised(file: LabelFile) -> tuple[LabelFormat, LabelFile]:
     for known in _registered:
         if not known.is_text and known.recognises(file):
             return known, file
+    if (other := kind_of_other(file.data)) is not None:
+        raise file.error(f"is {other}, not a file of scores; check its URL, or save the scores as CSV")
     data, note = to_utf8(file.data, file.url)
-    if note is not None:
+    if data is not file.data:
         file = replace(file, data=data, start=first_line(data), note=note)
         _require_content(file)
     for known in _registered:

@@ -6,11 +6,25 @@ import pyarrow as pa
 
 from aesthetics_ops.errors import LabelError
 
-__all__ = ["to_utf8", "unpack"]
+__all__ = ["kind_of_other", "to_utf8", "unpack"]
 
 _COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _MOST_BYTES: Final = 64 << 20  # that any file may have unpacked
 _MOST_TIMES: Final = 100  # its size that a larger one may have; text of scores has 3 to 20 times
+
+
+_OTHERS: Final = {
+    b"%pdf-": "a PDF", b"<!doctype html": "a web page", b"<html": "a web page", b"<?xml": "XML", b"\xff\xd8\xff": "a JPEG",
+    b"\x89png\r\n": "a PNG", b"gif89a": "a GIF", b"\xfd7zxz\x00": "packed with xz", b"7z\xbc\xaf": "a 7z archive", b"rar!\x1a": "a RAR archive",
+    b"sqlite format 3\x00": "an SQLite database", b"\x89hdf\r\n": "an HDF5 file", b"\x93numpy": "a NumPy array", b"arrow1\x00": "an Arrow file",
+}  # fmt: skip
+_MARK: Final = b"\xef\xbb\xbf"
+
+
+def kind_of_other(data: bytes) -> str | None:
+    """Return what a file is that is known by its first bytes, and is none of scores; None where it may be one."""
+    first = data[:64].removeprefix(_MARK).lstrip().lower()
+    return next((what for magic, what in _OTHERS.items() if first.startswith(magic)), None)
 
 
 def unpack(data: bytes, source: str) -> bytes:
@@ -47,6 +61,11 @@ def to_utf8(data: bytes, source: str) -> tuple[bytes, str | None]:
             return data.decode("utf-16").encode(), "is UTF-16 text"
         except UnicodeError as error:
             raise LabelError(f"label file {source!r} is not readable as UTF-16: {error}; save it as UTF-8") from error
+    if (zero := data.find(0)) >= 0:
+        what = "looks like UTF-16 without its mark" if 0 in data[:2] else f"is no text: byte {zero} is 0x00"
+        raise LabelError(f"label file {source!r} {what}; give a file of scores, or save it as CSV in UTF-8")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")  # as old Macs and some programs end lines
     if data.isascii():
         return data, None
     try:
@@ -54,13 +73,18 @@ def to_utf8(data: bytes, source: str) -> tuple[bytes, str | None]:
     except UnicodeDecodeError as error:
         where = f"byte {error.start} is 0x{data[error.start]:02x}"
     else:
-        return data, None
-    if (zero := data.find(0)) >= 0:
-        raise LabelError(
-            f"label file {source!r} is no text: byte {zero} is 0x00; give a file of scores, or save it as CSV in UTF-8"
-        )
+        return _without_marks(data)
     try:
         text, name = data.decode("cp1252"), "Windows-1252"
     except UnicodeDecodeError:
         text, name = data.decode("latin-1"), "Latin-1"
     return text.encode(), f"is not UTF-8 text ({where}); it was read as {name}: save it as UTF-8 if names look wrong"
+
+
+def _without_marks(data: bytes) -> tuple[bytes, str | None]:
+    """Return a text without the byte order marks that lines begin with where files were put together."""
+    found = data.count(b"\n" + _MARK)
+    if not found:
+        return data, None
+    said = f"has {found} byte order marks in the middle, as where files were put together; they were left out"
+    return data.replace(b"\n" + _MARK, b"\n"), said

@@ -428,7 +428,7 @@ def test_a_text_may_be_compressed_or_of_another_encoding(data: bytes, note: str 
         (b"photo no;value\na;1,5\n", "set id_column to one of them; fields stand between semicolons, and the first row is 'a;1,5'"),
         (b"photo value\n\n a 1\n", "set score_column to one of them; fields stand between tabs or blanks, and the first row is 'a\\t1'"),
         (b"image_name,Image Name,mos\na,b,1\n", "has 2 columns named 'image_name'; rename all but one"),
-        (b"image,set,mos,x\na,b\n", "has 2 fields in line 2, but its header has 4"),
+        (b"image,set,mos,x\na,b\n", "has 2 fields in line 2, 'a,b', but its header has 4"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_what_was_found(data: bytes, message: str) -> None:

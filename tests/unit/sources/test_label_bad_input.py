@@ -1,0 +1,204 @@
+"""What people give in place of a score file, or a score file that went wrong: each is one line, or a problem of its row."""
+
+import gzip
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aesthetics_ops.errors import LabelError
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels import Labels, read_labels
+from tests.support.sheets import xlsx
+
+URL = "s3://bucket/scores"
+MIB = 1 << 20
+TANET = "image_id," + ",".join(f"score{n}" for n in range(2, 12)) + "\n"
+AVA = b"1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396"
+
+
+def read(data: bytes, **values: Any) -> Labels:
+    urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
+    return read_labels(data, source=URL, settings=BuildSettings(**urls, **values))
+
+
+def refusal(data: bytes, **values: Any) -> str:
+    with pytest.raises(LabelError) as caught:
+        read(data, **values)
+    message = str(caught.value)
+    assert message.startswith(f"label file '{URL}' ")
+    assert "\n" not in message
+    return message
+
+
+def rows(labels: Labels, *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in names) for row in labels.table.to_pylist()]
+
+
+def parquet(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "a PDF"),
+        (b"\n <!DOCTYPE html>\n<html><body>id,score</body></html>", "a web page"),
+        (b"<HTML><head><title>Sign in</title>", "a web page"),
+        (b"<?xml version='1.0'?>\n<Error><Code>NoSuchKey</Code></Error>", "XML"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "a JPEG"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "a PNG"),
+        (b"SQLite format 3\x00", "an SQLite database"),
+        (b"\x93NUMPY\x01\x00v\x00", "a NumPy array"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(data: bytes, what: str) -> None:
+    assert f"is {what}, not a file of scores; check its URL, or save the scores as CSV" in refusal(data)
+
+
+@pytest.mark.parametrize("name", ["gif8.jpg", "rar!.jpg", "orchid.jpg", "arrow1.jpg", "7z.jpg"])
+def test_names_that_begin_like_another_kind_are_names(name: str) -> None:
+    assert rows(read(f"{name},1\nb,2\n".encode()), "name") == [(name,), ("b",)]
+
+
+CUT = parquet(id=["a"] * 5000, score=[1.0] * 5000)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (CUT[:-100], "is not readable as Parquet"),
+        (CUT[:300] + b"PAR1", "is not readable as Parquet"),
+        (b'id,score\n"a,1\nb,2\nc,3\n', "has a quote that is not closed in the row at line 2"),
+        (b"id,score\na,1\nb;2\n", "has 1 fields in line 3, 'b;2', but its header has 2; put quotes around a value with ','"),
+        (b"id\tscore\na\t1\nb,2\n", "has 1 fields in line 3, 'b,2', but its header has 2"),
+        (b"id,score\na,1\n" + b"x" * (10 * MIB) + b",2\n", "has more than 1048576 bytes in line 3; leave out columns that are no"),
+        (b'id,score,note\na,1,"' + b"x\n" * (5 * MIB) + b'"\n', "has more than 1048576 bytes in a value between quotes; leave out"),
+        (b"id,score\n" + b"a" * (40 * MIB), "has more than 1048576 bytes in line 2"),
+        (b"a" * (40 * MIB), "has more than 1048576 bytes in its first line"),
+        (b"1 " * (20 * MIB), "has more than 4096 bytes in line 1; an AVA line has 15 integers"),
+        (AVA + b"\n" + b"1 " * MIB, "has more than 4096 bytes in line 2; an AVA line has 15 integers"),
+        (b'{"id": "' + b"a" * (40 * MIB), "is not JSON in line 1"),
+        (b"id,score\na,1\nb\x00,2\n", "is no text: byte 14 is 0x00; give a file of scores, or save it as CSV in UTF-8"),
+        (b"id,score\na,1\n" + bytes(100), "is no text: byte 13 is 0x00"),
+        ("id,score\na,1\n".encode("utf-16-le"), "looks like UTF-16 without its mark; give a file of scores, or save it as CSV"),
+        (b"id," + b"x," * 500_000 + b"score\na\n", "has 500002 columns; at most 10000 are read"),
+        (b"id," + b",".join(b"%d" % n for n in range(1_000_000)), "has more than 1048576 bytes in its first line"),
+        (json.dumps({f"x{n}": 1 for n in range(200_000)}).encode(), "has 200000 columns; at most 10000 are read"),
+        (parquet(**{f"x{n}": [1] for n in range(10_001)}), "has 10001 columns; at most 10000 are read"),
+        (xlsx({"S": [[f"x{n}" for n in range(10_001)]]}), "has 10001 columns; at most 10000 are read"),
+        (b"id,score,score\na,1,2\n", "has 2 columns named 'score'; rename all but one, or set score_column to another"),
+        (b"id,score\n", "has a header but no rows"),
+        (b"[]", "has no rows"),
+        (pa.compress(bytes(80 * MIB), "zstd", asbytes=True), "and more than 67108864 unpacked from zstd; unpack it yourself"),
+        (gzip.compress(bytes(80 * MIB)), "and more than 67108864 unpacked from gzip; unpack it yourself"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_went_wrong_is_said_in_one_line(data: bytes, message: str) -> None:
+    assert message in refusal(data)
+
+
+def test_a_pair_of_quotes_that_swallows_rows_is_told() -> None:
+    (note,) = read(b'id,score\n"a,1\nb,2\n"c,3\nd,4\n').notes
+    assert (
+        "has 1 names with line breaks, first in row 2, 'a,1\\nb,2\\nc': a quote that is not closed took the rows"
+        in note
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"id,score\ra,1\rb,2\r", [(2, "a"), (3, "b")]),
+        (AVA + b"\r" + AVA.replace(b"953619", b"7"), [(1, "953619"), (2, "7")]),
+        (b'{"id": "a", "score": 1}\r{"id": "b", "score": 2}', [(1, "a"), (2, "b")]),
+        (b"a 1\rb 2\r", [(1, "a"), (2, "b")]),
+    ],
+)
+def test_lines_may_end_with_a_return_alone(data: bytes, expected: list[tuple[int, str]]) -> None:
+    assert rows(read(data), "row", "name") == expected
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+def test_byte_order_marks_in_the_middle_are_left_out_and_told(before: str) -> None:
+    labels = read(f"{before}id,score\na,1\n\ufeffid,score\n\ufeffb,2\n".encode())
+    assert rows(labels, "row", "name", "problem") == [
+        (2, "a", None), (3, "id", "score 'score' is not a number"), (4, "b", None)
+    ]  # fmt: skip
+    assert "has 2 byte order marks in the middle, as where files were put together" in labels.notes[0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f"id,score\na,{'9' * 400}\nb,1\n".encode(),
+        (b'{"id": "a", "score": ' + b"9" * 400 + b'}\n{"id": "b", "score": 1}'),
+        xlsx({"S": [["id", "score"], ["a", "9" * 400], ["b", 1]]}),
+        parquet(id=["a", "b"], score=["9" * 400, "1"]),
+    ],
+    ids=["csv", "jsonl", "xlsx", "parquet"],
+)
+def test_numbers_of_400_digits_are_a_problem_of_their_row(data: bytes) -> None:
+    assert rows(read(data), "problem") == [(f"score '{'9' * 40}' is not finite",), (None,)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "problem"),
+    [
+        (["-1", *"111111111"], "negative vote count"),
+        (["", *"111111111"], "vote count is missing"),
+        (["0"] * 10, "no votes"),
+    ],
+)
+def test_counts_that_cannot_be_are_a_problem_of_their_row(counts: list[str], problem: str) -> None:
+    assert rows(read(f"{TANET}a,{','.join(counts)}\nb,{','.join('1' * 10)}\n".encode()), "problem") == [
+        (problem,),
+        (None,),
+    ]
+
+
+SMALL = """
+import resource, sys
+from aesthetics_ops.cli import main
+import aesthetics_ops.planning.preview, aesthetics_ops.sources.scores
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+status = main(["labels", sys.argv[1]])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (gzip.compress(bytes(600 * MIB)), "unpacked from gzip; unpack it yourself"),
+        (pa.compress(bytes(600 * MIB), "zstd", asbytes=True), "unpacked from zstd; unpack it yourself"),
+        (xlsx({"S": [["id", "score"], ["a", 1]]}, more={"xl/sharedStrings.xml": bytes(600 * MIB)}), "unpacked from Excel"),
+        (xlsx({"S": [["id", "score"], ['<c r="XFD1048576"><v>1</v></c>', 1]]}), "at most 30000000 cells are read"),
+        (b"id,score\n" + b"a" * (60 * MIB), "has more than 1048576 bytes in line 2"),
+        (b"1 " * (30 * MIB), "has more than 4096 bytes in line 1"),
+    ],
+    ids=["gzip", "zstd", "xlsx", "far cells", "endless line", "endless AVA line"],
+)  # fmt: skip
+def test_what_is_made_to_fill_the_memory_does_not(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "scores").write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, str(tmp_path / "scores")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    taken, status = map(int, done.stdout.split())
+    assert status == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert taken < 250
