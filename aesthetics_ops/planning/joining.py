@@ -5,6 +5,7 @@ from typing import Final
 import duckdb
 
 from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.hints import nearest_setting
 from aesthetics_ops.planning.loose import EXACT_RULES, RULES, match_names
 from aesthetics_ops.planning.naming import rewrite_names, unify_names
 from aesthetics_ops.rejects import RejectReason
@@ -204,8 +205,14 @@ _INVALID: Final = """
 """
 
 
-def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
-    """Refuse a plan in which no photo has a usable score, and say what was found instead."""
+def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings, id_column: str | None) -> None:
+    """Refuse a plan in which no photo has a usable score, and say what was found instead, and what would help.
+
+    Args:
+        db: after `reject_duplicates`.
+        settings: of the build.
+        id_column: that the names came from; None where columns have no names.
+    """
     counts = dict(
         db.sql("SELECT coalesce(reason, 'usable'), count(*) FROM photo GROUP BY ALL ORDER BY 2 DESC").fetchall()
     )
@@ -222,7 +229,7 @@ def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> No
     photo, name = db.sql("SELECT (SELECT min(key) FROM photo), (SELECT min(name) FROM label_rows)").fetchall()[0]
     raise PlanError(
         f"no photo under {settings.photos!r} has a usable score in {settings.labels!r}: {found}; "
-        f"the first photo is {photo!r}, the first label {name!r}: check that labels name photos by key or by stem"
+        f"the first photo is {photo!r}, the first label {name!r}; {nearest_setting(db, id_column)}"
     )
 
 

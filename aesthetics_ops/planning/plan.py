@@ -75,7 +75,7 @@ def plan_photos(
         attach(db, "unscaled", unscaled)
         join_labels(db, settings)
         contrary_copies = reject_duplicates(db)
-        require_usable(db, settings)
+        require_usable(db, settings, labels.columns.get("id"))
         label_range = find_label_range(db, labels, settings)
         edges = _find_edges(db, labels, settings, parent) if settings.stratify else None
         choose_splits(db, settings, is_named=labels.names_splits, edges=edges)

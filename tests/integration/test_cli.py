@@ -240,7 +240,7 @@ class TestPhotos:
         desk.store.put("scores.csv", b"id,score\nA1,5\nA2,6\n")
         message = desk.refused(1, "PlanError")
         assert "8 unlabelled; the first photo is '907402.jpg', the first label 'A1'" in message
-        assert "check that labels name photos by key or by stem" in message
+        assert "set id_column to the column that names the photos, or key_template to join several" in message
         assert not desk.is_published()
 
     def test_photos_that_cannot_be_read_are_rejects_until_the_gate(self, files: Desk, quick: None) -> None:

@@ -356,3 +356,36 @@ class TestTwoColumns:
         planned = plan(["1.jpg", "2.jpg"], data)
         assert planned.label_columns["id"] == "id"
         assert rows(planned)["2.jpg"] == ("2", 6.0, None)
+
+
+class TestNothingMatched:
+    """The message of a plan without a match names the setting that comes nearest."""
+
+    @pytest.mark.parametrize(
+        ("photos", "names", "template"),
+        [
+            (["img_7.jpg", "img_8.jpg"], ["7", "8"], "img_{id}.jpg"),
+            (["x/img_007.jpg", "y/img_010.jpg", "z/img_123.png"], ["7", "10", "99"], "img_{id:03d}.jpg"),
+            (["{7}_a.jpg", "{8}_a.jpg"], ["7", "8"], "{{{id}}}_a.jpg"),
+            (["cat_a.jpg"], ["cat"], "{id}_a.jpg"),
+        ],
+    )
+    def test_text_around_names_is_a_template_that_works(
+        self, photos: list[str], names: list[str], template: str
+    ) -> None:
+        data = table(*((name, number) for number, name in enumerate(names)))
+        with pytest.raises(PlanError) as caught:
+            plan(photos, data)
+        assert str(caught.value).endswith(f'set key_template to "{template}"')
+        assert f"the first photo is {min(photos)!r}, the first label {min(names)!r}; " in str(caught.value)
+        assert "\n" not in str(caught.value)
+        planned = plan(photos, data, key_template=template)
+        assert {key for key, row in rows(planned).items() if row[2] is None} >= {min(photos)}
+
+    def test_other_folders_are_named(self) -> None:
+        with pytest.raises(PlanError, match=r"label 'y/a.jpg' and photo 'x/a.jpg' differ in their folders: set photos"):
+            plan(["x/a.jpg"], table(("y/a.jpg", 5)))
+
+    def test_strangers_are_told_of_the_columns(self) -> None:
+        with pytest.raises(PlanError, match="set id_column to the column that names the photos, or key_template"):
+            plan(["a.jpg", "b.jpg"], table(("u", 5), ("v", 6)))
