@@ -160,11 +160,19 @@ _MATCHED_BY: Final = """
         UNION ALL SELECT DISTINCT stem_place, 'stem' FROM photo WHERE stem_place IS NOT NULL) USING (known_place)
     GROUP BY ALL
 """
+# Where no row is repeated or written otherwise, places stand for rows.
+_MATCHED_PLAINLY: Final = """
+    SELECT 'key', count(DISTINCT key_place) AS rows FROM photo HAVING rows > 0
+    UNION ALL SELECT 'stem', count(DISTINCT stem_place) AS rows FROM photo HAVING rows > 0
+"""
 
 
 def count_matches(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Return how many label rows each rule has matched, in the order of the rules; those that matched none are left out."""
-    found = dict(db.sql(_MATCHED_BY).fetchall())
+    is_plain = not db.sql(
+        "SELECT 1 FROM (SELECT name FROM repeated UNION ALL SELECT form FROM aliases) LIMIT 1"
+    ).fetchall()
+    found = dict(db.sql(_MATCHED_PLAINLY if is_plain else _MATCHED_BY).fetchall())
     return {rule: found[rule] for rule in (*EXACT_RULES, *RULES) if rule in found}
 
 
