@@ -29,7 +29,7 @@ from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
-from aesthetics_ops.shell import guarded, one_line, write_out
+from aesthetics_ops.shell import guarded, log_to_stderr, one_line, write_out
 from aesthetics_ops.store import Store, open_store
 
 __all__ = ["main"]
@@ -46,11 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     logging.raiseExceptions = False  # a line that nobody reads any more is no error
-    logging.basicConfig(
-        stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING
-    )
-    document, text = options.run(options)
-    write_out(json.dumps(document, indent=1, default=str) if options.json else text)
+    log_to_stderr(logging.INFO if options.verbose else logging.WARNING)
+    document, lines = options.run(options)
+    # whatever stands in a line comes from data: keys, ids, reasons, names
+    write_out(json.dumps(document, indent=1, default=str) if options.json else "\n".join(map(one_line, lines)))
     return 0
 
 
@@ -72,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], tuple[Any, str]], text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], tuple[Any, list[str]]], text: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
@@ -191,7 +192,7 @@ def _add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None
         parser.add_argument(flag, required=field.is_required(), metavar=metavar, help=text, **several)
 
 
-def _build(options: argparse.Namespace) -> tuple[Any, str]:
+def _build(options: argparse.Namespace) -> tuple[Any, list[str]]:
     values = {name: getattr(options, name) for name in BuildSettings.model_fields}
     settings = parse_settings({name: value for name, value in values.items() if value is not None}, where="flags")
     from aesthetics_ops.pipeline import build_dataset
@@ -200,15 +201,15 @@ def _build(options: argparse.Namespace) -> tuple[Any, str]:
     manifest = published.manifest
     report = published.report_url or "none: it could not be made; the data is whole"
     lacked = f"{_shards(published.repaired)} of the version before lacked an object in the store"
-    repaired = f"\nrepaired    {lacked}; made or checked again" if published.repaired else ""
+    repaired = [f"repaired    {lacked}; made or checked again"] if published.repaired else []
     end = f"published version {manifest.version}"
     if not published.is_new:
         there = "all there again" if published.repaired else "all there"
         end = f"nothing changed: version {manifest.version} already holds this: {_shards(manifest.reuse.shards_total)}, {there}"
-    return published.summary, f"{end}\n{_describe(manifest, is_new=published.is_new)}{repaired}\nreport      {report}"
+    return published.summary, [end, *_describe(manifest, is_new=published.is_new), *repaired, f"report      {report}"]
 
 
-def _labels(options: argparse.Namespace) -> tuple[Any, str]:
+def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.planning.preview import lines_of, preview_labels
     from aesthetics_ops.sources.labels import check_label_settings
     from aesthetics_ops.sources.listing import list_photos
@@ -223,15 +224,15 @@ def _labels(options: argparse.Namespace) -> tuple[Any, str]:
     labels, _ = read_score_files(open_score_folders(settings), settings)
     listing = list_photos(open_store(settings.photos)) if options.photos else None
     found = preview_labels(labels, settings, listing)
-    return asdict(found), "\n".join(map(one_line, lines_of(found)))
+    return asdict(found), list(lines_of(found))
 
 
-def _show(options: argparse.Namespace) -> tuple[Any, str]:
+def _show(options: argparse.Namespace) -> tuple[Any, list[str]]:
     manifest = read_manifest(open_store(options.dataset), options.of_version)
-    return manifest.model_dump(mode="json"), f"version     {manifest.version}\n{_describe(manifest)}"
+    return manifest.model_dump(mode="json"), [f"version     {manifest.version}", *_describe(manifest)]
 
 
-def _verify(options: argparse.Namespace) -> tuple[Any, str]:
+def _verify(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.verify import verify_version
 
     dataset = open_store(options.dataset)
@@ -250,7 +251,7 @@ def _verify(options: argparse.Namespace) -> tuple[Any, str]:
         document["repaired"] = repaired
     lines = [*(f"repaired {key}" for key in repaired)]
     lines.append(f"version {manifest.version}: {_shards(shards)}, {manifest.records} records, all as the manifest says")
-    return document, "\n".join(lines)
+    return document, lines
 
 
 def _repair(dataset: Store, manifest: Manifest) -> list[str]:
@@ -282,7 +283,7 @@ def _tell_of_repair(dataset: Store, version: str) -> None:
         _log.warning("%s %s; %s", dataset.url_of(found.key), found.problem, end)
 
 
-def _pull(options: argparse.Namespace) -> tuple[Any, str]:
+def _pull(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.readers.dataset import open_dataset
     from aesthetics_ops.readers.pulling.pull import CONNECTIONS
 
@@ -298,13 +299,12 @@ def _pull(options: argparse.Namespace) -> tuple[Any, str]:
         )
     files = [str(path) for split in pulled.files.values() for path in split]
     document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
-    return (
-        document,
-        f"version {pulled.manifest.version}: {_shards(len(files))} in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded",
-    )
+    return document, [
+        f"version {pulled.manifest.version}: {_shards(len(files))} in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded"
+    ]
 
 
-def _rejects(options: argparse.Namespace) -> tuple[Any, str]:
+def _rejects(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.rejects import Outcome, list_rejects, save_rejects
 
     reasons = [RejectReason(reason) for reason in options.reason or ()]
@@ -313,18 +313,18 @@ def _rejects(options: argparse.Namespace) -> tuple[Any, str]:
     counts = {reason: manifest.rejects[reason] for reason in manifest.rejects if not reasons or reason in reasons}
     document: dict[str, Any] = {"version": manifest.version, "reasons": counts, "rejects": rows}
     lines = [f"version {manifest.version} left out", *(f"{count:>9,}  {reason}" for reason, count in counts.items())]
-    lines += [one_line(f"{row['reason']}  {row['key'] or row['id']}  {row['detail'] or ''}") for row in rows]
+    lines += [f"{row['reason']}  {row['key'] or row['id']}  {row['detail'] or ''}" for row in rows]
     if options.save is not None:
         with _bar("save", len(rows), "photo") as progress:
             saved = save_rejects(rejects, open_store(manifest.source.photos), options.save, progress=progress)
         document["saved"] = [asdict(photo) for photo in saved]
         outcomes = Counter(photo.outcome for photo in saved)
         lines.append(f"in {options.save}: {outcomes[Outcome.SAVED]:,} saved, {outcomes[Outcome.KEPT]:,} there already")
-        lines += [one_line(f"not saved, {photo.outcome} since: {photo.key}") for photo in saved if photo.path is None]
-    return document, "\n".join(lines)
+        lines += [f"not saved, {photo.outcome} since: {photo.key}" for photo in saved if photo.path is None]
+    return document, lines
 
 
-def _replay(options: argparse.Namespace) -> tuple[Any, str]:
+def _replay(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.readers.sampling.replay import replay
 
     try:
@@ -349,51 +349,51 @@ def _replay(options: argparse.Namespace) -> tuple[Any, str]:
     lines = [
         f"version {of.version}, {of.split}: batch {replayed.batch} of epoch {of.epoch}, on {ranks}; the last handed out is {replayed.batches - 1}",
         "rank  position  id  key  etag",
-        *(one_line("{rank:>4}  {position:>8}  {id}  {key}  {etag}".format(**row)) for row in rows),
+        *("{rank:>4}  {position:>8}  {id}  {key}  {etag}".format(**row) for row in rows),
     ]
-    return document, "\n".join(lines)
+    return document, lines
 
 
-def _versions(options: argparse.Namespace) -> tuple[Any, str]:
+def _versions(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.listing import list_versions
 
     versions = list_versions(open_store(options.dataset))
     lines = [
-        (f"{info.version}  " + (one_line(info.problem) or f"{info.records:>10,} records  {info.bytes:>15,} bytes"))
+        (f"{info.version}  " + (info.problem or f"{info.records:>10,} records  {info.bytes:>15,} bytes"))
         + ("  LATEST" if info.is_latest else "")
         for info in versions
     ]
-    return [asdict(info) for info in versions], "\n".join(lines)
+    return [asdict(info) for info in versions], lines
 
 
-def _diff(options: argparse.Namespace) -> tuple[Any, str]:
+def _diff(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.diff import diff_versions
 
     diff = diff_versions(open_store(options.dataset), options.before, options.after)
     lines = [f"{diff.before} -> {diff.after}", "records     {:,} -> {:,}".format(*diff.records)]
     for what, names in zip(("gone", "new"), diff.columns, strict=True):
-        lines += [one_line(f"{what + ' columns':<11} {', '.join(names)}")] if names else []
+        lines += [f"{what + ' columns':<11} {', '.join(names)}"] if names else []
     for kind, change in diff.changes.by_kind.items():
         examples = f"  ({', '.join(change.examples)})" if change.examples else ""
-        lines.append(f"{kind:<11} {change.count:,}{one_line(examples)}")
+        lines.append(f"{kind:<11} {change.count:,}{examples}")
     shards = diff.shards
     lines.append(f"shards      {shards.shared} shared, {shards.dropped} dropped, {shards.new} new")
-    return asdict(diff), "\n".join(lines)
+    return asdict(diff), lines
 
 
-def _rollback(options: argparse.Namespace) -> tuple[Any, str]:
+def _rollback(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.rollback import rollback
 
     manifest = rollback(open_store(options.dataset), options.of_version)
-    return {"version": manifest.version}, f"LATEST names {manifest.version} now"
+    return {"version": manifest.version}, [f"LATEST names {manifest.version} now"]
 
 
-def _expire(options: argparse.Namespace) -> tuple[Any, str]:
+def _expire(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.expire import expire_versions
 
     expired = expire_versions(open_store(options.dataset), keep=options.keep, now=datetime.now(UTC))
     text = f"deleted {len(expired.versions)} versions and {len(expired.builds)} builds: {expired.objects:,} objects, {expired.bytes:,} bytes"
-    return asdict(expired), text
+    return asdict(expired), [text]
 
 
 @contextmanager
@@ -417,14 +417,14 @@ def _more_labels(manifest: Manifest) -> list[str]:
         counts = "shares only" if votes.fewest is None else f"{votes.fewest:,} to {votes.most:,} a photo"
         lines.append(f"votes       for {ratings}; {counts}; mean deviation {votes.mean_std:.3g}")
     lines += [
-        one_line(f"extra score {name!r}: {score.min:.4g} to {score.max:.4g}, mean {score.mean:.4g}")
+        f"extra score {name!r}: {score.min:.4g} to {score.max:.4g}, mean {score.mean:.4g}"
         for name, score in manifest.extra_scores.items()
     ]
     kept = manifest.settings.get("keep_columns")
-    return lines + ([one_line(f"kept        {', '.join(map(repr, kept))}")] if kept else [])
+    return lines + ([f"kept        {', '.join(map(repr, kept))}"] if kept else [])
 
 
-def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
+def _describe(manifest: Manifest, *, is_new: bool = True) -> list[str]:
     """Return a version's headline numbers, one per line; `is_new` False: a build found it as it is, and made nothing."""
     rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
     accounting, reuse = manifest.accounting, manifest.reuse
@@ -432,7 +432,7 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
     columns = "".join(f", {use} in {column!r}" for use, column in manifest.source.label_columns.items())
     lines = [
         f"photos      {accounting.listed:,} listed, {accounting.converted:,} converted, {accounting.rejected:,} rejected",
-        f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo{one_line(columns)}",
+        f"scores      {accounting.label_rows:,} rows, {accounting.matched:,} matched, {accounting.unmatched:,} without photo{columns}",
         *([f"matched     {matches_in_words(manifest.source.matched_by)}"] if manifest.source.matched_by else []),
         *_more_labels(manifest),
         f"left out    {rejects}",
@@ -442,4 +442,4 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> str:
         f"shards      {reuse.shards_total:,}: {came_about}",
         f"manifest    {manifest.dataset}{version_key(manifest.version, VersionFile.MANIFEST)}",
     ]
-    return "\n".join(lines)
+    return lines

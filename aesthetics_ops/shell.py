@@ -6,6 +6,7 @@ Promised: no traceback, unless the user asks for it.  SIGTERM ends the process w
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from aesthetics_ops.errors import AestheticsOpsError, ScratchSpaceError
 from aesthetics_ops.machine import drop_scratch
 from aesthetics_ops.system import next_step
 
-__all__ = ["catch_sigterm", "guarded", "one_line", "open_closed_streams", "write_out"]
+__all__ = ["catch_sigterm", "guarded", "log_to_stderr", "one_line", "open_closed_streams", "write_out"]
 
 _STDOUT: Final = "standard output"
 _BUG: Final = 4
@@ -62,7 +63,7 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         if isinstance(error, BrokenPipeError) and error.filename == _STDOUT:
             return _BROKEN_PIPE  # who reads has enough
         if verbose and not isinstance(error, AestheticsOpsError):
-            _complain("".join(traceback.format_exception(error)), prefix="")
+            _complain("\n".join(map(one_line, "".join(traceback.format_exception(error)).splitlines())), prefix="")
         message, status = _explained(error)
         _complain(message)
         if as_json:
@@ -90,6 +91,22 @@ def write_out(text: str) -> None:
 def one_line(text: str) -> str:
     """Return a text with everything escaped that a terminal would not just show."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _OneLine(logging.Formatter):
+    """Escapes what a terminal would not just show: messages carry keys, ids and what stores say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(one_line, super().format(record).split("\n" if record.exc_info else "\0")))
+
+
+def log_to_stderr(level: int) -> None:
+    """Write what is logged from this level on to stderr, one line a message; where a program logs already, it stays so."""
+    if not logging.root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_OneLine("%(message)s"))
+        logging.root.addHandler(handler)
+        logging.root.setLevel(level)
 
 
 def open_closed_streams() -> None:

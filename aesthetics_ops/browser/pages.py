@@ -4,6 +4,7 @@ Promised: every text from outside is escaped; every answer carries a policy unde
 asks no other server; an error is a page that says what is wrong and shows no secret.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ REPORT_POLICY: Final = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox"
 )
+_MISTAKE: Final = "This is a mistake in the dataset browser; the server's log says what happened."
+_log = logging.getLogger(__name__)
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@|(?<=[?&])(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig)=[^&\s'\"]+")
 
 
@@ -144,7 +147,7 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
 
 
 class SecureHeaders:
-    """Adds to every answer the headers that it does not set itself."""
+    """Adds to every answer the headers that it does not set itself; a mistake of this program is an answer too."""
 
     _HEADERS: Mapping[str, str] = {
         "Content-Security-Policy": _POLICY,
@@ -159,15 +162,25 @@ class SecureHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        has_begun = False
 
         async def send_secured(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, send_secured)
+        try:
+            await self._app(scope, receive, send_secured)
+        except Exception:
+            if scope["type"] != "http" or has_begun:
+                raise
+            _log.exception("%s %.300r could not be answered", scope["method"], scope["path"])
+            answer = _error_page(Request(scope), HTTPStatus.INTERNAL_SERVER_ERROR, _MISTAKE)
+            await answer(scope, receive, send_secured)
 
 
 def explain_errors(app: FastAPI) -> None:

@@ -77,6 +77,7 @@ class RejectRow:
 NOTED_LATER: Final = ("progressive", "sampling")
 """The columns that records.parquet of an earlier release does not have."""
 PHOTO_COLUMNS: Final = tuple(field.name for field in fields(PhotoRow) if field.name not in NOTED_LATER)
+_AMOUNTS: Final = ("offset", "length", "width", "height", "bytes")
 REJECT_COLUMNS: Final = tuple(field.name for field in fields(RejectRow))
 
 
@@ -84,10 +85,13 @@ def photo_rows(table: pa.Table) -> list[PhotoRow]:
     """Return the rows of a table with PHOTO_COLUMNS, and NOTED_LATER where the release knew them.
 
     Raises:
-        IntegrityError: a column is not of its type, or a value is missing.
+        IntegrityError: a column is not of its type, or a value is missing or out of range.
     """
     columns = [*PHOTO_COLUMNS, *NOTED_LATER]
     rows = _checked(all_columns(table, RECORDS), RECORDS, columns, required=PHOTO_COLUMNS)
+    for row in rows:
+        if wrong := [name for name in _AMOUNTS if row[name] < 0] + ["transforms"] * (None in row["transforms"]):
+            raise IntegrityError(f"a row of records.parquet has a {wrong[0]} that none can have; verify the version")
     return [PhotoRow(**{**row, "transforms": tuple(row["transforms"])}) for row in rows]
 
 

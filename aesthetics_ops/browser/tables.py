@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from aesthetics_ops.dataset.tables import RECORDS, REJECTS, require_types
 from aesthetics_ops.errors import IntegrityError
 
 __all__ = ["containing", "equal_to", "find_rows", "read_rows", "row_count"]
@@ -101,6 +102,8 @@ def _batches(data: bytes, columns: Sequence[str], if_there: Sequence[str] = ()) 
         missing = set(columns) - set(there)
         if missing:
             raise IntegrityError(f"a table of this version has no column {', '.join(sorted(missing))}; verify it")
+        for table in (RECORDS, REJECTS):  # columns of one name are of one type in both
+            require_types(file.schema_arrow, table, "a table of this version")
         yield from file.iter_batches(_ROWS_AT_ONCE, columns=[*columns, *(name for name in if_there if name in there)])
 
 

@@ -7,9 +7,9 @@ schema.  docs/format.md says when that is.
 
 import hashlib
 import re
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store, StoredObject
@@ -18,15 +18,26 @@ __all__ = ["Document", "problems_of"]
 
 _SEAL: Final = re.compile(rb',\s*"checksum":\s*"([^"]*)"\s*\}\s*\Z')
 _READINGS: Final = 2
+_MOST: Final = (1 << 63) - 1
 
 
 class Document(BaseModel):
-    """Immutable; equal content gives equal bytes."""
+    """Immutable; equal content gives equal bytes.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Numbers are what other programs can read: whole ones fit into 64 bits, the others are finite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: ClassVar[str] = "document"  # what a message calls it
     is_sealed: ClassVar[bool] = False  # its last field is the sha256 of the bytes before: no other object tells of it
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        for name, value in self.__dict__.items():
+            if not _fits(value) or (isinstance(value, dict) and not all(map(_fits, value.values()))):
+                raise ValueError(f"{name} does not fit into 64 bits")
+        return self
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, name: str) -> Self:
@@ -83,6 +94,10 @@ class Document(BaseModel):
             return data
         content = data.removesuffix(b"}").rstrip()
         return content + b',\n "checksum": "' + hashlib.sha256(content).hexdigest().encode() + b'"\n}'
+
+
+def _fits(value: Any) -> bool:
+    return not isinstance(value, int) or -_MOST <= value <= _MOST
 
 
 def problems_of(error: ValidationError) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, StoredFile
-from aesthetics_ops.dataset.tables import parse_parquet
+from aesthetics_ops.dataset.tables import TABLES, parse_parquet, require_types
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store
 
@@ -111,7 +111,11 @@ def read_table(
         if_there: columns to read beside these, where the table has them.
     """
     name = dataset.url_of(version_key(manifest.version, file))
-    return parse_parquet(read_sidecar(dataset, manifest, file), columns, name=name, if_there=if_there)
+    rows = parse_parquet(read_sidecar(dataset, manifest, file), columns, name=name, if_there=if_there)
+    for table in TABLES:
+        if file == f"{table.name}.parquet":
+            require_types(rows.schema, table, name)
+    return rows
 
 
 def _proven(store: Store, key: str, meant: StoredFile, write: Callable[[], None]) -> StoredFile:

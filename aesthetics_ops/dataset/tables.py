@@ -35,6 +35,7 @@ __all__ = [
     "put_rows",
     "read_parquet",
     "record_columns",
+    "require_types",
     "write_parquet",
     "write_rows",
 ]
@@ -272,6 +273,18 @@ def all_columns(rows: pa.Table, table: Table) -> pa.Table:
         if column.name not in rows.column_names:
             rows = rows.append_column(column.name, pa.nulls(rows.num_rows, column.type))
     return rows
+
+
+def require_types(found: pa.Schema, table: Table, name: str) -> None:
+    """Make sure that columns are of the types that a table has; those that it does not know are passed over.
+
+    Raises:
+        IntegrityError: names the first that is not.
+    """
+    for column in table.columns:
+        if column.name in found.names and found.field(column.name).type != column.type:
+            kind = found.field(column.name).type
+            raise IntegrityError(f"{name}: column {column.name} is {kind}, where {column.type} belongs")
 
 
 def iterate_rows(path: Path, columns: Sequence[str] | None, *, name: str) -> Iterator[pa.RecordBatch]:
