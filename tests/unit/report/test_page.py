@@ -237,12 +237,12 @@ def test_changes_since_the_parent_are_counted():
     new = dataset.publish(photos[2:], rejects_with_files(), settings={"quality": 80})
     words = Page(page_of(dataset, new, old.manifest)).words
     assert re.search(
-        r"Photos: Added: 4, for example \d+ Removed: 2, for example \d+ Another score: 1, for example \d+ "
+        r"Photos: Added: 4, for example \d+ Removed: 2, for example \d+ Another score, or other votes: 1, for example \d+ "
         r"Another source, or converted in another way: 1, for example \d+ Moved to another split: 0 ",
         words,
     )
     found = compare_records(old.records, new.records, old.manifest.settings, new.manifest.settings)
-    assert [change.count for change in found.by_kind.values()] == [4, 2, 1, 1, 0]
+    assert [change.count for change in found.by_kind.values()] == [4, 2, 1, 1, 0, 0]
     assert "Records 22 20 +2" in words
     assert "Photos left out 8 2 +6" in words
     assert "source missing 1 0 +1" in words
