@@ -270,7 +270,7 @@ def _check_recipes(manifest: Manifest, records: pa.Table, rejects: pa.Table, pla
         if found != stated:
             raise IntegrityError(
                 f"{name}: digest {stated} of rows {first} to {end - 1} is not that of their recipe (key, etag, id, size, label, "
-                f"votes, extra scores, and the settings and converter of the manifest), {found}"
+                f"distribution, label_std, votes, extra_scores, and the settings and converter of the manifest), {found}"
             )
         if is_lost[first:end].any():
             rows = placed.slice(int(first), int(end - first)).filter(pa.array(~is_lost[first:end]))
