@@ -108,6 +108,7 @@ def _environment(directory: Path, endpoint: str) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # also how long a slot stays taken where the end of a task was missed
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
         "AWS_ACCESS_KEY_ID": _KEY,

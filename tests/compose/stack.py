@@ -236,7 +236,7 @@ class Stack:
         found = self.ask(f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
         return sorted((one for one in found if task in (None, one["task_id"])), key=lambda one: one["map_index"])
 
-    def finish(self, dag: str, run: str, *, within_seconds: float = 300) -> float:
+    def finish(self, dag: str, run: str, *, within_seconds: float = 600) -> float:
         """Wait until a run ends, and see that it ended well; return its seconds, from its first task's start."""
         state = wait_until(
             f"{dag} {run} to end", lambda: (found := self.runs(dag)[run]) in ("success", "failed") and found,

@@ -178,7 +178,7 @@ def run_the_first_night(stack: Stack, day: Day) -> None:
     """Switch the DAG on, as docs/deploy.md says: that starts last night's run."""
     started = time.monotonic()
     stack.ask("/dags/photo_dataset", {"is_paused": False}, method="PATCH")
-    (run,) = wait_until("the first run", lambda: stack.runs("photo_dataset"), within_seconds=60)
+    (run,) = wait_until("the first run", lambda: stack.runs("photo_dataset"), within_seconds=120)
     stack.figures["first night seconds"] = stack.finish("photo_dataset", run)
     stack.figures["first night seconds, from the switch"] = round(time.monotonic() - started, 1)
     day.first = stack.runs("photo_dataset")
@@ -202,7 +202,7 @@ def lose_a_worker(stack: Stack, day: Day) -> None:
     """Run a build on two workers, and kill one of them while it converts."""
     stack.override({"scheduler": {"environment": FASTER}})
     stack.set(WORKERS=2)
-    stack.compose("up", "--detach", "--wait", timeout_seconds=300)
+    stack.compose("up", "--detach", "--wait", timeout_seconds=600)
     stack.compose("up", "--detach")  # a second one takes no worker away
     day.workers.append(len(stack.containers("worker")))
     photos = [enlarged(name, 4000) for name in ("917058", "926426", "936054")]
@@ -216,21 +216,21 @@ def lose_a_worker(stack: Stack, day: Day) -> None:
         at_work = [task["hostname"] for task in tasks if task["state"] == "running" and task["hostname"] in names]
         return at_work[0] if len({*at_work}) == 2 else None
 
-    lost = wait_until("two workers to convert", busy, within_seconds=180)
+    lost = wait_until("two workers to convert", busy, within_seconds=300)
     stack.docker("kill", names[lost])
-    stack.figures["large build with a lost worker, seconds"] = stack.finish("large", run, within_seconds=420)
+    stack.figures["large build with a lost worker, seconds"] = stack.finish("large", run)
     day.lost = (run, lost, stack.tasks("large", run))
 
 
 def update(stack: Stack, day: Day) -> None:
     """Change the code, and follow the page's commands while a build runs."""
-    stack.compose("up", "--detach", "--wait", timeout_seconds=300)
+    stack.compose("up", "--detach", "--wait", timeout_seconds=600)
     run = stack.trigger("large", NEXT_DATE, quality=60)
 
     def at_work() -> bool:
         return any(task["state"] == "running" for task in stack.tasks("large", run, "download_and_convert"))
 
-    wait_until("a task to convert", at_work, within_seconds=180)
+    wait_until("a task to convert", at_work, within_seconds=300)
     module = stack.project / "aesthetics_ops/__init__.py"
     module.write_text(module.read_text() + "\n# another release\n")
     stack.timed_compose("build seconds, code changed", "build", timeout_seconds=600)
@@ -252,7 +252,7 @@ def run_a_pod(stack: Stack, day: Day) -> None:
     taken = wait_until("a task in the queue", message, within_seconds=120)
     ((workload,), _, _) = json.loads(base64.b64decode(json.loads(taken)["body"]))
     day.pod = run_pod(stack, workload)
-    stack.compose("up", "--detach", "--wait", timeout_seconds=300)
+    stack.compose("up", "--detach", "--wait", timeout_seconds=600)
     stack.finish("photo_dataset", run)
     day.pod_tasks = stack.tasks("photo_dataset", run)
 
@@ -287,7 +287,7 @@ def run_pod(stack: Stack, workload: str) -> tuple[int, str]:
         "--cap-drop", *security["capabilities"]["drop"], "--security-opt", "no-new-privileges:true", *mounts,
         *(word for line in variables.values() for word in ("--env", line)), IMAGE,
         "python", "-m", "airflow.sdk.execution_time.execute_workload", "--json-string", workload,
-        directory=stack.project, check=False, timeout_seconds=180,
+        directory=stack.project, check=False, timeout_seconds=300,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
@@ -299,7 +299,7 @@ def restore(stack: Stack, day: Day) -> None:
     stack.ask(f"/dags/large/dagRuns/{before[0]}", method="DELETE")
     shell(stack, r"docker compose stop api-server .*")
     shell(stack, r"docker compose exec --no-TTY postgres pg_restore .*")
-    stack.compose("up", "--detach", "--wait", timeout_seconds=400)
+    stack.compose("up", "--detach", "--wait", timeout_seconds=600)
     day.restored = (before, sorted(stack.runs("large")))
 
 
