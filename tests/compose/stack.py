@@ -193,7 +193,7 @@ class Stack:
         status, text = self._request("/api/v2" + path, body, headers, method)
         if status >= 400:
             raise EngineError(f"{method or 'request'} {path}: {status} {text[:500]}")
-        return json.loads(text)
+        return json.loads(text or "null")
 
     def _login(self) -> str:
         if not self._token:
