@@ -37,11 +37,11 @@ _START: Final = r"""
 set -e
 tree=$1/engine
 mount --bind "$tree" "$tree"
-mkdir -p "$tree$1" "$tree/old"
 mount -t proc proc "$tree/proc"
 for part in sys dev; do mount --rbind "/$part" "$tree/$part"; done
-mount --bind "$1" "$tree$1"
 for part in run tmp; do mount -t tmpfs tmpfs "$tree/$part"; done
+mkdir -p "$tree$1" "$tree/old"  # after the others: the directory may lie in /tmp
+mount --bind "$1" "$tree$1"
 cd "$tree"
 pivot_root . old
 umount -l /old

@@ -18,12 +18,14 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from tests.compose.engine import Engine
+from tests.compose.engine import Engine, find_obstacle
 from tests.compose.stack import Stack, image_name, make_images, wait_until
 from tests.stack.inputs import enlarged, fill
 from tests.support.compose import AIRFLOW, size_bytes
 from tests.support.kubernetes import KUBERNETES
 
+OBSTACLE = find_obstacle()
+pytestmark = pytest.mark.skipif(bool(OBSTACLE), reason=f"no containers here: {OBSTACLE}")
 _log = logging.getLogger("compose")
 
 IMAGE = "aesthetics-ops-airflow"
