@@ -101,25 +101,28 @@ def _environment(directory: Path, endpoint: str) -> dict[str, str]:
         "extra": {"endpoint_url": endpoint, "region_name": "us-east-1"},
     }
     binaries = Path(sys.executable).parent
-    return os.environ | {
-        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "AIRFLOW_HOME": str(directory / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # also how long a slot stays taken where the end of a task was missed
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
-        "AWS_ACCESS_KEY_ID": _KEY,
-        "AWS_SECRET_ACCESS_KEY": _KEY,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    return (
+        os.environ
+        | {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "AIRFLOW_HOME": str(directory / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # also how long a slot stays taken where the end of a task was missed
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
+            "AWS_ACCESS_KEY_ID": _KEY,
+            "AWS_SECRET_ACCESS_KEY": _KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+    )
 
 
 def _fill(sandbox: Sandbox) -> None:
