@@ -22,9 +22,9 @@ def describe(distribution: Distribution) -> dict[str, Any]:
         "version": distribution.version,
         "purl": f"pkg:pypi/{name}@{distribution.version}",
     }
-    if about.get("License-Expression"):
-        component["licenses"] = [{"expression": about.get("License-Expression")}]
-    elif names := _licences(about.get_all("Classifier", []), about.get("License", "")):
+    if expressions := about.get_all("License-Expression", []):
+        component["licenses"] = [{"expression": expressions[0]}]
+    elif names := _licences(about.get_all("Classifier", []), "".join(about.get_all("License", []))):
         component["licenses"] = [{"license": {"name": name}} for name in names]
     return component
 
