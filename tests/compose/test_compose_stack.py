@@ -313,8 +313,8 @@ def take_down_and_bring_up(stack: Stack, day: Day) -> None:
 
 
 def take_away(stack: Stack, day: Day) -> None:
-    stack.figures["disk MB"] = int(stack.engine.run("du", "--summarize", "--block-size=1MB", str(stack.engine.directory)).stdout.split()[0])  # fmt: skip
-    stack.compose("--profile", "cli", "down", "--volumes", timeout_seconds=300)
+    stack.figures["disk MB"] = int(stack.engine.run("du", "--summarize", "--one-file-system", "--block-size=1MB", str(stack.engine.directory)).stdout.split()[0])  # fmt: skip
+    stack.compose("down", "--volumes", timeout_seconds=300)
     kinds = (
         ("ps", "--all", "--quiet"),
         ("volume", "ls", "--quiet"),
@@ -434,9 +434,10 @@ def test_an_update_costs_no_task_its_try(day: Day) -> None:
     assert tries(tasks) == {("success", 1)}
 
 
-def test_an_update_of_the_code_leaves_the_environment_s_layer_alone(stack: Stack, day: Day) -> None:
-    same = [layer for layer in day.rebuilt if layer in day.layers]
-    assert len(day.layers) - len(same) == 1  # the package's
+def test_an_update_of_the_code_leaves_the_environment_s_layer_alone(day: Day) -> None:
+    # base, Debian's packages, user, environment
+    assert day.rebuilt[:4] == day.layers[:4]
+    assert day.rebuilt[4] != day.layers[4]  # the package's
 
 
 def test_a_task_runs_as_a_pod_of_kubernetes_would(day: Day) -> None:
@@ -453,7 +454,7 @@ def test_a_dump_brings_back_what_was_lost(day: Day) -> None:
 
 
 def test_data_outlives_down(day: Day) -> None:
-    assert "verified" in day.again or "ok" in day.again.lower(), day.again
+    assert "77 records, all as the manifest says" in day.again
 
 
 def test_down_with_volumes_leaves_nothing(day: Day) -> None:
