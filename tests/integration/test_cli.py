@@ -269,7 +269,7 @@ class TestScores:
                 "has no column 'key' or 'path'.* its columns are 'who', 'stars'; set id_column",
             ),
             (b"id,stars\n907402,5\n", "has no column 'score' or .* its columns are 'id', 'stars'; set score_column"),
-            (b"id,score\n907402,5,6\n", "has 3 fields in line 2, but its header has 2"),
+            (b"id,score\n907402,5,6\n", "has 3 fields in line 2, '907402,5,6', but its header has 2"),
         ],
         ids=["empty", "blank", "header alone", "undecodable", "no id column", "no score column", "ragged"],
     )
