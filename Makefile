@@ -49,6 +49,7 @@ test-faults: install  ## every fault at every request of a build, 200 builds wit
 	$(BIN)/python -m tests.faults.soak --builds 200
 	$(BIN)/python -m tests.faults.death
 	$(BIN)/python -m tests.faults.shortage
+	$(BIN)/python -m tests.faults.dag_runs
 
 test-all: test test-stack test-compose test-faults  ## every test there is; hours
 

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -40,7 +41,9 @@ TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _MEMINFO: Final = Path("/proc/meminfo")
 _SCRATCH_PREFIX: Final = "aesthetics-ops-scratch-"
+_SCRATCH_NAME: Final = re.compile(f"{_SCRATCH_PREFIX}[0-9a-f]{{12}}")
 _SCRATCH_LOCK: Final = ".lock"
+_REMOVALS: Final = 3
 _own_scratch: Final[dict[Path, int]] = {}  # to the process that made it
 
 
@@ -266,17 +269,19 @@ def drop_scratch() -> None:
 
 
 def _remove(scratch: Path) -> None:
-    shutil.rmtree(scratch, ignore_errors=True)
-    for folder, folders, files in os.walk(scratch, topdown=False):  # rmtree takes more handles than may be left
-        for name in files:
-            with suppress(OSError):
-                Path(folder, name).unlink()
-        for name in folders:
-            with suppress(OSError):
-                Path(folder, name).rmdir()
-    with suppress(OSError):
-        scratch.rmdir()
-    _own_scratch.pop(scratch, None)
+    """Delete a scratch directory; what threads put there meanwhile goes at the next try, or with `drop_scratch`."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(scratch, ignore_errors=True)
+        for folder, folders, files in os.walk(scratch, topdown=False):  # rmtree takes more handles than may be left
+            for delete, names in ((Path.unlink, files), (Path.rmdir, folders)):
+                for name in names:
+                    with suppress(OSError):
+                        delete(Path(folder, name))
+        with suppress(OSError):
+            scratch.rmdir()
+        if not scratch.exists():
+            _own_scratch.pop(scratch, None)
+            return
 
 
 def _locked_directory(parent: Path) -> tuple[Path, int]:
@@ -322,10 +327,8 @@ def _sweep_one(entry: os.DirEntry[str]) -> None:
         held = {path.name for path in left.iterdir()}
         if not held:
             left.rmdir()  # killed before it had a lock, or about to make one: then it makes another directory
-        elif (
-            _SCRATCH_LOCK not in held
-        ):  # the lock is the first file in it: who had it has deleted it, and could not go on
-            shutil.rmtree(left)
+        elif _SCRATCH_LOCK not in held and _SCRATCH_NAME.fullmatch(left.name):
+            shutil.rmtree(left)  # the lock is the first file in it, so who made it has begun to delete it
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -153,6 +153,8 @@ def open_bucket() -> Iterator[Bucket]:
     ):
         point_to(patch, proxy.url, "testing", "testing")
         patch.setenv("AWS_SESSION_TOKEN", "a-token-that-goes-nowhere-else")
+        patch.setenv("AESTHETICS_STORE_TIMEOUT_S", "2")  # so long a request hangs
+        patch.setenv("AESTHETICS_STORE_RETRY_S", "6")
         patch.setenv("TMPDIR", scratch)
         patch.setattr(tempfile, "tempdir", scratch)
         make_reports_quick(patch)

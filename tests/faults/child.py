@@ -20,7 +20,7 @@ from tests.faults.bucket import Bucket, Ended
 
 __all__ = ["Child", "Limits", "start_child"]
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 240.0  # a build of some seconds, on a machine that others use
 # what a build imports at some time: memory and handles that it takes are then its own
 PRELOADED = (
     "tests.faults.child", "tensorflow", "duckdb", "matplotlib", "aesthetics_ops.publishing.publish", "aesthetics_ops.planning.stage",
@@ -93,7 +93,11 @@ def start_child(bucket: Bucket, words: tuple[str, ...], limits: Limits | None = 
     out = bucket.scratch / "child"
     out.mkdir(exist_ok=True)
     limits = limits or Limits()
-    environ = {name: os.environ[name] for name in os.environ if name.startswith(("AWS_", "TMPDIR", "NO_PROXY", "TF_"))}
+    environ = {
+        name: os.environ[name]
+        for name in os.environ
+        if name.startswith(("AWS_", "AESTHETICS_", "TMPDIR", "NO_PROXY", "TF_"))
+    }
     process = _context.Process(target=_be, args=(words, environ, limits, out))
     process.start()
     return Child(process, out, Path(limits.environ.get("TMPDIR", bucket.scratch)))

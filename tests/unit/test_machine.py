@@ -217,6 +217,31 @@ def test_sweeping_touches_only_what_is_surely_scratch(tmp_path: Path, monkeypatc
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_scratch_whose_owner_could_not_delete_it_whole_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "aesthetics-ops-scratch-0123456789ab" / "plan-0"  # its lock went, then no file handle was left
+    left.mkdir(parents=True)
+    (left / "file").write_bytes(b"x")
+    with scratch_for():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_is_deleted_though_no_file_handle_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def none_left(path: Path, ignore_errors: bool) -> None:
+        (path / ".lock").unlink(missing_ok=True)  # as far as it comes
+
+    with scratch_for() as scratch:
+        (scratch / "plan-0").mkdir()
+        (scratch / "plan-0" / "file").write_bytes(b"x")
+        monkeypatch.setattr(shutil, "rmtree", none_left)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_many_make_and_sweep_scratch_at_once_and_nobody_loses_a_file(temporary: Path) -> None:
     def work(number: int) -> bool:
         with scratch_for() as scratch:
