@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from aesthetics_ops.readers.tensorflow import as_tf
     from aesthetics_ops.rejects import Rejected, RejectReason
     from aesthetics_ops.settings import BuildSettings, PixelSettings
-    from aesthetics_ops.store import S3Access, open_store
+    from aesthetics_ops.store import S3Access, StoreLimits, open_store
 
     __version__: str
 
@@ -80,6 +80,7 @@ __all__ = [
     "Sampler",
     "ScratchSpaceError",
     "SettingsError",
+    "StoreLimits",
     "StoreRefusedError",
     "StoreUnavailableError",
     "TransientError",
@@ -104,6 +105,7 @@ _HOMES = {
     "Rejected": "rejects",
     "S3Access": "store",
     "Sampler": "readers.sampling.sampler",
+    "StoreLimits": "store",
     "as_tf": "readers.tensorflow",
     "build_dataset": "pipeline",
     "convert_photo": "pixels.photo",

@@ -32,7 +32,7 @@ from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.sources.scores import open_score_folders
-from aesthetics_ops.store import S3Access, Store, open_store
+from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
 
 __all__ = [
     "Build",
@@ -247,13 +247,14 @@ def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = 
         SettingsError: a URL cannot be opened.
         StoreRefusedError, StoreUnavailableError: the dataset's store says no, or nothing.
     """
+    limits = StoreLimits.of(settings.store_timeout_s, settings.store_retry_s)
     build = Build(
         build_id,
         settings,
-        open_store(settings.photos, s3=s3),
+        open_store(settings.photos, s3=s3, limits=limits),
         open_score_folders(settings, s3=s3),
-        open_store(settings.dataset, s3=s3),
-        open_store(folder_of(settings.inventory), s3=s3) if settings.inventory is not None else None,
+        open_store(settings.dataset, s3=s3, limits=limits),
+        open_store(folder_of(settings.inventory), s3=s3, limits=limits) if settings.inventory is not None else None,
     )
     build.dataset.check()
     return build

@@ -161,7 +161,13 @@ class ScratchSpaceError(TransientError):
 
 
 class StoreUnavailableError(TransientError):
-    """The store gave no answer, or asked to come back later."""
+    """The store gave no answer, or asked to come back later.
+
+    Attributes:
+        gave_up: the request was tried for as long as `store_retry_s` allows, so that trying it once more is for the caller's caller.
+    """
+
+    gave_up = False
 
 
 class ObjectAlteredError(StoreUnavailableError):

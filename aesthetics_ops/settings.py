@@ -391,6 +391,27 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         json_schema_extra={"section": "Store"},
     )
 
+    store_timeout_s: float | None = Field(
+        None,
+        title="Silence of a store, s",
+        description="A request to a store during which nothing moves for so many seconds is cut off; empty takes "
+        "AESTHETICS_STORE_TIMEOUT_S of the environment, or else 20",
+        ge=0.1,
+        le=86_400,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Store"},
+    )
+    store_retry_s: float | None = Field(
+        None,
+        title="Retries of a store, s",
+        description="A request that fails, or that the store asks to send later, is sent again for so many seconds; empty takes "
+        "AESTHETICS_STORE_RETRY_S of the environment, or else 60",
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Store"},
+    )
+
     @field_validator("labels", mode="before")
     @classmethod
     def _urls_of_labels(cls, urls: object) -> object:
@@ -532,7 +553,7 @@ _SINCE_THE_FIRST = (
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
-    "start_anew", "single_writer",
+    "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
 }  # fmt: skip
 
 

@@ -30,6 +30,11 @@ _INTERRUPTED: Final = 128 + signal.SIGINT
 _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 _TERMINATED: Final = 128 + signal.SIGTERM
 _TERMINATED_LINE: Final = "terminated; the same command goes on where this one stopped"
+_INTERRUPTED_LINE: Final = "interrupted; the same command goes on where this one stopped"
+_ENDS: Final[dict[int, tuple[str, int]]] = {
+    signal.SIGTERM: (_TERMINATED_LINE, _TERMINATED),
+    signal.SIGINT: (_INTERRUPTED_LINE, _INTERRUPTED),
+}
 _SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
 
 _LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
@@ -53,7 +58,7 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         return _ended(command)
     except KeyboardInterrupt:
         drop_scratch()
-        _complain("interrupted; the same command goes on where this one stopped")
+        _complain(_INTERRUPTED_LINE)
         return _INTERRUPTED
     except _TerminatedError:
         drop_scratch()
@@ -127,30 +132,47 @@ def open_closed_streams() -> None:
 
 
 def catch_sigterm() -> None:
-    """Let SIGTERM end this process as an error would: `finally` runs and scratch files go.
+    """Let SIGTERM end this process as an error would: `finally` runs and scratch files go; and Ctrl-C as soon.
 
-    A process that has not ended after five seconds is ended: Python runs no handler while native code waits for a server.
+    Requests to stores are cut off.  A process that has not ended after five seconds is ended: Python runs no handler while
+    native code waits for a server.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+        signal.signal(signal.SIGINT, _interrupt)
     threading.Thread(target=_watch, args=(reader,), name="sigterm", daemon=True).start()
 
 
 def _terminate(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    _cut_off_requests()
     raise _TerminatedError
 
 
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _cut_off_requests()
+    raise KeyboardInterrupt
+
+
+def _cut_off_requests() -> None:
+    interrupts = sys.modules.get("aesthetics_ops.store.interrupts")  # a command that asks no store does not load it
+    if interrupts is not None:
+        interrupts.give_up()
+
+
 def _watch(signals: int) -> None:
-    """Wait for SIGTERM, and end a process that does not end by itself then."""
-    while signal.SIGTERM not in os.read(signals, 1):
+    """Wait for SIGTERM or Ctrl-C, and end a process that does not end by itself then."""
+    while (came := os.read(signals, 1)[0]) not in _ENDS:
         pass
     time.sleep(_SECONDS_TO_END)
-    _complain(_TERMINATED_LINE)
+    line, status = _ENDS[came]
+    _complain(line)
     drop_scratch()
-    os._exit(_TERMINATED)
+    os._exit(status)
 
 
 def _ended(command: Callable[[], int]) -> int:

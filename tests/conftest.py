@@ -17,6 +17,8 @@ for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contra
     pytest.register_assert_rewrite(shared)  # before they are imported: a failure shows both sides
 
 
+os.environ.setdefault("AESTHETICS_STORE_RETRY_S", "2")  # a store that is down in a test stays so
+
 # no test depends on how long it takes
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

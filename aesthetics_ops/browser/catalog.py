@@ -8,7 +8,6 @@ which object are read is decided by the manifest and `records.parquet`.  What a 
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -39,7 +38,7 @@ from aesthetics_ops.errors import (
     NoSuchPageError,
     NoSuchVersionError,
 )
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.diff import VersionDiff, diff_versions
 from aesthetics_ops.versions.listing import Headline, read_headline, version_names
 
@@ -153,7 +152,7 @@ class Catalog:
                 return Overview(name, url, None, str(error))
             return Overview(name, url, headline, "" if headline else "nothing is published yet")
 
-        with ThreadPoolExecutor(_READS) as pool:
+        with StoreThreads(_READS) as pool:
             return list(pool.map(look, names))
 
 
@@ -188,7 +187,7 @@ class Dataset:
             except IntegrityError as error:
                 return ListedVersion(version, None, str(error))
 
-        with ThreadPoolExecutor(_READS) as pool:
+        with StoreThreads(_READS) as pool:
             return [listed for listed in pool.map(read, versions) if listed is not None]
 
     def headline(self, version: str) -> Headline:

@@ -5,7 +5,6 @@ one that is slow: whether a task is running is known to Airflow alone.
 """
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +26,7 @@ from aesthetics_ops.dataset.layout import (
     version_stamp,
 )
 from aesthetics_ops.errors import IntegrityError, NoSuchPageError
+from aesthetics_ops.store import StoreThreads
 
 __all__ = ["BuildProgress", "PartitionProgress", "PlanHeadline", "ShardProgress", "list_builds", "read_build"]
 
@@ -134,7 +134,7 @@ def list_builds(dataset: Dataset, page: int, size: int) -> Page[BuildProgress]:
     names = dataset.store.folders(BUILDS)
     ids = sorted(filter(is_name, names), key=lambda name: (re.sub(r"^[^0-9]*", "", name), name), reverse=True)
     found = Page.of(ids, page, size)
-    with ThreadPoolExecutor(_READS) as pool:
+    with StoreThreads(_READS) as pool:
         plans = list(pool.map(lambda build: _read_plan_or_problem(dataset, build), found.items))
     versions = dataset.versions()
     marks = _marks(dataset) if any(plan is not None and plan.planned for plan, _ in plans) else set()
@@ -157,7 +157,7 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
     if plan is None:
         return BuildProgress(build, None, (), None)
     marks = _marks(dataset)
-    with ThreadPoolExecutor(_READS) as pool:
+    with StoreThreads(_READS) as pool:
         renamed = pool.map(lambda number: _made(dataset, build, plan, number), range(len(plan.partitions)))
         parts = tuple(_progress(part, names, marks) for part, names in zip(plan.partitions, renamed, strict=True))
     return BuildProgress(build, plan, parts, _version_of(plan, dataset.versions()))

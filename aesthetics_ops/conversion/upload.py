@@ -1,11 +1,11 @@
 """Upload one finished shard while the next is made."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import ShardResult, write_shard_result
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["Uploader"]
 
@@ -15,7 +15,7 @@ class Uploader:
 
     def __init__(self, dataset: Store) -> None:
         self._dataset = dataset
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="upload")
+        self._pool = StoreThreads(1, thread_name_prefix="upload")
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> "Uploader":

@@ -23,7 +23,7 @@ from aesthetics_ops.machine import PixelRoom, codec_threads
 from aesthetics_ops.pixels.photo import Converted, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.sources.intact import IntactReader
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads, log_paces
 
 __all__ = ["Built", "Outcome", "Workers"]
 
@@ -74,7 +74,7 @@ class Workers:
     def __init__(self, build: Build) -> None:
         self._build = build
         self._photos = IntactReader(build.photos)
-        self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="download")
+        self._downloads = StoreThreads(_DOWNLOADS, thread_name_prefix="download")
         threads = codec_threads()
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
         self._room = PixelRoom(threads * _PIXELS_PER_THREAD)
@@ -87,6 +87,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._downloads.shutdown(cancel_futures=True)
         self._codecs.shutdown(cancel_futures=True)
+        log_paces()
 
     def finished(self, digests: Iterable[str]) -> Iterator[bool]:
         """Tell of each shard, in order, whether there is nothing left to do."""

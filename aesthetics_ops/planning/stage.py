@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +46,7 @@ from aesthetics_ops.sources.inventory import read_inventory
 from aesthetics_ops.sources.labels import Labels, check_label_settings
 from aesthetics_ops.sources.listing import list_photos
 from aesthetics_ops.sources.scores import read_score_files
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["plan_build"]
 
@@ -258,7 +257,7 @@ def _unfinished(dataset: Store, shards: Sequence[PlannedShard], parent: Manifest
         # publishing will read both, and could not go on with damaged ones
         return read_shard_result(dataset, digest) is not None and read_verdict(dataset, digest) is not None
 
-    with ThreadPoolExecutor(_READS, thread_name_prefix="result") as pool:
+    with StoreThreads(_READS, thread_name_prefix="result") as pool:
         finished = list(pool.map(is_finished, (shard.digest for shard in shards)))
     return [shard for shard, is_done in zip(shards, finished, strict=True) if not is_done]
 
@@ -267,7 +266,7 @@ def _write_plan(
     build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
 ) -> tuple[str, list[Partition]]:
     """Write the rows of the plan and of its partitions; return the plan's identity and the partitions."""
-    with ThreadPoolExecutor(1) as pool:  # both take a core, for a minute where there are 10 million photos
+    with StoreThreads(1) as pool:  # both take a core, for a minute where there are 10 million photos
         written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
         parts = _write_partitions(build, plan, work, partitions, scratch)
         content = written.result()

@@ -1,6 +1,5 @@
 """Account for every shard of a build: what was planned, what was built, what was read back."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,7 @@ from aesthetics_ops.dataset.manifest import Manifest, Shard, Validation
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.publishing.tables import Outcome, ShardRows, rows_of
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["BuiltShard", "account_shards", "check_stored", "partition_results"]
 
@@ -70,7 +69,7 @@ def account_shards(
     inherited = {shard.digest: shard for split in parent.splits.values() for shard in split.shards} if parent else {}
     order = [(split, outcome.digest(digest)) for split, digest in _planned(plan)]
     order = [(split, digest) for split, digest in order if digest]
-    with ThreadPoolExecutor(_READS) as pool:
+    with StoreThreads(_READS) as pool:
         new = [digest for _, digest in order if digest not in inherited]
         results = dict(zip(new, pool.map(lambda digest: _checked_result(build, digest), new), strict=True))
     shards = [

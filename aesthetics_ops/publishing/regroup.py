@@ -8,7 +8,6 @@ Running it again is safe: the shards are named by their recipes, and those that 
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +26,7 @@ from aesthetics_ops.planning.model import Plan, PlannedShard
 from aesthetics_ops.planning.regrouping import regroup_photos
 from aesthetics_ops.publishing.tables import Outcome
 from aesthetics_ops.rejects import Rejected, RejectReason
+from aesthetics_ops.store import StoreThreads
 from aesthetics_ops.validation.partition import validate_shard
 
 __all__ = ["Regrouped", "regroup"]
@@ -118,7 +118,7 @@ def _make(
 ) -> None:
     """Make and read back every shard that is not there, a few side by side."""
     largest = max((size for _, _, size in work), default=0)
-    with scratch_for(2 * _AT_ONCE * largest) as scratch, ThreadPoolExecutor(_AT_ONCE, "regroup") as pool:
+    with scratch_for(2 * _AT_ONCE * largest) as scratch, StoreThreads(_AT_ONCE, "regroup") as pool:
 
         def make(shard: tuple[str, pa.Table, int]) -> ShardResult:
             digest, rows, _ = shard

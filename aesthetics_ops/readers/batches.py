@@ -8,7 +8,7 @@ batches that are ahead; an error comes with the batch that it belongs to.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampling.progress import Progress, Resumable
 from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
 from aesthetics_ops.readers.targets import Asked, Targets
+from aesthetics_ops.store import StoreThreads, give_up_if_interrupted
 
 __all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
 
@@ -78,7 +79,7 @@ class Batches(Resumable):
         self.cache = cache
         self.threads = cpus() if threads is None else whole_number("threads", threads, 1)
         self.ahead = whole_number("ahead", ahead, 0)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: StoreThreads | None = None
         self._process = 0
         self._closed = 0  # times
         self.progress = Progress(sampler)
@@ -108,6 +109,7 @@ class Batches(Resumable):
                     took()
                     yield begun.draws, batch
         finally:
+            give_up_if_interrupted()  # or the interpreter's end would wait for the threads
             for begun in waiting:
                 begun.cancel()
 
@@ -139,9 +141,9 @@ class Batches(Resumable):
         ]
         return Begun(draws, work.images, work.labels, parts, work.cancel)
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> StoreThreads:
         if self._pool is None or self._process != os.getpid():
-            self._pool, self._process = ThreadPoolExecutor(self.threads, thread_name_prefix="decode"), os.getpid()
+            self._pool, self._process = StoreThreads(self.threads, thread_name_prefix="decode"), os.getpid()
         return self._pool
 
 

@@ -3,7 +3,6 @@
 import base64
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from aesthetics_ops.pixels.formats import JPEG, recognise
 from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.rejects import Refusal
+from aesthetics_ops.store import StoreThreads
 
 __all__ = ["Thumbnail", "fetch_all", "thumbnail"]
 
@@ -123,7 +123,7 @@ def fetch_all(wanted: Iterable[tuple[int, Callable[[], bytes | memoryview]]]) ->
         fits = size_bytes <= min(left_bytes, _MOST_PHOTO_BYTES)
         left_bytes -= size_bytes if fits else 0
         allowed.append(get if fits else None)
-    with ThreadPoolExecutor(_FETCHES, thread_name_prefix="thumbnail") as pool:
+    with StoreThreads(_FETCHES, thread_name_prefix="thumbnail") as pool:
         yield from pool.map(_fetch, allowed)
 
 

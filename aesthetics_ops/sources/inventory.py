@@ -15,7 +15,6 @@ Source:
 
 import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError, PlanError, SettingsError
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["folder_of", "read_inventory"]
 
@@ -166,7 +165,7 @@ def _take(
 ) -> None:
     """Write the photos that some files of the inventory list."""
     paths = [target.with_name(f"{target.stem}-{number}.data") for number in range(len(files))]
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+    with StoreThreads(_FILES_AT_ONCE) as pool:
         list(pool.map(lambda file, path: _download(folder, file, path), files, paths))
     is_csv = manifest.format == "CSV"
 

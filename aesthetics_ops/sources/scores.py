@@ -10,7 +10,7 @@ from aesthetics_ops.errors import LabelError, ObjectMissingError, StoreRefusedEr
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.sources.labels import Labels, combine_labels, is_score_file, read_labels
-from aesthetics_ops.store import S3Access, Store, open_store
+from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
 
 __all__ = ["open_score_folders", "read_score_files"]
 
@@ -21,7 +21,8 @@ def open_score_folders(settings: BuildSettings, *, s3: S3Access | None = None) -
     Raises:
         SettingsError: a URL cannot be opened.
     """
-    return tuple(open_store(url.rpartition("/")[0] + "/", s3=s3) for url in settings.label_urls)
+    limits = StoreLimits.of(settings.store_timeout_s, settings.store_retry_s)
+    return tuple(open_store(url.rpartition("/")[0] + "/", s3=s3, limits=limits) for url in settings.label_urls)
 
 
 def read_score_files(folders: Sequence[Store], settings: BuildSettings) -> tuple[Labels, str]:

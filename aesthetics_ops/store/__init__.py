@@ -4,11 +4,12 @@ In: the URL of a prefix.  Out: a `Store`, whose keys are relative to that prefix
 Promised: a listing is in key order and complete; no read is ever short; a write is seen whole or not at all; errors
 are `ObjectMissingError`, `StoreRefusedError` and `StoreUnavailableError`, with the URL and the next step, and no
 secret.  A local file that cannot be read or written (`download`, `upload`) raises OSError as usual.
-Use a store in one process only: its first use starts threads that a forked child lacks, so the child is refused; of s3:// it
-is served by boto3, at a higher price.
+A store of memory://, gs:// or az:// is for one process: its first use starts threads that a forked child lacks, so the
+child is refused.
 
 Callers import from here alone.  Behind the door: `contract.py` (what every store promises), `directory.py` (file://),
-`native.py` (memory://, gs://, az://), `s3.py` (s3://, a router over `native.py` and `boto.py`).  A store more is a
+`native.py` (memory://, gs://, az://), `s3.py` (s3://, over `bucket.py` and `http.py`).  `trying.py`, `pace.py` and
+`limits.py` say how often and how long a server is asked, whichever it is.  A store more is a
 subclass of `Store` and a call of `register_store`; `aesthetics_ops.testing.store_contract` has the tests that it must
 pass.
 """
@@ -22,20 +23,27 @@ from urllib.parse import unquote
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.store.access import S3Access
 from aesthetics_ops.store.contract import ConditionalWrites, Store, StoredObject, Swap
+from aesthetics_ops.store.interrupts import StoreThreads, begun, give_up, give_up_if_interrupted
+from aesthetics_ops.store.limits import StoreLimits
+from aesthetics_ops.store.pace import log_paces
 from aesthetics_ops.urls import as_url, without_secrets
 
-__all__ = ["ConditionalWrites", "S3Access", "Store", "StoredObject", "Swap", "open_store", "register_store"]
+__all__ = [
+    "ConditionalWrites", "S3Access", "Store", "StoreLimits", "StoreThreads", "StoredObject", "Swap", "begun", "give_up", "give_up_if_interrupted",
+    "log_paces", "open_store", "register_store",
+]  # fmt: skip
 
 Opener = Callable[[str, S3Access | None], Store]
+_LimitedOpener = Callable[[str, S3Access | None, StoreLimits], Store]
 
 
 @dataclass(frozen=True, slots=True)
 class _Scheme:
-    opener: Opener
+    opener: _LimitedOpener
     form: str  # of its URLs, for the message about a URL that is none
 
 
-def open_store(url: str, *, s3: S3Access | None = None) -> Store:
+def open_store(url: str, *, s3: S3Access | None = None, limits: StoreLimits | None = None) -> Store:
     """Open the prefix that a URL names.  Nothing is asked of the store yet.
 
     Args:
@@ -45,16 +53,18 @@ def open_store(url: str, *, s3: S3Access | None = None) -> Store:
             stand for themselves.  One memory name is one store throughout the process.  For gs and az, credentials come
             from the environment.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
+        limits: how long a server may take; None takes what AESTHETICS_STORE_TIMEOUT_S and AESTHETICS_STORE_RETRY_S say, or else
+            20 and 60 s.
 
     Raises:
-        SettingsError: not such a URL.
+        SettingsError: not such a URL, or a variable of the environment is no number.
     """
     url = as_url(url)
     name, separator, _ = url.partition("://")
     scheme = _schemes.get(name)
     if not separator or scheme is None:
         raise _not_a_store(url)
-    return scheme.opener(url, s3)
+    return scheme.opener(url, s3, limits or StoreLimits.of())
 
 
 def register_store(scheme: str, opener: Opener, *, form: str | None = None) -> None:
@@ -73,27 +83,27 @@ def register_store(scheme: str, opener: Opener, *, form: str | None = None) -> N
     """
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         raise ValueError(f"{scheme!r} cannot be a URL's scheme; take lower-case letters and digits, a letter first")
-    _schemes[scheme] = _Scheme(opener, form or f"{scheme}://")
+    _schemes[scheme] = _Scheme(lambda url, s3, _: opener(url, s3), form or f"{scheme}://")
 
 
-def _open_directory(url: str, _: S3Access | None) -> Store:
+def _open_directory(url: str, _: S3Access | None, __: StoreLimits) -> Store:
     from aesthetics_ops.store.directory import DirectoryStore
 
     return DirectoryStore(Path(unquote(url.removeprefix("file://"))))
 
 
-def _open_native(url: str, _: S3Access | None) -> Store:
+def _open_native(url: str, _: S3Access | None, limits: StoreLimits) -> Store:
     from aesthetics_ops.store.native import open_native
 
-    return open_native(url.partition("://")[0], *_root_and_prefix(url))
+    return open_native(url.partition("://")[0], *_root_and_prefix(url), limits)
 
 
-def _open_s3(url: str, access: S3Access | None) -> Store:
-    from aesthetics_ops.store.boto import S3Bucket
+def _open_s3(url: str, access: S3Access | None, limits: StoreLimits) -> Store:
+    from aesthetics_ops.store.bucket import S3Bucket
     from aesthetics_ops.store.s3 import S3Store
 
     bucket, prefix = _root_and_prefix(url)
-    return S3Store(S3Bucket(bucket, access), prefix)
+    return S3Store(S3Bucket(bucket, access, limits), prefix)
 
 
 def _root_and_prefix(url: str) -> tuple[str, str]:

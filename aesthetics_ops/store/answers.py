@@ -14,7 +14,7 @@ from aesthetics_ops.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["explain_answer", "explain_native"]
+__all__ = ["explain_answer", "explain_native", "is_busy", "is_passing", "native_answer"]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -28,6 +28,17 @@ _UNKNOWN_CALLER = {
 }  # fmt: skip
 _REDIRECTS = {"PermanentRedirect", "TemporaryRedirect", "Redirect"}
 _PASSING_STATUS = {408, 409, 425, 429, *range(500, 600)} - {501}  # 501: a condition that the server does not know
+_BUSY_CODES = {"SlowDown", "TooManyRequests", "Throttling", "ServerBusy", "ServiceUnavailable"}
+
+
+def is_busy(status: int | None, code: str) -> bool:
+    """Say whether a store asks to be sent less."""
+    return status in (429, 503) or code in _BUSY_CODES
+
+
+def is_passing(status: int | None, code: str) -> bool:
+    """Say whether a store may answer otherwise when it is asked again."""
+    return code in _PASSING_CODES or status is None or status in _PASSING_STATUS
 
 
 def explain_answer(url: str, status: int | None, code: str, message: str) -> AestheticsOpsError:
@@ -45,9 +56,9 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
         return StoreRefusedError(f"{bucket} does not exist (asked for {url!r}); create the bucket or correct the URL")
     if code in _ARCHIVED_CODES:
         return ObjectArchivedError(f"{url!r} lies in an archive ({code}); restore it, then it can be read")
-    if code in _PASSING_CODES or status is None or status in _PASSING_STATUS:
+    if is_passing(status, code):
         return StoreUnavailableError(f"the store did not serve {url!r}: {said}; try again later")
-    if code in _REDIRECTS or status in (301, 302, 307, 308):
+    if code in _REDIRECTS or status in range(300, 400):
         return StoreRefusedError(
             f"the store answered {url!r} with a redirect to another place ({said}), which is not followed, since credentials would "
             "go there too; set the bucket's region (AWS_DEFAULT_REGION, or of the connection), or name the server's own endpoint"
@@ -62,11 +73,9 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
     return StoreRefusedError(f"the store refused {url!r}: {said}; check the URL and the store's settings")
 
 
-def explain_native(url: str, error: Exception) -> AestheticsOpsError:
-    """Return the error that stands for one of obstore's, which tells most of what it knows in its text only."""
-    text = str(error).partition("\n\nDebug source")[0]
-    if isinstance(error, obstore.exceptions.InvalidPathError):
-        return OddKeyError(f"{url!r}: {text}; rename that object")
+def native_answer(error: Exception) -> tuple[int | None, str, str]:
+    """Return HTTP status, code and message of one of obstore's errors, which tells most of what it knows in its text only."""
+    text = _native_text(error)
     status, code, message = (
         match[1] if match else "" for match in (p.search(text) for p in (_STATUS, _CODE, _MESSAGE))
     )
@@ -81,4 +90,15 @@ def explain_native(url: str, error: Exception) -> AestheticsOpsError:
         number = 401
     elif isinstance(error, ValueError | obstore.exceptions.NotSupportedError) or "Invalid range" in text:
         number = 400
-    return explain_answer(url, number, code, message)
+    return number, code, message
+
+
+def explain_native(url: str, error: Exception) -> AestheticsOpsError:
+    """Return the error that stands for one of obstore's."""
+    if isinstance(error, obstore.exceptions.InvalidPathError):
+        return OddKeyError(f"{url!r}: {_native_text(error)}; rename that object")
+    return explain_answer(url, *native_answer(error))
+
+
+def _native_text(error: Exception) -> str:
+    return str(error).partition("\n\nDebug source")[0]

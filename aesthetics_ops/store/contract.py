@@ -145,6 +145,8 @@ class Store(ABC):
             current = self._read_back(key)
             if current is not None:
                 return current.data == data
+            if lost is not None and lost.gave_up:
+                break
         raise lost or StoreUnavailableError(f"{self.url_of(key)!r} was created and deleted by others; try again later")
 
     def swap(self, key: str, data: bytes, expected_etag: str | None) -> Swap:
@@ -177,6 +179,8 @@ class Store(ABC):
                 return Swap.DONE
             if (current.etag if current else None) != expected_etag:
                 return Swap.REFUSED
+            if lost is not None and lost.gave_up:
+                break
         if lost is not None:
             raise lost
         return Swap.REFUSED

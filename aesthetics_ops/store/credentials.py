@@ -5,53 +5,17 @@ program's name is told, but not its arguments.
 """
 
 import re
-from typing import Any, Final
 
 import boto3
 import botocore.credentials
 import botocore.exceptions as boto
-from obstore.auth.boto3 import Boto3CredentialProvider
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError, StoreUnavailableError
 
-__all__ = ["NativeCredentials", "explain_credentials", "explain_expiry", "told_by_native"]
+__all__ = ["explain_credentials", "explain_expiry"]
 
 _NOT_NOW = (boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.HTTPClientError, boto.ConnectionError)
 _SIGNED_OUT = (boto.SSOError, boto.TokenRetrievalError)
-_TOLD: Final = re.compile(r"(RefusedCredentials|UnavailableCredentials): (.*)")
-
-
-class _RefusedCredentials(Exception):  # noqa: N818 -- carries a message through obstore, which keeps class and text only
-    """There are no credentials, and there will be none."""
-
-
-class _UnavailableCredentials(Exception):  # noqa: N818 -- likewise
-    """There are no credentials now."""
-
-
-class NativeCredentials:
-    """Credentials for obstore, from a boto3 session, with errors that `told_by_native` can read."""
-
-    def __init__(self, provider: Boto3CredentialProvider, place: str, session: boto3.Session) -> None:
-        self._provider, self._place, self._session = provider, place, session
-        self.config = provider.config
-
-    def __call__(self) -> Any:
-        """Return the credentials that are good now."""
-        try:
-            return self._provider()
-        except (boto.ClientError, boto.BotoCoreError, OSError, ValueError) as error:
-            found = explain_credentials(self._place, self._session, error)
-            carrier = _UnavailableCredentials if isinstance(found, StoreUnavailableError) else _RefusedCredentials
-            raise carrier(str(found)) from None
-
-
-def told_by_native(text: str) -> AestheticsOpsError | None:
-    """Return the error that `NativeCredentials` put into the text of one of obstore's; None where it put none."""
-    found = _TOLD.search(text)
-    if found is None:
-        return None
-    return (StoreUnavailableError if found[1] == "UnavailableCredentials" else StoreRefusedError)(found[2])
 
 
 def explain_credentials(place: str, session: boto3.Session, error: Exception) -> AestheticsOpsError:

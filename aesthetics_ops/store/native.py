@@ -1,6 +1,8 @@
-"""The stores that obstore speaks to: memory://, gs:// and az:// as they are, and the bulk bytes of s3://.
+"""The stores that obstore speaks to: memory://, gs:// and az://.
 
-In: a bucket, a container or a memory's name, and a prefix.  Out: a `Store`, at a tenth of boto3's cost.
+In: a bucket, a container or a memory's name, and a prefix.  Out: a `Store`.
+obstore follows redirects.  It takes the one header with a credential, `Authorization`, off a request to another host; what
+else is signed, S3's session token, is not sent through it (`s3.py`).
 What obstore cannot do: address odd keys (`//`, `.` and `..` segments, control characters, a slash at either end).  A
 key that ends in `/` is a marker that S3 browsers write for a directory, not an object: an empty one is left out of
 listings.  The first use starts threads that a forked child lacks, so the child is refused.
@@ -12,10 +14,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore.exceptions
 import pyarrow as pa
@@ -29,13 +30,18 @@ from aesthetics_ops.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from aesthetics_ops.store.answers import explain_native
+from aesthetics_ops.store.answers import explain_native, is_busy, native_answer
 from aesthetics_ops.store.contract import Store, StoredObject
-from aesthetics_ops.store.limits import CLIENT_OPTIONS, RETRY_CONFIG
+from aesthetics_ops.store.interrupts import StoreThreads
+from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.listing import in_key_order, listing
+from aesthetics_ops.store.pace import Pace, pace_of
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
+from aesthetics_ops.store.trying import UnservedError, patiently
 
-__all__ = ["NativeStore", "is_odd", "open_native", "was_used_before_fork"]
+__all__ = ["NativeStore", "open_native"]
+
+_T = TypeVar("_T")
 
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
@@ -43,20 +49,26 @@ _LIST_PAGE = 1000
 _ODD_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def open_native(scheme: str, root: str, prefix: str) -> "NativeStore":
+def open_native(scheme: str, root: str, prefix: str, limits: StoreLimits) -> "NativeStore":
     """Open a prefix of memory://, gs:// or az://; credentials come from the environment.
 
     Args:
         scheme: memory, gs or az.
         root: the bucket, the container or the memory's name.  One memory name is one store throughout the process.
         prefix: empty, or ends with `/`.
+        limits: how long the server of gs or az may take.
     """
+    client = limits.native_client
+    if os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://"):  # an emulator
+        client["allow_http"] = True
+    options: Any = {"client_options": client, "retry_config": limits.native_retries}
     makers: dict[str, Callable[[], ObjectStore]] = {
         "memory": lambda: _memory(root),
-        "gs": lambda: GCSStore(root, client_options=CLIENT_OPTIONS, retry_config=RETRY_CONFIG),
-        "az": lambda: AzureStore(root, client_options=CLIENT_OPTIONS, retry_config=RETRY_CONFIG),
+        "gs": lambda: GCSStore(root, **options),
+        "az": lambda: AzureStore(root, **options),
     }
-    return NativeStore(f"{scheme}://{root}/", prefix, makers[scheme])
+    where = f"{scheme}://{root}/"
+    return NativeStore(where, prefix, makers[scheme], limits, pace=None if scheme == "memory" else pace_of(where))
 
 
 _memories: dict[str, MemoryStore] = {}
@@ -72,17 +84,12 @@ def _memory(name: str) -> MemoryStore:
 _process_of_first_use: int | None = None
 
 
-def was_used_before_fork() -> bool:
-    """Say whether this process was forked from one that has used obstore."""
-    return _process_of_first_use not in (None, os.getpid())
-
-
 def _refuse_after_fork() -> None:
     """Raise in a process forked from one that has used obstore: its calls would wait for threads that are not there."""
     global _process_of_first_use
     if _process_of_first_use is None:
         _process_of_first_use = os.getpid()
-    elif was_used_before_fork():
+    elif _process_of_first_use != os.getpid():
         raise PermanentError(
             f"process {os.getpid()} was forked after process {_process_of_first_use} had used a store, so its calls "
             "would hang; start workers by spawn or forkserver, or use no store before the fork"
@@ -97,91 +104,101 @@ class NativeStore(Store):
         where: str,
         prefix: str,
         make: Callable[[], ObjectStore],
-        explain: Callable[[str, Exception], AestheticsOpsError] = explain_native,
+        limits: StoreLimits,
+        pace: Pace | None,
     ) -> None:
         self.url = where + prefix
         self._where, self._prefix = where, prefix
-        self._make, self._explain = make, explain
+        self._make, self._limits, self._pace = make, limits, pace  # no pace: in this process's memory
         self._made: ObjectStore | None = None
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        with self._explained(""):
-            for _ in obstore.list(self._store(), self._prefix, chunk_size=1):
-                break
+        self._asked("", lambda store: next(iter(obstore.list(store, self._prefix, chunk_size=1)), None))
 
     def list(self, prefix: str = "") -> pa.Table:
         full = self._prefix + prefix
-        with self._explained(prefix):
-            pages = obstore.list(self._store(), full, chunk_size=_LIST_PAGE)
-            return self._without_markers(listing(len(self._prefix), self._listed(pages, full)))
+
+        def listed(store: ObjectStore) -> pa.Table:
+            return listing(len(self._prefix), self._listed(obstore.list(store, full, chunk_size=_LIST_PAGE), full))
+
+        return self._without_markers(self._asked(prefix, listed))
 
     def folders(self, prefix: str) -> Sequence[str]:
-        with self._explained(prefix):
-            found = obstore.list_with_delimiter(self._store(), self._prefix + prefix)
+        found = self._asked(prefix, lambda store: obstore.list_with_delimiter(store, self._prefix + prefix))
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def get(self, key: str) -> StoredObject:
-        with self._explained(key):
-            result = obstore.get(self._store(), self._path(key))
+        path = self._path(key)
+
+        def got(store: ObjectStore) -> StoredObject:
+            result = obstore.get(store, path)
             data = memoryview(result.bytes())
-            meta = result.meta
-        self._require_whole(key, len(data), meta["size"])
-        return StoredObject(key, data, _bare(meta["e_tag"]))
+            self._require_whole(key, len(data), result.meta["size"])
+            return StoredObject(key, data, _bare(result.meta["e_tag"]))
+
+        return self._asked(key, got)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         if length == 0:
             return b""
-        with self._explained(key):
-            data = memoryview(obstore.get_range(self._store(), self._path(key), start=offset, length=length))
+        path = self._path(key)
+        data = self._asked(key, lambda store: memoryview(obstore.get_range(store, path, start=offset, length=length)))
         return exactly(self.url_of(key), data, offset, length)
 
     def download(self, key: str, path: Path) -> None:
-        with self._explained(key):
-            result = obstore.get(self._store(), self._path(key))
-            size = result.meta["size"]
-            chunks = iter(result.stream(min_chunk_size=_PART_BYTES))
-        with removed_on_failure(path), path.open("wb") as file:
-            while True:
-                with self._explained(key):
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    break
-                file.write(memoryview(chunk))
-            self._require_whole(key, file.tell(), size)
+        source = self._path(key)
+
+        def copied(store: ObjectStore) -> OSError | None:
+            result = obstore.get(store, source)
+            with path.open("wb") as file:
+                for chunk in result.stream(min_chunk_size=_PART_BYTES):
+                    try:
+                        file.write(memoryview(chunk))
+                    except OSError as error:  # this machine's fault, not the store's
+                        return error
+                self._require_whole(key, file.tell(), result.meta["size"])
+            return None
+
+        with removed_on_failure(path):
+            path.open("wb").close()
+            error = self._asked(key, copied)
+            if error is not None:
+                raise error
 
     def head(self, key: str) -> tuple[int, str] | None:
+        path = self._path(key)
         try:
-            with self._explained(key):
-                meta = obstore.head(self._store(), self._path(key))
+            meta = self._asked(key, lambda store: obstore.head(store, path))
         except ObjectMissingError:
             return None
         return meta["size"], _bare(meta["e_tag"])
 
     def put(self, key: str, data: bytes | memoryview) -> None:
-        with self._explained(key):
-            obstore.put(self._store(), self._path(key), data, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+        self._put(key, data)
 
     def upload(self, key: str, path: Path) -> None:
         path.stat()  # a missing local file is the caller's error, not the store's
-        with self._explained(key):
-            obstore.put(self._store(), self._path(key), path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+        self._put(key, path)
 
     def delete(self, keys: Iterable[str]) -> None:
         paths = map(self._path, keys)
         while batch := list(islice(paths, _LIST_PAGE)):
-            with self._explained(""):
-                try:
-                    obstore.delete(self._store(), batch)
-                except FileNotFoundError:  # some stores mind a missing key, and stop there
-                    for path in batch:
-                        with contextlib.suppress(FileNotFoundError):
-                            obstore.delete(self._store(), path)
+            self._asked("", lambda store, batch=batch: _deleted(store, batch))  # type: ignore[misc]
+
+    def _put(self, key: str, source: Any) -> None:
+        path = self._path(key)
+        self._asked(
+            key,
+            lambda store: obstore.put(store, path, source, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE),
+        )
 
     def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
-        path, store = self._path(key), self._store()
-        mode: Any = "create"
-        with self._explained(key):
+        path = self._path(key)
+        lost: list[UnservedError] = []
+
+        def written(store: ObjectStore) -> bool:
+            mode: Any = "create"
             try:
                 if expected_etag is not None:
                     found = obstore.head(store, path)
@@ -195,17 +212,44 @@ class NativeStore(Store):
                 if expected_etag is None:
                     raise
                 return False
-        return True
+            return True
+
+        def may_repeat(error: UnservedError) -> bool:
+            lost.append(error)
+            return error.is_busy
+
+        is_written = self._asked(key, written, may_repeat)
+        if lost and not is_written:  # an earlier attempt may be what stands there now
+            raise StoreUnavailableError(f"{lost[-1]}; try again later")
+        return is_written
+
+    def _asked(
+        self,
+        key: str,
+        ask: Callable[[ObjectStore], _T],
+        may_repeat: Callable[[UnservedError], bool] = lambda error: True,
+    ) -> _T:
+        """Call obstore until the store serves it; errors are ours."""
+        store, pace = self._store(), self._pace
+        if pace is None:
+            with self._explained(key):
+                return ask(store)
+
+        def attempt() -> _T:
+            with self._explained(key):
+                return ask(store)
+
+        return patiently(attempt, pace=pace, limits=self._limits, may_repeat=may_repeat)
 
     def _store(self) -> ObjectStore:
         _refuse_after_fork()
-        with self._lock:
+        with self._lock, self._explained(""):
             if self._made is None:
                 self._made = self._make()
             return self._made
 
     def _path(self, key: str) -> str:
-        if is_odd(self._prefix + key):
+        if _is_odd(self._prefix + key):
             raise StoreRefusedError(
                 f"{self.url_of(key)!r} cannot be addressed; use keys without control characters and without "
                 "empty, '.' or '..' segments"
@@ -225,15 +269,15 @@ class NativeStore(Store):
         suspects = sorted(set(table.filter(empty)["key"].to_pylist()))
         if not suspects:
             return table
-        with ThreadPoolExecutor(16) as pool:
+        with StoreThreads(16) as pool:
             found = list(pool.map(self.head, suspects))
         real = [(key, 0, answer[1]) for key, answer in zip(suspects, found, strict=True) if answer and answer[0] == 0]
         return in_key_order(pa.concat_tables([table.filter(pc.invert(empty)), listing(0, iter(real))]))
 
     def _require_whole(self, key: str, got_bytes: int, size_bytes: int) -> None:
         if got_bytes != size_bytes:
-            raise StoreUnavailableError(
-                f"{self.url_of(key)!r} broke off after {got_bytes} of {size_bytes} bytes; try again later"
+            raise UnservedError(
+                f"{self.url_of(key)!r} broke off after {got_bytes} of {size_bytes} bytes", is_silent=True
             )
 
     @contextlib.contextmanager
@@ -243,13 +287,27 @@ class NativeStore(Store):
         except AestheticsOpsError:
             raise
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise self._explain(self.url_of(key), error) from error
+            explained = explain_native(self.url_of(key), error)
+            if self._pace is not None and isinstance(explained, StoreUnavailableError):
+                status, code, _ = native_answer(error)
+                said = str(explained).removesuffix("; try again later")
+                raise UnservedError(said, is_busy=is_busy(status, code), is_silent=status is None) from error
+            raise explained from error
+
+
+def _deleted(store: ObjectStore, paths: list[str]) -> None:
+    try:
+        obstore.delete(store, paths)
+    except FileNotFoundError:  # some stores mind a missing key, and stop there
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                obstore.delete(store, path)
 
 
 def _bare(etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
-def is_odd(key: str) -> bool:
+def _is_odd(key: str) -> bool:
     """Say whether obstore cannot address a key: an empty, `.` or `..` segment, or a control character."""
     return _ODD_CHARACTER.search(key) is not None or any(part in ("", ".", "..") for part in key.split("/"))

@@ -130,9 +130,9 @@ def _judged(store: _Writes, key: str, trial: _Trial, said: list[str]) -> bool:
         attempt = trial.attempts[len(wrong) % len(trial.attempts)]
         try:
             shown, words = _tried(store, key, trial, attempt)
-        except (StoreRefusedError, StoreUnavailableError):
+        except (StoreRefusedError, StoreUnavailableError) as error:
             failures += 1
-            if failures == _FAILURES:
+            if failures == _FAILURES or (isinstance(error, StoreUnavailableError) and error.gave_up):
                 raise
             time.sleep(_PAUSE_SECONDS)
             continue

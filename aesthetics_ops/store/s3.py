@@ -1,101 +1,193 @@
-"""s3://: a router over two stores of one prefix, obstore for bulk bytes and listings, boto3 for what obstore cannot do.
+"""s3://: every verb, for every key that S3 can hold, through one client that follows no redirect.
 
-In: a bucket and a prefix.  Out: a `Store` that addresses every key.  `S3Store._for` chooses by the key; whatever the key,
-checks, conditional writes and the reading back after them go through boto3, and so does a listing that meets a key
-which obstore cannot express.  In a process that was forked from one that has used obstore, boto3 does it all.
+In: a bucket and a prefix.  Out: a `Store`.  `bucket.py` signs and sends; here stands what each verb asks and takes.
+A key that ends in `/` and holds nothing is a marker that S3 browsers write for a directory: it is left out of listings.
 """
 # ruff: noqa: D102 - what the methods do stands in contract.py
 
-import logging
-import os
-from collections.abc import Iterable, Sequence
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
-from aesthetics_ops.errors import OddKeyError
-from aesthetics_ops.store.boto import BotoStore, S3Bucket
+from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
+from aesthetics_ops.store.bucket import ConditionFailedError, Request, S3Bucket
 from aesthetics_ops.store.contract import Store, StoredObject
-from aesthetics_ops.store.native import NativeStore, is_odd, was_used_before_fork
+from aesthetics_ops.store.fetching import Fetched
+from aesthetics_ops.store.http import Reply, etag_of
+from aesthetics_ops.store.listing import listing
+from aesthetics_ops.store.pages import Page, failed_deletions, read_page
+from aesthetics_ops.store.transfers import exactly, removed_on_failure
+from aesthetics_ops.store.trying import UnservedError
+from aesthetics_ops.store.uploading import put_bytes, upload_file
 
 __all__ = ["S3Store"]
 
-_log = logging.getLogger(__name__)
-
-_processes_told: set[int] = set()
+_DELETED_AT_ONCE: Final = 1000
+_WRONG_MD5: Final = base64.b64encode(bytes(16)).decode()
 
 
 class S3Store(Store):
-    """A prefix of an S3 bucket."""
+    """A prefix of an S3 bucket, with keys as they are."""
 
     def __init__(self, bucket: S3Bucket, prefix: str) -> None:
-        self._prefix = prefix
-        self._native = NativeStore(f"s3://{bucket.name}/", prefix, bucket.native, bucket.explained_native)
-        self._boto = BotoStore(bucket, prefix)
-        self.url = self._boto.url
-
-    def _for(self, key: str) -> Store:
-        """Choose the store that can address a key, in this process."""
-        if was_used_before_fork():
-            _tell_of_fork(self.url)
-            return self._boto
-        return self._boto if is_odd(self._prefix + key) else self._native
+        self.url = f"s3://{bucket.name}/{prefix}"
+        self._bucket, self._prefix = bucket, prefix
 
     def check(self) -> None:
-        self._boto.check()
+        try:
+            self._page(self._prefix, {"max-keys": "1"})
+        except StoreRefusedError as error:
+            if error.__cause__ is None:  # an answer, and no trouble on this side
+                raise StoreRefusedError(f"{error} (the answer is from {self._bucket.endpoint})") from error
+            raise
 
     def list(self, prefix: str = "") -> pa.Table:
-        if self._prefix or prefix or not self._boto.holds_a_leading_slash():
-            with suppress(OddKeyError):
-                return self._for(prefix + "x").list(prefix)
-        return self._boto.list(prefix)
+        return listing(len(self._prefix), self._listed(self._prefix + prefix))
 
     def folders(self, prefix: str) -> Sequence[str]:
-        with suppress(OddKeyError):
-            return self._for(prefix + "x").folders(prefix)
-        return self._boto.folders(prefix)
+        full = self._prefix + prefix
+        found = [folder for page in self._pages(full, {"delimiter": "/"}) for folder in page.folders]
+        return sorted({folder.removeprefix(full).removesuffix("/") for folder in found})
 
     def get(self, key: str) -> StoredObject:
-        return self._for(key).get(key)
+        fetched = self._fetched(key, Fetched(self.url_of(key)))
+        return StoredObject(key, fetched.data, fetched.etag)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
-        return self._for(key).get_range(key, offset, length)
+        if length == 0:
+            return b""
+        fetched = self._fetched(key, Fetched(self.url_of(key), offset, length))
+        return exactly(self.url_of(key), fetched.data, offset, length)
 
     def download(self, key: str, path: Path) -> None:
-        self._for(key).download(key, path)
+        with removed_on_failure(path), path.open("wb") as file:
+            self._fetched(key, Fetched(self.url_of(key), file=file))
 
     def head(self, key: str) -> tuple[int, str] | None:
-        return self._for(key).head(key)
+        full = self._prefix + key
+        try:
+            return self._bucket.ask(lambda: Request("HEAD", full, full), _size_and_etag)
+        except ObjectMissingError:
+            return None
 
     def put(self, key: str, data: bytes | memoryview) -> None:
-        self._for(key).put(key, data)
+        put_bytes(self._bucket, self._prefix + key, data)
 
     def upload(self, key: str, path: Path) -> None:
-        self._for(key).upload(key, path)
+        upload_file(self._bucket, self._prefix + key, path)
 
     def delete(self, keys: Iterable[str]) -> None:
-        keys = list(keys)
-        for store in (self._boto, self._native):
-            store.delete(key for key in keys if self._for(key) is store)
+        left = iter(keys)
+        while batch := list(islice(left, _DELETED_AT_ONCE)):
+            full = [self._prefix + key for key in batch]
+            # XML has no way to write control characters
+            many = [key for key in full if key.isprintable()]
+            if len(many) > 1:
+                self._delete_many(many)
+            for key in full if len(many) < 2 else set(full) - set(many):
+                with suppress(ObjectMissingError):
+                    self._bucket.ask(lambda key=key: Request("DELETE", key, key), Reply.text)  # type: ignore[misc]
+
+    def _delete_many(self, keys: Sequence[str]) -> None:
+        objects = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
+        document = (
+            f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{objects}</Delete>'.encode()
+        )
+        md5 = base64.b64encode(hashlib.md5(document, usedforsecurity=False).digest()).decode()
+        headers = {"content-md5": md5, "content-type": "application/xml"}
+        sha256 = hashlib.sha256(document).hexdigest()
+
+        def deleted(reply: Reply) -> None:
+            for key, code, message in failed_deletions(reply.data(), self.url):
+                if code == "NoSuchKey":
+                    continue
+                if is_passing(500, code) and code in ("InternalError", "SlowDown", "ServiceUnavailable"):
+                    raise UnservedError(
+                        f"the store did not delete {self._bucket.url_of(key)!r}: {code}", is_busy=is_busy(None, code)
+                    )
+                raise explain_answer(self._bucket.url_of(key), 403, code, message)
+
+        self._bucket.ask(
+            lambda: Request("POST", "", self._prefix, {"delete": ""}, headers, document, len(document), sha256), deleted
+        )
 
     def _put_if(self, key: str, data: bytes, expected_etag: str | None, attempt: int) -> bool:
-        return self._boto._put_if(key, data, expected_etag, attempt)
+        # What got no answer is not sent again here, so that a False can only mean another writer: whoever asked reads back.
+        # A second try at an unchanged key goes without quotes, against the standard: all that Ceph understands.
+        full = self._prefix + key
+        etag = f'"{expected_etag}"' if attempt % 2 == 0 else str(expected_etag)
+        condition = {"if-none-match": "*"} if expected_etag is None else {"if-match": etag}
+        request = Request("PUT", full, full, {}, condition, data, len(data), hashlib.sha256(data).hexdigest())
+        lost: list[UnservedError] = []
 
-    def _read_back(self, key: str) -> StoredObject | None:
-        return self._boto._read_back(key)
+        def may_repeat(error: UnservedError) -> bool:
+            lost.append(error)
+            return error.is_busy
+
+        try:
+            self._bucket.ask(lambda: request, etag_of, may_repeat=may_repeat)
+        except (ConditionFailedError, ObjectMissingError) as error:
+            if lost:  # an earlier attempt may be what stands there now
+                raise StoreUnavailableError(f"{lost[-1]}; try again later") from error
+            return False
+        return True
 
     def _checks_uploads(self, key: str) -> bool | None:
-        return self._boto._checks_uploads(key)
+        full, body = self._prefix + key, b"sent"
+        sha256 = hashlib.sha256(body).hexdigest()
+        right = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        is_taken = []
+        for md5 in (right, _WRONG_MD5):
+            request = Request("PUT", full, full, {}, {"content-md5": md5}, body, len(body), sha256)
+            try:
+                self._bucket.ask(lambda request=request: request, etag_of)  # type: ignore[misc]
+            except StoreRefusedError:
+                is_taken.append(False)
+            except StoreUnavailableError:
+                return None
+            else:
+                is_taken.append(True)
+        return not is_taken[1] if is_taken[0] else None
+
+    def _fetched(self, key: str, fetched: Fetched) -> Fetched:
+        full = self._prefix + key
+        self._bucket.ask(lambda: Request("GET", full, full, {}, fetched.headers()), fetched.take)
+        return fetched
+
+    def _listed(self, full: str) -> Iterator[tuple[str, int, str]]:
+        """Yield (key, size in bytes, ETag) below a prefix, without zero-byte keys that end in `/`."""
+        for page in self._pages(full, {}):
+            for item in page.objects:
+                if item[1] or not item[0].endswith("/"):
+                    yield item
+
+    def _pages(self, full: str, query: dict[str, str]) -> Iterator[Page]:
+        token: str | None = None
+        while True:
+            page = self._page(full, query if token is None else {**query, "continuation-token": token})
+            yield page
+            if page.following is None:
+                return
+            if page.following == token:
+                raise StoreUnavailableError(f"the listing of {self._bucket.url_of(full)!r} leads back to the same page")
+            token = page.following
+
+    def _page(self, full: str, query: dict[str, str]) -> Page:
+        asked = {"list-type": "2", "encoding-type": "url", "prefix": full, **query}
+        about = self._bucket.url_of(full)
+        return self._bucket.ask(lambda: Request("GET", "", full, asked), lambda reply: read_page(reply.data(), about))
 
 
-def _tell_of_fork(url: str) -> None:
-    """Say once in a process what it costs that it was forked."""
-    if os.getpid() not in _processes_told:
-        _processes_told.add(os.getpid())
-        _log.warning(
-            "process %s was forked after a store had been used, so it reads %s by boto3, at ten times the CPU for small "
-            "objects; start workers by forkserver or spawn",
-            os.getpid(),
-            url,
-        )
+def _size_and_etag(reply: Reply) -> tuple[int, str]:
+    size = reply.header("content-length")
+    if not size.isdecimal():
+        raise UnservedError("the answer says no size, so it is not the store's")
+    return int(size), etag_of(reply)

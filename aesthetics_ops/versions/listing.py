@@ -1,7 +1,6 @@
 """The published versions of a dataset."""
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +13,7 @@ from aesthetics_ops.dataset.latest import LatestPointer, published_versions, rea
 from aesthetics_ops.dataset.layout import version_stamp
 from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest, nothing_published
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["Headline", "SplitSize", "VersionInfo", "list_versions", "read_headline", "version_names"]
 
@@ -88,7 +87,7 @@ def list_versions(dataset: Store) -> list[VersionInfo]:
     """
     latest = _latest(dataset)
     names = sorted(published_versions(dataset, latest))
-    with ThreadPoolExecutor(_READS, thread_name_prefix="manifest") as pool:
+    with StoreThreads(_READS, thread_name_prefix="manifest") as pool:
         versions = [info for info in pool.map(partial(_look, dataset, latest), names) if info is not None]
     if not versions:
         raise nothing_published(dataset)

@@ -11,7 +11,6 @@ import os
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -28,7 +27,7 @@ from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
 from aesthetics_ops.machine import naming
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["Outcome", "Saved", "list_rejects", "safe_path", "save_rejects"]
 
@@ -111,7 +110,7 @@ def save_rejects(
     directory.mkdir(parents=True, exist_ok=True)
     index = _read_index(directory)
     done: list[Saved] = []
-    pool = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="reject")
+    pool = StoreThreads(_DOWNLOADS, thread_name_prefix="reject")
     try:
         for row, saved in zip(rows, pool.map(partial(_save, photos, directory, index), rows), strict=True):
             done.append(saved)

@@ -7,7 +7,7 @@ A few shards are read at once; scratch holds the version's tables and those shar
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, read_records
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.accounts import check_counts, check_tables
 
 __all__ = ["verify_version"]
@@ -158,7 +158,7 @@ def _verify_shards(
             verified.result()
             progress(shard.bytes)
 
-    pool = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="verify")
+    pool = StoreThreads(_SHARDS_AT_ONCE, thread_name_prefix="verify")
     try:
         for number, (_, shard) in enumerate(shards):
             try:

@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from aesthetics_ops.errors import ObjectMissingError, SettingsError
 from aesthetics_ops.readers.fetching.index import Index
 from aesthetics_ops.readers.fetching.shards import NOT_OURS, Buffer, Coming, Files, Place, ShardBytes, places_of
 from aesthetics_ops.readers.opened import Version
+from aesthetics_ops.store import StoreThreads
 
 __all__ = ["CONNECTIONS", "KeptRecords", "StoreShards"]
 
@@ -171,7 +172,7 @@ class StoreShards(ShardBytes):
         """
         self._index, self._version, self._shards = index, version, tuple(shards)
         self._kept = kept
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: StoreThreads | None = None
         self._process = 0
 
     def ask(self, rows: NDArray[np.int64]) -> Coming:
@@ -261,9 +262,9 @@ class StoreShards(ShardBytes):
                     self._kept.write(place, number, memoryview(data)[first : first + place.length])
         return data
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> StoreThreads:
         if self._pool is None or self._process != os.getpid():
-            self._pool, self._process = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="range"), os.getpid()
+            self._pool, self._process = StoreThreads(CONNECTIONS, thread_name_prefix="range"), os.getpid()
         return self._pool
 
     def __reduce__(self) -> tuple[object, ...]:

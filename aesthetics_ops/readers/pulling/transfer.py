@@ -26,6 +26,7 @@ from aesthetics_ops.errors import (
     StoreRefusedError,
 )
 from aesthetics_ops.machine import naming
+from aesthetics_ops.store import begun, give_up_if_interrupted
 
 __all__ = ["Arriving", "Origin", "arrived_bytes", "transfer"]
 
@@ -223,7 +224,7 @@ class _Transfer:
     def run(self, progress: Callable[[int], None]) -> int:
         """Bring all files; return the bytes that were fetched."""
         threads = [
-            threading.Thread(target=self._work, name=f"pull-{number}", daemon=True)
+            threading.Thread(target=begun(self._work), name=f"pull-{number}", daemon=True)
             for number in range(self._connections)
         ]
         for thread in threads:
@@ -242,6 +243,7 @@ class _Transfer:
                 progress(there + new)
         finally:
             self._stop.set()
+            give_up_if_interrupted()
             for thread in threads:
                 thread.join()
             for part in self._open:

@@ -1,0 +1,301 @@
+"""One bucket of S3: how it is reached, who asks, and what its answers mean.
+
+In: a bucket's name, and how to reach it.  Out: `S3Bucket`, which signs a request, sends it until it is answered, and explains
+what is no success.  boto3 finds the endpoint, the region and the credentials; what is sent goes through `http.py`.
+Promised: a request goes to the endpoint and nowhere else, whatever an answer says, but for AWS's own host of the bucket's region;
+no message holds a secret.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions as boto
+from botocore.config import Config
+from botocore.httpsession import get_cert_path
+
+from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
+from aesthetics_ops.store.access import S3Access
+from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
+from aesthetics_ops.store.credentials import explain_credentials, explain_expiry
+from aesthetics_ops.store.http import Body, Reply, Server
+from aesthetics_ops.store.limits import StoreLimits
+from aesthetics_ops.store.pace import pace_of
+from aesthetics_ops.store.signing import NO_BODY, Keys, encoded_path, encoded_query, signed
+from aesthetics_ops.store.trying import UnservedError, patiently
+
+__all__ = ["ConditionFailedError", "Request", "S3Bucket"]
+
+_T = TypeVar("_T")
+
+_AWS_HOST: Final = re.compile(r"^https://s3(\.[a-z0-9-]+)?\.amazonaws\.com/?$")
+_REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_CODE: Final = re.compile(r"<Code>\s*(\w+)\s*</Code>")
+_MESSAGE: Final = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
+_REGION_TAG: Final = re.compile(r"<Region>([a-z0-9-]+)</Region>")
+_EXPIRED: Final = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+_ABOUT_CREDENTIALS = (
+    boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.SSOError,
+    boto.TokenRetrievalError,
+)  # fmt: skip
+# of credentials that are read when they are needed
+_CREDENTIALS_FAILED = (boto.ClientError, boto.BotoCoreError, OSError, ValueError)
+_LONGEST_SAID: Final = 300
+
+
+class ConditionFailedError(StoreRefusedError):
+    """A write's condition does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a bucket.
+
+    Attributes:
+        method: of HTTP.
+        key: full, of the object; empty for the bucket.
+        about: full key or prefix, for messages.
+        query: names and values.
+        headers: with lower-case names, without what signing adds.
+        body: pieces where it is large, that can be had again.
+        body_bytes: of the body.
+        sha256: of the body, in hex.
+    """
+
+    method: str
+    key: str
+    about: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body = b""
+    body_bytes: int = 0
+    sha256: str = NO_BODY
+
+
+class S3Bucket:
+    """One bucket.
+
+    Attributes:
+        name: of the bucket.
+        limits: how long its server may take.
+    """
+
+    def __init__(self, name: str, access: S3Access | None, limits: StoreLimits) -> None:
+        self.name, self.limits = name, limits
+        self._access = access
+        self._lock = threading.Lock()
+        self._session: boto3.Session | None = access.session if access else None
+        self._credentials: Any = None
+        self._reached: tuple[Server, str] | None = None
+        self._tried: set[str] = set()
+
+    @property
+    def endpoint(self) -> str:
+        """The server's URL, without any user name or password in it."""
+        return self._server()[0].endpoint
+
+    def ask(
+        self,
+        request: Callable[[], Request],
+        read: Callable[[Reply], _T],
+        *,
+        may_repeat: Callable[[UnservedError], bool] = lambda error: True,
+    ) -> _T:
+        """Send a request until it is served, and return what is read of the answer.
+
+        Args:
+            request: makes the request, anew for each attempt.
+            read: takes an answer of status 200 to 299; what raises `UnservedError` is sent again.
+            may_repeat: says whether what was not served may be sent again.
+
+        Raises:
+            StoreRefusedError: the store says no.
+            StoreUnavailableError: it said nothing, or "not now", for as long as the limits allow.
+        """
+        return patiently(
+            lambda: self._asked(request(), read),
+            pace=pace_of(self._server()[0].endpoint),
+            limits=self.limits,
+            may_repeat=may_repeat,
+        )
+
+    def url_of(self, key: str) -> str:
+        """Return the URL of an object or a prefix."""
+        return f"s3://{self.name}/{key}"
+
+    def _asked(self, request: Request, read: Callable[[Reply], _T]) -> _T:
+        server, region = self._server()
+        keys = self._keys(region)
+        path = encoded_path(f"{server.path}/{self.name}/{request.key}" if request.key else f"{server.path}/{self.name}")
+        query = encoded_query(request.query)
+        headers = {"host": server.host, **request.headers}
+        if request.method in ("PUT", "POST"):
+            headers["content-length"] = str(request.body_bytes)
+        sent = signed(request.method, path, query, headers, request.sha256, keys)
+        try:
+            with server.sent(request.method, f"{path}?{query}" if query else path, sent, request.body) as reply:
+                pace_of(server.endpoint).has_answered = True
+                if 200 <= reply.status < 300:
+                    return read(reply)
+                raise self._refusal(request, reply, region)
+        except UnservedError as error:
+            if error.is_silent:
+                error.args = (f"{error} about {self.url_of(request.about)!r}",)
+            raise
+
+    def _refusal(self, request: Request, reply: Reply, region: str) -> AestheticsOpsError:
+        """Return the error that stands for an answer that is no success."""
+        url, text = self.url_of(request.about), "" if request.method == "HEAD" else reply.text()
+        code, message = _found(_CODE, text), _found(_MESSAGE, text)[:_LONGEST_SAID]
+        own = reply.header("x-amz-bucket-region") or (
+            _found(_REGION_TAG, text) if code == "AuthorizationHeaderMalformed" else ""
+        )
+        if own and own != region and _REGION.fullmatch(own) and self._moved(region, own):
+            return UnservedError(f"{url!r} lies in region {own}", has_moved=True)
+        if code in _EXPIRED:
+            return explain_expiry(f"s3://{self.name}", self._default_session())
+        if is_passing(reply.status, code):
+            said = ": ".join(part for part in (code, message) if part) or f"status {reply.status}"
+            return UnservedError(
+                f"the store did not serve {url!r}: {said}",
+                is_busy=is_busy(reply.status, code),
+                pause_s=_seconds(reply.header("retry-after")),
+            )
+        if reply.status == 412:
+            return ConditionFailedError(f"the condition of a write to {url!r} does not hold")
+        if _REGION.fullmatch(own) and (own != region or 300 <= reply.status < 400):
+            message = f"{message}; the bucket lies in region {own}".removeprefix("; ")
+        return explain_answer(url, reply.status, code, message)
+
+    def _moved(self, before: str, region: str) -> bool:
+        """Ask in the bucket's own region from now on, unless that was tried; AWS has a host for each, others the same for all."""
+        server, now = self._server()
+        if now != before:
+            return now == region  # another thread has moved
+        if region in self._tried:
+            return False
+        self._tried.add(region)
+        endpoint = f"https://s3.{region}.amazonaws.com" if _AWS_HOST.match(server.endpoint) else server.endpoint
+        moved = server if endpoint == server.endpoint else self._new_server(endpoint)
+        with self._lock:
+            self._reached = moved, region
+        return True
+
+    def _keys(self, region: str) -> Keys:
+        try:
+            if self._credentials is None:
+                self._credentials = self._default_session().get_credentials()
+            if self._credentials is None:
+                raise boto.NoCredentialsError
+            frozen = self._credentials.get_frozen_credentials()
+            if not frozen.access_key or not frozen.secret_key:
+                raise boto.NoCredentialsError
+        except _CREDENTIALS_FAILED as error:
+            raise explain_credentials(f"s3://{self.name}", self._default_session(), error) from error
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token, region)
+
+    def _default_session(self) -> boto3.Session:
+        if self._session is None:
+            self._session = boto3.Session()
+        return self._session
+
+    def _server(self) -> tuple[Server, str]:
+        """Return the server, and the region that requests to it are signed for."""
+        if self._reached is None:
+            endpoint, region = self._found_endpoint()
+            server = self._new_server(endpoint)
+            with self._lock:
+                self._reached = self._reached or (server, region)
+        return self._reached
+
+    def _new_server(self, endpoint: str) -> Server:
+        return Server(endpoint, self._verify(), get_cert_path(True), self.limits)
+
+    def _found_endpoint(self) -> tuple[str, str]:
+        """Return the endpoint, without user and password, and the region that boto3 finds."""
+        if not _BUCKET.fullmatch(self.name):
+            raise StoreRefusedError(
+                f"{self.name!r} cannot be a bucket's name; write letters, digits, '.', '-' and '_', and correct the URL"
+            )
+        given = self._access.endpoint_url if self._access else None
+        config = Config(s3={"addressing_style": "path"})
+        session = self._session_with_credentials()
+        try:
+            client = session.client("s3", endpoint_url=_clean(given), verify=self._verify(), config=config)
+            endpoint = _clean(
+                str(client.meta.endpoint_url)
+            )  # a password may come from the environment or the profile, too
+        except boto.BotoCoreError as error:
+            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
+        except ValueError:  # its text has the whole URL, with a password where there is one
+            raise StoreRefusedError(
+                f"the endpoint URL for s3://{self.name} is not valid; write http(s)://host:port"
+            ) from None
+        region = str(client.meta.region_name or "")
+        return str(endpoint), region if region not in ("", "aws-global") else "us-east-1"
+
+    def _session_with_credentials(self) -> boto3.Session:
+        try:
+            session = self._default_session()
+            session.get_credentials()
+        except boto.ProfileNotFound as error:
+            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
+        except _ABOUT_CREDENTIALS as error:
+            raise explain_credentials(f"s3://{self.name}", self._default_session(), error) from error
+        except boto.BotoCoreError as error:
+            raise StoreRefusedError(f"s3://{self.name} cannot be reached: {error}; correct the AWS settings") from error
+        except (boto.ClientError, OSError, ValueError) as error:
+            raise explain_credentials(f"s3://{self.name}", self._default_session(), error) from error
+        return session
+
+    def _verify(self) -> bool | str | None:
+        """Return what certificates are trusted by: as given, or as the environment or the profile says."""
+        verify: bool | str | None = self._access.verify if self._access else None
+        if verify is None:
+            verify = self._default_session()._session.get_config_variable("ca_bundle") or os.environ.get(
+                "REQUESTS_CA_BUNDLE"
+            )
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise StoreRefusedError(
+                f"the file of trusted certificates for s3://{self.name} is not there: {verify!r}; correct AWS_CA_BUNDLE, "
+                "ca_bundle of the profile, or verify of the connection"
+            )
+        return verify if not isinstance(verify, str) or Path(verify).is_file() else None
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1] if match else ""
+
+
+def _seconds(text: str) -> float:
+    """Return what a Retry-After header says, 0 where it names a date or nothing."""
+    return float(text) if text.isdigit() and len(text) < 6 else 0.0
+
+
+def _clean(endpoint: str | None) -> str | None:
+    """Return an endpoint without user and password.
+
+    Raises:
+        ValueError: it is none; the text does not have it.
+    """
+    if endpoint is None:
+        return None
+    scheme, separator, rest = endpoint.partition("://")
+    clean = f"{scheme}://{rest.rpartition('@')[2]}"
+    try:
+        parts = urlsplit(clean)
+        valid = scheme in ("http", "https") and separator and parts.hostname and (parts.port or True)
+        valid = valid and not parts.query and not parts.fragment
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("not an endpoint")
+    return clean

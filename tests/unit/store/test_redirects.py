@@ -1,0 +1,147 @@
+"""A redirect is never followed: whatever is asked, whatever the status, the other host sees no connection."""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.store import Store, open_store
+from tests.support.certificates import self_signed
+from tests.support.s3 import point_to
+
+USES: dict[str, Callable[[Store, Path], Any]] = {
+    "GET": lambda store, _: store.get("k"),
+    "GET a range": lambda store, _: store.get_range("k", 1, 2),
+    "GET, odd": lambda store, _: store.get("odd//k"),
+    "GET into a file": lambda store, path: store.download("k", path / "f"),
+    "HEAD": lambda store, _: store.head("k"),
+    "LIST": lambda store, _: store.list(),
+    "LIST folders": lambda store, _: store.folders(""),
+    "check": lambda store, _: store.check(),
+    "DELETE": lambda store, _: store.delete(["k"]),
+    "POST": lambda store, _: store.delete(["k", "l"]),
+    "PUT": lambda store, _: store.put("k", b"1"),
+    "PUT if absent": lambda store, _: store.put_if_absent("k", b"1"),
+    "PUT a part": lambda store, path: store.upload("k", large(path)),
+}
+
+
+def large(path: Path) -> Path:
+    with (path / "large").open("wb") as file:
+        file.truncate(17 << 20)
+    return path / "large"
+
+
+class Recorder(ThreadingHTTPServer):
+    """Answers everything in one way; `seen` has the methods and `connections` how many there were."""
+
+    daemon_threads = True
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.tls = tls
+        self.seen: list[str] = []
+        self.connections = 0
+        self.reply: tuple[int, dict[str, str], bytes] = (200, {}, b"")
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_port}"
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        self.connections += 1
+        if self.tls:
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Recorder
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append(self.command)
+        status, headers, body = self.server.reply
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def running(tls: ssl.SSLContext | None) -> Iterator[Recorder]:
+    with Recorder(tls) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(params=["http", "https"])
+def hosts(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Recorder, Recorder]]:
+    """The store's server, and another."""
+    tls = self_signed(tmp_path) if request.param == "https" else None
+    with running(tls) as server, running(tls) as other:
+        point_to(monkeypatch, server.url, "testing", "testing")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "hush-hush")
+        if tls:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        yield server, other
+
+
+@pytest.mark.parametrize("use", USES)
+def test_no_redirect_is_followed(use: str, hosts: tuple[Recorder, Recorder], tmp_path: Path) -> None:
+    server, other = hosts
+    document = b"<Error><Code>TemporaryRedirect</Code><Message>go there</Message></Error>"
+    store = open_store("s3://bucket/p/")
+    for status in (301, 302, 303, 307, 308):
+        server.reply = (status, {"Location": f"{other.url}/bucket/k"}, document)
+        server.seen.clear()
+        with pytest.raises(
+            StoreRefusedError, match=r"with a redirect to another place.*not followed.*set the bucket's region"
+        ) as caught:
+            USES[use](store, tmp_path)
+        assert "\n" not in str(caught.value)
+        assert "hush" not in str(caught.value)
+        assert len(server.seen) == 1
+        assert (other.connections, other.seen) == (0, [])
+
+
+@pytest.mark.parametrize("use", ["GET", "HEAD", "LIST", "PUT", "DELETE"])
+@pytest.mark.parametrize("region", ["eu-north-1", "../evil.example"])
+def test_a_redirect_to_another_region_is_asked_for_at_the_same_endpoint_and_then_explained(
+    region: str, use: str, hosts: tuple[Recorder, Recorder], tmp_path: Path
+) -> None:
+    server, other = hosts
+    document = b"<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>"
+    server.reply = (301, {"Location": f"{other.url}/bucket/k", "x-amz-bucket-region": region}, document)
+    with pytest.raises(StoreRefusedError, match="redirect to another place") as caught:
+        USES[use](open_store("s3://bucket/p/"), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(server.seen) == (2 if region == "eu-north-1" else 1)
+    assert other.connections == 0
+    if region == "eu-north-1":
+        assert "the bucket lies in region eu-north-1" in str(caught.value)
