@@ -2,7 +2,7 @@
 
 Airflow executes this file in each of its processes; the image puts it into `$AIRFLOW_HOME/config/`.  Without it every
 task imports for itself: 7 s of CPU for TensorFlow alone.  Only imports belong here: a connection, a TensorFlow operation
-or obstore's runtime that is started before a fork is broken after it.  The last starts at obstore's first use, so
+or obstore's runtime (gs://, az://) that is started before a fork is broken after it.  The last starts at obstore's first use, so
 importing it is harmless and using it here would not be.
 """
 

@@ -1,8 +1,8 @@
 """The stores that obstore speaks to: memory://, gs:// and az://.
 
 In: a bucket, a container or a memory's name, and a prefix.  Out: a `Store`.
-obstore follows redirects.  It takes the one header with a credential, `Authorization`, off a request to another host; what
-else is signed, S3's session token, is not sent through it (`s3.py`).
+obstore follows redirects.  It takes the header with a credential, `Authorization`, off a request to another host, but not a
+session token, so s3:// does not go through it; docs/dependencies.md says what of az:// stays.
 What obstore cannot do: address odd keys (`//`, `.` and `..` segments, control characters, a slash at either end).  A
 key that ends in `/` is a marker that S3 browsers write for a directory, not an object: an empty one is left out of
 listings.  The first use starts threads that a forked child lacks, so the child is refused.

@@ -180,5 +180,7 @@ def read_torch_loader(dataset: Splits, split: str, **options: Any) -> TorchLoade
     parts = read_torch_parts(dataset, split, **asked)
     parts["worker_init_fn"] = _WorkerStart(own.pop("worker_init_fn", None))
     if own.get("num_workers") and not parts["dataset"].records.reader.is_local:
-        own.setdefault("multiprocessing_context", "forkserver")  # a store's client does not survive a fork
+        own.setdefault(
+            "multiprocessing_context", "forkserver"
+        )  # the client for gs:// and az:// does not survive a fork
     return TorchLoader(parts, **own)

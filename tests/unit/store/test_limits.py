@@ -273,10 +273,10 @@ def test_a_store_that_asks_for_less_is_sent_less_and_then_more_again(
     caplog.set_level(logging.INFO, "aesthetics_ops.store.pace")
     store, pace = open_store("s3://bucket/p/", limits=LONG), pace_of(server.url)
     with StoreThreads(16) as threads:
-        assert len({bytes(found.data) for found in threads.map(store.get, ["k"] * 150)}) == 1
+        assert len({bytes(found.data) for found in threads.map(store.get, ["k"] * 80)}) == 1
     assert highest > 3
-    refused = len(server.seen) - 150
-    assert 0 < refused < 150, "without a pace, most of 16 at once would be refused again and again"
+    refused = len(server.seen) - 80
+    assert 0 < refused < 80, "without a pace, most of 16 at once would be refused again and again"
     server.answer = lambda request, number: None
     while pace.limit is not None:
         store.get("k")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from aesthetics_ops.errors import StoreRefusedError
-from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.errors import StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.store import Store, StoreLimits, open_store
 from tests.support.certificates import self_signed
 from tests.support.s3 import point_to
 
@@ -39,7 +39,7 @@ def large(path: Path) -> Path:
 
 
 class Recorder(ThreadingHTTPServer):
-    """Answers everything in one way; `seen` has the methods and `connections` how many there were."""
+    """Answers everything in one way; `seen` has the methods, `texts` all that was sent, `connections` how many there were."""
 
     daemon_threads = True
 
@@ -48,6 +48,7 @@ class Recorder(ThreadingHTTPServer):
         self.tls = tls
         self.seen: list[str] = []
         self.connections = 0
+        self.texts: list[str] = []
         self.reply: tuple[int, dict[str, str], bytes] = (200, {}, b"")
 
     @property
@@ -70,8 +71,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _serve(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.seen.append(self.command)
+        self.server.texts.append(f"{self.path} {self.headers} {body!r}")
         status, headers, body = self.server.reply
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -145,3 +147,16 @@ def test_a_redirect_to_another_region_is_asked_for_at_the_same_endpoint_and_then
     assert other.connections == 0
     if region == "eu-north-1":
         assert "the bucket lies in region eu-north-1" in str(caught.value)
+
+
+@pytest.mark.parametrize("use", ["GET", "HEAD", "LIST", "PUT"])
+def test_obstore_takes_no_credential_of_azures_along(use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(None) as server, running(None) as other:
+        server.reply = (307, {"Location": f"{other.url}/elsewhere"}, b"")
+        other.reply = (403, {}, b"")
+        for name, value in {"ACCOUNT_NAME": "account", "TOKEN": "hush-hush", "ENDPOINT": server.url}.items():
+            monkeypatch.setenv(f"AZURE_STORAGE_{name}", value)
+        with pytest.raises((StoreRefusedError, StoreUnavailableError)):
+            USES[use](open_store("az://box/p/", limits=StoreLimits(5, 0)), tmp_path)
+        assert any("hush-hush" in text for text in server.texts)
+        assert not [text for text in other.texts if "hush" in text]
