@@ -33,6 +33,7 @@ class _Episode:
         lowest: that `limit` has been.
         asked: how often the store has asked for less.
         started: by the monotonic clock, in seconds.
+        told: `asked` and `limit` when they were last told.
     """
 
     limit: float
@@ -40,6 +41,7 @@ class _Episode:
     lowest: int
     asked: int
     started: float
+    told: tuple[int, float] | None = None
 
 
 class Pace:
@@ -125,10 +127,12 @@ class Pace:
                 episode.lowest = min(episode.lowest, int(episode.limit))
 
     def log(self) -> None:
-        """Say where an episode stands that has not ended."""
+        """Say where an episode stands that has not ended, unless that was said before."""
         with self._turns:
-            if self._episode is not None:
-                _log.warning("%s still asks for less: %s", self.place, _told(self._episode))
+            episode = self._episode
+            if episode is not None and episode.told != (episode.asked, episode.limit):
+                episode.told = episode.asked, episode.limit
+                _log.warning("%s still asks for less: %s", self.place, _told(episode))
 
     def _has_room(self) -> bool:
         return self._episode is None or self._in_flight < max(1, int(self._episode.limit))

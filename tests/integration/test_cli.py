@@ -451,7 +451,7 @@ class TestStores:
             patch.setenv("AWS_ENDPOINT_URL", proxy.url)
             message = s3.refused(3, "StoreUnavailableError")
         assert proxy.methods == ["GET"] * 3
-        assert f"no answer about '{s3.dataset}' from {proxy.url}" in message
+        assert f"no answer from {proxy.url} (RemoteDisconnected) about '{s3.dataset}'; tried 3 times" in message
         assert "check the endpoint and the network, or try again later" in message
         assert not s3.is_published()
 
