@@ -1,11 +1,11 @@
-"""`make bench`: builds and readers against the bare codec and against peers, growth, start-up, memory and cores, interleaved.
+"""`make bench`: builds and readers against the bare codec and against peers, growth, start-up, memory and cores, files of scores.
 
-    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores readers] [--quick]
+    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores readers labels] [--quick]
 
 Every round runs every job once, backwards in every other round, so that what changes on the machine touches all alike.
-The groups about builds make one part of `benchmarks/RESULTS.md`, out of `results.json`, and `readers` the other, out of
-`readers.json`.  A part that ran whole is written there, the other one stays as it is; any other run writes to `.bench/`.
-`--render` writes the page of what both files hold anew.  benchmarks/README.md says what each job is.
+The groups about builds make one part of `benchmarks/RESULTS.md`, out of `results.json`; `readers` makes one out of `readers.json`,
+and `labels` one out of `labels.json`.  A part that ran whole is written there, the others stay as they are; any other run writes to
+`.bench/`.  `--render` writes the page of what these files hold anew.  benchmarks/README.md says what each job is.
 """
 
 import argparse
@@ -31,9 +31,12 @@ from typing import Any, Final
 from fast_s3 import Bucket, FastS3, find_nginx
 from figures import last_line
 from jobs import Job, Sample
+from label_jobs import LABELS, QUICK_LABELS, LabelSizes, label_jobs
+from labels_report import render_labels
 from measure import measure
 from peers import PEERS, Peer, ready
 from photos import SETS, make_photos
+from read_labels import BARE
 from readers import QUICK as QUICK_READERS
 from readers import READING_PEERS, Readers, ReaderSizes
 from readers_report import render_readers
@@ -45,7 +48,14 @@ BUILDING: Final = ("limits", "peers", "growth", "startup", "rss", "cores")
 READING: Final = "readers"
 BUILD_RESULTS: Final = "results.json"
 READ_RESULTS: Final = "readers.json"
-GROUPS: Final = (*BUILDING, READING)
+LABEL_RESULTS: Final = "labels.json"
+GROUPS: Final = (*BUILDING, READING, LABELS)
+# What has to run for a part of the page to be whole, by the file of its results.
+PARTS: Final = {
+    BUILD_RESULTS: frozenset(BUILDING),
+    READ_RESULTS: frozenset({READING}),
+    LABEL_RESULTS: frozenset({LABELS}),
+}
 ENCODINGS: Final = ("keep", "reencode", "resize")
 VERSIONS: Final = (
     "aesthetics-ops", "obstore", "simplejpeg", "opencv-python-headless", "numpy", "pyarrow", "google-crc32c", "boto3",
@@ -55,6 +65,7 @@ READER_VERSIONS: Final = (
     "aesthetics-ops", "simplejpeg", "opencv-python-headless", "numpy", "pyarrow", "google-crc32c", "obstore", "tensorflow-cpu",
     "keras", "torch", "grain", "pillow",
 )  # fmt: skip
+LABEL_VERSIONS: Final = ("aesthetics-ops", "pyarrow", "numpy", "duckdb", "python-calamine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +335,7 @@ def main() -> int:
     parser.add_argument("--encoding", choices=ENCODINGS, help="leave jobs of other encodings out")
     parser.add_argument("--set", dest="photo_set", choices=sorted(SETS), help="leave jobs of other photos out")
     parser.add_argument("--skip-build", action="store_true", help="leave complete builds out")
-    parser.add_argument("--word", help="leave jobs of the readers out whose name has not this word")
+    parser.add_argument("--word", help="leave jobs of readers and labels out whose name has not this word")
     parser.add_argument("--render", action="store_true", help="write the page of the results that are there anew")
     options = parser.parse_args()
     if options.render:
@@ -345,19 +356,23 @@ def main() -> int:
         jobs = [job for job in bench.jobs() if _wanted(job, options)]
         readers = stack.enter_context(_readers(bench, place, quick=options.quick)) if READING in groups else None
         jobs += [job for job in readers.jobs() if _wanted(job, options)] if readers else []
+        sizes = QUICK_LABELS if options.quick else LabelSizes()
+        if LABELS in groups:
+            jobs += [job for job in label_jobs(CACHE / "labels", sizes) if _wanted(job, options)]
         samples = list(_interleaved(jobs, options.rounds, s3))
     parts = {}
     if groups & set(BUILDING):
-        parts[BUILD_RESULTS] = common | _building(
-            bench, [sample for sample in samples if not _is_reading(sample, jobs)]
-        )
+        parts[BUILD_RESULTS] = common | _building(bench, _samples_of(BUILD_RESULTS, samples, jobs))
     if readers:
-        parts[READ_RESULTS] = common | _reading(readers, [sample for sample in samples if _is_reading(sample, jobs)])
+        parts[READ_RESULTS] = common | _reading(readers, _samples_of(READ_RESULTS, samples, jobs))
+    if LABELS in groups:
+        parts[LABEL_RESULTS] = common | _of_labels(sizes, _samples_of(LABEL_RESULTS, samples, jobs))
     is_tried = any((options.quick, options.encoding, options.photo_set, options.skip_build, options.word))
     for name, part in parts.items():
-        is_whole = not is_tried and groups >= ({READING} if name == READ_RESULTS else set(BUILDING))
+        is_whole = not is_tried and groups >= PARTS[name]
         folder = HERE if is_whole else CACHE
-        part["versions"]["nginx"] = _nginx_version(nginx)
+        if name != LABEL_RESULTS:
+            part["versions"]["nginx"] = _nginx_version(nginx)
         (folder / name).write_text(json.dumps(part, indent=1) + "\n")
         print(write_page(folder))
         print(f"bench: written to {folder / 'RESULTS.md'}", file=sys.stderr)
@@ -370,8 +385,9 @@ def _readers(bench: Bench, place: Path, *, quick: bool) -> Readers:
     return Readers(bench.s3, place, CACHE, bucket, bench.inputs / bucket.name, sizes)
 
 
-def _is_reading(sample: Sample, jobs: Sequence[Job]) -> bool:
-    return any(READING in job.groups for job in jobs if job.name == sample.job)
+def _samples_of(part: str, samples: Sequence[Sample], jobs: Sequence[Job]) -> list[Sample]:
+    names = {job.name for job in jobs if job.groups & PARTS[part]}
+    return [sample for sample in samples if sample.job in names]
 
 
 def _building(bench: Bench, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -396,10 +412,22 @@ def _reading(readers: Readers, samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
+def _of_labels(sizes: LabelSizes, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return what `labels.json` holds besides the machine."""
+    return {
+        "versions": {name: version(name) for name in LABEL_VERSIONS},
+        "libraries": {kind: library for kind, (library, _) in BARE.items()},
+        "peers": {},
+        "absent": {},
+        "sizes": asdict(sizes) | {"cores": len(os.sched_getaffinity(0))},
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
 def write_page(folder: Path) -> str:
     """Write `RESULTS.md` of what the runs in a folder found, and return it."""
     parts = ["# Benchmark results\n"]
-    for name, render_part in ((BUILD_RESULTS, render), (READ_RESULTS, render_readers)):
+    for name, render_part in ((BUILD_RESULTS, render), (READ_RESULTS, render_readers), (LABEL_RESULTS, render_labels)):
         if (folder / name).exists():
             parts.append(render_part(json.loads((folder / name).read_text())))
     text = "\n".join(parts)
@@ -409,7 +437,7 @@ def write_page(folder: Path) -> str:
 
 def _wanted(job: Job, options: argparse.Namespace) -> bool:
     words = job.name.split()
-    if READING in job.groups:
+    if job.groups & {READING, LABELS}:
         return options.word is None or options.word in words
     if options.encoding and words[1] != "get" and not words[1].startswith(options.encoding):
         return False
