@@ -446,13 +446,21 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         "keep_columns", mode="before",
     )  # fmt: skip
     @classmethod
-    def _names_from_text(cls, names: object) -> object:
+    def _names_from_text(cls, names: object, info: ValidationInfo) -> object:
         # the trigger form and a flag send one text with a name per line or between commas
         if isinstance(names, str):
             return tuple(name.strip() for name in names.replace("\n", ",").split(",") if name.strip())
         if isinstance(names, dict):  # a table of the TOML file
             return tuple(f"{name}={value}" for name, value in names.items())
-        return () if names is None else names
+        names = [names] if isinstance(names, int) else names or ()
+        if info.field_name in ("vote_values", "label_range") or not isinstance(names, list | tuple):
+            return names
+        return tuple(map(_name_of_number, names))
+
+    @field_validator("id_column", "score_column", "split_column", "sheet", mode="before")
+    @classmethod
+    def _number_is_a_name(cls, name: object) -> object:
+        return _name_of_number(name)
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
@@ -555,6 +563,11 @@ _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
     "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
 }  # fmt: skip
+
+
+def _name_of_number(name: object) -> object:
+    """Return the text of a whole number: columns without a header, sheets and AVA's tags are named by theirs."""
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
 
 
 def _check_columns(setting: str, names: tuple[str, ...]) -> None:

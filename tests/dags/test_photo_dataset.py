@@ -15,14 +15,25 @@ from aesthetics_ops.config import AirflowSettings
 from tests.support.paths import ROOT
 
 _LOOK = """
-import json, sys
+import copy, json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
 HOW = ("retries", "retry_delay", "execution_timeout", "pool", "queue", "owner", "executor_config")
 stages = [name for name in sys.modules if name.startswith("aesthetics_ops.")]
+loaded = [name for name in ("tensorflow", "cv2", "obstore", "duckdb") if name in sys.modules]
+
+def triggered(dag):
+    # the form sends every field as JSON, and Airflow checks each against its schema
+    from aesthetics_ops.settings import parse_settings
+    if not dag.params:
+        return None
+    params = copy.deepcopy(dag.params)
+    params.update(json.loads(json.dumps(dict(dag.params))))
+    return parse_settings(dict(params.validate()), where="form").model_dump(mode="json")
+
 print(json.dumps({
     "errors": bag.import_errors,
-    "loaded": [name for name in ("tensorflow", "cv2", "obstore", "duckdb") if name in sys.modules],
+    "loaded": loaded,
     "stages": stages,
     "dags": {dag.dag_id: {
         "schedule": dag.schedule,
@@ -40,6 +51,7 @@ print(json.dumps({
             "inlets": [inlet.uri for inlet in task.inlets],
             "outlets": [outlet.name for outlet in task.outlets],
         } for task in dag.tasks},
+        "triggered": triggered(dag),
         "params": {name: dag.params.get_param(name).schema | {"value": dag.params[name], "description": dag.params.get_param(name).description} for name in dag.params},
     } for dag in bag.dags.values()},
 }, default=str))
@@ -122,6 +134,66 @@ def test_every_setting_is_a_titled_and_explained_form_field_with_the_tables_valu
     assert params["max_side_px"]["type"] == ["integer", "null"]
     assert re.match(params["photos"]["pattern"], "s3://bucket/photos/")
     assert not re.match(params["photos"]["pattern"], "bucket/photos/")
+
+
+def test_every_field_of_the_form_but_the_three_urls_stands_in_a_section(parsed: dict[str, Any]) -> None:
+    params = parsed["dags"]["photo_dataset"]["params"]
+    sections = {name: param.get("section") for name, param in params.items()}
+    assert {name for name, section in sections.items() if section is None} == {"photos", "labels", "dataset"}
+    assert set(sections.values()) - {None} == {"Photos", "Scores", "Splits", "Pixels", "Shards", "Gates", "Store"}
+    for section, names in {
+        "Scores": (
+            "sheet",
+            "file_splits",
+            "extra_scores",
+            "keep_columns",
+            "key_template",
+            "vote_columns",
+            "vote_values",
+        ),
+        "Splits": ("stratify",),
+        "Pixels": ("min_side_px",),
+    }.items():
+        assert {sections[name] for name in names} == {section}
+
+
+_PLACES = 'photos = "s3://b/p/"\nlabels = ["s3://b/1, more.csv", "s3://b/2.xlsx"]\n'
+_TABLES = {
+    "own_votes": 'vote_columns = ["bad", "so, so", "good"]\nvote_values = [1, 2.5, 3]\nlabel_range = [2, 2.75]\nmin_votes = 5\n'
+    'key_template = "{folder}/img_{id:06d}.jpg"\nmin_side_px = 64\nsheet = "Sheet 2"\nfile_splits = { "1*.csv" = "train", "2.xlsx" = "test" }\n',
+    "scores": 'score_column = "3"\nextra_scores = ["sharp, really", "Größe"]\nkeep_columns = ["year"]\nlabel_min = 0\nstratify = true\n',
+    "in_text": 'extra_scores = "a, b"\nkeep_columns = "c"\nvote_columns = "r1..r3"\nvote_values = "1, 2, 3"\nlabel_range = "1, 2"\n'
+    'file_splits = "a.csv=train, b.csv=test"\nexclude_tags = ["Nude", 3]\n',
+    "numbers": "sheet = 2\nid_column = 1\nscore_column = 2\nsplit_column = 3\n",
+}  # fmt: skip
+
+
+def test_lists_and_tables_of_the_file_go_through_the_form_and_come_back_as_they_were(tmp_path: Path) -> None:
+    from aesthetics_ops.config import load_configuration
+
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        "\n".join(f'[{name}]\n{_PLACES}dataset = "s3://b/{name}/"\n{table}' for name, table in _TABLES.items())
+    )
+    configuration = load_configuration(config)
+    assert configuration.faulty == ()
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    for table in configuration.datasets:
+        dag = parsed["dags"][table.name]
+        assert set(dag["tasks"]) == {"plan", "download_and_convert", "validate", "publish"}, dag["doc"]
+        assert dag["triggered"] == table.build.model_dump(mode="json")
+    votes, scores = (dict(parsed["dags"][name]["triggered"]) for name in ("own_votes", "scores"))
+    assert votes["labels"] == "s3://b/1, more.csv, s3://b/2.xlsx"
+    assert (votes["vote_columns"], votes["vote_values"]) == (["bad", "so, so", "good"], [1, 2.5, 3])
+    assert votes["file_splits"] == ["1*.csv=train", "2.xlsx=test"]
+    assert (scores["extra_scores"], scores["stratify"]) == (["sharp, really", "Größe"], True)
+    assert parsed["dags"]["in_text"]["triggered"]["exclude_tags"] == ["Nude", "3"]
+    assert [parsed["dags"]["numbers"]["triggered"][name] for name in ("sheet", "id_column", "split_column")] == [
+        "2",
+        "1",
+        "3",
+    ]
 
 
 def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment(tmp_path: Path) -> None:

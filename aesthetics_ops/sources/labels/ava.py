@@ -79,7 +79,8 @@ def _read_plain(file: LabelFile, start: int, end: int, first_line: int) -> tuple
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(text),
-            pa_csv.ReadOptions(column_names=names),
+            # in one thread: a process that ends soon after reading with several is aborted now and then
+            pa_csv.ReadOptions(column_names=names, use_threads=False),
             pa_csv.ParseOptions(delimiter=" ", quote_char=False),
             pa_csv.ConvertOptions(column_types=kinds),
         )

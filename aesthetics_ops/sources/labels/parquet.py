@@ -30,7 +30,9 @@ def _read(file: LabelFile) -> LabelRows:
             [column.name for column in columns],
             lambda places: _sample(parquet, [columns[place] for place in places]),
         )
-        table = parquet.read(columns=list(dict.fromkeys(columns[place].field for place in found.places)))
+        table = parquet.read(
+            columns=list(dict.fromkeys(columns[place].field for place in found.places)), use_threads=False
+        )
         table.validate(full=True)  # reading alone does not look whether text is UTF-8
         table = pa.table({columns[place].name: columns[place].of(table) for place in found.places})
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -62,7 +64,9 @@ class _Column:
 
 def _sample(parquet: pq.ParquetFile, columns: Sequence[_Column]) -> list[list[Any]]:
     """Return the columns' values in the first rows."""
-    for batch in parquet.iter_batches(SAMPLE_ROWS, columns=list(dict.fromkeys(column.field for column in columns))):
+    for batch in parquet.iter_batches(
+        SAMPLE_ROWS, columns=list(dict.fromkeys(column.field for column in columns)), use_threads=False
+    ):
         first = pa.Table.from_batches([batch])
         return [column.of(first).to_pylist() for column in columns]
     return [[] for _ in columns]
@@ -72,7 +76,7 @@ def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:
     """Return the field as a column, or as one column per element where it holds short lists of numbers."""
     kind = field.type
     if (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and _is_number(kind.value_type):
-        for batch in parquet.iter_batches(1, columns=[field.name]):
+        for batch in parquet.iter_batches(1, columns=[field.name], use_threads=False):
             first = batch.column(0)[0].as_py()
             if first is not None and 1 < len(first) <= _LONGEST_LIST:
                 return [_Column(f"{field.name}[{place}]", field.name, place, len(first)) for place in range(len(first))]

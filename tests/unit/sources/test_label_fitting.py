@@ -113,7 +113,7 @@ def test_a_few_odd_rows_make_no_other_kind(rows: list[str]) -> None:
 
 
 def test_a_kind_whose_values_do_not_fit_leaves_room_for_the_next() -> None:
-    labels = read(table(f"image_name,{numbered('c', 5)},c_total,MOS", *(f"{row},61.5" for row in JUDGES)))
+    labels = read(table(f"image_name,{numbered('c', 5)},c_total,MOS,set", *(f"{row},61.5,test" for row in JUDGES)))
     assert (labels.layout, labels.table["score"].to_pylist()) == ("MLSP's AVA", [61.5] * 6)
     assert "has the columns of KonIQ-10k, but is of another kind" in labels.notes[0]
 
