@@ -30,6 +30,24 @@ MANY_S = 15.0  # SHORT takes about one second
 Behaviour = Callable[[socket.socket], None]
 
 
+@contextmanager
+def ending_by_itself() -> Iterator[None]:
+    """Fail, and end what waits for a store, if the block takes many times what it should."""
+    is_late = threading.Event()
+
+    def stop() -> None:
+        is_late.set()
+        give_up()
+
+    watch = threading.Timer(MANY_S, stop)
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
+    assert not is_late.is_set()
+
+
 def _says_nothing(connection: socket.socket) -> None:
     connection.recv(65_536)
 
@@ -94,10 +112,8 @@ def test_a_hang_is_cut_off_wherever_it_is(hang: str, use: str, monkeypatch: pyte
     with running(HANGS[hang][0]) as url:
         point_to(monkeypatch, url.replace("http:", "https:") if "TLS" in hang else url, "testing", "testing")
         store = open_store("s3://bucket/p/", limits=SHORT)
-        started = time.monotonic()
-        with pytest.raises(StoreUnavailableError) as caught:
+        with ending_by_itself(), pytest.raises(StoreUnavailableError) as caught:
             USES[use](store)
-        assert time.monotonic() - started < MANY_S
     said = str(caught.value)
     assert "\n" not in said
     assert "'s3://bucket/p/" in said
@@ -156,10 +172,9 @@ def test_without_retries_a_request_is_sent_once(server: OddS3) -> None:
 
 def test_a_server_that_is_not_there_is_not_waited_for_however_long_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     point_to(monkeypatch, "http://127.0.0.1:9", "testing", "testing")
-    started = time.monotonic()
-    with pytest.raises(StoreUnavailableError, match=r"no connection to http://127\.0\.0\.1:9 .*tried 3 times"):
+    no_connection = r"no connection to http://127\.0\.0\.1:9 .*tried 3 times"
+    with ending_by_itself(), pytest.raises(StoreUnavailableError, match=no_connection):
         open_store("s3://bucket/p/", limits=StoreLimits(20, 600)).check()
-    assert time.monotonic() - started < MANY_S
 
 
 class TestAzure:
@@ -177,10 +192,9 @@ class TestAzure:
     def test_a_hang_is_cut_off(self, azure: Callable[[str], None]) -> None:
         with running(_says_nothing) as url:
             azure(url)
-            started = time.monotonic()
-            with pytest.raises(StoreUnavailableError, match=r"'az://box-1/p/k'.*tried.*store_retry_s is 0\.5"):
+            tried = r"'az://box-1/p/k'.*tried.*store_retry_s is 0\.5"
+            with ending_by_itself(), pytest.raises(StoreUnavailableError, match=tried):
                 open_store("az://box-1/p/", limits=SHORT).get("k")
-            assert time.monotonic() - started < MANY_S
 
     def test_a_busy_server_is_asked_again_within_the_limits_and_lowers_the_pace(
         self, server: OddS3, azure: Callable[[str], None]
@@ -206,10 +220,8 @@ class TestInterrupts:
                     time.sleep(0.5)
                     raise KeyboardInterrupt
 
-            started = time.monotonic()
-            with pytest.raises(KeyboardInterrupt):
+            with ending_by_itself(), pytest.raises(KeyboardInterrupt):
                 interrupted()
-            assert time.monotonic() - started < MANY_S
         errors = [future.exception() for future in running_ if not future.cancelled()]
         assert errors
         assert all("interrupted" in str(error) for error in errors)
