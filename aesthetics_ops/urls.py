@@ -64,6 +64,11 @@ def as_url(text: str) -> str:
         raise SettingsError(f"{_shown(text)!r} lacks a slash; write {_shown(f'{scheme}://{rest}')!r}")
     if not rest:
         raise SettingsError(f"{text!r} names nothing; write a URL such as 's3://bucket/prefix/'")
+    if re.match(r"[^/]*:[^/]*@", rest.lstrip("/")):
+        raise SettingsError(
+            f"{without_secrets(text)!r} with a user and a password would stand in every manifest; write it without, and give "
+            "credentials instead"
+        )
     return f"{scheme}:{slashes}{rest}"
 
 

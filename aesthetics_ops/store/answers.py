@@ -1,6 +1,8 @@
 """What a store's answer means: an HTTP status, a code and a text become one of the errors of this package."""
 
 import re
+from collections.abc import Collection, Iterator
+from typing import Final
 
 import obstore.exceptions
 
@@ -14,7 +16,7 @@ from aesthetics_ops.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["explain_answer", "explain_native", "is_busy", "is_passing", "native_answer"]
+__all__ = ["explain_answer", "explain_native", "hush", "is_busy", "is_passing", "native_answer"]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -27,6 +29,11 @@ _UNKNOWN_CALLER = {
     "RequestTimeTooSkewed", "AccountProblem", "AllAccessDisabled", "AuthenticationFailed", "UnauthorizedAccess",
 }  # fmt: skip
 _REDIRECTS = {"PermanentRedirect", "TemporaryRedirect", "Redirect"}
+_HIDDEN: Final = "***"
+_SHORTEST_SECRET: Final = 8  # what is shorter stands in other words too
+_NAMED_SECRET = re.compile(
+    r"(?i)((?:x-amz-security-token|x-amz-signature|signature|authorization|\bsig)[\"']?\s*[:=]\s*[\"']?)[^\"'&<>\n]+"
+)
 _PASSING_STATUS = {408, 409, 425, 429, *range(500, 600)} - {501}  # 501: a condition that the server does not know
 _BUSY_CODES = {"SlowDown", "TooManyRequests", "Throttling", "ServerBusy", "ServiceUnavailable"}
 
@@ -102,3 +109,35 @@ def explain_native(url: str, error: Exception) -> AestheticsOpsError:
 
 def _native_text(error: Exception) -> str:
     return str(error).partition("\n\nDebug source")[0]
+
+
+def hush(error: BaseException, secrets: Collection[str] = ()) -> None:
+    """Take secrets out of the text of an error, and of what led to it.
+
+    A server may say back what it was sent, as AWS does to a wrong signature, and a scheduler logs the whole chain.
+
+    Args:
+        error: changed in place.
+        secrets: to be hidden, beside what a text itself calls a signature or a token.
+    """
+
+    def hidden(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, _HIDDEN) if len(secret) >= _SHORTEST_SECRET else text
+        return _NAMED_SECRET.sub(rf"\1{_HIDDEN}", text)
+
+    for one in _chain(error):
+        changed = tuple(hidden(part) if isinstance(part, str) else part for part in one.args)
+        if changed != one.args:
+            one.args = changed
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what caused it, and what was being handled then."""
+    left, seen = [error], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            left += [other for other in (one.__cause__, one.__context__) if other is not None]

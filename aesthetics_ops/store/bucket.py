@@ -22,7 +22,7 @@ from botocore.httpsession import get_cert_path
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
 from aesthetics_ops.store.access import S3Access
-from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
+from aesthetics_ops.store.answers import explain_answer, hush, is_busy, is_passing
 from aesthetics_ops.store.credentials import explain_credentials, explain_expiry
 from aesthetics_ops.store.http import Body, Reply, Server
 from aesthetics_ops.store.limits import StoreLimits
@@ -145,9 +145,10 @@ class S3Bucket:
                 if 200 <= reply.status < 300:
                     return read(reply)
                 raise self._refusal(request, reply, region)
-        except UnservedError as error:
-            if error.is_silent:
+        except AestheticsOpsError as error:
+            if isinstance(error, UnservedError) and error.is_silent:
                 error.args = (f"{error} about {self.url_of(request.about)!r}",)
+            hush(error, [secret for secret in (keys.access, keys.secret, keys.token) if secret])
             raise
 
     def _refusal(self, request: Request, reply: Reply, region: str) -> AestheticsOpsError:

@@ -30,7 +30,7 @@ from aesthetics_ops.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from aesthetics_ops.store.answers import explain_native, is_busy, native_answer
+from aesthetics_ops.store.answers import explain_native, hush, is_busy, native_answer
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.interrupts import StoreThreads
 from aesthetics_ops.store.limits import StoreLimits
@@ -287,6 +287,7 @@ class NativeStore(Store):
         except AestheticsOpsError:
             raise
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+            hush(error)
             explained = explain_native(self.url_of(key), error)
             if self._pace is not None and isinstance(explained, StoreUnavailableError):
                 status, code, _ = native_answer(error)

@@ -50,7 +50,10 @@ REFUSED = {
     "https://bkt.s3.eu-west-1.amazonaws.com/My/key": "write 's3://bkt/My/key'",
     "https://s3.amazonaws.com/bkt/key": "write 's3://bkt/key'",
     "HTTP://me:hush@minio:9000/bkt/key?X-Amz-Signature=hush": "'HTTP://minio:9000' is a web address; write s3://bucket/prefix/",
-    "ftp://me:hush@host/x/": "'ftp://host' is not a store; write s3://bucket/prefix/",
+    "ftp://me:hush@host/x/": "'ftp://host' with a user and a password would stand in every manifest",
+    "ftp://host/x/": "'ftp://host/x/' is not a store; write s3://bucket/prefix/",
+    "s3://me:hush@bkt/x/": "'s3://bkt' with a user and a password",
+    "sftp://me:hu@sh@bkt": "'sftp://bkt' with a user and a password",
     "~nobody-of-this-name/photos/": "starts with a home that is not there; write an absolute path",
 }
 
