@@ -207,7 +207,15 @@ def reject_duplicates(db: duckdb.DuckDBPyConnection) -> int:
     return int(db.sql("SELECT count(*) FROM copies WHERE is_contrary").fetchall()[0][0])
 
 
-_INVALID: Final = """
+# Why a photo that a row names is left out, and what to do where all of them are.
+_WHAT_HELPS: Final = {
+    str(
+        RejectReason.LABEL_INVALID
+    ): "correct the scores, or set score_column, label_min and label_max to what they are",
+    str(RejectReason.EXCLUDED): "change the setting that leaves them out",
+    str(RejectReason.TOO_LARGE): "raise max_photo_bytes",
+}
+_LEFT_OUT: Final = """
     SELECT row, name, detail FROM photo JOIN written_rows ON place = coalesce(key_place, stem_place)
     WHERE reason = ? ORDER BY row, key LIMIT 3
 """
@@ -227,12 +235,13 @@ def require_usable(db: duckdb.DuckDBPyConnection, settings: BuildSettings, id_co
     if counts.get("usable"):
         return
     found = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    invalid = db.execute(_INVALID, [str(RejectReason.LABEL_INVALID)]).fetchall()
-    if invalid:
-        examples = "; ".join(f"row {row} ({name!r}): {detail}" for row, name, detail in invalid)
+    named = [reason for reason in counts if reason in _WHAT_HELPS]
+    if named:
+        left_out = db.execute(_LEFT_OUT, [named[0]]).fetchall()
+        examples = "; ".join(f"row {row} ({name!r}): {detail}" for row, name, detail in left_out)
         raise PlanError(
             f"no photo under {settings.photos!r} has a usable score in {settings.labels!r}: {found}; for example {examples}: "
-            "correct the scores, or set score_column, label_min and label_max to what they are"
+            f"{_WHAT_HELPS[named[0]]}"
         )
     photo, name = db.sql("SELECT (SELECT min(key) FROM photo), (SELECT min(name) FROM label_rows)").fetchall()[0]
     raise PlanError(

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import PlanError
-from aesthetics_ops.planning.loose import match_names
+from aesthetics_ops.planning.loose import RULES, match_names
 from aesthetics_ops.sources.labels import Labels
 
 __all__ = ["choose_labels", "list_photos", "rewrite_names", "unify_names"]
@@ -82,7 +82,8 @@ def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str, ph
     """Return the labels named by the column whose names are the photos', where several columns may hold them.
 
     That is the column that finds most photos, and of equal ones the first.  It must contradict no other: where two columns
-    find photos, they find the same ones.  Looser rules count only where no column finds a photo by its key or stem.
+    find photos, they find the same ones.  Looser rules count for a column that finds no photo by its key or stem: all of
+    them where no column does, else those that compare whole names, if they find half as many photos as are found exactly.
 
     Args:
         db: with view `listed`.
@@ -101,7 +102,12 @@ def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str, ph
         _find(db, choice, _FOUND_BY.format(number=number))
         counts.append(db.sql(f"SELECT count(key) FROM found_{number}").fetchall()[0][0])  # noqa: S608
     if not any(counts):
-        counts = [_count_loosely(db, number, choice, photos) for number, choice in enumerate(choices)]
+        counts = [_count_loosely(db, number, choice, photos, RULES) for number, choice in enumerate(choices)]
+    elif not all(counts):
+        most = max(counts)
+        for number in [number for number, count in enumerate(counts) if not count]:
+            loosely = _count_loosely(db, number, choices[number], photos, _RULES_OF_NAMES)
+            counts[number] = loosely if 2 * loosely >= most else 0
     for pair in combinations(range(len(choices)), 2):
         if all(counts[number] for number in pair):
             _require_agreement(db, choices, pair, counts, source)
@@ -127,15 +133,19 @@ _SPARE_PHOTOS: Final = """
 """
 _FOUND_LOOSELY: Final = """
     CREATE OR REPLACE TEMP TABLE found_{number} AS
-    SELECT place, name, key, key AS stem FROM choice JOIN loose USING (name) WHERE ambiguity IS NULL
+    SELECT place, name, key, key AS stem FROM choice JOIN loose USING (name) WHERE ambiguity IS NULL AND rule IN ({rules})
 """
+# A row number may be a photo's number by chance, so what compares numbers says nothing against a name that is found exactly.
+_RULES_OF_NAMES: Final = ("path", "folder", "case", "suffix")
 
 
-def _count_loosely(db: duckdb.DuckDBPyConnection, number: int, choice: Labels, photos: str) -> int:
-    """Return how many rows find a photo by the rules that come after the exact ones; they are in table `found_{number}`."""
+def _count_loosely(
+    db: duckdb.DuckDBPyConnection, number: int, choice: Labels, photos: str, rules: Sequence[str]
+) -> int:
+    """Return how many rows find a photo by rules that come after the exact ones; they are in table `found_{number}`."""
     _find(db, choice, _SPARE_NAMES, _SPARE_PHOTOS)
     match_names(db, photos)
-    _find(db, choice, _FOUND_LOOSELY.format(number=number))
+    _find(db, choice, _FOUND_LOOSELY.format(number=number, rules=", ".join(f"'{rule}'" for rule in rules)))
     # both columns' names are compared as the photos that they find
     db.execute(f"UPDATE found_{number} SET name = key")  # noqa: S608
     return int(db.sql(f"SELECT count(*) FROM found_{number}").fetchall()[0][0])  # noqa: S608

@@ -97,6 +97,12 @@ def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | 
         settings: to go by.
         listing: key, size and etag of the photos; None to look at the file alone.
     """
+    found, notes = None, labels.notes
+    if listing is not None:
+        labels, found = _photos(labels, settings, listing)
+    elif labels.alternatives:
+        names = " and ".join(repr(other.columns["id"]) for other in (labels, *labels.alternatives))
+        notes = (*notes, f"{names} may name the photos; the one that finds most of them is taken: --photos shows which")
     table = labels.table
     scores = np.asarray(table["score"].drop_null(), np.float64)
     bad = table.filter(pc.is_valid(table["problem"])).slice(0, _PROBLEMS).select(["row", "name", "problem"])
@@ -115,8 +121,8 @@ def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | 
         histogram=tuple(np.histogram(scores, _BINS)[0].tolist()) if len(scores) else (),
         splits=_counts(table["split"].drop_null()),
         problems=tuple(f"row {row['row']} ({row['name']!r}): {row['problem']}" for row in bad.to_pylist()),
-        notes=labels.notes,
-        photos=None if listing is None else _photos(labels, settings, listing),
+        notes=notes,
+        photos=found,
     )
 
 
@@ -133,11 +139,13 @@ def _counts(values: Any) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(values).to_pylist()}
 
 
-def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> PhotosPreview:
+def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> tuple[Labels, PhotosPreview]:
+    """Return the labels as a build names them, by one of the columns that may, and which photos they find."""
     try:
         plan = plan_photos(listing, labels, settings, converter=_UNUSED, parent=None)
     except PlanError as error:
-        return PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, {}, str(error), ())
+        return labels, PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, {}, str(error), ())
+    labels = next(other for other in (labels, *labels.alternatives) if other.columns == plan.label_columns)
     photos = plan.photos.select(["key", "reason", "detail"])
     left_out = photos.filter(pc.is_valid(photos["reason"]))
     named = left_out.filter(
@@ -145,7 +153,7 @@ def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> Photo
             pc.is_in(left_out["reason"], pa.array([RejectReason.NOT_A_PHOTO.value, RejectReason.UNLABELLED.value]))
         )
     )
-    return PhotosPreview(
+    return labels, PhotosPreview(
         listed=listing.num_rows,
         scored=photos.num_rows - left_out.num_rows,
         reasons=_counts(left_out["reason"]),

@@ -137,3 +137,16 @@ def test_a_build_takes_several_files_whose_flag_comes_more_than_once(
     assert "train.csv' twice; name each file once" in capsys.readouterr().err
     assert main(["build", *flags, "--labels", str(place / "test.csv")]) == 1
     assert "has 1.0 train, row 4 has 2.0 test: correct the scores" in capsys.readouterr().err
+
+
+def test_the_column_that_names_the_photos_is_shown_as_a_build_takes_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "two.csv").write_text("id,image_id,score\n0,a,1\n1,b,2\n")
+    found = ask(capsys, place / "two.csv", "--photos", place / "photos")
+    assert found["columns"] == {"id": "image_id", "score": "score"}
+    assert found["notes"] == []
+    alone = ask(capsys, place / "two.csv")
+    assert alone["notes"] == [
+        "'id' and 'image_id' may name the photos; the one that finds most of them is taken: --photos shows which"
+    ]

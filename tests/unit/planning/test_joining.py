@@ -340,6 +340,22 @@ class TestTwoColumns:
         assert {key: row[1] for key, row in rows(planned).items()} == {"1.jpg": 7.0, "2.jpg": 5.0, "3.jpg": 6.0}
         assert planned.label_columns == {"id": b, "score": "score"}
 
+    @pytest.mark.parametrize("name", ["{}.jpg", "x/{}.JPG", "x/{}.png", "s3://b/photos/x/{}.jpg"])
+    def test_row_numbers_that_are_stems_do_not_win_over_names_that_are_written_otherwise(self, name: str) -> None:
+        data = table(*((row, name.format((row + 1) % 3), row) for row in range(3)), header="id,filename,score")
+        with pytest.raises(
+            PlanError, match=r"'filename' finds 3, 'id' finds 3, and 3 rows name different ones: row 2 has 'x/1.jpg' "
+        ):
+            plan(["x/0.jpg", "x/1.jpg", "x/2.jpg"], data)
+
+    def test_a_few_names_that_fit_loosely_do_not_matter(self) -> None:
+        data = table(("1.jpg", 2, 5), ("none", 1, 6), ("none", 3, 7), header="filename,id,score")
+        assert rows(plan(["x/1.jpg", "x/2.jpg", "x/3.jpg"], data))["x/2.jpg"] == ("2", 5.0, None)
+
+    def test_row_numbers_that_are_written_otherwise_do_not_matter(self) -> None:
+        data = table((1, "002.jpg", 5), (2, "001.jpg", 7), header="id,filename,score")
+        assert rows(plan(["001.jpg", "002.jpg"], data))["001.jpg"] == ("001.jpg", 7.0, None)
+
     def test_columns_that_find_photos_in_different_rows_are_refused(self) -> None:
         data = table((1, "x", 5), (2, "b", 6), header="id,image_id,score")
         with pytest.raises(PlanError, match="and no row finds one by both; set id_column"):
@@ -385,6 +401,18 @@ class TestNothingMatched:
     def test_other_folders_are_named(self) -> None:
         with pytest.raises(PlanError, match=r"label 'y/a.jpg' and photo 'x/a.jpg' differ in their folders: set photos"):
             plan(["x/a.jpg"], table(("y/a.jpg", 5)))
+
+    @pytest.mark.parametrize(
+        ("changes", "end"),
+        [
+            ({"label_range": (8, 9)}, "score 5 is outside label_range 8 to 9: change the setting that leaves them out"),
+            ({"max_photo_bytes": 1}, "over max_photo_bytes 1: raise max_photo_bytes"),
+        ],
+    )
+    def test_photos_that_a_setting_leaves_out_are_no_strangers(self, changes: dict[str, Any], end: str) -> None:
+        with pytest.raises(PlanError, match=r"for example row 2 \('a'\): ") as caught:
+            plan(["a.jpg"], table(("a", 5)), **changes)
+        assert str(caught.value).endswith(end)
 
     def test_strangers_are_told_of_the_columns(self) -> None:
         with pytest.raises(PlanError, match="set id_column to the column that names the photos, or key_template"):
