@@ -8,6 +8,7 @@ what reading added at its highest to what the process had before it read the fil
 
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -95,9 +96,11 @@ def main() -> int:
         print(f"{found} rows of {path.name} came out, not {expected}", file=sys.stderr)
         return 1
     figures: dict[str, Any] = {"wall_seconds": wall, "cpu_seconds": cpu, "peak_bytes": peak}
-    print(json.dumps(figures | {"added_bytes": max(peak - before, 0), "file_bytes": len(data)}))
+    print(json.dumps(figures | {"added_bytes": max(peak - before, 0), "file_bytes": len(data)}), flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # pyarrow's threads abort a process that ends soon after they read, now and then

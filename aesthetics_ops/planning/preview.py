@@ -55,9 +55,11 @@ class LabelsPreview:
     Attributes:
         format: name of its format.
         layout: name of its kind, where it is known.
+        sheets: names of the sheets that were read, one for each workbook.
         columns: which columns hold what.
         ratings: what its votes are for; empty without votes.
         has_votes: records would get whole counts of votes.
+        votes_per_photo: fewest, median and most votes of a row with a score; None where there are no counts.
         extra_scores: lowest and highest of each extra score, by its name; None where no row has one.
         kept: the type of each kept column, by its name.
         rows: how many it has; of single votes, photos.
@@ -73,9 +75,11 @@ class LabelsPreview:
 
     format: str
     layout: str | None
+    sheets: tuple[str, ...]
     columns: dict[str, str]
     ratings: tuple[float, ...]
     has_votes: bool
+    votes_per_photo: tuple[int, float, int] | None
     extra_scores: dict[str, tuple[float, float] | None]
     kept: dict[str, str]
     rows: int
@@ -109,9 +113,11 @@ def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | 
     return LabelsPreview(
         format=labels.format,
         layout=labels.layout,
+        sheets=labels.sheets,
         columns=dict(labels.columns),
         ratings=labels.ratings,
         has_votes=labels.has_votes,
+        votes_per_photo=_votes_per_photo(table),
         extra_scores=_ranges(labels),
         kept={} if labels.kept is None else {field.name: str(field.type) for field in labels.kept.schema},
         rows=table.num_rows,
@@ -124,6 +130,14 @@ def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | 
         notes=notes,
         photos=found,
     )
+
+
+def _votes_per_photo(table: pa.Table) -> tuple[int, float, int] | None:
+    counts = table.filter(pc.is_valid(table["score"]))["votes"].drop_null().combine_chunks()
+    if not len(counts):
+        return None
+    votes = np.asarray(counts.flatten()).reshape(len(counts), -1).sum(axis=1)
+    return int(votes.min()), float(np.median(votes)), int(votes.max())
 
 
 def _ranges(labels: Labels) -> dict[str, tuple[float, float] | None]:
@@ -170,11 +184,16 @@ def lines_of(found: LabelsPreview) -> list[str]:
     """Return the same for people, in lines."""
     kind = found.format if found.layout is None else f"{found.format}, {found.layout}"
     lines = [f"format      {kind}", *(f"note        {note}" for note in found.notes)]
+    if found.sheets:
+        lines.append("sheet       " + ", ".join(map(repr, found.sheets)))
     if found.columns:
         lines.append("columns     " + ", ".join(f"{use} in {column!r}" for use, column in found.columns.items()))
     if found.ratings:
         kind = "" if found.has_votes else "; shares, not counts"
         lines.append("votes for   " + ", ".join(f"{rating:g}" for rating in found.ratings) + kind)
+    if found.votes_per_photo is not None:
+        fewest, median, most = found.votes_per_photo
+        lines.append(f"votes       {fewest:,} to {most:,} per photo, median {median:,g}")
     lines += [
         f"score       {name!r}" + ("" if ends is None else f": {ends[0]:g} to {ends[1]:g}")
         for name, ends in found.extra_scores.items()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.cli import main
+from tests.support.sheets import xlsx
 
 KONIQ = (
     "image_name,c1,c2,c3,c4,c5,c_total\n"
@@ -40,6 +41,7 @@ def test_a_file_alone_is_shown_with_its_columns_and_range(place: Path, capsys: p
     assert found["columns"] == {"id": "image_name", "votes": "c1 to c5"}
     assert found["score_range"] == [pytest.approx(1.1), pytest.approx(3.4)]
     assert sum(found["histogram"]) == 3
+    assert (found["votes_per_photo"], found["sheets"]) == ([5, 10.0, 10], [])
     assert found["problems"] == ["row 4 ('c.jpg'): no votes"]
     assert found["photos"] is None
 
@@ -60,6 +62,7 @@ def test_people_read_it_in_lines(place: Path, capsys: pytest.CaptureFixture[str]
         "format      csv, KonIQ-10k",
         "columns     id in 'image_name', votes in 'c1 to c5'",
         "votes for   1, 2, 3, 4, 5",
+        "votes       5 to 10 per photo, median 10",
         "rows        4, 3 with a score",
         "scores      1.1 to 3.4, mean 2.5",
         f"         1.1  {'#' * 40}  1",
@@ -85,6 +88,32 @@ def test_settings_about_columns_are_flags(place: Path, capsys: pytest.CaptureFix
     (note,) = found["notes"]
     assert "has whole numbers in 'c3', one of 5 columns that differ in their number: it looks like a count" in note
     assert note.endswith("set vote_columns to c1..c5 if it is")
+
+
+def test_the_sheet_that_was_read_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[list[Any]] = [["photo", "score"], ["a.jpg", 1], ["b.jpg", 2.5]]
+    (place / "own.xlsx").write_bytes(xlsx({"Cover": [["About"]], "Answers": rows, "More": rows}))
+    (place / "last.csv").write_text("id,score\nc,1\n")
+    assert ask(capsys, place / "own.xlsx")["sheets"] == ["Answers"]
+    assert ask(capsys, place / "own.xlsx", "--sheet", "3")["sheets"] == ["More"]
+    assert ask(capsys, place / "own.xlsx", place / "last.csv")["sheets"] == ["Answers"]
+    assert "sheet       'Answers'\n" in run(capsys, place / "own.xlsx")[1]
+
+
+def test_votes_per_photo_are_those_of_rows_with_a_score(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    votes = "image_id=user_id=score\n" + "".join(
+        f"{photo}=u{n}=7\n" for photo, count in (("a", 2), ("b", 5), ("c", 1200)) for n in range(count)
+    )
+    (place / "eva.csv").write_text(votes)
+    assert ask(capsys, place / "eva.csv")["votes_per_photo"] == [2, 5.0, 1200]
+    assert "votes       2 to 1,200 per photo, median 5\n" in run(capsys, place / "eva.csv")[1]
+    (place / "plain.csv").write_text("id,score\na,1\n")
+    assert ask(capsys, place / "plain.csv")["votes_per_photo"] is None
+    (place / "shares.csv").write_text(
+        "image_num," + ",".join(f"vote_{n}" for n in range(1, 11)) + "\na" + ",0.1" * 10 + "\n"
+    )
+    found = ask(capsys, place / "shares.csv")
+    assert (found["usable"], found["votes_per_photo"]) == (1, None)
 
 
 def test_a_file_whose_rows_are_all_bad_is_shown_all_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

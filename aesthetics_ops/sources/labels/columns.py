@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.key_template import key_parts
+from aesthetics_ops.sources.labels.doubts import doubt_of_name, doubt_of_ratings, doubt_of_sum
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.fitting import Sample, find_misfit
 from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
-from aesthetics_ops.sources.labels.parsing import to_numbers
 from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts
 
 __all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
@@ -34,7 +34,6 @@ _MORE_SCORE_COLUMNS = (
 )  # fmt: skip
 _KNOWN_NAMES: Final = frozenset(map(squeeze, (*_ID_COLUMNS, *_MORE_ID_COLUMNS, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)))
 _MOST_COLUMNS: Final = 10_000
-_MANY_VOTES: Final = 30  # of which the highest says something
 _URL = "url"
 
 
@@ -117,35 +116,12 @@ class FoundColumns:
             kept={name: values[place] for name, place in self.kept.items()},
             problem=problem,
         )
-        read = self._rated(found, values) if self.ratings else replace(found, note=self._doubt(found.score))
+        if self.ratings:
+            read = self._rated(found, values)
+        else:
+            doubt = None if self.score is None else doubt_of_name(self.names, self.names[self.score], found.score)
+            read = replace(found, note=doubt)
         return replace(read, note="; it ".join(filter(None, (self.note, read.note))) or None)
-
-    def _doubt(self, scores: Any) -> str | None:
-        """Say that scores look like counts of votes; None where they do not."""
-        name = "" if self.score is None else self.names[self.score]
-        stem = name.rstrip("0123456789")
-        alike = [other for other in self.names if re.fullmatch(re.escape(stem) + r"\d{1,3}", other)]
-        if name == stem or len(alike) < 3:
-            return None
-        numbers = np.asarray(to_numbers(scores))
-        if not len(numbers) or not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
-            return None
-        return (
-            f"has whole numbers in {name!r}, one of {len(alike)} columns that differ in their number: it looks like a count of "
-            f"votes, not a score; set vote_columns to {alike[0]}..{alike[-1]} if it is"
-        )
-
-    def _doubt_of_votes(self, counts: np.ndarray) -> str | None:
-        """Say that single votes may have a smaller range than their kind has; None where they use more than half of it."""
-        votes = counts.sum(axis=0)
-        given = [rating for rating, count in zip(self.ratings, votes.tolist(), strict=True) if count]
-        low, high = min(self.ratings), max(self.ratings)
-        if votes.sum() < _MANY_VOTES or max(given) > (low + high) / 2:
-            return None
-        return (
-            f"was taken for {self.layout}, from {low:g} to {high:g}, but none of its {votes.sum():.0f} votes is above {max(given):g}; set "
-            f"label_max to {max(given):g}, if that is the most there can be"
-        )
 
     def _rated(self, found: LabelRows, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
@@ -160,7 +136,7 @@ class FoundColumns:
             found = LabelRows(
                 photos.row, photos.name, None, columns=found.columns, layout=found.layout, extra=extra, kept=self._alike(found, photos)
             )  # fmt: skip
-            found = replace(found, note=self._doubt_of_votes(counts))
+            found = replace(found, note=doubt_of_ratings(self.layout, self.ratings, counts))
         rated = rate_counts(counts, self.ratings, problem)
         return replace(
             found,
@@ -219,14 +195,16 @@ def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fo
         return replace(_in_layout(file, columns, layout), note=note)
     if note is not None:
         file = replace(file, seen=f"{file.seen}; it {note}")
+    ids, score, split = _find_ids(file, columns), _find_score(file, columns), _split(file, columns, None)
+    doubt = doubt_of_sum(columns, score, (*ids, *(() if split is None else (split,))), sample)
     return FoundColumns(
         names=tuple(columns),
-        ids=_find_ids(file, columns),
+        ids=ids,
         is_joined=settings.key_template is not None,
         template=settings.key_template,
-        score=_find_score(file, columns),
-        split=_split(file, columns, None),
-        note=note,
+        score=score,
+        split=split,
+        note="; it ".join(filter(None, (note, doubt))) or None,
     )
 
 

@@ -68,7 +68,7 @@ def _read(file: LabelFile) -> LabelRows:
     is_number = sheet.found.numbers - set(sheet.found.ids)
     values = {place: (_numbers if place in is_number else _texts)(column) for place, column in columns.items()}
     rows = sheet.found.rows(pa.array(numbers, pa.int64()), values)
-    return replace(rows, note="; it ".join(filter(None, (*notes, rows.note))) or None)
+    return replace(rows, sheet=sheet.name, note="; it ".join(filter(None, (*notes, rows.note))) or None)
 
 
 def _choose_sheet(file: LabelFile, workbook: Workbook) -> _Sheet:

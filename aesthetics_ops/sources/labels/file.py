@@ -49,7 +49,7 @@ class LabelRows:
 
     `columns` says which of the file's columns hold the `id`, `score` and `split`; it is empty where columns have no names.
     `layout` names the kind of file, where it is known, and `range` holds the lowest and highest score that it has.
-    `note` says what was taken for granted, after the file's name.
+    `note` says what was taken for granted, after the file's name.  `sheet` names the sheet of a workbook.
     `other_names` holds, by column, what else may name the photos; planning chooses by what the photos are called.
     `extra` and `kept` hold the columns that the settings ask for beside these, by the names that the settings use.
     """
@@ -72,6 +72,7 @@ class LabelRows:
     layout: str | None = None
     range: tuple[float, float] | None = None
     note: str | None = None
+    sheet: str | None = None
 
 
 def first_line(data: bytes) -> int:

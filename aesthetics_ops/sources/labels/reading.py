@@ -48,6 +48,7 @@ class Labels:
         ratings: what the votes are for; empty without votes.
         layout: name of the kind of file, where its columns are those of a known one.
         notes: what has to be said about how the file was read.
+        sheets: names of the sheets that were read, one for each workbook.
     """
 
     table: Any  # pa.Table
@@ -62,6 +63,7 @@ class Labels:
     extra_scores: tuple[str, ...] = ()
     kept: Any = None  # pa.Table
     notes: tuple[str, ...] = ()
+    sheets: tuple[str, ...] = ()
 
     @property
     def names_splits(self) -> bool:
@@ -115,6 +117,7 @@ def read_labels(
         columns=rows.columns,
         ratings=rows.ratings,
         layout=rows.layout,
+        sheets=() if rows.sheet is None else (rows.sheet,),
         extra_scores=tuple(rows.extra),
         kept=pa.table({name: typed(column) for name, column in rows.kept.items()}) if rows.kept else None,
         notes=tuple(f"label file {source!r} {note}" for note in (file.note, rows.note, mixed) if note is not None),

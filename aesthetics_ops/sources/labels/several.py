@@ -61,6 +61,7 @@ def combine_labels(files: Mapping[str, Labels], settings: BuildSettings) -> Labe
         columns=first.columns if same_columns else _columns(found),
         alternatives=_alternatives(found) if same_columns else (),
         kept=None if first.kept is None else _kept([labels.kept for labels in found]),
+        sheets=tuple(sheet for labels in found for sheet in labels.sheets),
         notes=(*(note for labels in found for note in labels.notes), *votes_notes, *_disagreements(files, found)),
     )
 
