@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,20 +64,25 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def looked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a fresh interpreter, without a metadata database, says of the plugin."""
-    home = tmp_path_factory.mktemp("airflow")
-    environment = os.environ | {
+def said_by(script: str, home: Path, argument: Path, **environment: str) -> dict[str, Any]:
+    """Run a script in a fresh interpreter, without a metadata database; return the JSON of its last line."""
+    env = os.environ | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/absent/airflow.db",  # any look-up fails
         "AIRFLOW__API_AUTH__JWT_SECRET": "only for this test, and long enough for HS512: " + "x" * 64,
+        **environment,
     }
-    command = [sys.executable, "-c", _LOOK, str(ROOT / "plugins" / "dataset_browser.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", script, str(argument)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a fresh interpreter says of the plugin."""
+    return said_by(_LOOK, tmp_path_factory.mktemp("airflow"), ROOT / "plugins" / "dataset_browser.py")
 
 
 def test_loading_it_loads_nothing_that_its_pages_need(looked: dict[str, Any]) -> None:
@@ -163,17 +169,7 @@ print(json.dumps({"answers": answers, "links": links}))
 def with_wrong_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the API server says while the configuration file is no TOML, and after it was corrected but for one table."""
     home = tmp_path_factory.mktemp("airflow")
-    environment = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/absent/airflow.db",
-        "AIRFLOW__API_AUTH__JWT_SECRET": "only for this test, and long enough for HS512: " + "x" * 64,
-        "AESTHETICS_CONFIG": str(home / "mine.toml"),
-    }
-    command = [sys.executable, "-c", _BROKEN, str(home / "mine.toml")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return said_by(_BROKEN, home, home / "mine.toml", AESTHETICS_CONFIG=str(home / "mine.toml"))
 
 
 def test_a_file_that_is_no_toml_is_told_to_who_may_see_it_and_hides_no_task(with_wrong_files: dict[str, Any]) -> None:
