@@ -19,6 +19,7 @@ from aesthetics_ops.sources.labels.fitting import Sample, find_misfit
 from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
+from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike, other_numbers
 from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts
 
 __all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
@@ -248,18 +249,19 @@ def _with_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
         split=_split(file, columns, None),
         votes=votes,
         ratings=ratings,
+        note=None if settings.vote_values else other_numbers(wanted, votes),
     )
 
 
 def _numbered(file: LabelFile, text: str) -> list[str]:
-    """Return the names that `c1..c5` stands for; another text is a name itself."""
-    found = re.fullmatch(r"(.*?)(\d{1,9})\.\.(.*?)(\d{1,9})", text)
-    if found is None or found[1] != found[3]:
+    """Return the names that `c1..c5`, or `label[0]..label[4]`, stands for; another text is a name itself."""
+    found = re.fullmatch(r"(.*?)(\d{1,9})(\]?)\.\.(.*?)(\d{1,9})(\]?)", text)
+    if found is None or (found[1], found[3]) != (found[4], found[6]):
         return [text]
-    first, last = int(found[2]), int(found[4])
+    first, last = int(found[2]), int(found[5])
     if not first < last < first + _MOST_COLUMNS:
         raise file.error(f"has no columns {text!r}; write the lower number of vote_columns first")
-    return [f"{found[1]}{number}" for number in range(first, last + 1)]
+    return [f"{found[1]}{number}{found[3]}" for number in range(first, last + 1)]
 
 
 def _find_layout(columns: Sequence[str], sample: Sample) -> tuple[Layout | None, str | None]:
@@ -348,9 +350,12 @@ def _column(file: LabelFile, columns: Sequence[str], setting: str, wanted: Seque
         if same:
             return same[0]
     shown = ", ".join(repr(column[:80]) for column in columns[:50])
-    raise file.error(
-        f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; set {setting} to one of them{file.seen}"
-    )
+    helps = f"set {setting} to one of them"
+    if setting == "score_column" and (series := next(iter(numbered_alike(columns)), []))[2:]:
+        helps += f", or vote_columns to {in_setting(series)} if these count votes"
+    if setting == "id_column" and "" in columns:
+        helps += f", or write a name above column {columns.index('') + 1}, which has none"
+    raise file.error(f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; {helps}{file.seen}")
 
 
 def _without_url(column: str, names: Any) -> Any:

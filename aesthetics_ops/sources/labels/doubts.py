@@ -1,16 +1,16 @@
-"""What has to be said about scores that may be something else: counts of votes, or votes of a smaller range.
+"""What has to be said about scores that may be something else: counts of votes, votes of a smaller range, or thousands.
 
 In: names of columns and some of their values.  Out: a note that follows the file's name, or nothing.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from aesthetics_ops.sources.labels.fitting import Sample
-from aesthetics_ops.sources.labels.parsing import to_numbers
+from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike
+from aesthetics_ops.sources.labels.parsing import doubt_of_commas, to_numbers
 
 __all__ = ["doubt_of_name", "doubt_of_ratings", "doubt_of_sum"]
 
@@ -22,7 +22,7 @@ _MANY_VOTES: Final = 30  # of which the highest says something
 
 
 def doubt_of_name(names: Sequence[str], name: str, scores: Any) -> str | None:
-    """Say that scores look like counts of votes by the name of their column; None where they do not.
+    """Say that scores look like counts of votes by the name of their column, or like thousands; None where they do not.
 
     Args:
         names: of all columns.
@@ -31,13 +31,13 @@ def doubt_of_name(names: Sequence[str], name: str, scores: Any) -> str | None:
     """
     alike = _alike(names, name)
     if len(alike) < _FEWEST_COLUMNS:
-        return None
+        return doubt_of_commas(name, scores)
     numbers = np.asarray(to_numbers(scores))
     if not len(numbers) or not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
         return None
     return (
         f"has whole numbers in {name!r}, one of {len(alike)} columns that differ in their number: it looks like a count of "
-        f"votes, not a score; set vote_columns to {alike[0]}..{alike[-1]} if it is"
+        f"votes, not a score; set vote_columns to {in_setting(alike)} if it is"
     )
 
 
@@ -94,9 +94,8 @@ def doubt_of_ratings(kind: str | None, ratings: Sequence[float], counts: np.ndar
 
 
 def _alike(names: Sequence[str], name: str) -> list[str]:
-    """Return the names that differ from one in the number at its end alone; none where it has no number."""
-    stem = name.rstrip("0123456789")
-    return [other for other in names if name != stem and re.fullmatch(re.escape(stem) + r"\d{1,3}", other)]
+    """Return the names that differ from one in a number alone, in its order; none where it has no number."""
+    return next((alike for alike in numbered_alike(names) if name in alike), [])
 
 
 def _counts(values: Sequence[Any]) -> Any:

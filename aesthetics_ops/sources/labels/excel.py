@@ -102,7 +102,8 @@ def _named(file: LabelFile, workbook: Workbook) -> tuple[str, ...]:
 def _others(workbook: Workbook, without: Sequence[str]) -> str:
     names = [repr(name) for name in workbook.visible if name not in without]
     names += [f"{name!r} (hidden)" for name in workbook.hidden if name not in without]
-    return f"; its sheets are {', '.join(names[:50])}: set sheet to one of them" if names else "; save it as CSV"
+    which = "other sheets" if without else "sheets"
+    return f"; its {which} are {', '.join(names[:50])}: set sheet to one of them" if names else "; save it as CSV"
 
 
 def _open_sheet(file: LabelFile, workbook: Workbook, name: str) -> _Sheet:

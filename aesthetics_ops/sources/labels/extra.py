@@ -120,7 +120,8 @@ def typed(column: Any) -> Any:
         return column.cast(pa.float64(), safe=False) if is_huge else column.cast(pa.int64())
     text = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
     plain = pc.utf8_trim_whitespace(text)
-    if text.null_count < len(text) and pc.all(pc.match_substring_regex(plain, _NUMBER)).as_py():
+    plain = pc.if_else(pc.match_substring_regex(plain, "(?i)^nan$"), pa.scalar(None, pa.string()), plain)
+    if plain.null_count < len(plain) and pc.all(pc.match_substring_regex(plain, _NUMBER)).as_py():
         if pc.all(pc.match_substring_regex(plain, _WHOLE)).as_py():
             return plain.cast(pa.int64())
         numbers = plain.cast(pa.float64())

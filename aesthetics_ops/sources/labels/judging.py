@@ -10,7 +10,7 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.extra import read_extra_scores
 from aesthetics_ops.sources.labels.file import LabelRows
-from aesthetics_ops.sources.labels.parsing import parse_numbers
+from aesthetics_ops.sources.labels.parsing import has_comma, parse_numbers
 
 __all__ = ["SPLITS_BY_NAME", "judge_rows", "splits_of_files"]
 
@@ -113,6 +113,9 @@ def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any
     text = pc.fill_null(taken.cast(pa.string()), "") if text is None else text.take(where)
     reasons = {
         "score is missing{}": np.asarray(pc.equal(text, "")),
+        "score '{}' has a comma, where other scores have decimal points": np.asarray(
+            pc.and_(taken.is_null(), has_comma(text))
+        ),
         "score '{}' is not a number": np.asarray(taken.is_null()),
         "score '{}' is not finite": ~np.isfinite(values),
         "score {} does not fit a float32": np.abs(values) > _LARGEST,

@@ -75,7 +75,8 @@ def _sample(parquet: pq.ParquetFile, columns: Sequence[_Column]) -> list[list[An
 def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:
     """Return the field as a column, or as one column per element where it holds short lists of numbers."""
     kind = field.type
-    if (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and _is_number(kind.value_type):
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if is_list and _is_number(kind.value_type):
         for batch in parquet.iter_batches(1, columns=[field.name], use_threads=False):
             first = batch.column(0)[0].as_py()
             if first is not None and 1 < len(first) <= _LONGEST_LIST:
@@ -114,7 +115,7 @@ def _plain(file: LabelFile, name: str, column: Any) -> Any:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     texts = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.null())
     if kind not in texts and not _is_number(kind):
-        raise file.error(f"has column {name!r} of type {kind}; it must hold text or numbers")
+        raise file.error(f"has column {name!r} of type {kind}; it must hold text or numbers: store it as one of them")
     return column.cast(kind)
 
 

@@ -16,6 +16,7 @@ __all__ = ["TableText", "name_fields", "table_text"]
 
 _DELIMITERS: Final = "\t;,"  # of equally many fields the first: a comma may be a decimal point
 _SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs or blanks", "=": "equals signs"}
+_EXCELS_SIGN: Final = re.compile(rb'"?sep=[,;\t]"?(\r\n|\r|\n)', re.IGNORECASE)  # a first line for Excel alone
 _NUMBER: Final = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -44,6 +45,8 @@ def table_text(file: LabelFile) -> TableText:
     Raises:
         LabelError: the first line is endless, or says neither what the columns are called nor which two there are.
     """
+    if (sign := _EXCELS_SIGN.match(file.data, file.start)) is not None:
+        file = replace(file, start=sign.end())
     line = re.compile(rb"([^\r\n]{0,%d})(\r\n|\r|\n)?" % LONGEST_LINE).match(file.data, file.start)
     if line is None or line.end(1) == file.start:
         raise file.error("has no header; its first line must name the columns")
@@ -88,7 +91,7 @@ def _split(file: LabelFile, line: str) -> tuple[str, tuple[str, ...]]:
         return found, tuple(field.strip() for field in rows[found])
     if line.count("=") > 1:
         return "=", tuple(field.strip().strip('"') for field in line.split("="))
-    fields = line.split()
+    fields = [field.strip('"') for field in re.findall(r'(?:"[^"]*"|[^\s"])+', line)] if '"' in line else line.split()
     if len(fields) > 1:
         return " ", (" ".join(fields[:-1]), fields[-1]) if _is_name_and_number(fields) else tuple(fields)
     return ",", (line.strip().strip('"'),)
@@ -102,8 +105,13 @@ def _is_name_and_number(fields: Sequence[str]) -> bool:
 def _with_tabs(file: LabelFile, fields: Sequence[str]) -> LabelFile:
     """Put a tab where blanks stand between fields; a name may hold blanks where it and one number make the row."""
     rows = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", file.data[file.start :])
-    between = rb"(?m)[ \t]+(?=[^ \t\r\n]+\r?$)" if _is_name_and_number(fields) else rb"[ \t]+"
-    return replace(file, data=file.data[: file.start] + re.sub(between, b"\t", rows))
+    between = rb"[ \t]+(?=[^ \t\r\n]+\r?$)" if _is_name_and_number(fields) else rb"[ \t]+"
+    if b'"' not in rows:
+        with_tabs = re.sub(re.compile(between, re.MULTILINE), b"\t", rows)
+    else:  # what stands between quotes is one field
+        quoted_or_between = re.compile(rb'"[^"\r\n]*"|' + between, re.MULTILINE)
+        with_tabs = quoted_or_between.sub(lambda found: found[0] if found[0].startswith(b'"') else b"\t", rows)
+    return replace(file, data=file.data[: file.start] + with_tabs)
 
 
 def _is_number(field: str) -> bool:
@@ -131,5 +139,5 @@ def _names_of_columns(file: LabelFile, fields: Sequence[str]) -> tuple[str, ...]
     shown = ", ".join(repr(field[:40]) for field in fields[:12])
     raise file.error(
         f"has no header, and its first line has {len(fields)} fields: {shown}; set id_column and score_column to the numbers of "
-        "their columns, such as 1 and 2, or put a line of names before it"
+        "their columns, such as 1 and 2, or vote_columns to those that count votes, such as 3..12, or put a line of names before it"
     )

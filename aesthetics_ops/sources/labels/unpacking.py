@@ -56,6 +56,8 @@ def to_utf8(data: bytes, source: str) -> tuple[bytes, str | None]:
     Raises:
         LabelError: it is no text.
     """
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise LabelError(f"label file {source!r} is UTF-32 text; save it as CSV in UTF-8")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             return data.decode("utf-16").encode(), "is UTF-16 text"

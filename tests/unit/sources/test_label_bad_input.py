@@ -202,3 +202,108 @@ def test_what_is_made_to_fill_the_memory_does_not(tmp_path: Path, data: bytes, m
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert taken < 250
+
+
+COUNTS = ",4,18,2,8,3,15,14,15,20,12"
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        ("id," + ",".join(f"score{n}" for n in (10, *range(1, 10))) + f"\na{COUNTS}\n", "score1..score10"),
+        ("id,r0,r2,r4\na,1,2,3\n", "r0, r2, r4"),
+        ("id,r08,r09,r10\na,1,2,3\n", "r08, r09, r10"),
+        ("id,1,2,3\na,1,2,3\n", "1..3"),
+        ('{"id": "a", "label": [1, 2, 3]}', "label[0]..label[2]"),
+    ],
+)
+def test_columns_of_counts_without_a_score_are_named_for_the_setting(data: str, hint: str) -> None:
+    assert f"set score_column to one of them, or vote_columns to {hint} if these count votes" in refusal(data.encode())
+    names = tuple(name.strip() for name in hint.split(","))
+    assert read(data.encode(), vote_columns=names).columns["votes"].split(" to ")[0] == names[0].split("..")[0]
+
+
+def test_a_count_that_is_taken_for_a_score_is_told_with_all_columns_in_any_order() -> None:
+    header = ",".join(f"score{n}" for n in (1, 10, *range(2, 10)))
+    (note,) = read(f"id,{header}\na{COUNTS}\n".encode(), score_column="score3").notes
+    assert note.endswith("set vote_columns to score1..score10 if it is")
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "said"),
+    [
+        ("r0, r1, r2", (), "set vote_values to 0, 1, 2 if these are the ratings"),
+        ("r2, r1, r0", (), "set vote_values to 2, 1, 0 if these are the ratings"),
+        ("r1, r2, r3", (), None),
+        ("r0, r1, r2", (1, 2, 3), None),
+        ("bad, fair, good", (), None),
+    ],
+)
+def test_ratings_that_are_not_the_numbers_in_the_names_are_told(
+    names: str, values: tuple[float, ...], said: str | None
+) -> None:
+    columns = tuple(names.split(", "))
+    labels = read(f"id,{','.join(columns)}\na,1,2,5\n".encode(), vote_columns=columns, vote_values=values)
+    assert labels.ratings == (1, 2, 3)
+    assert [note.endswith(str(said)) for note in labels.notes] == ([True] if said else [])
+
+
+def test_numbers_of_columns_without_a_header_are_no_ratings() -> None:
+    labels = read(b"7,a,1,2,5\n8,b,1,2,5\n", id_column="2", vote_columns=("3..5",))
+    (note,) = labels.notes
+    assert "vote_values" not in note
+
+
+@pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
+def test_lists_of_any_length_type_are_columns(kind: Any) -> None:
+    data = parquet(id=["a", "b"], votes=pa.array([[1, 0, 1], None], kind(pa.int64())))
+    labels = read(data, vote_columns=("votes[0]..votes[2]",))
+    assert rows(labels, "score", "problem") == [(2.0, None), (None, "vote count is missing")]
+
+
+@pytest.mark.parametrize(
+    ("scores", "wanted"),
+    [
+        (("3,5", "n.a.", "k.A."), [(3.5, None), (None, "score 'n.a.' is not a number"), (None, "score 'k.A.' is not a number")]),
+        (("3,5", "2.5"), [(None, "score '3,5' has a comma, where other scores have decimal points"), (2.5, None)]),
+        (("1.234,5", "2,5"), [(None, "score '1.234,5' is not a number"), (None, "score '2,5' has a comma, where other scores have decimal points")]),
+    ],
+)  # fmt: skip
+def test_a_comma_is_a_decimal_point_unless_a_number_has_a_point(
+    scores: tuple[str, ...], wanted: list[tuple[Any, ...]]
+) -> None:
+    data = "id;score\n" + "".join(f"{row};{score}\n" for row, score in enumerate(scores))
+    assert rows(read(data.encode()), "score", "problem") == wanted
+
+
+@pytest.mark.parametrize(("score", "is_told"), [("1,234", True), ("1,23", False), ("0,234", False), ("1234", False)])
+def test_a_comma_that_may_stand_between_thousands_is_told(score: str, is_told: bool) -> None:
+    labels = read(f'id,score\na,"{score}"\nb,9\n'.encode())
+    assert [
+        note.endswith("which is read as 1.234; write 1234 if the comma is none of a fraction") for note in labels.notes
+    ] == [True] * is_told
+
+
+def test_a_column_without_a_name_is_told() -> None:
+    assert "set id_column to one of them, or write a name above column 1, which has none" in refusal(b",score\na,5\n")
+
+
+def test_utf_32_is_called_so() -> None:
+    assert refusal("id,score\na,5\n".encode("utf-32")).endswith("is UTF-32 text; save it as CSV in UTF-8")
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
+def test_a_line_for_excel_alone_is_passed_over(first: str) -> None:
+    assert rows(read(f"{first}id;score\na;5,5\nb;x\n".encode()), "row", "score") == [(3, 5.5), (4, None)]
+
+
+@pytest.mark.parametrize("header", ["", '"image" "score"\n', "image score\n"])
+def test_blanks_between_quotes_are_no_ends_of_fields(header: str) -> None:
+    data = f'{header}"x y.jpg" 5\n"b.jpg"   6\n'.encode()
+    assert rows(read(data), "name", "score") == [("x y.jpg", 5.0), ("b.jpg", 6.0)]
+
+
+def test_nan_in_a_kept_column_of_numbers_is_null() -> None:
+    kept = read(b"id,score,k,m\na,1,nan,nan\nb,2,3,x\n", keep_columns=("k", "m")).kept
+    assert kept is not None
+    assert kept.to_pydict() == {"k": [None, 3], "m": ["nan", "x"]}
