@@ -1,6 +1,6 @@
 """How pages are made and sent: templates, addresses, headers, and what an error looks like.
 
-Promised: every text from outside is escaped; every answer carries a policy under which a browser runs no script and
+Promised: every text from outside is escaped, and its control characters are spelled out; every answer carries a policy under which a browser runs no script and
 asks no other server; an error is a page that says what is wrong and shows no secret.
 """
 
@@ -38,6 +38,7 @@ from aesthetics_ops.report.words import (
     reasons_in_order,
     score_in_words,
     unbroken_size,
+    visible,
 )
 
 __all__ = ["REPORT_POLICY", "AddedPages", "SecureHeaders", "Tab", "explain_errors", "page", "style_sheet"]
@@ -125,6 +126,7 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("aesthetics_ops.browser"), FileSystemLoader(folders)]),
         autoescape=True,
+        finalize=visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

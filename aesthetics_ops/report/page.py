@@ -40,6 +40,7 @@ from aesthetics_ops.report.words import (
     setting_in_words,
     size_in_words,
     value_in_words,
+    visible,
 )
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
@@ -174,6 +175,7 @@ def _template(score: Callable[[float], str]) -> Any:
     environment = Environment(
         loader=PackageLoader("aesthetics_ops.report"),
         autoescape=True,
+        finalize=visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -38,6 +38,7 @@ __all__ = [
     "transform_in_words",
     "unbroken_size",
     "value_in_words",
+    "visible",
 ]
 
 REASONS_IN_WORDS: Final[Mapping[str, str]] = {
@@ -263,6 +264,22 @@ def size_in_words(count: float) -> str:
 def unbroken_size(count: float) -> str:
     """Return a number of bytes as `size_in_words`, and no line ends between number and unit."""
     return size_in_words(count).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+# control characters of ASCII and Latin-1 but for tab and newline, what turns the direction of text, and halves of characters
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def visible(value: object) -> object:
+    """Return what a page shows of a value: control characters in a text are spelled out.
+
+    For templates' `finalize`: it sees each value before it is escaped.  What is HTML already was made of such values.
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
 
 
 FILTERS: Final[dict[str, Callable[..., str]]] = {

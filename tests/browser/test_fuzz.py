@@ -7,6 +7,7 @@ no OpenAPI has are listed here; datasets are those of `tests/support/hostile.py`
 import itertools
 import json
 import logging
+import re
 import tracemalloc
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ with warnings.catch_warnings():
 
 PARTS = 4  # of the hostile datasets; each is a test
 MOST_MEMORY_BYTES = 50_000_000
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 BENIGN = {200, 304, 400, 401, 403, 404, 405, 414, 422, 502, 503}
 
 
@@ -39,6 +41,8 @@ def require_good(answer: Answer, request: object) -> None:
     assert answer.headers["cache-control"].startswith("private"), request
     if answer.headers.get("content-type", "").startswith("text/html"):
         assert "<script>alert" not in answer.text, request
+        if "sandbox" not in answer.headers["content-security-policy"]:  # a report is a file of the dataset
+            assert CONTROL.search(answer.text) is None, request
 
 
 @pytest.fixture(scope="module")

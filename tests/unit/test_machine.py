@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -161,6 +162,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_scratch_is_a_directory_that_goes_away(temporary: Path) -> None:
     with scratch_for(1) as scratch:
         assert scratch.parent == temporary
+        assert stat.S_IMODE(scratch.stat().st_mode) == 0o700, "nobody else may look at photos on their way"
         (scratch / "file").write_bytes(b"x")
 
 

@@ -1,6 +1,7 @@
 """One dictionary for report, data card and browser: words for what is known, names for what a newer version brings."""
 
 import pytest
+from markupsafe import Markup
 
 from aesthetics_ops.dataset.manifest import JpegKind, Jpegs, Labels
 from aesthetics_ops.pixels.transforms import Transform
@@ -23,6 +24,7 @@ from aesthetics_ops.report.words import (
     size_in_words,
     transform_in_words,
     unbroken_size,
+    visible,
 )
 from aesthetics_ops.versions.diff import Change, Changes
 
@@ -121,3 +123,9 @@ def test_coding_is_said_as_far_as_it_is_noted() -> None:
     assert hardware_in_words(None) == coding_in_words(None, None) == "not noted"
     assert coding_in_words("4:2:0", False) == "baseline, 4:2:0"
     assert coding_in_words("gray", True) == "progressive, gray"
+
+
+def test_control_characters_of_a_text_are_spelled_out() -> None:
+    assert visible("a\x1b[2J\x9b\r\u202e\ud800") == "a\\x1b[2J\\x9b\\r\\u202e\\ud800"
+    assert [visible(value) for value in ("Ä\n\t\xa0\u200d 🐈", 7, None)] == ["Ä\n\t\xa0\u200d 🐈", 7, None]
+    assert visible(Markup("<b>\r")) == "<b>\r"
