@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test coverage test-stack test-compose test-faults test-all check shell airflow fuzz bench lock clean
+.PHONY: help install demo test coverage test-stack test-compose test-faults test-all check shell airflow fuzz bench sbom audit lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -64,6 +64,15 @@ fuzz: install  ## 20,000 damaged photos through the converter, in a bounded chil
 
 bench: install  ## builds and readers against the bare codec and against peers: benchmarks/RESULTS.md; ONLY=readers runs one group
 	@$(BIN)/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
+
+sbom: install  ## what .venv has installed, as CycloneDX: .sandbox/sbom.json
+	@mkdir -p .sandbox
+	@$(BIN)/python deploy/list_packages.py > .sandbox/sbom.json
+	@echo .sandbox/sbom.json
+
+audit: install  ## whether a locked package has a weakness that is known; says "not audited" where nobody can be asked
+	@mkdir -p .sandbox
+	@$(BIN)/python deploy/audit.py .sandbox/audit requirements.lock
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 DEPLOYED := --extra airflow --extra cluster --extra excel --extra tensorflow-cpu

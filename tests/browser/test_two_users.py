@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from fastapi import HTTPException, Request
@@ -34,8 +36,8 @@ def client() -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         for name in NAMES:
             numbers = itertools.count()
-            patch.setattr(datasets, "recipe_digest", lambda *_, numbers=numbers, **__: f"{next(numbers):064x}")
-            documents = {VersionFile.REPORT: lambda _, name=name: f"<!doctype html><title>r</title><p>of-{name}"}
+            patch.setattr(datasets, "recipe_digest", partial(numbered, numbers))
+            documents = {VersionFile.REPORT: partial(report, name)}
             dataset = SyntheticDataset(open_store(f"memory://users/{name}/"), per_shard=4, documents=documents)
             photos = synthetic_photos(20)[:: 1 if name == "ours" else -1]
             photos = [replace(photo, id=f"of-{name}-{number}", split="train") for number, photo in enumerate(photos)]
@@ -47,8 +49,16 @@ def client() -> Iterator[TestClient]:
             made[name] = dataset.store
     keys = [set(store.list()["key"].to_pylist()) for store in made.values()]
     assert keys[0] == keys[1]
-    with TestClient(make_browser(guard, {name: lambda name=name: made[name] for name in NAMES})) as client:
+    with TestClient(make_browser(guard, {name: partial(made.__getitem__, name) for name in NAMES})) as client:
         yield client
+
+
+def numbered(numbers: Iterator[int], *_: Any, **__: Any) -> str:
+    return f"{next(numbers):064x}"
+
+
+def report(name: str, _: Any) -> str:
+    return f"<!doctype html><title>r</title><p>of-{name}"
 
 
 def addresses(name: str) -> list[str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -269,3 +270,77 @@ def test_the_list_of_packages_has_each_with_its_version_and_is_equal_for_equal_e
 
 def test_a_groomer_that_would_delete_everything_does_not_start(tmp_path):
     assert run("groom_logs.py", "--days", "0", "--directory", tmp_path, "--once").returncode == 2
+
+
+def test_a_list_of_packages_holds_no_path_and_no_address() -> None:
+    said = run("list_packages.py").stdout
+    assert len(json.loads(said)["components"]) > 100
+    for text in ("://", str(ROOT), sys.prefix, "file:", "@ "):
+        assert text not in said
+
+
+# --- audit.py ---
+
+
+def package(name: str, *weaknesses: str, skipped: str = "") -> dict[str, object]:
+    if skipped:
+        return {"name": name, "skip_reason": skipped}
+    vulns = [{"id": each, "fix_versions": ["2.0"], "aliases": [], "description": ""} for each in weaknesses]
+    return {"name": name, "version": "1.0", "vulns": vulns}
+
+
+UNKNOWN = "Dependency not found on PyPI and could not be audited: a (1.0)"
+
+
+@pytest.mark.parametrize(
+    ("packages", "lines", "status"),
+    [
+        ([package("a"), package("b")], ["2 packages audited, 0 weaknesses known"], 0),
+        (
+            [package("a", "PYSEC-1", "PYSEC-2"), package("b", skipped=UNKNOWN)],
+            ["a 1.0: PYSEC-1, mended in 2.0", "a 1.0: PYSEC-2, mended in 2.0", f"not audited: 1 of 2 packages, the first because: {UNKNOWN}", "1 packages audited, 2 weaknesses known"],
+            1,
+        ),
+        ([package("a", skipped=UNKNOWN)], [f"not audited: 1 of 1 packages, the first because: {UNKNOWN}"], 0),
+        ([], ["not audited: 0 of 0 packages, the first because: the lock names no package"], 0),
+    ],
+    ids=["sound", "weak", "nobody to ask", "nothing"],
+)  # fmt: skip
+@pytest.mark.parametrize("ends", [0, 1])
+def test_what_pip_audit_writes_decides_and_not_how_it_ends(
+    tmp_path: Path, packages: list[dict[str, object]], lines: list[str], status: int, ends: int
+) -> None:
+    found = audited(tmp_path, f"print({json.dumps(json.dumps({'dependencies': packages}))}); raise SystemExit({ends})")
+    assert (found.stdout.splitlines(), found.returncode) == (lines, status)
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("raise SystemExit('no route to the index')", "pip-audit wrote no report: no route to the index"),
+        ("pass", "pip-audit wrote no report: it says nothing"),
+    ],
+)
+def test_an_audit_that_could_not_be_made_is_one_line_and_no_failure(tmp_path: Path, program: str, why: str) -> None:
+    found = audited(tmp_path, program)
+    assert (found.stdout, found.stderr, found.returncode) == (f"not audited: {why}\n", "", 0)
+
+
+def test_a_lock_that_is_not_there_is_a_mistake() -> None:
+    assert run("audit.py", "nowhere", "nothing.lock").returncode == 2
+
+
+def audited(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """Run the audit with a program in the place of pip-audit, which would ask the internet."""
+    stand_in = folder / "bin" / "pip-audit"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f"#!{sys.executable}\n{program}\n")
+    stand_in.chmod(0o755)
+    return run("audit.py", folder, ROOT / "requirements.lock")
+
+
+def test_what_an_audit_needs_is_pinned() -> None:
+    lines = (DEPLOY / "audit-requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9a-z.]+", line) for line in pins)
+    assert any(line.lower().replace("_", "-").startswith("pip-audit==") for line in pins)

@@ -14,6 +14,15 @@ from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import open_store
 from demo.sandbox import BUCKET, Sandbox, open_sandbox
 from tests.support.paths import ROOT
+from tests.support.secrets import (
+    KEY,
+    SECRET_KEY,
+    TOKEN,
+    answering_with_secrets,
+    found_in,
+    left_in,
+    with_password,
+)
 
 DATASET = f"s3://{BUCKET}/datasets/photo_dataset/"
 DATE = "2026-11-22"
@@ -166,6 +175,33 @@ def test_a_connection_that_is_named_and_missing_fails_the_task_at_once(sandbox: 
     status, log = run(other, "tasks", "test", "photo_dataset", "plan", "2026-11-29")
     assert (status, "new_state=failed" in log) == (0, True), log[-3000:]
     assert "Airflow has no connection 'aws_defualt', which table [photo_dataset] names as aws_conn_id; add it" in log
+
+
+class TestSecretsOfAConnection:
+    """What is planted in the connection appears neither in logs nor in Airflow's database nor in the dataset."""
+
+    @pytest.mark.parametrize("ends", ["success", "failed"])
+    def test_a_task_leaves_none(self, sandbox: Sandbox, ends: str) -> None:
+        s3_url = sandbox.env["AWS_ENDPOINT_URL"]
+        with answering_with_secrets() as wrong:
+            planted = with_planted_secrets(sandbox, s3_url if ends == "success" else wrong)
+            status, log = run(planted, "tasks", "test", "photo_dataset", "plan", "2026-11-30")
+        assert (status, f"new_state={ends}" in log) == (0, True), log[-3000:]
+        home = Path(sandbox.env["AIRFLOW_HOME"])
+        left = {
+            str(path): path.read_bytes() for path in [home / "airflow.db", *home.glob("logs/**/*")] if path.is_file()
+        }
+        assert any(path.endswith("airflow.db") for path in left)
+        assert found_in(left | {"output": log.encode()} | left_in(open_store(DATASET))) == set()
+
+
+def with_planted_secrets(sandbox: Sandbox, endpoint: str) -> Sandbox:
+    """A connection whose login, password, token and endpoint are all secret."""
+    connection = {
+        "conn_type": "aws", "login": KEY, "password": SECRET_KEY,
+        "extra": {"endpoint_url": with_password(endpoint), "region_name": "us-east-1", "aws_session_token": TOKEN},
+    }  # fmt: skip
+    return replace(sandbox, env=sandbox.env | {"AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection)})
 
 
 def with_partitions(sandbox: Sandbox, number: int) -> Sandbox:

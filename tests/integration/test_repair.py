@@ -124,6 +124,32 @@ def test_a_damaged_file_is_the_same_again(store: Store, version: str, file: Vers
     assert verify_version(store, version)
 
 
+@pytest.fixture(scope="module")
+def voted(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A version whose table has columns for votes, a score more and a column that is kept."""
+    source = Source(f"file://{tmp_path_factory.mktemp('voted')}/", {})
+    for name in PHOTOS[:4]:
+        source.add(name, photo(name))
+    rows = [f"{name},{number},1,2,{number / 4},who {number}" for number, name in enumerate(PHOTOS[:4])]
+    source.store.put("scores.csv", "\n".join(["id,c1,c2,c3,quality,who", *rows]).encode())
+    return build_once(source.settings(vote_columns="c1..c3", extra_scores="quality", keep_columns="who"))
+
+
+@pytest.mark.parametrize("kind", ["gone", "flipped"])
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_of_a_version_with_votes_scores_and_kept_columns_is_the_same_again(
+    voted: Night, file: VersionFile, kind: str
+) -> None:
+    store, version = voted.dataset, voted.manifest.version
+    assert {"votes", "label_std", "label/quality", "who"} <= voted.table("records")[0].keys()
+    before = everything(store)
+    damage(store, version_key(version, file), kind)
+    (told,) = repair_version(store, version)
+    assert (told.key, told.advice) == (version_key(version, file), "")
+    assert everything(store) == before
+    assert verify_version(store, version)
+
+
 def test_the_versions_have_what_makes_tables_hard(nights: tuple[Source, Night, Night]) -> None:
     _, first, second = nights
     assert {"source_missing", "not_an_image", "unlabelled", "label_without_photo"} <= second.manifest.rejects.keys()
