@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ def read_objects(file: LabelFile, objects: Callable[[], Iterator[tuple[int, dict
         objects: returns each row's number and object; it is called two or three times.
     """
     first = [parsed for _, parsed in islice(objects(), _ROWS_AT_ONCE)]
+    file = replace(file, seen=_seen(first))
     columns = _columns_in(first)
     check_width(file, len(columns))
     try:
@@ -57,6 +58,15 @@ def read_objects(file: LabelFile, objects: Callable[[], Iterator[tuple[int, dict
     if rows is None:
         raise file.error("has no rows; it must have one per scored photo")
     return rows
+
+
+def _seen(first: Sequence[dict[str, Any]]) -> str:
+    """Say what may keep columns from being found; empty where nothing does."""
+    nested = next((name for parsed in first[:1] for name, value in parsed.items() if type(value) is dict), None)
+    said = "; the file is one object: write one for each photo" if len(first) == 1 else ""
+    if nested is not None:
+        said += f"; {nested[:80]!r} holds an object, whose members are not read: write them beside the others"
+    return said
 
 
 def _columns_in(objects: Iterable[dict[str, Any]]) -> "dict[str, _Column]":

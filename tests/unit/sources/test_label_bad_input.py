@@ -307,3 +307,15 @@ def test_nan_in_a_kept_column_of_numbers_is_null() -> None:
     kept = read(b"id,score,k,m\na,1,nan,nan\nb,2,3,x\n", keep_columns=("k", "m")).kept
     assert kept is not None
     assert kept.to_pydict() == {"k": [None, 3], "m": ["nan", "x"]}
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        ({"a.jpg": 5, "b.jpg": 6}, "; the file is one object: write one for each photo"),
+        ([{"id": "a", "made": {"q": 5}}, {"id": "b"}], "; 'made' holds an object, whose members are not read: write them beside the others"),
+        ([{"id": "a", "q": 5}, {"id": "b"}], "set score_column to one of them"),
+    ],
+)  # fmt: skip
+def test_json_of_another_shape_is_told(data: Any, end: str) -> None:
+    assert refusal(json.dumps(data).encode()).endswith(end)
