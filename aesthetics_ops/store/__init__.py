@@ -70,6 +70,8 @@ def open_store(url: str, *, s3: S3Access | None = None, limits: StoreLimits | No
 def register_store(scheme: str, opener: Opener, *, form: str | None = None) -> None:
     """Let `open_store`, and with it every setting that is a URL, know one kind of store more, in this process.
 
+    URLs with a user and a password are refused for every scheme: they would stand in manifests.
+
     Args:
         scheme: what stands before `://`: lower-case letters, digits, `+`, `.` and `-`, a letter first.  A scheme that
             is known already gets the new opener.
