@@ -11,7 +11,6 @@ from tests.faults.soak import Soak
 from tests.faults.sweep import Case, Scene, cases, open_scene, play, schedules
 
 SEED = 1
-FOLLOWED = {"redirect 301", "redirect 307"}  # obstore follows them
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,7 @@ def scene() -> Iterator[Scene]:
         yield open_scene(stack)
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in FOLLOWED])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_at_one_request_breaks_nothing_and_a_rerun_heals(scene: Scene, fault: Fault) -> None:
     case = random.Random(f"{SEED}/{fault}").choice(cases(scene, [fault]))  # noqa: S311 -- no secret
     outcome = play(scene, case)
@@ -37,4 +36,4 @@ def test_builds_in_a_row_under_faults_are_whole_and_hold_no_more_at_the_end(scen
     soak = Soak(scene.bucket, SEED)
     soak.run(10)
     assert [*soak.violations, *soak.growth()] == []
-    assert soak.faults > 50
+    assert soak.faults > 20
