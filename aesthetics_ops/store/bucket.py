@@ -23,10 +23,12 @@ from botocore.httpsession import get_cert_path
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
 from aesthetics_ops.store.access import S3Access
 from aesthetics_ops.store.answers import explain_answer, hush, is_busy, is_passing
+from aesthetics_ops.store.connection import Body
 from aesthetics_ops.store.credentials import explain_credentials, explain_expiry
-from aesthetics_ops.store.http import Body, Reply, Server
+from aesthetics_ops.store.http import Server
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.pace import pace_of
+from aesthetics_ops.store.reply import Reply
 from aesthetics_ops.store.signing import NO_BODY, Keys, encoded_path, encoded_query, signed
 from aesthetics_ops.store.trying import UnservedError, patiently
 
@@ -140,11 +142,14 @@ class S3Bucket:
             headers["content-length"] = str(request.body_bytes)
         sent = signed(request.method, path, query, headers, request.sha256, keys)
         try:
-            with server.sent(request.method, f"{path}?{query}" if query else path, sent, request.body) as reply:
+            reply = server.answer(request.method, f"{path}?{query}" if query else path, sent, request.body)
+            try:
                 pace_of(server.endpoint).has_answered = True
                 if 200 <= reply.status < 300:
                     return read(reply)
                 raise self._refusal(request, reply, region)
+            finally:
+                server.end(reply)
         except AestheticsOpsError as error:
             if isinstance(error, UnservedError) and error.is_silent:
                 error.args = (f"{error} about {self.url_of(request.about)!r}",)

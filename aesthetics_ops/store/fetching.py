@@ -7,7 +7,7 @@ import re
 from typing import BinaryIO, Final
 
 from aesthetics_ops.errors import StoreRefusedError, StoreUnavailableError
-from aesthetics_ops.store.http import Reply, etag_of
+from aesthetics_ops.store.reply import Reply, etag_of
 from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["Fetched"]

@@ -1,6 +1,8 @@
 """HTTP/1.1 to one server, over connections that are kept: no redirect is followed, and no wait is longer than the limits.
 
-In: an endpoint, who is trusted, the limits.  Out: `Server.sent`, which gives a `Reply` to read.
+In: an endpoint, who is trusted, the limits.  Out: `Server.answer`, which gives a `Reply` to read, and `Server.end`.
+Python's `http.client` makes the connections, through a proxy where there is one; it carries no request, since its headers alone
+take longer than all else here.
 A client of our own, because a signed request must not go where a reply points to: obstore follows redirects, with the session
 token, and has no option against it; urllib3 does not, at twice the CPU of http.client for each small object.
 """
@@ -8,110 +10,30 @@ token, and has no option against it; urllib3 does not, at twice the CPU of http.
 import contextlib
 import http.client
 import os
-import select
-import socket
 import ssl
 import threading
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.store.connection import Body, Connection
 from aesthetics_ops.store.interrupts import Interrupts
 from aesthetics_ops.store.limits import StoreLimits
+from aesthetics_ops.store.reply import Reply, named
 from aesthetics_ops.store.trying import UnservedError
 
-__all__ = ["Body", "Reply", "Server", "etag_of"]
-
-Body = bytes | memoryview | Iterable[bytes]
+__all__ = ["Server"]
 
 _KEPT: Final = 32  # connections that wait for their next request
 _KEPT_S: Final = 50.0  # a server or a balancer closes them after a minute or so
-_MOST_ERROR_BYTES: Final = 64 << 10
-_CHUNK_BYTES: Final = 256 << 10
-_GROWN_BYTES: Final = 64 << 20  # a longer body is not believed until it comes
 
 
 class _Dropped(Exception):  # noqa: N818 -- not an error of the program: the request goes over another connection
     """The server had closed the connection that was kept."""
-
-
-class Reply:
-    """What a server answered; the body is read once.
-
-    Attributes:
-        status: of HTTP.
-        length: bytes of the body; None where the answer does not say.
-    """
-
-    def __init__(self, response: http.client.HTTPResponse, server: "Server") -> None:
-        self.status = response.status
-        self.length = response.length
-        self._response, self._server = response, server
-        self._is_chunked = bool(response.chunked)
-        self._started = time.monotonic()
-
-    def header(self, name: str) -> str:
-        """Return a header, or an empty text."""
-        return self._response.headers.get(name) or ""
-
-    @property
-    def is_framed(self) -> bool:
-        """Whether the answer says where its body ends, so that a cut one shows."""
-        return self.length is not None or self._is_chunked
-
-    def chunks(self) -> Iterator[memoryview]:
-        """Yield the body in pieces; each is overwritten by the next.
-
-        Raises:
-            UnservedError: it broke off, or comes too slowly.
-        """
-        buffer = memoryview(bytearray(min(_CHUNK_BYTES, self.length if self.length is not None else _CHUNK_BYTES)))
-        got = 0
-        while self.length is None or got < self.length:
-            count = self._into(buffer, got)
-            if not count:
-                break
-            got += count
-            yield buffer[:count]
-        self._require_whole(got)
-
-    def data(self) -> memoryview:
-        """Return the whole body.
-
-        Raises:
-            UnservedError: it broke off, or comes too slowly.
-        """
-        if self.length is None or self.length > _GROWN_BYTES:
-            return memoryview(b"".join(bytes(chunk) for chunk in self.chunks()))
-        body = memoryview(bytearray(self.length))
-        got = 0
-        while got < len(body) and (count := self._into(body[got:], got)):
-            got += count
-        self._require_whole(got)
-        return body.toreadonly()
-
-    def text(self) -> str:
-        """Return the start of the body, for what it says of an error."""
-        try:
-            return self._response.read(_MOST_ERROR_BYTES).decode(errors="replace")
-        except (OSError, http.client.HTTPException):
-            return ""
-
-    def _into(self, buffer: memoryview, got: int) -> int:
-        if time.monotonic() - self._started > self._server.limits.body_s(got):
-            raise UnservedError(f"the answer comes too slowly, {got} bytes so far", is_silent=True)
-        try:
-            return self._response.readinto(buffer)
-        except (OSError, http.client.HTTPException) as error:
-            raise UnservedError(f"the answer broke off after {got} bytes ({_named(error)})", is_silent=True) from error
-
-    def _require_whole(self, got: int) -> None:
-        if self.length is not None and got != self.length:
-            raise UnservedError(f"the answer broke off after {got} of {self.length} bytes", is_silent=True)
 
 
 class Server:
@@ -145,17 +67,16 @@ class Server:
         self._proxy = _proxy_for(parts.scheme, self.host)
         self._lock = threading.RLock()  # a signal's handler may come in anywhere
         self._process = os.getpid()
-        self._kept: list[tuple[float, http.client.HTTPConnection]] = []
+        self._kept: list[Connection] = []
 
     def __del__(self) -> None:
         """Close what is kept."""
         if getattr(self, "_process", None) == os.getpid():
-            for _, connection in self._kept:
+            for connection in self._kept:
                 connection.close()
 
-    @contextlib.contextmanager
-    def sent(self, method: str, target: str, headers: Mapping[str, str], body: Body = b"") -> Iterator[Reply]:
-        """Send a request, and give the answer to read; its connection is kept when it was read to the end.
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: Body = b"") -> Reply:
+        """Send a request, and return the answer to read; then `end` it.
 
         Args:
             method: GET, HEAD, PUT, POST or DELETE.
@@ -165,60 +86,51 @@ class Server:
 
         Raises:
             UnservedError: no answer.
-            StoreRefusedError: the server's certificate is not trusted.
+            StoreRefusedError: the server's certificate is not trusted, or a header cannot be sent.
         """
-        connection, response = self._answered(method, target, headers, body)
-        socket_ = connection.sock
-        is_reusable = False
-        try:
-            yield Reply(response, self)
-            if response.length == 0:
-                response.read()  # so that http.client takes it for read
-            is_reusable = response.isclosed() and not response.will_close and connection.sock is not None
-        finally:
-            if socket_ is not None:
-                Interrupts.sockets.discard(socket_)
-            if is_reusable:
-                self._keep(connection)
-            else:
-                connection.close()
-                response.close()
-
-    def _answered(
-        self, method: str, target: str, headers: Mapping[str, str], body: Body
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """Send a request over a connection that was kept, or else a new one."""
+        head = self._head(method, target, headers)
         kept = self._take()
         if kept is not None:
             with contextlib.suppress(_Dropped):
-                return kept, self._exchanged(kept, method, target, headers, body, was_kept=True)
-        connection = self._connected()
-        return connection, self._exchanged(connection, method, target, headers, body, was_kept=False)
+                return self._exchanged(kept, method, head, body)
+        return self._exchanged(self._connected(), method, head, body)
 
-    def _exchanged(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: Body,
-        *,
-        was_kept: bool,
-    ) -> http.client.HTTPResponse:
-        count, connected = Interrupts.count, connection.sock
-        Interrupts.sockets.add(connected)
+    def end(self, reply: Reply) -> None:
+        """Keep an answer's connection for the next request when it was read to the end, or else close it."""
+        connection = reply.connection
+        Interrupts.sockets.discard(connection.socket)
+        reply.end()
+        if not (reply.is_done and self._keep(connection)):
+            connection.close()
+
+    def _head(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
+        if self._proxy is not None and not self._is_tls:
+            target, headers = f"http://{self.host}{target}", {**headers, **self._proxy.headers}
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        text = "\r\n".join(lines)
+        if text.count("\n") >= len(lines) or text.count("\r") >= len(lines) or "\0" in text or not text.isascii():
+            raise StoreRefusedError(
+                f"a header for {self.endpoint} has a line break or is not ASCII, so it cannot be sent; correct the credentials"
+            )
+        return f"{text}\r\naccept-encoding: identity\r\n\r\n".encode()
+
+    def _exchanged(self, connection: Connection, method: str, head: bytes, body: Body) -> Reply:
+        count, was_kept = Interrupts.count, connection.kept_since is not None
+        Interrupts.sockets.add(connection.socket)
         try:
             try:
-                connection.request(method, *self._proxied(target, body, headers))
+                connection.send(head, body)
             except (BrokenPipeError, ConnectionResetError):
                 if was_kept:
                     raise
                 # the server may have said why before it closed
-            return connection.getresponse()
+            return Reply(connection, method, self.limits)
         except BaseException as error:
-            Interrupts.sockets.discard(connected)
+            Interrupts.sockets.discard(connection.socket)
             connection.close()
-            if not isinstance(error, OSError | http.client.HTTPException):
+            if isinstance(error, UnservedError):
+                raise UnservedError(f"no answer from {self.endpoint} ({error})", is_silent=True) from error
+            if not isinstance(error, OSError):
                 raise
             is_stale = isinstance(error, ConnectionError) and was_kept and Interrupts.count == count
             if is_stale and method in ("GET", "HEAD"):
@@ -228,13 +140,13 @@ class Server:
     def _unanswered(self, error: Exception) -> UnservedError:
         if isinstance(error, TimeoutError):
             return UnservedError(f"no answer from {self.endpoint} for {self.limits.timeout_s:g} s", is_silent=True)
-        return UnservedError(f"no answer from {self.endpoint} ({_named(error)})", is_silent=True)
+        return UnservedError(f"no answer from {self.endpoint} ({named(error)})", is_silent=True)
 
-    def _connected(self) -> http.client.HTTPConnection:
+    def _connected(self) -> Connection:
         connection = self._new()
         try:
             connection.connect()
-            connection.sock.settimeout(self.limits.timeout_s)
+            return Connection(connection.sock, self.limits.timeout_s)
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise StoreRefusedError(
@@ -242,15 +154,14 @@ class Server:
             ) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             connection.close()
-            raise UnservedError(f"no connection to {self.endpoint} ({_named(error)})", is_silent=True) from error
+            raise UnservedError(f"no connection to {self.endpoint} ({named(error)})", is_silent=True) from error
         except BaseException:
             connection.close()
             raise
-        return connection
 
     def _new(self) -> http.client.HTTPConnection:
         address = (self._proxy.host, self._proxy.port) if self._proxy else (self._name, self._port)
-        options: dict[str, Any] = {"timeout": self.limits.connect_s, "blocksize": _CHUNK_BYTES}
+        options: dict[str, Any] = {"timeout": self.limits.connect_s}
         if not self._is_tls:
             return http.client.HTTPConnection(*address, **options)
         connection = http.client.HTTPSConnection(*address, **options, context=self._context())
@@ -268,7 +179,7 @@ class Server:
                         self._tls.load_verify_locations(self._authorities)
                 except (OSError, ssl.SSLError) as error:
                     raise StoreRefusedError(
-                        f"the file of trusted certificates {given or self._authorities!r} cannot be read ({_named(error)}); correct "
+                        f"the file of trusted certificates {given or self._authorities!r} cannot be read ({named(error)}); correct "
                         "AWS_CA_BUNDLE"
                     ) from error
                 if self._verify is False:
@@ -276,28 +187,25 @@ class Server:
                     self._tls.verify_mode = ssl.CERT_NONE
             return self._tls
 
-    def _proxied(self, target: str, body: Body, headers: Mapping[str, str]) -> tuple[str, Body, Mapping[str, str]]:
-        if self._proxy is None or self._is_tls:
-            return target, body, headers
-        return f"http://{self.host}{target}", body, {**headers, **self._proxy.headers}
-
-    def _take(self) -> http.client.HTTPConnection | None:
+    def _take(self) -> Connection | None:
         with self._lock:
             if self._process != os.getpid():  # connections of the parent's are not ours to use
                 self._process, self._kept = os.getpid(), []
-            while self._kept:
-                since, connection = self._kept.pop()
-                if time.monotonic() - since < _KEPT_S and not _is_readable(connection.sock):
-                    return connection
-                connection.close()
-        return None
+        while True:
+            try:
+                connection = self._kept.pop()
+            except IndexError:
+                return None
+            if time.monotonic() - (connection.kept_since or 0) < _KEPT_S and connection.is_quiet:
+                return connection
+            connection.close()
 
-    def _keep(self, connection: http.client.HTTPConnection) -> None:
-        with self._lock:
-            if self._process == os.getpid() and len(self._kept) < _KEPT:
-                self._kept.append((time.monotonic(), connection))
-                return
-        connection.close()
+    def _keep(self, connection: Connection) -> bool:
+        connection.kept_since = time.monotonic()
+        if self._process != os.getpid() or len(self._kept) >= _KEPT:
+            return False
+        self._kept.append(connection)
+        return True
 
 
 class _Proxy:
@@ -315,32 +223,3 @@ class _Proxy:
 def _proxy_for(scheme: str, host: str) -> _Proxy | None:
     url = urllib.request.getproxies().get(scheme)
     return None if not url or urllib.request.proxy_bypass(host) else _Proxy(url)
-
-
-def etag_of(reply: Reply) -> str:
-    """Return the ETag that an answer names, without quotes.
-
-    Raises:
-        UnservedError: it names none, so it is not an object store's.
-    """
-    etag = reply.header("etag").strip().removeprefix("W/").strip('"')
-    if not etag:
-        raise UnservedError("the answer has no ETag, so it is not the store's")
-    return etag
-
-
-def _is_readable(connected: socket.socket | None) -> bool:
-    """Say whether a connection that should be quiet is not: the server has closed it, or says what nobody asked for."""
-    if connected is None:
-        return True
-    poll = select.poll()
-    try:
-        poll.register(connected, select.POLLIN)
-        return bool(poll.poll(0))
-    except (OSError, ValueError):
-        return True
-
-
-def _named(error: BaseException) -> str:
-    """Return what went wrong in few words; http.client's own texts may hold what the server sent."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

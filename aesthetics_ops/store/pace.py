@@ -55,7 +55,8 @@ class Pace:
     def __init__(self, place: str) -> None:
         self.place = place
         self.has_answered = False
-        self._turns = threading.Condition()  # of an RLock, so that a signal's handler may come in anywhere
+        self._lock = threading.RLock()  # a signal's handler may come in anywhere
+        self._turns = threading.Condition(self._lock)
         self._in_flight = 0
         self._rounds = 0
         self._last_served = -math.inf
@@ -76,7 +77,7 @@ class Pace:
         Returns:
             The round that the request belongs to; None when no turn came.
         """
-        with self._turns:
+        with self._lock:
             if not self._has_room() and not self._waited(longest_s):
                 return None
             self._in_flight += 1
@@ -84,14 +85,14 @@ class Pace:
 
     def leave(self) -> None:
         """End a turn."""
-        with self._turns:
+        with self._lock:
             self._in_flight -= 1
             if self._episode is not None:
                 self._turns.notify()
 
     def served(self) -> None:
         """Note that a request was served."""
-        with self._turns:
+        with self._lock:
             self.has_answered = True
             self._last_served = time.monotonic()
             episode = self._episode
@@ -105,7 +106,7 @@ class Pace:
 
     def slow(self, round_: int) -> None:
         """Note that the store asked for less when it was sent a request of this round."""
-        with self._turns:
+        with self._lock:
             self.has_answered = True
             episode = self._episode
             if episode is None:
@@ -128,7 +129,7 @@ class Pace:
 
     def log(self) -> None:
         """Say where an episode stands that has not ended, unless that was said before."""
-        with self._turns:
+        with self._lock:
             episode = self._episode
             if episode is not None and episode.told != (episode.asked, episode.limit):
                 episode.told = episode.asked, episode.limit

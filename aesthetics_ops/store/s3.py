@@ -21,9 +21,9 @@ from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
 from aesthetics_ops.store.bucket import ConditionFailedError, Request, S3Bucket
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.fetching import Fetched
-from aesthetics_ops.store.http import Reply, etag_of
 from aesthetics_ops.store.listing import listing
 from aesthetics_ops.store.pages import Page, failed_deletions, read_page
+from aesthetics_ops.store.reply import Reply, etag_of
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
 from aesthetics_ops.store.trying import UnservedError
 from aesthetics_ops.store.uploading import put_bytes, upload_file

@@ -8,6 +8,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -71,7 +72,7 @@ def signed(
         keys: who signs.
         now: seconds since 1970; None takes this machine's clock.
     """
-    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    moment = _moment(int(time.time() if now is None else now))
     day = moment[:8]
     sent = {**headers, "x-amz-content-sha256": body_sha256, "x-amz-date": moment}
     if keys.token:
@@ -87,6 +88,11 @@ def signed(
         f"AWS4-HMAC-SHA256 Credential={keys.access}/{scope}, SignedHeaders={listed}, Signature={signature}"
     )
     return sent
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 def _key(secret: str, day: str, region: str) -> bytes:
