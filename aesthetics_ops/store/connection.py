@@ -3,7 +3,6 @@
 In: a connected socket, plain or of TLS.  Out: `Connection`.  Nothing here knows HTTP.
 """
 
-import os
 import select
 import socket
 import ssl
@@ -69,7 +68,7 @@ class Connection:
             for piece in (body,) if isinstance(body, memoryview) else body:
                 self.socket.sendall(piece)
         except BlockingIOError as error:
-            raise TimeoutError(error.errno, os.strerror(error.errno or 0)) from error
+            raise TimeoutError from error
 
     def receive(self, buffer: memoryview, *, is_all: bool = False) -> int:
         """Receive what comes, and return how many bytes that are: 0 when the server has closed.
@@ -85,7 +84,7 @@ class Connection:
         try:
             return self.socket.recv_into(buffer, 0, self._flags if is_all else 0)
         except BlockingIOError as error:
-            raise TimeoutError(error.errno, os.strerror(error.errno or 0)) from error
+            raise TimeoutError from error
 
     def close(self) -> None:
         """Close it."""

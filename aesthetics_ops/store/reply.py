@@ -176,7 +176,7 @@ class Reply:
             if not count:
                 if received:
                     raise UnservedError("the answer broke off in its headers", is_silent=True)
-                raise RemoteDisconnected
+                raise RemoteDisconnected("")
             received += count
             self._feed(count)
 
