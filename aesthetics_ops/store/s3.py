@@ -172,18 +172,25 @@ class S3Store(Store):
     def _pages(self, full: str, query: dict[str, str]) -> Iterator[Page]:
         token: str | None = None
         while True:
-            page = self._page(full, query if token is None else {**query, "continuation-token": token})
+            page = self._page(full, query, token)
             yield page
             if page.following is None:
                 return
-            if page.following == token:
-                raise StoreUnavailableError(f"the listing of {self._bucket.url_of(full)!r} leads back to the same page")
             token = page.following
 
-    def _page(self, full: str, query: dict[str, str]) -> Page:
+    def _page(self, full: str, query: dict[str, str], token: str | None = None) -> Page:
         asked = {"list-type": "2", "encoding-type": "url", "prefix": full, **query}
+        if token is not None:
+            asked["continuation-token"] = token
         about = self._bucket.url_of(full)
-        return self._bucket.ask(lambda: Request("GET", "", full, asked), lambda reply: read_page(reply.data(), about))
+
+        def read(reply: Reply) -> Page:
+            page = read_page(reply.data(), about)
+            if token is not None and page.following == token:
+                raise UnservedError(f"the listing of {about!r} leads back to the same page")
+            return page
+
+        return self._bucket.ask(lambda: Request("GET", "", full, asked), read)
 
 
 def _size_and_etag(reply: Reply) -> tuple[int, str]:

@@ -44,6 +44,7 @@ from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["check_counts", "check_tables", "settings_of"]
 
+_MEASURED: Final = ("label", "width", "height", "bytes")  # what statistics are of; no release left one blank
 _TABLES: Final = {
     VersionFile.RECORDS: RECORDS,
     VersionFile.REJECTS: REJECTS,
@@ -72,7 +73,11 @@ def check_tables(manifest: Manifest, folder: Path) -> None:
 
 def check_counts(manifest: Manifest, folder: Path) -> None:
     """Compare every count and statistic of a manifest with the tables; arguments and errors as `check_tables`."""
-    _check_counts(manifest, *_tables(manifest, folder))
+    tables = _tables(manifest, folder)
+    for column in _MEASURED:
+        if tables[0][column].null_count:
+            raise IntegrityError(f"{_name(manifest, VersionFile.RECORDS)} lacks values of {column!r}")
+    _check_counts(manifest, *tables)
 
 
 def _tables(manifest: Manifest, folder: Path) -> list[pa.Table]:

@@ -33,8 +33,8 @@ _AMOUNTS: Final = {
 }  # fmt: skip
 
 
-# Native code that gets no memory ends the process by itself: SIGABRT, or the C library's status.  Then what holds of SIGKILL holds.
-_ABORTED: Final = (-signal.SIGABRT, 127)
+# Native code that gets no memory ends the process by itself: SIGABRT, SIGSEGV, or the C library's status.  Then what holds of SIGKILL holds.
+_ABORTED: Final = (-signal.SIGABRT, -signal.SIGSEGV, 127)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ class TestValidation:
             ({"image": png(), "width_px": 8, "height_px": 8}, "is not a JPEG of the stated size"),
             ({"width_px": 7}, "is not a JPEG of the stated size"),
             ({"height_px": 7}, "is not a JPEG of the stated size"),
-            ({"label": math.nan}, "with a finite label"),
+            ({"label": math.nan}, "with finite labels"),
         ],
         ids=["damaged JPEG", "no image", "PNG", "width", "height", "NaN"],
     )

@@ -6,7 +6,7 @@ import pytest
 
 from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.manifest import read_manifest
-from aesthetics_ops.errors import GateError, PlanError, StoreUnavailableError
+from aesthetics_ops.errors import GateError, PlanError
 from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
@@ -84,11 +84,3 @@ def test_a_listing_that_gives_a_page_twice_is_asked_for_again(way: tuple[Source,
     proxy.reset()
     assert build_dataset(source.settings()).manifest.records == 15
     assert len(proxy.struck) == 1
-
-
-def test_a_listing_that_always_gives_a_page_twice_is_one_line(way: tuple[Source, FaultyProxy]) -> None:
-    source, proxy = way
-    proxy.choose = page_of_photos("list a page twice", 1, 1)
-    with pytest.raises(StoreUnavailableError, match=r"names objects twice each time.*5 of") as caught:
-        build_dataset(source.settings())
-    assert "\n" not in str(caught.value)
