@@ -39,6 +39,15 @@ _SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
 
 _LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
 
+_LACKS_OF_MEMORY: Final = (
+    "can't start new thread",
+    "Failed to launch worker thread",
+    "failed to map segment",
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "Insufficient memory",
+)
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -206,11 +215,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Say whether an error is one of too little memory: threads and libraries tell it in their text only."""
-    texts = {RuntimeError: "can't start new thread", ImportError: "failed to map segment"}
-    return isinstance(error, MemoryError) or any(
-        isinstance(error, kind) and text in str(error) for kind, text in texts.items()
-    )
+    """Say whether an error is one of too little memory: of libraries and threads, only the text tells."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _LACKS_OF_MEMORY)
 
 
 def _of_the_system(error: OSError) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, Unpack
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import quiet_stderr
 from aesthetics_ops.readers.batches import Batch, Batches, Begun
+from aesthetics_ops.readers.ending import end_iterators_at_exit
 from aesthetics_ops.readers.options import ReadOptions
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -47,6 +48,7 @@ class KerasBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if batches.pixels is None or batches.pixels.shape is None:
             raise SettingsError("Keras takes photos of one size; leave raw out, and take another fit than 'short_side'")
         super().__init__(workers=_WORKERS)
+        end_iterators_at_exit()
         self.batches = batches
         self._lock = Lock()
         self._first = 0  # number of this epoch's first batch, counted from where reading began

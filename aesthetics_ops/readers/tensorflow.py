@@ -15,6 +15,7 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import quiet_stderr
 from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.dataset import Dataset
+from aesthetics_ops.readers.ending import end_iterators_at_exit
 from aesthetics_ops.readers.options import ReadOptions
 from aesthetics_ops.readers.targets import one_of
 
@@ -46,6 +47,7 @@ def as_tf(batches: Batches) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow as tf
+    end_iterators_at_exit()
 
     steps, whole = batches.sampler.steps, batches.sampler.whole_steps
     count = len(steps) if len(steps) == len(whole) else None

@@ -353,6 +353,8 @@ class TestMistakes:
             (MemoryError(), 3, "not enough memory; "),
             (RuntimeError("can't start new thread"), 3, "not enough memory; "),
             (ImportError("x.so: failed to map segment from shared object"), 3, "not enough memory; "),
+            (Exception("Unknown error: Failed to launch worker thread: busy"), 3, "not enough memory; "),
+            (RuntimeError("std::bad_alloc"), 3, "not enough memory; "),
             (RuntimeError("of another kind"), 4, "RuntimeError: of another kind; this is a mistake"),
             (RecursionError("too deep"), 1, "the input is nested too deeply to be read: too deep; "),
             (OSError(errno.EIO, "x", "/a/file"), 1, "'/a/file': the device cannot read or write it; check the disk"),
