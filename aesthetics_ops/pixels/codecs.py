@@ -137,6 +137,7 @@ def _probes() -> Iterator[tuple[str, bytes]]:
         yield file.name, file.read_bytes()
 
 
+@cache
 def _release(name: str) -> str:
     try:
         return metadata.version(name)

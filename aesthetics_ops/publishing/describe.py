@@ -6,6 +6,7 @@ In: the plan, the shards, the tables, and what the gates measured.  Out: the man
 import hashlib
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -45,6 +46,7 @@ __all__ = ["describe_version", "fingerprint_of"]
 _SOFTWARE: Final = (
     "aesthetics-ops", "numpy", "obstore", "opencv-python-headless", "pillow", "pillow-heif", "pyarrow", "simplejpeg",
 )  # fmt: skip
+_release = cache(version)  # it reads files
 
 
 def fingerprint_of(shards: Sequence[BuiltShard]) -> str:
@@ -97,7 +99,7 @@ def _manifest(
         source=_source(plan),
         settings=plan.settings.model_dump(mode="json"),
         settings_digest=plan.settings.digest,
-        software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
+        software={name: _release(name) for name in _SOFTWARE} | {"python": platform.python_version()},
         features=plan.features,
         accounting=_accounting(plan, candidate),
         rejects=dict(candidate.reasons),

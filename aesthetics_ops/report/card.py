@@ -10,13 +10,17 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from aesthetics_ops.dataset.example import EXTRA_SCORE
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.report.words import FILTERS, size_in_words
 
 __all__ = ["dataset_name", "render_card"]
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # The hub's size categories: the first limit that is above the number of records names the category.
 _SIZES: Final = (
@@ -46,22 +50,9 @@ def render_card(manifest: Manifest) -> str:
 
     The licence is a placeholder: the build knows where photos come from, not what they may be used for.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(  # noqa: S701 -- Markdown: the filters below escape
-        loader=PackageLoader("aesthetics_ops.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= FILTERS | {
-        "code": _code,
-        "number": "{:.4g}".format,
-        "sh": lambda text: shlex.quote(_printable(text)),
-        "size": size_in_words,
-        "text": _text,
-        "yaml": lambda text: json.dumps(_printable(text), ensure_ascii=False),
-    }
     ratings = _ratings(manifest.source.ratings)
     scores = {f"{EXTRA_SCORE}{name}": "a score of its own, not scaled" for name in manifest.extra_scores}
-    card: str = environment.get_template("README.md.jinja").render(
+    card: str = _template().render(
         manifest=manifest,
         name=dataset_name(manifest),
         size_category=next((name for limit, name in _SIZES if manifest.records < limit), "n>1B"),
@@ -75,6 +66,25 @@ def render_card(manifest: Manifest) -> str:
         kept=manifest.settings.get("keep_columns") or (),
     )
     return card
+
+
+@cache
+def _template() -> "Template":
+    """Return the card's template, which takes longer to compile than to fill in."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 -- Markdown: the filters below escape
+        loader=PackageLoader("aesthetics_ops.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FILTERS | {
+        "code": _code,
+        "number": "{:.4g}".format,
+        "sh": lambda text: shlex.quote(_printable(text)),
+        "size": size_in_words,
+        "text": _text,
+        "yaml": lambda text: json.dumps(_printable(text), ensure_ascii=False),
+    }
+    return environment.get_template("README.md.jinja")
 
 
 def dataset_name(manifest: Manifest) -> str:

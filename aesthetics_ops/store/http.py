@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -69,9 +69,11 @@ class Server:
         self._process = os.getpid()
         self._kept: list[Connection] = []
 
-    def __del__(self) -> None:
+    def __del__(
+        self, getpid: Callable[[], int] = os.getpid
+    ) -> None:  # at the interpreter's end `os` may be gone already
         """Close what is kept."""
-        if getattr(self, "_process", None) == os.getpid():
+        if getattr(self, "_process", None) == getpid():
             for connection in self._kept:
                 connection.close()
 

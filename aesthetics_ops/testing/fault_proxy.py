@@ -10,6 +10,7 @@ loopback to send requests to, and what came by.
 Threads, since a request that hangs then holds up no other, and a handler reads from top to bottom.
 """
 
+import contextlib
 import http.client
 import select
 import socket
@@ -81,6 +82,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.elsewhere = "http://127.0.0.1:9"
         self.lists: dict[str, Reply] = {}
         self.listed: dict[str, Reply] = {}
+        self._upstreams: list[http.client.HTTPConnection] = []
         self.reset()
         self._lock = threading.Lock()
 
@@ -116,12 +118,33 @@ class FaultyProxy(ThreadingHTTPServer):
 
     def ask(self, request: SeenRequest, body: bytes) -> Reply:
         """Return what the server answers."""
-        upstream = http.client.HTTPConnection(self.upstream, timeout=20)
-        upstream.request(request.method, request.path, body, request.headers)
-        reply = upstream.getresponse()
-        data = reply.read()
-        upstream.close()
+        upstream = self._taken() or http.client.HTTPConnection(self.upstream, timeout=20)
+        try:
+            upstream.request(request.method, request.path, body, request.headers)
+            reply = upstream.getresponse()
+            data = reply.read()
+        except BaseException:
+            upstream.close()
+            raise
+        if upstream.sock is not None:  # the server keeps it open
+            self._upstreams.append(upstream)
         return Reply(reply.status, tuple(reply.getheaders()), data)
+
+    def _taken(self) -> http.client.HTTPConnection | None:
+        """Return a connection to the server that an earlier request left open; None where there is none."""
+        while self._upstreams:
+            with contextlib.suppress(IndexError):
+                upstream = self._upstreams.pop()
+                if not select.select([upstream.sock], [], [], 0)[0]:
+                    return upstream
+                upstream.close()  # readable while nothing was asked: the server has closed it
+        return None
+
+    def server_close(self) -> None:
+        """Close the connections to the server, too."""
+        super().server_close()
+        while self._upstreams:
+            self._upstreams.pop().close()
 
     def put_off(self, request: SeenRequest, body: bytes) -> None:
         """Keep a write; it is delivered after some later requests, or by `settle`."""
@@ -150,6 +173,9 @@ class FaultyProxy(ThreadingHTTPServer):
 class _ProxyHandler(BaseHTTPRequestHandler):
     server: FaultyProxy
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = (
+        True  # head and body are sent apart: the body would wait 40 ms for the client's word on the head
+    )
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

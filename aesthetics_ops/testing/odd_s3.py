@@ -138,6 +138,9 @@ class OddS3(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: OddS3
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = (
+        True  # head and body are sent apart: the body would wait 40 ms for the client's word on the head
+    )
 
     def _serve(self) -> None:
         body = self._body()

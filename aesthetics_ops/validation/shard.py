@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], na
     with quiet_stderr():
         import tensorflow as tf
 
-    check = _record_check(features)
+    more = more_labels(features)
+    check = _record_check(tuple((name, tuple(kind["shape"]), kind["dtype"]) for name, kind in more.items()))
     records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
     read = _Records()
     try:
@@ -125,21 +127,28 @@ def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], na
     return read
 
 
-def _record_check(features: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return a function from a serialised record to its id, whether its labels are finite, and whether its image is good."""
+@cache
+def _record_check(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> Callable[[Any], Any]:
+    """Return a function from a serialised record to its id, whether its labels are finite, and whether its image is good.
+
+    TensorFlow takes a tenth of a second to make a graph of it, once for all shards.
+
+    Args:
+        more: labels beside the first: name, shape and dtype.
+    """
     import tensorflow as tf
 
-    more = more_labels(features)
     spec = {
         "image/image": tf.io.FixedLenFeature([], tf.string),
         "image/label": tf.io.FixedLenFeature([], tf.float32),
         "image/id": tf.io.FixedLenFeature([], tf.string),
         "image/height": tf.io.FixedLenFeature([], tf.int64),
         "image/width": tf.io.FixedLenFeature([], tf.int64),
-        **{name: tf.io.FixedLenFeature(kind["shape"], tf.as_dtype(kind["dtype"])) for name, kind in more.items()},
+        **{name: tf.io.FixedLenFeature(shape, tf.as_dtype(dtype)) for name, shape, dtype in more},
     }
-    numbers = ["image/label", *(name for name, kind in more.items() if kind["dtype"] == "float32")]
+    numbers = ["image/label", *(name for name, _, dtype in more if dtype == "float32")]
 
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # type: ignore[untyped-decorator]
     def check(serialized: Any) -> Any:
         record = tf.io.parse_single_example(serialized, spec)
         image = record["image/image"]
@@ -157,7 +166,8 @@ def _record_check(features: Mapping[str, Any]) -> Callable[[Any], Any]:
         # at 1/8 of the size all coded data is read, and the same files fail as at full size (docs/pixels.md)
         return tf.size(tf.io.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
 
-    return check
+    graph: Callable[[Any], Any] = check
+    return graph
 
 
 def _first_failure(path: Path, result: ShardResult, check: Callable[[Any], Any]) -> str:

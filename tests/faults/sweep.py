@@ -1,6 +1,7 @@
 """Every fault at every request of a build, one build each: LATEST stays whole, and a build without faults heals it all.
 
     .venv/bin/python -m tests.faults.sweep                  # all of them
+    .venv/bin/python -m tests.faults.sweep --minutes 30     # so many of them as half an hour allows, one of each kind first
     .venv/bin/python -m tests.faults.sweep --sample 40 --seed 7
 
 A first version is built, and a second one upon it after the photos changed.  A request is named by its method, its path
@@ -10,14 +11,16 @@ Prints a row for each fault with what became of its builds, then every violation
 
 # ruff: noqa: T201 -- a command that prints its findings
 import argparse
+import math
 import random
 import re
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.util import Finalize
@@ -27,10 +30,24 @@ from aesthetics_ops.testing.faults import FAULTS, Fault, SeenRequest, applies
 from tests.faults.bucket import Bucket, open_bucket
 from tests.faults.judge import BrokenError, Content, Found, read_latest_version
 
-__all__ = ["Case", "Outcome", "RandomFaults", "Scene", "cases", "open_scene", "play", "run_cases", "schedules", "table"]
+__all__ = [
+    "Case",
+    "Outcome",
+    "RandomFaults",
+    "Scene",
+    "cases",
+    "drawn",
+    "kind_of",
+    "open_scene",
+    "play",
+    "run_cases",
+    "schedules",
+    "table",
+]
 
 STATES: Final = ("first", "second")
 SHARES: Final = (0.02, 0.05, 0.1, 0.2)  # of the requests that fail, where faults come at random
+_TELL_EACH: Final = 250  # builds
 NOT_AT_RANDOM: Final = ("hang",)  # it takes long
 _DIFFERS: Final = (
     (re.compile(r"builds/[^/]+/"), "builds/B/"),
@@ -243,6 +260,20 @@ def cases(scene: Scene, faults: Iterable[Fault] = FAULTS) -> list[Case]:
     return found
 
 
+def kind_of(case: Case) -> tuple[object, ...]:
+    """Return what a case has in common with those that differ in the shard's or photo's name alone."""
+    number = case.number if "probe" in case.request else 0
+    return case.state, re.sub(r"shards/\w\w/\w+|photos/\w+", "", case.request), number, case.fault
+
+
+def drawn(every: Sequence[Case], seed: int) -> list[Case]:
+    """Return the cases in an order by chance, one of each kind first: whatever comes early is a fair sample."""
+    every = random.Random(seed).sample(every, len(every))  # noqa: S311 -- no secret
+    first = {kind_of(case): case for case in reversed(every)}
+    is_first = set(first.values())
+    return sorted(every, key=lambda case: case not in is_first)
+
+
 _stack, _scene = ExitStack(), list[Scene]()
 
 
@@ -301,39 +332,42 @@ def main() -> int:
     parser.add_argument("--fault", action="append", help="only these")
     parser.add_argument("--without", action="append", help="not those that begin so")
     parser.add_argument("--schedules", type=int, default=0, help="instead, so many builds with faults at random")
-    parser.add_argument("--once", action="store_true", help="each request once: the first of its kind")
+    parser.add_argument(
+        "--once", action="store_true", help="one case of each kind: requests for shards or photos are one kind"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many")
     options = parser.parse_args()
 
     def chosen(every: list[Case]) -> list[Case]:
         if options.schedules:
-            return schedules(options.schedules, options.seed)
+            return schedules(options.schedules, options.seed)[: options.sample]
         if options.fault:
             every = [case for case in every if str(case.fault) in options.fault]
         if options.without:
             every = [case for case in every if not str(case.fault).startswith(tuple(options.without))]
+        every = drawn(every, options.seed)
         if options.once:
-            kinds = {
-                (
-                    c.state,
-                    re.sub(r"shards/\w\w/\w+|photos/\w+", "", c.request),
-                    c.number if "probe" in c.request else 0,
-                    c.fault,
-                ): c
-                for c in reversed(every)
-            }
-            every = list(kinds.values())
-        random.Random(options.seed).shuffle(every)  # noqa: S311 -- no secret
+            every = every[: len({kind_of(case) for case in every})]
         return every[: options.sample]
 
     done, requests = [], 0
-    for case, outcome in run_cases(chosen, options.processes):
-        done.append((case, outcome))
-        requests += outcome.requests
-        if outcome.violations:
-            print(f"{case}: {outcome.ending}; {'; '.join(outcome.violations)}; it said: {outcome.said}", flush=True)
+    until = time.monotonic() + 60 * options.minutes
+    with closing(run_cases(chosen, options.processes)) as outcomes:
+        for case, outcome in outcomes:
+            done.append((case, outcome))
+            requests += outcome.requests
+            if outcome.violations:
+                print(f"{case}: {outcome.ending}; {'; '.join(outcome.violations)}; it said: {outcome.said}", flush=True)
+            if len(done) % _TELL_EACH == 0:
+                print(f"after {len(done)} builds", flush=True)
+            if time.monotonic() > until:
+                break
     bad = sum(bool(outcome.violations) for _, outcome in done)
     print(table(done))
-    print(f"{len(done)} builds with a fault each, {requests} requests with those of the reruns: {bad} with violations")
+    kinds = len({kind_of(case) for case, _ in done})
+    print(
+        f"{len(done)} builds with faults, of {kinds} kinds, {requests} requests with those of the reruns: {bad} with violations"
+    )
     return bool(bad)
 
 
