@@ -28,7 +28,7 @@ class StoreLimits:
     """How long a store may take.
 
     Attributes:
-        timeout_s: a request during which nothing moves for so many seconds is cut off, > 0.
+        timeout_s: a request during which nothing moves for so many seconds is cut off, > 0; in a body it may take a quarter more.
         retry_s: a request that fails is tried again until so many seconds have passed, >= 0.
 
     A request is given up `retry_s` plus `timeout_s` after it was first sent, at the latest, unless its body keeps coming.

@@ -27,6 +27,9 @@ PRELOADED = (
     "aesthetics_ops.conversion.partition", "aesthetics_ops.validation.partition", "aesthetics_ops.versions.expire",
     "aesthetics_ops.versions.rollback", "aesthetics_ops.readers.pulling.pull",
 )  # fmt: skip
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # as `aesthetics_ops.__main__` does; and the forking process has fewer threads
 _context = get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOADED))
 

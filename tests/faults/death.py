@@ -11,12 +11,14 @@ hour, which here has passed.  Prints a row for each command and signal.  Exit st
 # ruff: noqa: T201 -- a command that prints its findings
 import argparse
 import json
+import math
 import os
 import random
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -64,6 +66,7 @@ class Stage:
         words: of each command, with the state that it starts from.
         requests: how many each sends.
         contents: of the version that LATEST names after each.
+        slowest: of the ends, in seconds from SIGTERM on.
     """
 
     bucket: Bucket
@@ -71,6 +74,7 @@ class Stage:
     words: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
     contents: dict[tuple[str, str], Content] = field(default_factory=dict)
+    slowest: float = 0.0
 
     def __post_init__(self) -> None:
         bucket = self.bucket
@@ -122,20 +126,24 @@ class Stage:
         return [*_wrong_end(ended, death), *self._broken(), *self._not_healed(death, words)]
 
     def _died(self, death: Death, words: tuple[str, ...]) -> Ended | None:
-        started = threading.Event()
+        started, signalled = threading.Event(), list[float]()
 
         def choose(request: SeenRequest, number: int) -> Fault:
             if number != death.request:
                 return None
             started.wait()
             os.kill(child.process.pid or 0, death.signal)
+            signalled.append(time.monotonic())
             return "hang up" if death.signal == signal.SIGKILL else None
 
         self.bucket.proxy.reset()
         self.bucket.proxy.choose = choose
         child = start_child(self.bucket, words)
         started.set()
-        return child.ended()
+        ended = child.ended()
+        if signalled and death.signal == signal.SIGTERM:
+            self.slowest = max(self.slowest, time.monotonic() - signalled[0])
+        return ended
 
     def _broken(self) -> Iterator[str]:
         try:
@@ -192,6 +200,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="so many of the deaths; by default all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="append", help="only these")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     bad = 0
@@ -199,7 +208,10 @@ def main() -> int:
         stage = open_stage(stack)
         deaths = [death for death in stage.deaths() if not options.command or death.command in options.command]
         random.Random(options.seed).shuffle(deaths)  # noqa: S311 -- no secret
+        until = time.monotonic() + 60 * options.minutes
         for death in deaths[: options.sample]:
+            if time.monotonic() > until:
+                break
             wrong = stage.play(death)
             counts[f"{death.command:<9} {death.signal.name}"] += 1
             bad += bool(wrong)
@@ -207,7 +219,8 @@ def main() -> int:
                 print(death, *wrong, sep="; ", flush=True)
     for name, count in sorted(counts.items()):
         print(f"{name}: {count}")
-    print(f"{sum(counts.values())} deaths, {bad} with violations")
+    print(f"the slowest end after SIGTERM took {stage.slowest:.1f} s")
+    print(f"{sum(counts.values())} deaths of {len(deaths)}, {bad} with violations")
     return bool(bad)
 
 

@@ -9,6 +9,7 @@ faults gives what a build from nothing gives.  Open files, threads, memory and s
 
 # ruff: noqa: T201 -- a command that prints its findings
 import argparse
+import math
 import os
 import random
 import statistics
@@ -73,11 +74,14 @@ class Soak:
     requests: int = 0
     faults: int = 0
 
-    def run(self, builds: int) -> None:
+    def run(self, builds: int, until: float = math.inf) -> None:
+        """Make so many builds, or as many as are begun until then by the monotonic clock."""
         self.bucket.fill()
         self._rng = random.Random(self.seed)  # noqa: S311 -- no secret
         self._scores = {name: float(number) for number, name in enumerate(PHOTOS[:12])}
         for number in range(builds):
+            if time.monotonic() > until:
+                break
             self._change()
             self._command(number, "build")
             if number % _EXPIRE_EACH == _EXPIRE_EACH - 1:
@@ -156,11 +160,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--builds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no build after so many")
     options = parser.parse_args()
     with ExitStack() as stack:
         soak = Soak(stack.enter_context(open_bucket()), options.seed)
-        soak.run(options.builds)
-    print(f"{options.builds} builds, {soak.requests} requests, {soak.faults} faults: {dict(soak.endings)}")
+        soak.run(options.builds, time.monotonic() + 60 * options.minutes)
+    print(f"{len(soak.readings)} builds, {soak.requests} requests, {soak.faults} faults: {dict(soak.endings)}")
     quarter = len(soak.readings) // 4
     for at in (quarter, 2 * quarter, 3 * quarter, len(soak.readings) - 1):
         print(f"after build {at + 1}: {soak.readings[at]}")

@@ -14,13 +14,14 @@ import argparse
 import math
 import random
 import re
+import signal
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.util import Finalize
@@ -249,15 +250,15 @@ def open_scene(stack: ExitStack) -> Scene:
 
 
 def cases(scene: Scene, faults: Iterable[Fault] = FAULTS) -> list[Case]:
-    """Return every fault at every request."""
-    found = []
+    """Return every fault at every request, in an order that does not hang on which of two threads asked first."""
+    found: list[Case] = []
     for state in STATES:
         before: Counter[str] = Counter()
         for request in scene.requests[state]:
             name = name_of(request)
             found += [Case(state, name, before[name], fault) for fault in faults if applies(fault, request)]
             before[name] += 1
-    return found
+    return sorted(found, key=lambda case: (case.state, case.request, case.number, str(case.fault)))
 
 
 def kind_of(case: Case) -> tuple[object, ...]:
@@ -352,7 +353,9 @@ def main() -> int:
 
     done, requests = [], 0
     until = time.monotonic() + 60 * options.minutes
-    with closing(run_cases(chosen, options.processes)) as outcomes:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # whoever is tired of waiting presses Ctrl-C, and reads what was found so far
+    with suppress(KeyboardInterrupt), closing(run_cases(chosen, options.processes)) as outcomes:
         for case, outcome in outcomes:
             done.append((case, outcome))
             requests += outcome.requests
