@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -304,7 +304,9 @@ def schedules(count: int, seed: int) -> list[Case]:
     return [Case(STATES[n % 2], "", 1_000_000 * seed + n, "at random") for n in range(count)]
 
 
-def run_cases(choose: Callable[[list[Case]], Sequence[Case]], processes: int) -> Iterator[tuple[Case, Outcome]]:
+def run_cases(
+    choose: Callable[[list[Case]], Sequence[Case]], processes: int
+) -> Generator[tuple[Case, Outcome], None, None]:
     """Run the chosen ones of all cases, in processes that each have a bucket of their own."""
     with ProcessPoolExecutor(processes, get_context("spawn"), _start) as pool:
         yield from pool.map(_run, choose(pool.submit(_list_cases).result()))

@@ -42,7 +42,7 @@ def test_what_comes_within_the_limit_is_waited_for(pair: Pair) -> None:
     sender.start()
     assert connection.receive(connection.buffer[:4], is_all=True) == 4
     sender.join()
-    assert connection.buffer[:4] == b"late"
+    assert bytes(connection.buffer[:4]) == b"late"
 
 
 def test_what_is_taken_within_the_limit_is_sent_whole(pair: Pair) -> None:
