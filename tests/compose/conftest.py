@@ -1,12 +1,12 @@
 """What the test of the containers shares.  It runs only where it is asked for: `make test-compose`.
 
-It takes ten minutes and 12 GB, so a plain `pytest` does not collect it.  AESTHETICS_COMPOSE_DIR names a directory that
-is kept afterwards, with the engine's trees in it, so that the next run need not make them.
+It takes ten minutes and up to 15 GB, so a plain `pytest` does not collect it.  AESTHETICS_COMPOSE_DIR names a directory
+that is kept afterwards, with the engine's trees in it, so that the next run need not make them.  AESTHETICS_COMPOSE_SECONDS is
+how long the whole may take, AESTHETICS_COMPOSE_PYTHON which Python the image is built on.
 """
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.engine import Engine
+from tests.compose.engine import Engine, find_obstacle
+from tests.compose.guard import MOST_BYTES, Guard
 from tests.compose.stack import PYTHONS, Stack
 
 HERE = Path(__file__).parent
-NEEDED_BYTES = 13_000_000_000
+MOST_SECONDS = 2700  # three times and more what it takes where nothing else runs
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -27,6 +28,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     start = config.invocation_params.dir
     asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
     return None if any(path.is_relative_to(HERE) for path in asked) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where no container can be had, say so once and not for each test."""
+    mine = [item for item in items if item.path.is_relative_to(HERE)]
+    obstacle = find_obstacle(MOST_BYTES) if mine else ""
+    if obstacle:
+        items[:] = [item for item in items if item not in mine[1:]]
+        mine[0].add_marker(pytest.mark.skip(reason=f"no containers here: {obstacle}"))
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +56,19 @@ def engine() -> Iterator[Engine]:
     directory = Path(kept or tempfile.mkdtemp(prefix="aesthetics-compose-"))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = Engine(directory)
-    if shutil.disk_usage(directory).free < NEEDED_BYTES:
-        engine.remove()
-        pytest.skip(f"no containers here: {directory} has less than {NEEDED_BYTES / 1e9:g} GB free")
     try:
         yield engine
     finally:
         engine.stop()
         engine.remove(keep=("*.done", "engine", "base-*") if kept else ())
+    assert engine.leftovers() == [str(directory)] * bool(kept)
+
+
+@pytest.fixture(scope="session")
+def guard(engine: Engine) -> Iterator[Guard]:
+    """The limits of the whole run."""
+    with Guard(engine.directory, int(os.environ.get("AESTHETICS_COMPOSE_SECONDS", MOST_SECONDS))) as guard:
+        yield guard
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +77,6 @@ def stack(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Stack]:
     stack = Stack(engine, engine.directory / "project")
     yield stack
     if request.session.testsfailed and (stack.project / ".env").exists():
-        said = stack.compose("ps", "--all", check=False) + stack.compose(
-            "logs", "--no-color", "--tail", "40", check=False
-        )
+        asked = (("ps", "--all"), ("logs", "--no-color", "--tail", "40"))
+        said = "".join(stack.compose(*words, check=False, timeout_seconds=60) for words in asked)
         print(f"\n{said}", file=sys.stderr)  # noqa: T201

@@ -6,6 +6,7 @@ settings and files stay as they are; it listens on a socket in the directory; wh
 dies, everything in it is gone at once.  Its way out is slirp4netns, a program that forwards connections and changes no firewall.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -27,6 +28,11 @@ _ENGINE: Final = (
     "trixie",
     "docker.io,docker-cli,docker-buildx,docker-compose,iptables,iproute2,slirp4netns,ca-certificates",
 )
+# a program that sees none of this machine's processes, changes none of its mounts, and dies with whoever started it
+_ALONE: Final = (
+    "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private",
+)  # fmt: skip
+_TREE_SECONDS: Final = 900
 _READY_SECONDS: Final = 90
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _Result = TypeVar("_Result")
@@ -71,8 +77,10 @@ def debian_mirror() -> str | None:
     return None
 
 
-def find_obstacle() -> str:
+def find_obstacle(needed_bytes: int) -> str:
     """Return in one line why no engine can be started here; empty when nothing stands in the way."""
+    if shutil.disk_usage(tempfile.gettempdir()).free < needed_bytes:
+        return f"{tempfile.gettempdir()} has less than {needed_bytes / 1e9:g} GB free"
     if os.geteuid() != 0:
         return "not root"
     missing = [name for name in ("debootstrap", "unshare", "nsenter", "setpriv") if not shutil.which(name, path=_PATH)]
@@ -105,37 +113,51 @@ class Engine:
         self._inside: ThreadPoolExecutor | None = None
         self._cgroup = f"aesthetics-compose-{os.getpid()}"
         self._first = 0  # process 1 of its namespaces, as this machine counts
+        self._namespaces: set[str] = set()
 
     # --- trees of Debian
 
-    def make_tree(self, name: str, suite: str, packages: str) -> Path:
-        """Make a system of Debian packages, unless it was made before; return where it lies."""
-        tree, log = self.directory / name, self.directory / f"{name}.log"
-        done = self.directory / f"{name}.done"
-        if not done.exists():
-            shutil.rmtree(tree, ignore_errors=True)
-            command = ("debootstrap", "--variant=minbase", f"--include={packages}", suite, str(tree), debian_mirror())
-            with log.open("wb") as output:
-                made = subprocess.run(command, stdout=output, stderr=output, env={"PATH": _PATH}, timeout=900, check=False)  # fmt: skip
-            if made.returncode:
-                raise EngineError(f"debootstrap of {suite} failed\n{_tail(log)}")
-            done.touch()
-        return tree
+    def make_trees(self, trees: Mapping[str, tuple[str, str]]) -> None:
+        """Make the engine's own system and others, side by side, but for those that were made before.
 
-    def make(self) -> None:
-        """Make the system that the engine runs in."""
-        self.make_tree("engine", *_ENGINE)
+        Args:
+            trees: suite and packages of Debian, by the name of the directory.
+
+        Raises:
+            EngineError: one could not be made.
+        """
+        wanted = {"engine": _ENGINE, **trees}
+        missing = [name for name in wanted if not (self.directory / f"{name}.done").exists()]
+        running = {name: self._make_tree(name, *wanted[name]) for name in missing}
+        try:
+            for name, process in running.items():
+                if process.wait(_TREE_SECONDS):
+                    raise EngineError(f"debootstrap of {name} failed\n{_tail(self.directory / f'{name}.log')}")
+                (self.directory / f"{name}.done").touch()
+        finally:
+            for process in running.values():
+                process.kill()  # with all that it started
+                process.wait()
+
+    def _make_tree(self, name: str, suite: str, packages: str) -> subprocess.Popen[bytes]:
+        """Start debootstrap, in namespaces that end with it."""
+        tree = self.directory / name
+        shutil.rmtree(tree, ignore_errors=True)
+        command = ("debootstrap", "--variant=minbase", f"--include={packages}", suite, str(tree), debian_mirror())
+        with (self.directory / f"{name}.log").open("wb") as output:
+            return subprocess.Popen(
+                [*_ALONE, "--mount-proc", *command], stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                env={"PATH": _PATH, "DPKG_FORCE": "unsafe-io"},
+            )  # fmt: skip
 
     # --- the engine
 
     def start(self) -> None:
         """Start the engine; return when it answers."""
         _make_group(_CGROUPS / "cpu" / self._cgroup)
-        flags = ("--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
         with (self.directory / "dockerd.log").open("wb") as output:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, "bash", "-c", _START, "engine",
-                 str(self.directory), self._cgroup],
+                [*_ALONE, "bash", "-c", _START, "engine", str(self.directory), self._cgroup],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={"PATH": _PATH},
             )  # fmt: skip
         deadline = time.monotonic() + _READY_SECONDS
@@ -144,6 +166,8 @@ class Engine:
                 raise EngineError(f"dockerd does not start\n{_tail(self.directory / 'dockerd.log')}")
             time.sleep(0.3)
         net = f"/proc/{self._first}/root/run/net"
+        self._namespaces = {str(Path(f"/proc/{self._first}/ns/{kind}").readlink()) for kind in ("pid", "mnt")}
+        self._namespaces.add(f"net:[{Path(net).stat().st_ino}]")
         self._inside = ThreadPoolExecutor(1, initializer=_enter_network, initargs=(net,))
 
     def _answers(self) -> bool:
@@ -155,26 +179,34 @@ class Engine:
 
     def stop(self) -> None:
         """Take the engine away with everything that runs in it."""
-        if self._inside:
-            self._inside.shutdown()
         if self._process and self._process.poll() is None:
             if self._first:
                 os.kill(self._first, signal.SIGKILL)  # and the kernel ends every process of its namespace
             else:
                 self._process.kill()
             self._process.wait(30)
+        if self._inside:
+            self._inside.shutdown(cancel_futures=True)
         for group in sorted(_CGROUPS.glob(f"**/{self._cgroup}"), reverse=True):
             for parent, _, _ in os.walk(group, topdown=False):
                 _remove_group(Path(parent))
 
     def remove(self, *, keep: tuple[str, ...] = ()) -> None:
         """Delete the directory, or what is in it but for names that fit one of the patterns."""
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.directory}/")), reverse=True):
-            subprocess.run(["umount", "--lazy", mount], check=True)  # what an interrupted debootstrap left
         kept = {path for pattern in keep for path in self.directory.glob(pattern)}
         gone = [path for path in self.directory.iterdir() if path not in kept] if kept else [self.directory]
         subprocess.run(["rm", "--recursive", "--force", "--one-file-system", *gone], check=True)
+
+    def leftovers(self) -> list[str]:
+        """Return what is still there of a stopped engine: processes in its namespaces, mounts, control groups, files."""
+        processes = []
+        for path in Path("/proc").glob("[0-9]*/ns/*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if str(path.readlink()) in self._namespaces:
+                    processes.append(str(path))
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.directory) in line]
+        files = [str(self.directory)] if self.directory.exists() else []
+        return [*processes, *mounts, *map(str, _CGROUPS.glob(f"**/{self._cgroup}")), *files]
 
     # --- what is done in it
 

@@ -6,6 +6,7 @@ The copy is what Git has of the project, so that `.env` and changes of code lie 
 
 import configparser
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,7 +22,7 @@ from typing import Any, Final, TypeVar
 from tests.compose.engine import Engine, EngineError
 from tests.support.paths import ROOT
 
-__all__ = ["PYTHONS", "Stack", "make_base", "make_images", "wait_until"]
+__all__ = ["PYTHONS", "Stack", "make_images", "wait_until"]
 
 # Debian's own Python in the place of a registry's image: suite, and what the image of that name has beside it
 PYTHONS: Final = {"3.11": ("bookworm", "python3-distutils"), "3.13": ("trixie", "python3-venv")}
@@ -32,6 +33,7 @@ _SERVICES: Final = {"redis": "redis:7.2-bookworm", "s3": "chrislusf/seaweedfs:4.
 # what a pip of this machine needs to know of its package index; the environment's own settings are left out
 _PIP: Final = ("index-url", "extra-index-url", "trusted-host", "proxy", "cert", "timeout")
 _Found = TypeVar("_Found")
+_log = logging.getLogger("compose")
 
 
 def image_name(python: str) -> str:
@@ -39,10 +41,17 @@ def image_name(python: str) -> str:
     return f"python:{python}-slim-{PYTHONS[python][0]}"
 
 
-def make_base(engine: Engine, python: str) -> Path:
-    """Make the tree of a base image, with this machine's apt sources and certificates in it, as a company's own has them."""
-    suite, more = PYTHONS[python]
-    tree = engine.make_tree(f"base-{python}", suite, f"{_BASE},python{python},python{python}-venv,{more}")
+def trees(pythons: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return suite and packages of the systems that base images are made of, by the name of the directory."""
+    return {
+        f"base-{python}": (PYTHONS[python][0], f"{_BASE},python{python},python{python}-venv,{PYTHONS[python][1]}")
+        for python in pythons
+    }
+
+
+def finish_base(tree: Path, python: str) -> None:
+    """Give a base image this machine's apt sources and certificates, as a company's own has them."""
+    suite = PYTHONS[python][0]
     sources = tree / "etc/apt/sources.list.d/debian.sources"
     mine = Path("/etc/apt/sources.list.d/debian.sources")
     if mine.exists():
@@ -57,13 +66,22 @@ def make_base(engine: Engine, python: str) -> Path:
     for folder in ("var/lib/apt/lists", "var/cache/apt", "usr/share/man", "usr/share/doc", "usr/share/info"):
         shutil.rmtree(tree / folder)
         (tree / folder).mkdir()
-    return tree
+    # as in a registry's image: what is lost when the machine stops is made anew
+    (tree / "etc/dpkg/dpkg.cfg.d/docker-apt-speedup").write_text("force-unsafe-io\n")
 
 
 def make_images(engine: Engine, python: str) -> None:
-    """Give the engine every image that the project's Dockerfile and compose file name."""
-    for version in {"3.11", python}:
-        engine.import_tree(make_base(engine, version), image_name(version))
+    """Start the engine and give it every image that the project's Dockerfile and compose file name."""
+    pythons = {"3.11", python}
+    engine.make_trees(trees(pythons))
+    _log.info("trees of Debian are made")
+    engine.start()
+    _log.info("the engine answers")
+    for version in pythons:
+        tree = engine.directory / f"base-{version}"
+        finish_base(tree, version)
+        engine.import_tree(tree, image_name(version))
+    _log.info("base images are imported")
     context = engine.directory / "standin"
     shutil.copytree(_STANDIN, context, dirs_exist_ok=True)
     subprocess.run(

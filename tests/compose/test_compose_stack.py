@@ -18,14 +18,12 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from tests.compose.engine import Engine, find_obstacle
+from tests.compose.guard import MOST_BYTES, Guard
 from tests.compose.stack import Stack, image_name, make_images, wait_until
 from tests.stack.inputs import enlarged, fill
 from tests.support.compose import AIRFLOW, size_bytes
 from tests.support.kubernetes import KUBERNETES
 
-OBSTACLE = find_obstacle()
-pytestmark = pytest.mark.skipif(bool(OBSTACLE), reason=f"no containers here: {OBSTACLE}")
 _log = logging.getLogger("compose")
 
 IMAGE = "aesthetics-ops-airflow"
@@ -81,6 +79,7 @@ class Day:
         image: what docker says of the project's image; layers: bytes of each, with the command that made it.
         states: of each service after the first start; listening: ports of the S3's container.
         first: runs that unpausing started; first_tasks: their task instances.
+        told: what the worker logged of its first tasks.
         shown: what the command line said of the first version, and how it verified.
         pages: status of pages, as the admin and as nobody.
         workers: how many ran after each `up`.
@@ -88,6 +87,7 @@ class Day:
         updated: the run during which the code was updated, and its task instances; rebuilt: layers after it.
         pod: exit status and output of the task that ran as a pod; pod_tasks: task instances of its run.
         restored: ids of runs before the dump, and after it was read back.
+        exits: exit status of each service that was stopped for it; restarts: how often each was started anew by then.
         again: how the version verified after down and up.
         leftovers: containers, volumes and networks after the end.
     """
@@ -100,6 +100,7 @@ class Day:
     listening: list[int] = field(default_factory=list)
     first: dict[str, str] = field(default_factory=dict)
     first_tasks: list[dict[str, Any]] = field(default_factory=list)
+    told: str = ""
     shown: str = ""
     pages: dict[str, tuple[int, int]] = field(default_factory=dict)
     workers: list[int] = field(default_factory=list)
@@ -109,12 +110,14 @@ class Day:
     pod: tuple[int, str] = (-1, "")
     pod_tasks: list[dict[str, Any]] = field(default_factory=list)
     restored: tuple[list[str], ...] = ()
+    exits: dict[str, int] = field(default_factory=dict)
+    restarts: dict[str, int] = field(default_factory=dict)
     again: str = ""
     leftovers: str = ""
 
 
 @pytest.fixture(scope="module")
-def day(engine: Engine, stack: Stack, python: str) -> Day:
+def day(stack: Stack, guard: Guard, python: str) -> Day:
     day = Day()
     stack.figures["python"] = python
     parts = (
@@ -126,7 +129,9 @@ def day(engine: Engine, stack: Stack, python: str) -> Day:
         part(stack, day)
         seconds = time.monotonic() - started
         stack.figures[f"part {part.__name__}"] = round(seconds, 1)
+        guard.measure()
         _log.info("%6.1f s  %s", seconds, part.__name__.replace("_", " ").upper())
+    stack.figures["disk MB, at most"] = round(guard.peak_bytes / 1e6)
     _log.info("figures: %s", json.dumps(stack.figures, indent=1))
     return day
 
@@ -135,8 +140,6 @@ def day(engine: Engine, stack: Stack, python: str) -> Day:
 
 
 def make_the_engine(stack: Stack, day: Day) -> None:
-    stack.engine.make()
-    stack.engine.start()
     make_images(stack.engine, stack.figures["python"])
 
 
@@ -165,9 +168,7 @@ def build(stack: Stack, day: Day) -> None:
 def bring_up(stack: Stack, day: Day) -> None:
     stack.timed_compose("up seconds", "up", "--detach", "--wait", timeout_seconds=900)
     day.workers.append(len(stack.containers("worker")))
-    for line in stack.compose("ps", "--all", "--quiet").split():
-        found = stack.inspect(line)
-        day.states[found["Config"]["Labels"]["com.docker.compose.service"]] = found
+    day.states = everyone(stack)
     day.listening = json.loads(
         stack.docker(
             "run", "--rm", "--network", f"container:{stack.containers('s3')[0]}", IMAGE, "python", "-c", LISTENERS
@@ -190,6 +191,7 @@ def run_the_first_night(stack: Stack, day: Day) -> None:
         for task in day.first_tasks
         if task["duration"]
     }
+    day.told = stack.compose("logs", "--no-color", "worker")
     day.shown = cli(stack, "show", DATASET) + cli(stack, "verify", DATASET)
 
 
@@ -300,9 +302,11 @@ def restore(stack: Stack, day: Day) -> None:
     shell(stack, r"docker compose exec --no-TTY postgres pg_dump .*")
     stack.ask(f"/dags/large/dagRuns/{before[0]}", method="DELETE")
     shell(stack, r"docker compose stop api-server .*")
+    day.exits = {service: found["State"]["ExitCode"] for service, found in everyone(stack).items()}
     shell(stack, r"docker compose exec --no-TTY postgres pg_restore .*")
     stack.compose("up", "--detach", "--wait", timeout_seconds=600)
     day.restored = (before, sorted(stack.runs("large")))
+    day.restarts = {service: found["RestartCount"] for service, found in everyone(stack).items()}
 
 
 def take_down_and_bring_up(stack: Stack, day: Day) -> None:
@@ -313,7 +317,6 @@ def take_down_and_bring_up(stack: Stack, day: Day) -> None:
 
 
 def take_away(stack: Stack, day: Day) -> None:
-    stack.figures["disk MB"] = int(stack.engine.run("du", "--summarize", "--one-file-system", "--block-size=1MB", str(stack.engine.directory)).stdout.split()[0])  # fmt: skip
     stack.compose("down", "--volumes", timeout_seconds=300)
     kinds = (
         ("ps", "--all", "--quiet"),
@@ -343,7 +346,9 @@ def client(stack: Stack) -> Any:
     return boto3.client(
         "s3", endpoint_url=f"http://127.0.0.1:{stack.setting('S3_PORT')}", region_name="us-east-1",
         aws_access_key_id=stack.setting("S3_ACCESS_KEY"), aws_secret_access_key=stack.setting("S3_SECRET_KEY"),
-        config=Config(s3={"addressing_style": "path"}, proxies={}),
+        config=Config(
+            s3={"addressing_style": "path"}, proxies={}, connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 2},
+        ),
     )  # fmt: skip
 
 
@@ -352,6 +357,12 @@ def memory(stack: Stack) -> dict[str, int]:
     lines = stack.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
     found = (re.match(r"\S+?-([a-z0-9-]+)-[0-9]+ ([0-9.]+)([MG])iB", line) for line in lines)
     return {match[1]: round(float(match[2]) * {"M": 1, "G": 1024}[match[3]]) for match in found if match}
+
+
+def everyone(stack: Stack) -> dict[str, dict[str, Any]]:
+    """Return what docker knows of each service's container; of one, where there are several."""
+    found = map(stack.inspect, stack.compose("ps", "--all", "--quiet").split())
+    return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
 
 
 def tries(tasks: list[dict[str, Any]]) -> set[tuple[str, int]]:
@@ -409,6 +420,11 @@ def test_the_first_night_is_a_build_that_one_can_see(day: Day) -> None:
     assert "77" in day.shown
 
 
+def test_no_first_task_waits_for_an_api_server_that_is_not_ready(day: Day) -> None:
+    assert "celery@" in day.told  # it is the worker's log
+    assert re.findall(r"^.*(?:timed out|ReadTimeout|ConnectTimeout).*$", day.told, flags=re.MULTILINE) == []
+
+
 def test_pages_are_for_who_has_logged_in(day: Day) -> None:
     assert {path: statuses[0] for path, statuses in day.pages.items()} == dict.fromkeys(day.pages, 200)
     assert {path: statuses[1] for path, statuses in day.pages.items() if path != "/"} == dict.fromkeys(
@@ -453,9 +469,19 @@ def test_a_dump_brings_back_what_was_lost(day: Day) -> None:
     assert after == before
 
 
+def test_nothing_breaks_or_is_killed_while_a_dump_is_read_back(day: Day) -> None:
+    assert {*day.exits} >= {*LONG_RUNNING}
+    assert {service: status for service, status in day.exits.items() if status == 137} == {}
+    assert {service: count for service, count in day.restarts.items() if count} == {}
+
+
 def test_data_outlives_down(day: Day) -> None:
     assert "77 records, all as the manifest says" in day.again
 
 
 def test_down_with_volumes_leaves_nothing(day: Day) -> None:
     assert day.leftovers.strip() == ""
+
+
+def test_the_run_takes_no_more_disk_than_it_may(guard: Guard, day: Day) -> None:
+    assert 3_000_000_000 < guard.peak_bytes < MOST_BYTES  # less than the image alone would be no measurement
