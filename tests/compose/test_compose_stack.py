@@ -416,6 +416,9 @@ def test_the_first_night_is_a_build_that_one_can_see(day: Day) -> None:
     ended = {task["task_id"]: task["state"] for task in day.first_tasks if task["state"] != "skipped"}
     assert ended == dict.fromkeys(("plan", "download_and_convert", "validate", "publish"), "success")
     assert {task["try_number"] for task in day.first_tasks if task["state"] == "success"} == {1}
+
+
+def test_the_command_line_has_the_keys_of_the_store(day: Day) -> None:
     assert "listed" in day.shown
     assert "77" in day.shown
 

@@ -342,5 +342,11 @@ def test_airflow_runs_without_privileges():
     assert re.search(r"^USER 50000:0$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
 
 
+def test_every_part_of_airflow_has_time_to_stop():
+    # a triggerer waits 10 s for its child, all that Docker gives where nothing is said, and is killed then
+    given = {name: service["stop_grace_period"] for name, service in AIRFLOW.items() if name != "worker"}
+    assert set(given.values()) == {"30s"}
+
+
 def test_the_schema_says_where_it_is_from():
     assert "compose-spec" in Path(__file__).with_name("README.md").read_text()

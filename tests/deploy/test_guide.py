@@ -64,3 +64,16 @@ def test_who_finds_nothing_running_is_told_where_the_reason_stands():
     assert {*services_of(command)} == {name for name, service in AIRFLOW.items() if service["restart"] == "no"} - {
         "cli"
     }
+
+
+def test_what_is_said_to_be_shown_by_a_test_has_that_test():
+    named = re.findall(r"`(test_\w+)`", GUIDE)
+    folders = (ROOT / "tests" / "compose", ROOT / "tests" / "deploy")
+    there = [
+        name
+        for folder in folders
+        for path in folder.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    ]
+    assert len(named) >= 15
+    assert sorted({*named} - {*there}) == []

@@ -35,7 +35,8 @@ def signature(name: str, called: Any) -> str:
         r"<function \S+ at 0x[0-9a-f]+>|<lambda>", "...", text.replace("(self, ", "(").replace("(self)", "()")
     )
     returned = re.sub(r"'|\b[A-Za-z_]\w*\.", "", inspect.formatannotation(found.return_annotation))
-    returned = re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"ndarray[\1]", returned)
+    # NDArray is an alias, which numpy writes out before 2.5, and 2.5, locked for Python 3.12 and later, calls by its name
+    returned = re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]|NDArray\[(\w+)\]", r"ndarray[\1\2]", returned)
     return f"{name}{text}{f' -> {returned}' if isinstance(called, FunctionType) else ''}"
 
 
