@@ -37,6 +37,7 @@ FLAGS = (
     f"--photos={BUCKET}photos/", f"--labels={BUCKET}scores.csv", f"--dataset={DATASET}", "--shard-bytes=20000",
     "--validation-fraction=0.2", "--test-fraction=0.2", "--max-reject-fraction=1", "--max-shrink-fraction=1",
 )  # fmt: skip
+_SESSION, _NEW_CLIENT = boto3.Session, boto3.Session.client  # as they are while no bucket is open: two may be at once
 _SCRATCH = "aesthetics-ops-scratch-*"
 
 
@@ -141,21 +142,20 @@ class Bucket:
 
 
 def _make_boto_quick(patch: pytest.MonkeyPatch) -> None:
-    """Make one session and one client do for all commands: boto3 sends nothing here, and names the endpoint alone.
+    """Make one session and one client do for all commands on a bucket: boto3 sends nothing here, and names the endpoint alone.
 
     It takes half of a small build to look for its models and read them, for each of three stores.
     """
-    new_session, new_client = boto3.Session, boto3.Session.client
     clients: dict[str, Any] = {}
 
     def client(session: boto3.Session, service: str, **options: Any) -> Any:
         name = f"{id(session)} {service} {options.get('endpoint_url')} {options.get('verify')}"
         if name not in clients:
-            clients[name] = new_client(session, service, **options)
+            clients[name] = _NEW_CLIENT(session, service, **options)
         return clients[name]
 
-    patch.setattr(boto3, "Session", cache(new_session))
-    patch.setattr(new_session, "client", client)
+    patch.setattr(boto3, "Session", cache(_SESSION))
+    patch.setattr(_SESSION, "client", client)
 
 
 @contextmanager
