@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,17 @@ from typing import Any
 from tqdm import tqdm
 
 from aesthetics_ops import __version__
+from aesthetics_ops.dataset.latest import peek_latest, promotion_of
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, matches_in_words, read_manifest
+from aesthetics_ops.dataset.moves import Move
 from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.shell import guarded, log_to_stderr, one_line, write_out
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.version_commands import add_version_commands
 
 __all__ = ["main"]
 
@@ -142,15 +144,10 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", type=_counted, metavar="N", help="its number in the epoch, from 0; by default the last handed out"
     )
     replay.add_argument("--rank", type=_counted, metavar="R", help="whose photos, from 0; by default all ranks'")
-    command("versions", _versions, "List the published versions, newest first.")
     diff = command("diff", _diff, "Compare two versions photo by photo.")
     diff.add_argument("before", metavar="V1")
     diff.add_argument("after", metavar="V2")
-    command("rollback", _rollback, "Make LATEST name another published version.").add_argument(
-        "of_version", metavar="VERSION"
-    )
-    expire = command("expire", _expire, "Delete old versions, and every shard that no kept one names.")
-    expire.add_argument("--keep", type=_positive, required=True, metavar="N", help="number of newest versions to keep")
+    add_version_commands(command)
     return parser
 
 
@@ -228,8 +225,24 @@ def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    manifest = read_manifest(open_store(options.dataset), options.of_version)
-    return manifest.model_dump(mode="json"), [f"version     {manifest.version}", *_describe(manifest)]
+    dataset = open_store(options.dataset)
+    manifest = read_manifest(dataset, options.of_version)
+    promotion = promotion_of(dataset, manifest.version, peek_latest(dataset)[0])
+    document = manifest.model_dump(mode="json") | {"promotion": promotion and promotion.model_dump(mode="json")}
+    return document, [f"version     {manifest.version}", *_gates(manifest, promotion), *_describe(manifest)]
+
+
+def _gates(manifest: Manifest, promotion: Move | None) -> list[str]:
+    """Return the gates that refused a version, a line each, and who overruled them; nothing for any other version."""
+    refused = [gate for gate in manifest.gates if not gate.passed]
+    lines = [f"refused     {gate.name} allows {gate.limit:g}, measured {gate.measured:.4g}" for gate in refused]
+    if promotion is not None:
+        return [*lines, f"promoted    {promotion.at:%Y-%m-%d %H:%M} UTC by {promotion.by}: {promotion.reason}"]
+    return (
+        [*lines, "candidate   it is not published; `aesthetics-ops promote` publishes it all the same"]
+        if refused
+        else []
+    )
 
 
 def _verify(options: argparse.Namespace) -> tuple[Any, list[str]]:
@@ -354,18 +367,6 @@ def _replay(options: argparse.Namespace) -> tuple[Any, list[str]]:
     return document, lines
 
 
-def _versions(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.versions.listing import list_versions
-
-    versions = list_versions(open_store(options.dataset))
-    lines = [
-        (f"{info.version}  " + (info.problem or f"{info.records:>10,} records  {info.bytes:>15,} bytes"))
-        + ("  LATEST" if info.is_latest else "")
-        for info in versions
-    ]
-    return [asdict(info) for info in versions], lines
-
-
 def _diff(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.diff import diff_versions
 
@@ -379,21 +380,6 @@ def _diff(options: argparse.Namespace) -> tuple[Any, list[str]]:
     shards = diff.shards
     lines.append(f"shards      {shards.shared} shared, {shards.dropped} dropped, {shards.new} new")
     return asdict(diff), lines
-
-
-def _rollback(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.versions.rollback import rollback
-
-    manifest = rollback(open_store(options.dataset), options.of_version)
-    return {"version": manifest.version}, [f"LATEST names {manifest.version} now"]
-
-
-def _expire(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.versions.expire import expire_versions
-
-    expired = expire_versions(open_store(options.dataset), keep=options.keep, now=datetime.now(UTC))
-    text = f"deleted {len(expired.versions)} versions and {len(expired.builds)} builds: {expired.objects:,} objects, {expired.bytes:,} bytes"
-    return asdict(expired), [text]
 
 
 @contextmanager

@@ -109,7 +109,15 @@ class IntegrityError(_StageError):
 
 
 class GateError(PermanentError):
-    """The build is complete, but a gate refuses to publish it."""
+    """The build is complete, but a gate refuses to publish it.
+
+    Attributes:
+        candidate: name of the version that is kept, to be looked at and promoted; None where none is.
+    """
+
+    def __init__(self, message: str, *, candidate: str | None = None) -> None:
+        super().__init__(message)
+        self.candidate = candidate
 
 
 class PublishConflictError(PermanentError):

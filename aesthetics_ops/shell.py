@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
-from aesthetics_ops.errors import AestheticsOpsError, ScratchSpaceError
+from aesthetics_ops.errors import AestheticsOpsError, GateError, ScratchSpaceError
 from aesthetics_ops.machine import drop_scratch
 from aesthetics_ops.system import next_step
 
@@ -82,7 +82,8 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         _complain(message)
         if as_json:
             with suppress(OSError):
-                write_out(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
+                kept = {"candidate": error.candidate} if isinstance(error, GateError) else {}
+                write_out(json.dumps({"error": {"type": type(error).__name__, "message": message, **kept}}))
         return status
 
 

@@ -18,7 +18,7 @@ from aesthetics_ops.browser.routing import Chosen, PageNumber, page_of_dataset, 
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.errors import NoSuchPageError
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.report.words import setting_in_words, setting_title
+from aesthetics_ops.report.words import gate_in_words, setting_in_words, setting_title
 from aesthetics_ops.store import Store
 
 __all__ = ["make_browser"]
@@ -83,13 +83,22 @@ def _style() -> Response:
 @_routes.get("/datasets/{dataset}")
 def _versions_page(request: Request, data: Chosen, page_number: PageNumber = 1) -> Response:
     names = Page.of(data.versions(), page_number, _VERSIONS)
+    pointers, pins = data.kept_by_name()
     return page_of_dataset(
         request,
         "versions",
         data,
         latest=data.latest(),
         versions=names.holding(data.headlines(names.items)),
+        candidates=data.candidates() if page_number == 1 else [],
+        pointers=pointers,
+        pins=pins,
     )
+
+
+@_routes.get("/datasets/{dataset}/moves")
+def _moves_page(request: Request, data: Chosen, page_number: PageNumber = 1) -> Response:
+    return page_of_dataset(request, "moves", data, moves=Page.of(data.moves(), page_number, _ROWS))
 
 
 @_routes.get("/datasets/{dataset}/compare")
@@ -116,8 +125,20 @@ def _compare_page(request: Request, data: Chosen, before: str | None = None, aft
 
 @_routes.get("/datasets/{dataset}/versions/{version}")
 def _version_page(request: Request, data: Chosen, version: str) -> Response:
-    data.manifest(version)
-    return page_of_version(request, "version", data, version, latest=data.latest())
+    manifest = data.manifest(version)
+    pointers, pins = data.kept_by_name()
+    return page_of_version(
+        request,
+        "version",
+        data,
+        version,
+        latest=data.latest(),
+        gates=[gate_in_words(gate) for gate in manifest.gates],
+        is_refused=not all(gate.passed for gate in manifest.gates),
+        promotion=data.promotion(version),
+        pointers=pointers.get(version, []),
+        pins=pins.get(version, []),
+    )
 
 
 @_routes.get("/datasets/{dataset}/versions/{version}/report")

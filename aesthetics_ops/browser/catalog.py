@@ -6,6 +6,7 @@ which object are read is decided by the manifest and `records.parquet`.  What a 
 `NoSuchPageError` or a `NoSuchVersionError`.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ from aesthetics_ops.browser.rows import (
 )
 from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_rows, row_count
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.latest import peek_latest, read_latest
+from aesthetics_ops.dataset.latest import peek_latest, promotion_of, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, digest_of, is_name, version_key
-from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest_of
+from aesthetics_ops.dataset.moves import LogEntry, Move
 from aesthetics_ops.dataset.sidecars import read_sidecar
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import (
@@ -40,9 +42,19 @@ from aesthetics_ops.errors import (
 )
 from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.diff import VersionDiff, diff_versions
-from aesthetics_ops.versions.listing import Headline, read_headline, version_names
+from aesthetics_ops.versions.listing import (
+    CandidateInfo,
+    Headline,
+    kept_by_name,
+    list_candidates,
+    read_headline,
+    version_names,
+)
+from aesthetics_ops.versions.pointing import all_moves
 
 __all__ = ["MOST_PHOTO_BYTES", "Catalog", "Dataset", "ListedVersion", "Overview", "Page"]
+
+_log = logging.getLogger(__name__)
 
 MOST_PHOTO_BYTES: Final = 16 << 20  # a larger record is described, not shown
 _STORE_SECONDS: Final = 300  # then the store is opened anew, so that a changed connection is noticed
@@ -176,6 +188,30 @@ class Dataset:
         """
         return version_names(self.store)
 
+    def candidates(self) -> list[CandidateInfo]:
+        """Return the versions that a gate refused, newest first."""
+        return list_candidates(self.store)
+
+    def kept_by_name(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Return, by version, the names of the pointers that name it, and what pins it; none where one cannot be read."""
+        try:
+            return kept_by_name(self.store)
+        except IntegrityError as error:
+            _log.warning("%s", error)
+            return {}, {}
+
+    def promotion(self, version: str) -> Move | None:
+        """Return who published a candidate though gates refused it; None for any other version."""
+        return promotion_of(self.store, version, peek_latest(self.store)[0])
+
+    def moves(self) -> list[LogEntry]:
+        """Return every move of LATEST, pointers and pins, newest first.
+
+        Raises:
+            IntegrityError: one cannot be read.
+        """
+        return list(reversed(all_moves(self.store)))
+
     def headlines(self, versions: Collection[str]) -> list[ListedVersion]:
         """Return what the manifests of a few versions say first; one that was deleted meanwhile is left out."""
 
@@ -213,7 +249,7 @@ class Dataset:
         _require_name(version)
         return self._cache.get(
             (self.name, version, "manifest"),
-            lambda: read_manifest(self.store, version),
+            lambda: read_manifest_of(self.store, version, peek_latest(self.store)[0]),
             lambda manifest: 1_500 * (20 + manifest.reuse.shards_total),
         )
 

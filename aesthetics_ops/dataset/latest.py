@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
+    LATEST_NAME,
     PUBLISHED,
     VersionFile,
     is_name,
@@ -26,8 +27,9 @@ from aesthetics_ops.dataset.layout import (
     published_key,
     version_key,
 )
+from aesthetics_ops.dataset.moves import LogEntry, Move, log_move
 from aesthetics_ops.errors import IntegrityError, StoreRefusedError, StoreUnavailableError
-from aesthetics_ops.store import Store, Swap
+from aesthetics_ops.store import Store, StoredObject, Swap
 
 __all__ = [
     "WAY_BACK",
@@ -36,13 +38,17 @@ __all__ = [
     "compares_writes",
     "drop_marks",
     "is_published",
+    "log_latest",
     "mark_published",
     "move_latest",
     "peek_latest",
+    "pointer_in_object",
     "pointer_to",
+    "promotion_of",
     "published_sha256",
     "published_versions",
     "read_latest",
+    "require_kept",
 ]
 
 WAY_BACK: Final = (
@@ -53,13 +59,16 @@ _log = logging.getLogger(__name__)
 
 
 class LatestPointer(Document):
-    """LATEST.json: which version readers should take."""
+    """LATEST.json: which version readers should take; or pointers/<name>.json, the same for those who ask for a name."""
 
     kind = "pointer to a version"
 
     version: str
     manifest: str = Field(description="key relative to the dataset")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")
+    move: Move | None = Field(
+        None, description="how it came to name the version; null where the writer did not note it"
+    )
 
     @model_validator(mode="after")
     def _is_of_a_version(self) -> Self:
@@ -77,6 +86,9 @@ class PublishedMark(Document):
 
     version: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the manifest's bytes")
+    promotion: Move | None = Field(
+        None, description="the move that published a candidate; null where the gates were passed"
+    )
 
 
 def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
@@ -105,12 +117,15 @@ def read_latest(dataset: Store) -> tuple[LatestPointer, str] | None:
 def peek_latest(dataset: Store) -> tuple[LatestPointer | None, str | None]:
     """Return LATEST and its ETag, in whatever state it is: no pointer where it cannot be read, neither where it is gone."""
     stored = LatestPointer.stored(dataset, LATEST_KEY)
-    if stored is None:
-        return None, None
+    return pointer_in_object(stored), stored.etag if stored is not None else None
+
+
+def pointer_in_object(stored: StoredObject | None) -> LatestPointer | None:
+    """Return the pointer that an object holds; None where there is no object, or it holds something else."""
     try:
-        return LatestPointer.parse(stored.data, name=dataset.url_of(LATEST_KEY)), stored.etag
+        return None if stored is None else LatestPointer.parse(stored.data, name=stored.key)
     except IntegrityError:
-        return None, stored.etag
+        return None
 
 
 def published_versions(dataset: Store, latest: LatestPointer | None) -> set[str]:
@@ -134,15 +149,14 @@ def published_sha256(dataset: Store, version: str) -> str | None:
     return None if mark is None else mark.sha256
 
 
-def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag: str | None, compares: bool) -> Swap:
+def move_latest(dataset: Store, pointer: LatestPointer, *, expected_etag: str | None, compares: bool) -> Swap:
     """Make LATEST name a version whose files are all in the store.
 
-    The version that it names now gets its mark before, if it has none.
+    The version that it names now gets its mark before, if it has none, and the move that made it so its entry in the log.
 
     Args:
         dataset: the store that LATEST lies in.
-        version: its name.
-        manifest: the bytes of its manifest, as they are stored.
+        pointer: what LATEST is to hold.
         expected_etag: of the LATEST that is to be replaced; None where there must be none yet.
         compares: the answer of `compares_writes`; False looks, writes and reads back.
 
@@ -150,25 +164,49 @@ def move_latest(dataset: Store, version: str, manifest: bytes, *, expected_etag:
         IntegrityError: the store keeps other bytes than were written.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing; nothing was written.
     """
-    pointer = pointer_to(version, manifest)
     _mark_current(dataset)
     swap = dataset.swap if compares else dataset.replace
     ending = swap(LATEST_KEY, pointer.encoded(), expected_etag)
     if ending is Swap.DONE:
-        _require_kept(dataset, pointer, expected_etag)
+        require_kept(dataset, LATEST_KEY, pointer, expected_etag)
     return ending
 
 
-def pointer_to(version: str, manifest: bytes) -> LatestPointer:
-    """Return what LATEST holds when it names a version; `manifest` are the bytes of its manifest, as they are stored."""
+def pointer_to(version: str, manifest: bytes, move: Move | None = None) -> LatestPointer:
+    """Return what LATEST holds when it names a version.
+
+    Args:
+        version: its name.
+        manifest: the bytes of its manifest, as they are stored.
+        move: that makes it so; None notes none.
+    """
     key = version_key(version, VersionFile.MANIFEST)
-    return LatestPointer(version=version, manifest=key, sha256=hashlib.sha256(manifest).hexdigest())
+    return LatestPointer(version=version, manifest=key, sha256=hashlib.sha256(manifest).hexdigest(), move=move)
+
+
+def promotion_of(dataset: Store, version: str, latest: LatestPointer | None) -> Move | None:
+    """Return the move that published a candidate, though gates refused it; None for any other version.
+
+    Args:
+        dataset: that the version lies in.
+        version: its name.
+        latest: what LATEST holds.
+    """
+    if latest is not None and latest.version == version and latest.move is not None and latest.move.action == "promote":
+        return latest.move
+    try:
+        mark = PublishedMark.read(dataset, published_key(version))
+    except IntegrityError as error:
+        _log.warning("%s", error)
+        return None
+    return None if mark is None else mark.promotion
 
 
 def mark_published(dataset: Store, pointer: LatestPointer) -> None:
-    """Mark the version that LATEST has just been made to name; where that fails, the next move does it."""
+    """Mark the version that LATEST has just been made to name, and log the move; where that fails, the next move does it."""
     try:
         _mark(dataset, pointer)
+        log_latest(dataset, pointer)
     except (StoreRefusedError, StoreUnavailableError) as error:
         _log.warning("version %s is published; its mark could not be written now: %s", pointer.version, error)
 
@@ -184,26 +222,40 @@ def drop_marks(dataset: Store, versions: Collection[str]) -> None:
 def _mark(dataset: Store, pointer: LatestPointer) -> None:
     key = published_key(pointer.version)
     if dataset.head(key) is None:
-        dataset.put(key, PublishedMark(version=pointer.version, sha256=pointer.sha256).encoded())
+        promotion = pointer.move if pointer.move is not None and pointer.move.action == "promote" else None
+        mark = PublishedMark(version=pointer.version, sha256=pointer.sha256, promotion=promotion)
+        dataset.put(key, mark.encoded())
+
+
+def log_latest(dataset: Store, pointer: LatestPointer) -> None:
+    """Write the entry of the move that made LATEST what it is, unless it is there."""
+    if pointer.move is not None:
+        log_move(dataset, LogEntry(pointer=LATEST_NAME, version=pointer.version, move=pointer.move))
 
 
 def _mark_current(dataset: Store) -> None:
-    """Mark the version that LATEST names now; one that cannot be read cannot be marked."""
+    """Mark the version that LATEST names now, and log its move; one that cannot be read cannot be marked."""
     with suppress(IntegrityError):
         found = read_latest(dataset)
         if found is not None and dataset.head(version_key(found[0].version, VersionFile.MANIFEST)) is not None:
             _mark(dataset, found[0])
+            log_latest(dataset, found[0])
 
 
-def _require_kept(dataset: Store, pointer: LatestPointer, replaced_etag: str | None) -> None:
-    """Read LATEST back: a store may answer well and keep something else, or what it had."""
-    stored = LatestPointer.stored(dataset, LATEST_KEY)
+def require_kept(dataset: Store, key: str, pointer: LatestPointer, replaced_etag: str | None) -> None:
+    """Read LATEST, or another pointer, back: a store may answer well and keep something else, or what it had.
+
+    Raises:
+        StoreUnavailableError: it holds what it held before, whose ETag is `replaced_etag`.
+        IntegrityError: it holds something else, which is no pointer to another version.
+    """
+    stored = LatestPointer.stored(dataset, key)
     if stored is not None and bytes(stored.data) == pointer.encoded():
         return
     if stored is not None and stored.etag == replaced_etag:
         raise StoreUnavailableError(
-            f"{dataset.url_of(LATEST_KEY)} was written, and holds what it held before: the store, or something before it, "
-            f"answers well and loses what is uploaded; version {pointer.version!r} is not published: try again later"
+            f"{dataset.url_of(key)} was written, and holds what it held before: the store, or something before it, "
+            f"answers well and loses what is uploaded; it does not name version {pointer.version!r}: try again later"
         )
     try:
         moved_on = stored is not None and LatestPointer.parse(stored.data, name="").version != pointer.version
@@ -212,7 +264,7 @@ def _require_kept(dataset: Store, pointer: LatestPointer, replaced_etag: str | N
     if not moved_on:
         found = "nothing" if stored is None else f"{len(stored.data)} bytes that begin with {bytes(stored.data[:24])!r}"
         raise IntegrityError(
-            f"{dataset.url_of(LATEST_KEY)} was written as {len(pointer.encoded())} bytes and holds {found}: the store or "
+            f"{dataset.url_of(key)} was written as {len(pointer.encoded())} bytes and holds {found}: the store or "
             f"something before it changes what is uploaded; correct it, then {WAY_BACK}"
         )
 

@@ -4,6 +4,10 @@
     expiry.json                        while an expiry is at work
     versions/<version>/<file>          one version, published or refused (`VersionFile`)
     published/<version>.json           says that LATEST named the version, now or once
+    candidates/<version>.json          says that the version is whole, and that a gate refuses it
+    pointers/<name>.json               a pointer beside LATEST, such as `prod`
+    pins/<name>.json                   keeps a version from expiry
+    log/<time>-<pointer>-<tag>.json    one move of LATEST or of a pointer
     shards/<d0d1>/<digest><suffix>     shards, shared by versions (`ShardFile`)
     builds/<build>/<file>              state of one build (`BuildFile`), its partitions and their results
 
@@ -20,9 +24,14 @@ from aesthetics_ops.errors import SettingsError
 
 __all__ = [
     "BUILDS",
+    "CANDIDATES",
     "DOCUMENTS",
     "EXPIRY_KEY",
     "LATEST_KEY",
+    "LATEST_NAME",
+    "LOG",
+    "PINS",
+    "POINTERS",
     "PUBLISHED",
     "PULLED_MANIFEST",
     "PULLED_RECORDS",
@@ -36,12 +45,20 @@ __all__ = [
     "build_key",
     "build_of",
     "build_prefix",
+    "candidate_in",
+    "candidate_key",
     "digest_of",
+    "is_label_name",
     "is_name",
     "is_partition_result",
     "is_probe",
+    "log_key",
     "partition_result_key",
     "partition_rows_key",
+    "pin_in",
+    "pin_key",
+    "pointer_in",
+    "pointer_key",
     "probe_key",
     "published_in",
     "published_key",
@@ -59,9 +76,14 @@ __all__ = [
 SPLITS: Final = ("train", "validation", "test")
 
 LATEST_KEY: Final = "LATEST.json"
+LATEST_NAME: Final = "LATEST"  # what the log calls it
 EXPIRY_KEY: Final = "expiry.json"  # while an expiry is at work
 VERSIONS: Final = "versions/"
 PUBLISHED: Final = "published/"
+CANDIDATES: Final = "candidates/"
+POINTERS: Final = "pointers/"
+PINS: Final = "pins/"
+LOG: Final = "log/"
 SHARDS: Final = "shards/"
 BUILDS: Final = "builds/"
 PULLED_MANIFEST: Final = "manifest.json"  # in a pulled directory
@@ -71,6 +93,7 @@ _PROBE: Final = "probe-"
 _CONVERTED: Final = "converted/"
 _DIGEST: Final = re.compile(r"shards/([0-9a-f]{2})/(\1[0-9a-f]{62})\.(?:tfrecord|json|validated\.json)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _PULLED: Final = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}-of-\d{{5,}}\.tfrecord")
 
 
@@ -170,8 +193,49 @@ def published_key(version: str) -> str:
 
 def published_in(key: str) -> str | None:
     """Return the version that a mark is of; None for any other key."""
-    name = key.removeprefix(PUBLISHED).removesuffix(".json")
-    return name if key == published_key(name) and is_name(name) else None
+    return _named_by(key, PUBLISHED)
+
+
+def candidate_key(version: str) -> str:
+    """Return the key of the mark that says that a version is a candidate."""
+    return f"{CANDIDATES}{version}.json"
+
+
+def candidate_in(key: str) -> str | None:
+    """Return the version that a candidate's mark is of; None for any other key."""
+    return _named_by(key, CANDIDATES)
+
+
+def pointer_key(name: str) -> str:
+    """Return the key of a pointer beside LATEST."""
+    return f"{POINTERS}{name}.json"
+
+
+def pointer_in(key: str) -> str | None:
+    """Return the name of the pointer that a key is of; None for any other key."""
+    name = _named_by(key, POINTERS)
+    return name if name is not None and is_label_name(name) else None
+
+
+def pin_key(name: str) -> str:
+    """Return the key of a pin."""
+    return f"{PINS}{name}.json"
+
+
+def pin_in(key: str) -> str | None:
+    """Return the name of the pin that a key is of; None for any other key."""
+    return _named_by(key, PINS)
+
+
+def log_key(pointer: str, at: datetime, tag: str) -> str:
+    """Return the key of what the log says of one move.
+
+    Args:
+        pointer: that moved: LATEST_NAME, or the name of another.
+        at: when, with a zone; so keys sort by time.
+        tag: of the move, hex digits, which no other has.
+    """
+    return f"{LOG}{at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{pointer}-{tag}.json"
 
 
 def build_id_from(text: str) -> str:
@@ -231,6 +295,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_label_name(text: str) -> bool:
+    """Say whether a text can name a pointer or a pin of a person: lower case, so that it is no version's name, and not `latest`."""
+    return _LABEL_NAME.fullmatch(text) is not None and text != LATEST_NAME.lower()
+
+
 def pulled_shard_name(split: str, number: int, count: int) -> str:
     """Return the name of a shard's file in a pulled directory.
 
@@ -246,6 +315,11 @@ def split_of_pulled_shard(name: str) -> str | None:
     """Return the split of a file that `pulled_shard_name` names; None for any other file."""
     found = _PULLED.fullmatch(name)
     return found[1] if found else None
+
+
+def _named_by(key: str, prefix: str) -> str | None:
+    name = key.removeprefix(prefix).removesuffix(".json")
+    return name if key == f"{prefix}{name}.json" and is_name(name) else None
 
 
 def _owner(key: str, prefix: str) -> str | None:

@@ -12,16 +12,19 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
+from aesthetics_ops.dataset.candidates import candidate_sha256
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, published_sha256, read_latest
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
     PULLED_MANIFEST,
     VersionFile,
+    candidate_key,
     is_name,
     published_key,
     version_key,
 )
+from aesthetics_ops.dataset.pointers import resolve_version
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, StoredObject
 
@@ -276,7 +279,7 @@ class Stratification(Document):
 
 
 class GateResult(Document):
-    """One gate that the version passed."""
+    """One gate: what it measured, and what it allows.  A published version passed it, unless somebody promoted the version."""
 
     name: str = Field(description="the setting that holds the limit, where there is one")
     measured: float
@@ -397,11 +400,16 @@ def matches_in_words(matched_by: Mapping[str, int]) -> str:
 def read_manifest(dataset: Store, version: str | None = None) -> Manifest:
     """Return the manifest of a version, by default the one that LATEST names.
 
+    Args:
+        dataset: that it lies in.
+        version: its name, or the name of a pointer; a candidate's, too.
+
     Raises:
         NoSuchVersionError: nothing is published there, or not this version.
         IntegrityError: the manifest is not the one that LATEST promises, or cannot be read; or LATEST is to name the
             version, and cannot be read or is gone.
     """
+    version = resolve_version(dataset, version)
     if version is not None:
         return read_manifest_of(dataset, version, peek_latest(dataset)[0])
     found = read_latest(dataset)
@@ -456,27 +464,33 @@ def is_of_a_newer_release(data: bytes | memoryview) -> bool:
 def stored_manifest(dataset: Store, version: str, latest: LatestPointer | None) -> StoredObject:
     """Return a version's manifest as it is stored; arguments and errors as `read_manifest_of`, but it is not parsed.
 
-    It has the sha256 that LATEST states, or else the mark of a version that LATEST has named.
+    It has the sha256 that LATEST states, or else the mark of a version that LATEST has named, or that of a candidate.
     """
     if not is_name(str(version)):
         raise _no_such_version(dataset, version)
-    is_latest = latest is not None and latest.version == version
-    expected = None if is_latest else published_sha256(dataset, version)
-    return _stored(dataset, version, latest, expected)
+    if latest is not None and latest.version == version:
+        return _stored(dataset, version, latest, (latest.sha256, LATEST_KEY))
+    if (sha256 := published_sha256(dataset, version)) is not None:
+        return _stored(dataset, version, latest, (sha256, published_key(version)))
+    if (sha256 := candidate_sha256(dataset, version)) is not None:
+        return _stored(dataset, version, latest, (sha256, candidate_key(version)))
+    return _stored(dataset, version, latest, None)
 
 
 def _no_such_version(dataset: Store, version: object) -> NoSuchVersionError:
     return NoSuchVersionError(
-        f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has"
+        f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has, and the pointers to them"
     )
 
 
 def listed_manifest(dataset: Store, version: str, latest: LatestPointer | None) -> StoredObject:
     """Return what `stored_manifest` does, and ask for no mark: a list of versions is to look at."""
-    return _stored(dataset, version, latest, None)
+    is_latest = latest is not None and latest.version == version
+    return _stored(dataset, version, latest, (latest.sha256, LATEST_KEY) if latest is not None and is_latest else None)
 
 
-def _stored(dataset: Store, version: str, latest: LatestPointer | None, marked: str | None) -> StoredObject:
+def _stored(dataset: Store, version: str, latest: LatestPointer | None, stated: tuple[str, str] | None) -> StoredObject:
+    """Return a version's manifest; `stated` is the sha256 that it must have, and the key of the object that states it."""
     key = version_key(version, VersionFile.MANIFEST)
     is_latest = latest is not None and latest.version == version
     stored = Manifest.stored(dataset, key)
@@ -486,13 +500,12 @@ def _stored(dataset: Store, version: str, latest: LatestPointer | None, marked: 
         )
     if stored is None:
         raise _no_such_version(dataset, version)
-    expected = latest.sha256 if latest is not None and is_latest else marked
     for attempt in range(_READINGS):
-        if expected is None or hashlib.sha256(stored.data).hexdigest() == expected:
+        if stated is None or hashlib.sha256(stored.data).hexdigest() == stated[0]:
             return stored
         if attempt + 1 < _READINGS:  # the way may have spoiled it
             stored = Manifest.stored(dataset, key) or stored
-    where = LATEST_KEY if is_latest else published_key(version)
+    where = stated[1] if stated is not None else LATEST_KEY
     raise IntegrityError(
         f"{dataset.url_of(key)} is not the manifest whose sha256 stands in {where}; do not use it: {WAY_BACK}"
     )

@@ -1,7 +1,7 @@
 """The gates that a version must pass before it is published.
 
-In: what is about to be published, before anything of it is written.  Out: what each gate measured, or one error that
-names every gate that refuses.  Pure.
+In: what is about to be published, before anything of it is written.  Out: what each gate measured, and each gate that refuses,
+in words.  Pure.
 
 A gate is one object, and `register_gate` adds one from outside.
 """
@@ -13,12 +13,13 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.dataset.candidates import RefusedGate
 from aesthetics_ops.dataset.manifest import GateResult, Manifest, NearDuplicates
-from aesthetics_ops.errors import GateError, SettingsError
+from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["GATES", "Candidate", "Gate", "pass_gates", "register_gate"]
+__all__ = ["GATES", "Candidate", "Gate", "Measured", "measure_gates", "register_gate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +78,35 @@ class Gate:
         )
 
 
-def pass_gates(candidate: Candidate) -> tuple[GateResult, ...]:
-    """Return what every gate measured, in their order.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the gates say of a version.
 
-    Raises:
-        GateError: at least one refuses; names each that does, with the measured value, the limit and examples.
+    Attributes:
+        results: of every gate, in their order.
+        refused: the gates that refuse it, with examples; empty where it may be published.
     """
+
+    results: tuple[GateResult, ...]
+    refused: tuple[RefusedGate, ...]
+
+
+def measure_gates(candidate: Candidate) -> Measured:
+    """Return what every gate measured, and which refuse."""
     applied = [gate for gate in _registered if gate.applies(candidate.settings)]
     results = tuple(gate.result(candidate) for gate in applied)
-    refusals = [
-        f"{result.name} allows {result.limit:g}, measured {result.measured:.4g}: {gate.explain(candidate)}"
+    refused = tuple(
+        RefusedGate(
+            name=gate.name,
+            measured=result.measured,
+            limit=result.limit,
+            bound=gate.bound,
+            found=gate.explain(candidate),
+        )
         for gate, result in zip(applied, results, strict=True)
         if not result.passed
-    ]
-    if refusals:
-        raise GateError(
-            f"not published; {'; '.join(refusals)}; mend the photos or scores, or change the gate's setting"
-        )
-    return results
+    )
+    return Measured(results, refused)
 
 
 def register_gate(gate: Gate) -> None:

@@ -1,8 +1,8 @@
 """Turn a converted, validated build into a version, and make LATEST name it.
 
-Account for every photo and shard, make the tables, find near-duplicates and bring them into one split, pass the gates, describe the version, write it,
-and move LATEST by compare-and-swap: a reader sees the old version or the new one, whole.  Each step is a module of its
-own; this one only says which comes when.
+Account for every photo and shard, make the tables, find near-duplicates and bring them into one split, measure the gates, describe the version, write it,
+and move LATEST by compare-and-swap: a reader sees the old version or the new one, whole.  Where a gate refuses, the version is
+written all the same, as a candidate, and LATEST stays.  Each step is a module of its own; this one only says which comes when.
 
 Publishing ends as done, as refused (another build was first), or as unknown (the reply was lost and could not be read
 back).  Running it again is safe in all three: the version's name depends on the build alone.
@@ -18,19 +18,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan
-from aesthetics_ops.dataset.latest import drop_marks, mark_published, move_latest, peek_latest, pointer_to, read_latest
+from aesthetics_ops.dataset.candidates import drop_candidates
+from aesthetics_ops.dataset.latest import (
+    drop_marks,
+    mark_published,
+    move_latest,
+    peek_latest,
+    pointer_to,
+    read_latest,
+)
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_manifest, read_manifest_of
+from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.dataset.parent import building_on, is_stratified_alike
 from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, stored_file, upload_proven
 from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons
 from aesthetics_ops.dataset.tables import write_rows
-from aesthetics_ops.errors import IntegrityError, PublishConflictError, PublishUnknownError
+from aesthetics_ops.errors import GateError, IntegrityError, PublishConflictError, PublishUnknownError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.publishing.account import BuiltShard, account_shards, check_stored, partition_results
+from aesthetics_ops.publishing.candidates import explain_refusal, keep_candidate, standing_candidate
 from aesthetics_ops.publishing.describe import describe_version, fingerprint_of
 from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, render_documents
-from aesthetics_ops.publishing.gates import Candidate, pass_gates
+from aesthetics_ops.publishing.gates import Candidate, measure_gates
 from aesthetics_ops.publishing.kept import has_same_columns, read_kept
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.publishing.regroup import regroup
@@ -105,7 +115,7 @@ def publish_build(build: Build, plan: BuildPlan, *, documents: Mapping[VersionFi
     Raises:
         InputMissingError: a partition is not converted or not validated; names it.
         IntegrityError: counts do not add up, or a shard is not in the store as its result says.
-        GateError: a gate says no; names each with the measured value, the limit and examples.
+        GateError: a gate says no; names each with the measured value, the limit and examples, and the candidate that is kept.
         PublishConflictError: another build published since this one was planned.
         PublishUnknownError: the reply was lost, and LATEST could not be read back.
         ScratchSpaceError: the disk is full.
@@ -129,8 +139,10 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
             return _found_unchanged(build.dataset, parent, documents, repaired)
         candidate, near = _assemble(build, plan, account, parent, found=near.table)
     _warn_of_copies(candidate.records, near.table)
-    gates = pass_gates(candidate)
-    manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates)
+    gates = measure_gates(candidate)
+    if gates.refused and not candidate.records.num_rows:
+        raise GateError(explain_refusal(build.dataset, gates.refused, None))
+    manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates.results)
     latest, etag = peek_latest(build.dataset)
     if latest is not None and latest.version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
@@ -142,19 +154,29 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         raise _conflict(build.dataset, manifest)
     check_stored(build.dataset, account.shards)
     del account  # the plan's rows are not needed any more, and large
-    data = _written(build.dataset, manifest.version)
+    if gates.refused and (standing := standing_candidate(build.dataset, manifest)) is not None:
+        stands = standing.version != manifest.version
+        raise GateError(
+            explain_refusal(build.dataset, gates.refused, standing, stands=stands), candidate=standing.version
+        )
+    data = _written(build.dataset, manifest)
     if data is None:
         data = _write_version(build, manifest, parent, candidate, near, documents, scratch)
+    if gates.refused:
+        mark = keep_candidate(build.dataset, plan, manifest, data, gates.refused)
+        raise GateError(explain_refusal(build.dataset, gates.refused, mark), candidate=mark.version)
     manifest = Manifest.parse(data, name=build.dataset.url_of(version_key(manifest.version, VersionFile.MANIFEST)))
     _swap_latest(build.dataset, manifest, data, plan)
     return _found(build.dataset, manifest, documents, is_new=True, repaired=repaired)
 
 
-def _written(dataset: Store, version: str) -> bytes | None:
+def _written(dataset: Store, meant: Manifest) -> bytes | None:
     """Return the manifest of an earlier try, which wrote it all and could not move LATEST; None where it is not whole.
 
-    What is whole is not written twice.  What is not, nobody has read: LATEST never named it.
+    What is whole is not written twice.  What is not, nobody has read: LATEST never named it.  A candidate of this build, of before
+    a gate's limit was changed, is written anew, and is a candidate no more.
     """
+    version = meant.version
     key = version_key(version, VersionFile.MANIFEST)
     stored = Manifest.stored(dataset, key)
     if stored is None:
@@ -163,6 +185,9 @@ def _written(dataset: Store, version: str) -> bytes | None:
         manifest = Manifest.parse(stored.data, name=dataset.url_of(key))
     except IntegrityError as error:
         _log.warning("%s; an earlier try wrote it, and version %s is written anew", error, version)
+        return None
+    if manifest.gates != meant.gates:
+        drop_candidates(dataset, [version])
         return None
     for file, expected in (manifest.files or {}).items():
         if manifest.version != version or not is_kept(dataset, f"{version_prefix(version)}{file}", expected):
@@ -355,10 +380,12 @@ def _write_tables(
 
 def _swap_latest(dataset: Store, manifest: Manifest, data: bytes, plan: BuildPlan) -> None:
     """Make LATEST name this version, or say which of the other two ends it was."""
-    ending = move_latest(dataset, manifest.version, data, expected_etag=plan.latest_etag, compares=plan.compares)
+    move = Move.now("publish", Given(f"build {plan.build}"), previous=plan.parent)
+    pointer = pointer_to(manifest.version, data, move)
+    ending = move_latest(dataset, pointer, expected_etag=plan.latest_etag, compares=plan.compares)
     match ending:
         case Swap.DONE:
-            mark_published(dataset, pointer_to(manifest.version, data))
+            mark_published(dataset, pointer)
             drop_marks(dataset, plan.unreadable)
             _log.info("published version %s: %d records", manifest.version, manifest.records)
         case Swap.REFUSED:

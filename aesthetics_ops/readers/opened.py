@@ -29,6 +29,7 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.manifest import Manifest, nothing_published, stored_manifest
+from aesthetics_ops.dataset.pointers import resolve_version
 from aesthetics_ops.dataset.sidecars import read_sidecar
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import (
@@ -266,10 +267,16 @@ Version = PublishedVersion | PulledVersion
 def open_published(store: Store, version: str | None, s3: S3Access | None = None) -> PublishedVersion:
     """Open a version of a published dataset; by default the one that LATEST names.
 
+    Args:
+        store: of the dataset.
+        version: its name, or the name of a pointer, such as `prod`.
+        s3: how the store was reached.
+
     Raises:
         NoSuchVersionError: nothing is published there, or not this version.
         IntegrityError: the manifest is not the one that LATEST promises, or cannot be read.
     """
+    version = resolve_version(store, version)
     if version is not None:
         stored = stored_manifest(store, version, peek_latest(store)[0])
     else:

@@ -70,12 +70,13 @@ def publish_manifest(dataset: Store, manifest: Manifest) -> None:
     data = manifest.encoded()
     dataset.put(version_key(manifest.version, VersionFile.MANIFEST), data)
     found = read_latest(dataset)
-    ending = move_latest(dataset, manifest.version, data, expected_etag=found[1] if found else None, compares=True)
+    pointer = pointer_to(manifest.version, data)
+    ending = move_latest(dataset, pointer, expected_etag=found[1] if found else None, compares=True)
     if ending is not Swap.DONE:
         raise PublishConflictError(
             f"LATEST of {dataset.url} was moved by another writer while version {manifest.version!r} was being published"
         )
-    mark_published(dataset, pointer_to(manifest.version, data))
+    mark_published(dataset, pointer)
 
 
 def settings_of(url: str, changes: Mapping[str, Any]) -> BuildSettings:

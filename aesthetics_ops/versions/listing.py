@@ -1,21 +1,33 @@
-"""The published versions of a dataset."""
+"""The published versions of a dataset, with what points at them and pins them; and apart from them its candidates."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from pydantic import AwareDatetime
 
+from aesthetics_ops.dataset.candidates import CandidateMark, candidate_names
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer, published_versions, read_latest
-from aesthetics_ops.dataset.layout import version_stamp
+from aesthetics_ops.dataset.layout import candidate_key, version_stamp
 from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest, nothing_published
+from aesthetics_ops.dataset.pointers import read_pins, read_pointers
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, StoreThreads
 
-__all__ = ["Headline", "SplitSize", "VersionInfo", "list_versions", "read_headline", "version_names"]
+__all__ = [
+    "CandidateInfo",
+    "Headline",
+    "SplitSize",
+    "VersionInfo",
+    "kept_by_name",
+    "list_candidates",
+    "list_versions",
+    "read_headline",
+    "version_names",
+]
 
 _READS: Final = 16
 _log = logging.getLogger(__name__)
@@ -61,6 +73,8 @@ class VersionInfo:
         records, bytes: in all splits; 0 where the manifest cannot be read.
         is_latest: LATEST names it.
         problem: why its manifest cannot be read, in one line; empty where it can.
+        pointers: names of the pointers beside LATEST that name it.
+        pins: what pins it, in words: name and reason.
     """
 
     version: str
@@ -69,6 +83,32 @@ class VersionInfo:
     bytes: int
     is_latest: bool
     problem: str = ""
+    pointers: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateInfo:
+    """A version that a gate refused.
+
+    Attributes:
+        version: its name.
+        created_at: when its build was planned; None where the manifest cannot be read.
+        records, bytes: in all splits; 0 where the manifest cannot be read.
+        parent: version that it was built on; None where there was none, or its mark cannot be read.
+        refused: names of the gates that refuse it.
+        problem: why its manifest or its mark cannot be read, in one line; empty where both can.
+        pins: what pins it, in words: name and reason.
+    """
+
+    version: str
+    created_at: datetime | None
+    records: int
+    bytes: int
+    parent: str | None
+    refused: tuple[str, ...]
+    problem: str = ""
+    pins: tuple[str, ...] = ()
 
 
 def version_names(dataset: Store) -> list[str]:
@@ -91,7 +131,36 @@ def list_versions(dataset: Store) -> list[VersionInfo]:
         versions = [info for info in pool.map(partial(_look, dataset, latest), names) if info is not None]
     if not versions:
         raise nothing_published(dataset)
+    pointers, pins = kept_by_name(dataset)
+    versions = [
+        replace(info, pointers=tuple(pointers.get(info.version, ())), pins=tuple(pins.get(info.version, ())))
+        for info in versions
+    ]
     return sorted(versions, key=_age, reverse=True)
+
+
+def list_candidates(dataset: Store) -> list[CandidateInfo]:
+    """Return every candidate, newest first; one whose manifest or mark cannot be read says why."""
+    names = candidate_names(dataset, _latest(dataset))
+    pins = kept_by_name(dataset)[1] if names else {}
+    with StoreThreads(_READS, thread_name_prefix="manifest") as pool:
+        found = pool.map(partial(_look_at_candidate, dataset), names)
+        return [replace(info, pins=tuple(pins.get(info.version, ()))) for info in found if info is not None]
+
+
+def kept_by_name(dataset: Store) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return, by version, the names of the pointers beside LATEST that name it, and what pins it, in words.
+
+    Raises:
+        IntegrityError: a pointer or a pin cannot be read.
+    """
+    pointers: dict[str, list[str]] = {}
+    for name, pointer in read_pointers(dataset).items():
+        pointers.setdefault(pointer.version, []).append(name)
+    pins: dict[str, list[str]] = {}
+    for pin in read_pins(dataset):
+        pins.setdefault(pin.version, []).append(f"{pin.name} ({pin.move.reason})")
+    return pointers, pins
 
 
 def read_headline(dataset: Store, version: str, latest: LatestPointer | None) -> Headline:
@@ -129,6 +198,20 @@ def _look(dataset: Store, latest: LatestPointer | None, version: str) -> Version
     except IntegrityError as error:
         return VersionInfo(version, None, 0, 0, is_latest, str(error))
     return VersionInfo(version, headline.created_at, headline.records, headline.bytes, is_latest)
+
+
+def _look_at_candidate(dataset: Store, version: str) -> CandidateInfo | None:
+    try:
+        mark = CandidateMark.read(dataset, candidate_key(version))
+        if mark is None:
+            return None
+        headline = read_headline(dataset, version, None)
+    except NoSuchVersionError:
+        return None
+    except IntegrityError as error:
+        return CandidateInfo(version, None, 0, 0, None, (), str(error))
+    refused = tuple(gate.name for gate in mark.refused)
+    return CandidateInfo(version, headline.created_at, headline.records, headline.bytes, mark.parent, refused)
 
 
 def _age(info: VersionInfo) -> tuple[str, datetime, str]:

@@ -1,24 +1,37 @@
 """Make LATEST name another published version."""
 
-import logging
-
-from aesthetics_ops.dataset.latest import LatestPointer, compares_writes, is_published, move_latest, pointer_to
-from aesthetics_ops.dataset.layout import DOCUMENTS, LATEST_KEY, SHARDS, version_prefix
+from aesthetics_ops.dataset.candidates import CandidateMark, refused_in_words
+from aesthetics_ops.dataset.latest import (
+    LatestPointer,
+    compares_writes,
+    is_published,
+    log_latest,
+    move_latest,
+    pointer_in_object,
+    pointer_to,
+    read_latest,
+)
+from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
-from aesthetics_ops.dataset.sidecars import is_kept
+from aesthetics_ops.dataset.moves import Given, Move
+from aesthetics_ops.dataset.pointers import resolve_version
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError
 from aesthetics_ops.store import Store, StoredObject, Swap
+from aesthetics_ops.versions.whole import require_whole
 
 __all__ = ["rollback"]
 
-_log = logging.getLogger(__name__)
 
-
-def rollback(dataset: Store, version: str) -> Manifest:
+def rollback(dataset: Store, version: str, given: Given | None = None) -> Manifest:
     """Make LATEST name an older (or newer) published version; the next build starts from it.
 
     This is the way back from a LATEST that cannot be read, too: what it holds is replaced, whatever it is.
-    The version's data must be whole.  Where only its report, card or croissant.json is damaged, the log says so in a warning.
+    The version's data must be whole.  Where only its report, card or croissant.json is damaged, a warning says so.
+
+    Args:
+        dataset: that it lies in.
+        version: its name, or that of a pointer.
+        given: who goes back, and why, for the log of moves; by default this system's user, who says no reason.
 
     Raises:
         NoSuchVersionError: there is no such version, or it was never published.
@@ -28,6 +41,7 @@ def rollback(dataset: Store, version: str) -> Manifest:
         StoreRefusedError: the store ignores conditions on writes, and the version's settings do not say `single_writer`.
     """
     before = LatestPointer.stored(dataset, LATEST_KEY)
+    version = resolve_version(dataset, version) or _latest_version(dataset)
     target = stored_manifest(dataset, version, None)
     try:
         manifest = Manifest.parse(target.data, name=dataset.url_of(target.key))
@@ -41,54 +55,43 @@ def rollback(dataset: Store, version: str) -> Manifest:
             f"{dataset.url_of(target.key)} is the manifest of version {manifest.version!r}; LATEST stays"
         )
     if not is_published(dataset, version):
-        raise NoSuchVersionError(
-            f"version {version!r} of {dataset.url} was never published, or is being deleted; "
-            "`aesthetics-ops versions` lists those that were"
-        )
-    _require_data(dataset, manifest)
-    if before is not None and bytes(before.data) == pointer_to(version, bytes(target.data)).encoded():
+        raise _unpublished(dataset, version)
+    require_whole(dataset, manifest)
+    pointer = pointer_to(version, bytes(target.data))
+    now = pointer_in_object(before)
+    if now is not None and now.model_copy(update={"move": None}) == pointer:
         return manifest  # a build that has been planned meanwhile may still publish
+    given = given or Given.of(None, None, needs_reason=False)
+    move = Move.now("rollback", given, previous=now.version if now is not None else None)
+    pointer = pointer.model_copy(update={"move": move})
     compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
-    ending = move_latest(
-        dataset, version, bytes(target.data), expected_etag=before.etag if before else None, compares=compares
-    )
+    ending = move_latest(dataset, pointer, expected_etag=before.etag if before else None, compares=compares)
     if ending is not Swap.DONE:
         raise PublishConflictError(
             f"{dataset.url_of(LATEST_KEY)} could not be moved to {version!r} ({ending.name.lower()}): a build may be publishing; "
             "look at `aesthetics-ops versions`, then try again"
         )
     _stand_back(dataset, manifest, before, compares=compares)
+    log_latest(dataset, pointer)
     return manifest
 
 
-def _require_data(dataset: Store, manifest: Manifest) -> None:
-    listing = dataset.list(SHARDS)
-    sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            found = sizes.get(shard.path)
-            if found != shard.bytes:
-                is_not = "is gone" if found is None else f"has {found} bytes where the manifest states {shard.bytes}"
-                raise IntegrityError(
-                    f"version {manifest.version!r} needs {dataset.url_of(shard.path)}, which {is_not}; LATEST stays"
-                )
-    spoilt = []
-    for file, stated in (manifest.files or {}).items():
-        key = f"{version_prefix(manifest.version)}{file}"
-        if is_kept(dataset, key, stated):
-            continue
-        if file not in DOCUMENTS:
-            raise IntegrityError(
-                f"version {manifest.version!r} needs {dataset.url_of(key)}, which is gone or not what the manifest states; LATEST stays: "
-                "`aesthetics-ops verify DATASET --version V --repair` makes it anew where it can"
-            )
-        spoilt.append(file)
-    if spoilt:
-        _log.warning(
-            "version %s is whole but for %s, which no training reads; `aesthetics-ops verify %s --version %s --repair` makes it anew "
-            "where it can",
-            manifest.version, " and ".join(spoilt), dataset.url, manifest.version,
-        )  # fmt: skip
+def _latest_version(dataset: Store) -> str:
+    found = read_latest(dataset)
+    return found[0].version if found else LATEST_KEY
+
+
+def _unpublished(dataset: Store, version: str) -> NoSuchVersionError:
+    mark = CandidateMark.read(dataset, candidate_key(version))
+    if mark is not None:
+        return NoSuchVersionError(
+            f"version {version!r} of {dataset.url} is a candidate, {refused_in_words(mark.refused)}; "
+            f"`aesthetics-ops promote {dataset.url} {version} --reason TEXT` publishes it all the same"
+        )
+    return NoSuchVersionError(
+        f"version {version!r} of {dataset.url} was never published, or is being deleted; "
+        "`aesthetics-ops versions` lists those that were"
+    )
 
 
 def _stand_back(dataset: Store, manifest: Manifest, before: StoredObject | None, *, compares: bool) -> None:

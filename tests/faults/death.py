@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.faults.death
     .venv/bin/python -m tests.faults.death --sample 40 --seed 7
 
-Commands: build (a first version and a second), rollback, expire, pull.  SIGTERM ends a command in seconds with status 143 and one
+Commands: build (a first version and a second), rollback, expire, pull, point, pin.  SIGTERM ends a command in seconds with status 143 and one
 line, and leaves no scratch; what SIGKILL leaves there, the next command sweeps.  An expiry that was killed holds its lease for an
 hour, which here has passed.  Prints a row for each command and signal.  Exit status 1 when anything is wrong.
 """
@@ -91,8 +91,10 @@ class Stage:
             ("build", "first"): ("build", *FLAGS),
             ("build", "second"): ("build", *FLAGS),
             ("rollback", "third"): ("rollback", DATASET, older),
-            ("expire", "third"): ("expire", DATASET, "--keep=1"),
+            ("expire", "third"): ("expire", DATASET, "--keep=1", "--grace=0d", "--yes"),
             ("pull", "third"): ("pull", DATASET, str(self.pulled)),
+            ("point", "third"): ("point", DATASET, "prod", older, "--reason=tried"),
+            ("pin", "third"): ("pin", DATASET, older, "run-7", "--reason=trained"),
         }
         for (command, state), words in self.words.items():
             self.restore(state)

@@ -85,7 +85,7 @@ class Soak:
             self._change()
             self._command(number, "build")
             if number % _EXPIRE_EACH == _EXPIRE_EACH - 1:
-                self._command(number, "expire", DATASET, "--keep=5")
+                self._command(number, "expire", DATASET, "--keep=5", "--grace=0d", "--yes")
             judge.forget()
             self.readings.append(self._read())
         self._end()

@@ -55,6 +55,8 @@ _DIFFERS: Final = (
     (re.compile(r"probe-\w+"), "probe-P"),
     (re.compile(r"versions/[^/]+/"), "versions/V/"),
     (re.compile(r"published/[^/]+\.json"), "published/V.json"),
+    (re.compile(r"candidates/[^/]+\.json"), "candidates/V.json"),
+    (re.compile(r"log/[^/]+\.json"), "log/M.json"),
 )
 
 

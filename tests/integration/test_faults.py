@@ -32,6 +32,7 @@ from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Swap, open_store, register_store
 from aesthetics_ops.testing.stores import CarelessStore, FailingStore, Request, WrappedStore
 from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.versions.listing import list_candidates, list_versions
 from aesthetics_ops.versions.rollback import rollback
 from tests.support.nights import (
     ARRIVING,
@@ -317,7 +318,7 @@ class TestOrder:
 
 
 class TestGates:
-    """A gate that refuses says what it measured; nothing is written."""
+    """A gate that refuses says what it measured; LATEST stays, and the version is kept as a candidate."""
 
     def test_too_many_rejects_are_refused_with_number_limit_reasons_and_examples(self, source: Source) -> None:
         source.add("cut", photo(PHOTOS[3])[:9000], 5)
@@ -329,16 +330,18 @@ class TestGates:
         assert "1 corrupt" in message
         assert "cut.jpg" in message
         dataset = start(source.settings())[0].dataset
-        assert (version_files(dataset), latest_version(dataset)) == ([], None)
+        assert latest_version(dataset) is None
+        assert [info.refused for info in list_candidates(dataset)] == [("max_reject_fraction",)]
 
     def test_a_dataset_that_shrinks_too_much_is_refused_and_latest_stays(self, source: Source) -> None:
         first = build_once(source.settings())
-        files, latest = version_files(first.dataset), read_latest(first.dataset)
+        latest = read_latest(first.dataset)
         for name in PHOTOS[:4]:
             source.remove(name)
         with pytest.raises(GateError, match=r"max_shrink_fraction allows 0.1, measured 0.2857: 10 records, 14 in"):
             build_once(source.settings(max_shrink_fraction=0.1))
-        assert (version_files(first.dataset), read_latest(first.dataset)) == (files, latest)
+        assert read_latest(first.dataset) == latest
+        assert [info.version for info in list_versions(first.dataset)] == [first.manifest.version]
         assert build_once(source.settings(max_shrink_fraction=0.3)).manifest.records == 10
 
     def test_too_few_records_are_refused(self, source: Source) -> None:

@@ -64,7 +64,7 @@ def test_show_pull_verify_versions_and_rejects_read_it(
     assert "of_a_newer_release" not in shown
     assert run(capsys, "verify", url)["records"] == published.manifest.records
     assert len(run(capsys, "pull", url, tmp_path / "pulled")["files"]) == published.manifest.reuse.shards_total
-    assert [row["version"] for row in run(capsys, "versions", url)] == [version]
+    assert [row["version"] for row in run(capsys, "versions", url)["versions"]] == [version]
     assert run(capsys, "rejects", url)["version"] == version
 
 

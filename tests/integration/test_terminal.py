@@ -67,7 +67,9 @@ def words_of(kind: str, url: str, versions: Sequence[SyntheticVersion], folder: 
         "show": ["show", url], "verify": ["verify", url], "repair": ["verify", url, "--repair"], "versions": ["versions", url],
         "diff": ["diff", url, first, second], "rejects": ["rejects", url], "save": ["rejects", url, "--save", str(folder / f"o{EVIL}")],
         "pull": ["pull", url, str(folder / f"pulled{EVIL}")], "replay": ["replay", url, "--state", str(state)],
-        "expire": ["expire", url, "--keep", "5"], "rollback": ["rollback", url, second], "no version": ["show", url, "--version", f"x{EVIL}"],
+        "expire": ["expire", url, "--keep", "5"], "point": ["point", url, "prod", second, "--reason", EVIL, "--by", EVIL],
+        "pin": ["pin", url, second, "run", "--reason", EVIL], "pointers": ["pointers", url], "log": ["log", url], "promote": ["promote", url, EVIL, "--reason", EVIL],
+        "rollback": ["rollback", url, second], "no version": ["show", url, "--version", f"x{EVIL}"],
         "no dataset": ["show", f"file:///nowhere{EVIL}/"], "usage": ["show", url, f"--{EVIL}"], "no command": [f"x{EVIL}"],
         "labels": ["labels", f"file://{scores}", photos], "column": ["labels", f"file://{scores}", "--id-column", EVIL],
         "build": ["build", f"--labels=file://{scores}", photos, f"--dataset=file://{folder}/dataset{EVIL}/"],
@@ -76,7 +78,7 @@ def words_of(kind: str, url: str, versions: Sequence[SyntheticVersion], folder: 
 
 
 KINDS = (
-    "show", "verify", "repair", "versions", "diff", "rejects", "save", "pull", "replay", "expire", "rollback", "no version", "no dataset", "usage",
+    "show", "verify", "repair", "versions", "diff", "rejects", "save", "pull", "replay", "expire", "point", "pin", "pointers", "log", "promote", "rollback", "no version", "no dataset", "usage",
     "no command", "labels", "column", "build", "setting",
 )  # fmt: skip
 

@@ -11,17 +11,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aesthetics_ops.dataset.candidates import CandidateMark, RefusedGate
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
     BuildFile,
     VersionFile,
     build_key,
+    candidate_key,
+    pin_key,
     published_key,
     version_key,
 )
+from aesthetics_ops.dataset.moves import Given
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import LeftOut, SyntheticDataset, synthetic_photos
+from aesthetics_ops.versions.pointing import pin, point
 from tests.support.nights import reseal
 
 __all__ = ["BUILD", "NASTY_NAMES", "NASTY_TEXT", "NASTY_VALUES", "hostile_datasets"]
@@ -56,6 +61,22 @@ _PLACES = (
     "reuse.shards_total", "reuse.shards_added", "near_duplicates", "near_duplicates.examples", "gates", "gates.0.measured", "gates.0.name", "gates.0.unit",
     "validation.records", "fingerprint", "converter", "files",
 )  # fmt: skip
+
+
+_SMALL_PLACES = (
+    ("name", "version", "move", "move.at", "move.by", "move.reason", "move.previous", "move.overruled", "move.action"),
+    (
+        "version",
+        "sha256",
+        "parent",
+        "latest_etag",
+        "refused",
+        "refused.0",
+        "refused.0.name",
+        "refused.0.measured",
+        "refused.0.found",
+    ),
+)  # of a pin and of a candidate's mark
 
 
 def _set(values: Any, place: str, value: Any) -> None:
@@ -117,6 +138,9 @@ def _tables() -> dict[str, Callable[[pa.Table], bytes]]:
     }  # fmt: skip
 
 
+_CANDIDATE = "20300101T000000Z-0123abcd-000000"
+
+
 def _whole() -> tuple[Store, str, str]:
     dataset = SyntheticDataset(open_store("memory://hostile/whole/"), per_shard=4)
     left_out = [LeftOut("night.jpg", "corrupt", "cut off"), LeftOut("b.jpg", "unlabelled", "no row")]
@@ -124,6 +148,18 @@ def _whole() -> tuple[Store, str, str]:
     second = dataset.publish(synthetic_photos(20), left_out)
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]
     dataset.plan(BUILD, second.manifest.created_at, [digests])
+    given = Given("ada", "a reason")
+    point(dataset.store, "prod", first.version, given)
+    pin(dataset.store, "run", second.version, given)
+    manifest = bytes(dataset.store.get(version_key(second.version, VersionFile.MANIFEST)).data)
+    refused = RefusedGate(name="min_records", measured=1, limit=2, bound="least", found="1 record")
+    mark = CandidateMark(
+        version=_CANDIDATE, sha256="0" * 64, parent=None, latest_etag=None, content="", refused=(refused,)
+    )
+    dataset.store.put(
+        version_key(_CANDIDATE, VersionFile.MANIFEST), manifest.replace(second.version.encode(), _CANDIDATE.encode())
+    )
+    dataset.store.put(candidate_key(_CANDIDATE), mark.encoded())
     return dataset.store, first.version, second.version
 
 
@@ -161,7 +197,22 @@ def _documents(objects: dict[str, bytes], version: str, sample: bool) -> list[tu
 
     key = build_key(BUILD, BuildFile.PLAN)
     plan = json.loads(objects[key])
+    small = {name: json.loads(objects[name]) for name in (pin_key("run"), candidate_key(_CANDIDATE))}
+    for held in small.values():
+        held.pop("checksum", None)
+
+    def changed(name: str, place: str, value: Any) -> _Change:
+        held = json.loads(json.dumps(small[name]))
+        _set(held, place, value)
+        return partial(Store.put, key=name, data=json.dumps(held).encode())
+
     return [
+        *(
+            (f"{name} {place} = {str(value)[:30]!r}", changed(name, place, value))
+            for name, places in zip(small, _SMALL_PLACES, strict=True)
+            for place in places
+            for value in values()
+        ),
         *((f"{place} = {str(value)[:30]!r}", sealed(partial(_set, place=place, value=value))) for place in _PLACES for value in values()),
         *((f"all counts {number}", sealed(partial(_grown, number=number))) for number in (10**6, 10**10, 2**62, 10**30)),
         *(
@@ -188,7 +239,8 @@ def _objects(objects: dict[str, bytes], version: str) -> list[tuple[str, _Change
         rows = pq.read_table(io.BytesIO(objects[key]))
         found += [(f"{file}: {name}", table(key, write(rows))) for name, write in _tables().items()]
     manifest = version_key(version, VersionFile.MANIFEST)
-    for key in (LATEST_KEY, manifest, published_key(version), build_key(BUILD, BuildFile.PLAN)):
+    noted = [key for key in objects if key.startswith(("pointers/", "pins/", "log/", "candidates/"))]
+    for key in (LATEST_KEY, manifest, published_key(version), build_key(BUILD, BuildFile.PLAN), *noted):
         for data in (*_NO_DOCUMENTS, objects[key][:-9]):
             found.append((f"{key}: {data[:12]!r}", partial(Store.put, key=key, data=data)))
     for key in sorted(key for key in objects if key.endswith(".tfrecord"))[:2]:
@@ -207,6 +259,9 @@ def _put_odd_names(store: Store, manifest: bytes) -> None:
             f"published/{name}.json",
             f"builds/{name}/plan.json",
             f"builds/{name}/started.json",
+            f"candidates/{name}.json",
+            f"pointers/{name}.json",
+            f"pins/{name}.json",
         ):
             with suppress(AestheticsOpsError, ValueError):  # a store may refuse such a key
                 store.put(key, manifest)

@@ -29,6 +29,7 @@ LAYERS = (
     "pipeline airflow",
     "testing",
     "shell",
+    "version_commands",
     "cli",
     "__main__",
 )

@@ -1,0 +1,141 @@
+"""Publish a candidate that gates refused: a person overrules them, and says why."""
+
+from aesthetics_ops.dataset.candidates import CandidateMark, drop_candidates
+from aesthetics_ops.dataset.latest import (
+    LatestPointer,
+    compares_writes,
+    drop_marks,
+    is_published,
+    mark_published,
+    move_latest,
+    pointer_in_object,
+    pointer_to,
+)
+from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, is_name
+from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
+from aesthetics_ops.dataset.moves import Given, Move
+from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError, PublishUnknownError
+from aesthetics_ops.store import Store, StoredObject, Swap
+from aesthetics_ops.versions.whole import require_whole
+
+__all__ = ["promote"]
+
+
+def promote(dataset: Store, version: str, given: Given) -> Manifest:
+    """Make LATEST name a candidate; the mark of the version, and the log, say who overruled which gates, and why.
+
+    A candidate whose promotion was cut off is promoted to the end.
+
+    Args:
+        dataset: that it lies in.
+        version: its name.
+        given: who promotes it, and why.
+
+    Raises:
+        NoSuchVersionError: there is no such candidate; or it is published already, and LATEST has moved on.
+        IntegrityError: its manifest cannot be read, or a shard or table of it is not what that states.
+        PublishConflictError: LATEST does not name what it named when the candidate was built, or moved just now; or the candidate
+            is being deleted.
+        PublishUnknownError: the reply was lost, and LATEST could not be read back.
+        StoreRefusedError: the store ignores conditions on writes, and the version's settings do not say `single_writer`.
+    """
+    before = LatestPointer.stored(dataset, LATEST_KEY)
+    latest = pointer_in_object(before)
+    if latest is not None and latest.version == version:
+        return _finished(dataset, latest)
+    mark = _candidate(dataset, version)
+    stored = stored_manifest(dataset, version, None)
+    manifest = Manifest.parse(stored.data, name=dataset.url_of(stored.key))
+    if manifest.version != version:
+        raise IntegrityError(
+            f"{dataset.url_of(stored.key)} is the manifest of version {manifest.version!r}; LATEST stays"
+        )
+    require_whole(dataset, manifest)
+    _require_parent(dataset, mark, latest, before)
+    move = Move.now(
+        "promote",
+        given,
+        previous=latest.version if latest else None,
+        overruled=tuple(gate.name for gate in mark.refused),
+    )
+    pointer = pointer_to(version, bytes(stored.data), move)
+    compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
+    ending = move_latest(dataset, pointer, expected_etag=before.etag if before else None, compares=compares)
+    _require_done(dataset, version, ending)
+    _stand_back(dataset, version, before, compares=compares)
+    _finish(dataset, pointer, mark)
+    return manifest
+
+
+def _candidate(dataset: Store, version: str) -> CandidateMark:
+    mark = CandidateMark.read(dataset, candidate_key(version)) if is_name(version) else None
+    if is_name(version) and is_published(dataset, version):
+        raise NoSuchVersionError(
+            f"version {version!r} of {dataset.url} is published already; `aesthetics-ops rollback` makes LATEST name it"
+        )
+    if mark is None:
+        raise NoSuchVersionError(
+            f"{dataset.url} has no candidate {version!r}; `aesthetics-ops versions` lists the candidates after the versions"
+        )
+    return mark
+
+
+def _require_parent(
+    dataset: Store, mark: CandidateMark, latest: LatestPointer | None, before: StoredObject | None
+) -> None:
+    """Make sure that LATEST names what it named when the candidate was built, or holds the very bytes that it held."""
+    if (before.etag if before else None) == mark.latest_etag:
+        return
+    if latest is not None and latest.version == mark.parent:
+        return
+    named = repr(latest.version) if latest is not None else "nothing that can be read"
+    back = f", or go back first: `aesthetics-ops rollback {dataset.url} {mark.parent}`" if mark.parent else ""
+    raise PublishConflictError(
+        f"LATEST of {dataset.url} names {named}, and candidate {mark.version!r} was built on {mark.parent!r}: what came between would be "
+        f"lost; build again, finished shards are kept{back}"
+    )
+
+
+def _require_done(dataset: Store, version: str, ending: Swap) -> None:
+    if ending is Swap.REFUSED:
+        raise PublishConflictError(
+            f"LATEST of {dataset.url} was moved by another writer just now, so {version!r} is not promoted; look at "
+            "`aesthetics-ops log`, then try again"
+        )
+    if ending is Swap.UNKNOWN:
+        raise PublishUnknownError(
+            f"the reply to writing {dataset.url_of(LATEST_KEY)} was lost and it could not be read back; promote {version!r} again: it "
+            "looks at LATEST first"
+        )
+
+
+def _stand_back(dataset: Store, version: str, before: StoredObject | None, *, compares: bool) -> None:
+    """Undo the move where an expiry took the candidate's mark meanwhile: its files may go at any moment.
+
+    An expiry takes the mark, then looks at LATEST, then deletes; so one of both sees the other.
+    """
+    if dataset.head(candidate_key(version)) is not None:
+        return
+    moved = LatestPointer.stored(dataset, LATEST_KEY)
+    if moved is not None and before is not None:
+        swap = dataset.swap if compares else dataset.replace
+        swap(LATEST_KEY, bytes(before.data), moved.etag)
+    raise PublishConflictError(
+        f"candidate {version!r} of {dataset.url} is being deleted by an expiry; LATEST names what it named before: build again"
+    )
+
+
+def _finish(dataset: Store, pointer: LatestPointer, mark: CandidateMark | None) -> None:
+    mark_published(dataset, pointer)
+    if mark is not None:
+        drop_marks(dataset, mark.unreadable)
+    drop_candidates(dataset, [pointer.version])
+
+
+def _finished(dataset: Store, latest: LatestPointer) -> Manifest:
+    """Return the version that LATEST names already; what a promotion that was cut off left undone is done."""
+    stored = stored_manifest(dataset, latest.version, latest)
+    mark = CandidateMark.read(dataset, candidate_key(latest.version))
+    if mark is not None:
+        _finish(dataset, latest, mark)
+    return Manifest.parse(stored.data, name=dataset.url_of(stored.key))
