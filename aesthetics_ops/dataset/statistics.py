@@ -1,5 +1,6 @@
 """Statistics of a version's labels, images and rejects, as its manifest has them.  Pure."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import duckdb
@@ -11,11 +12,14 @@ from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels, Sco
 from aesthetics_ops.dataset.tables import EXTRA_SCORE
 
 __all__ = [
+    "BINS",
     "HARDWARE_SAMPLINGS",
+    "QUANTILES",
     "contrary_copies",
     "count_reasons",
     "image_statistics",
     "jpeg_statistics",
+    "jpegs_of",
     "label_statistics",
     "score_statistics",
     "vote_statistics",
@@ -24,14 +28,17 @@ __all__ = [
 HARDWARE_SAMPLINGS: Final = frozenset({"4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray"})
 """How chroma may be sampled in a JPEG for a hardware decoder; docs/pixels.md says where that stands."""
 
-_BINS: Final = 20
-_QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+BINS: Final = 20
+"""Of a histogram."""
+
+QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Of the images' sizes."""
 
 
 def label_statistics(column: pa.ChunkedArray, scale: str, low: float | None, high: float | None) -> Labels:
     """Return the statistics of the stored labels; `low` and `high` are the scores that became 0 and 1."""
     values = column.to_numpy().astype(np.float64)
-    counts, edges = np.histogram(values, bins=_BINS)
+    counts, edges = np.histogram(values, bins=BINS)
     return Labels(
         min=values.min(),
         max=values.max(),
@@ -50,7 +57,7 @@ def score_statistics(records: pa.Table) -> dict[str, ScoreStatistics]:
     for column in records.column_names:
         if column.startswith(EXTRA_SCORE):
             values = records[column].to_numpy().astype(np.float64)
-            counts, edges = np.histogram(values, bins=_BINS)
+            counts, edges = np.histogram(values, bins=BINS)
             found[column.removeprefix(EXTRA_SCORE)] = ScoreStatistics(
                 min=values.min(), max=values.max(), mean=values.mean(), std=values.std(),
                 histogram={"edges": tuple(edges.tolist()), "counts": tuple(counts.tolist())},
@@ -83,17 +90,23 @@ def _lists(column: pa.ChunkedArray) -> np.ndarray:
 def image_statistics(records: pa.Table) -> Images:
     """Return the quantiles of the stored images' sizes."""
     quantiles = {
-        name: tuple(np.quantile(records[name].to_numpy(), _QUANTILES).tolist()) for name in ("width", "height", "bytes")
+        name: tuple(np.quantile(records[name].to_numpy(), QUANTILES).tolist()) for name in ("width", "height", "bytes")
     }
     pixels = pc.sum(pc.multiply(records["width"], records["height"])).as_py()
-    return Images(quantiles=_QUANTILES, **quantiles, total_pixels=pixels)
+    return Images(quantiles=QUANTILES, **quantiles, total_pixels=pixels)
 
 
 def jpeg_statistics(records: pa.Table) -> Jpegs:
     """Return how the stored JPEGs are coded, and how many of them a hardware decoder takes."""
     groups = records.group_by(["progressive", "sampling"]).aggregate([([], "count_all")]).to_pylist()
+    return jpegs_of({(row["progressive"], row["sampling"]): row["count_all"] for row in groups})
+
+
+def jpegs_of(counts: Mapping[tuple[bool | None, str | None], int]) -> Jpegs:
+    """Return the statistics of JPEGs of which so many are progressive (or not, or unknown) and sampled in a way."""
     found = [
-        JpegKind(progressive=row["progressive"], sampling=row["sampling"], records=row["count_all"]) for row in groups
+        JpegKind(progressive=progressive, sampling=sampling, records=count)
+        for (progressive, sampling), count in counts.items()
     ]
     kinds = sorted(found, key=lambda kind: (-kind.records, str(kind.progressive), str(kind.sampling)))
     taken = (kind for kind in kinds if kind.progressive is False and kind.sampling in HARDWARE_SAMPLINGS)

@@ -24,6 +24,7 @@ __all__ = [
     "PLAN",
     "RECORDS",
     "REJECTS",
+    "ROWS_AT_ONCE",
     "TABLES",
     "UNMATCHED",
     "Column",
@@ -195,6 +196,10 @@ TABLES: Final = (RECORDS, REJECTS, NEAR_DUPLICATES, PLAN, UNMATCHED)
 EXTRA_SCORE: Final = "label/"
 """What the names of the columns of `extra_scores` begin with in `records.parquet`."""
 
+ROWS_AT_ONCE: Final = 1 << 16
+"""Most rows of a batch where a table is read some rows at a time."""
+
+_BUFFER_BYTES: Final = 1 << 20  # of a column that is read some rows at a time; by default the whole file would be held
 _ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
 
 
@@ -287,20 +292,24 @@ def require_types(found: pa.Schema, table: Table, name: str) -> None:
             raise IntegrityError(f"{name}: column {column.name} is {kind}, where {column.type} belongs")
 
 
-def iterate_rows(path: Path, columns: Sequence[str] | None, *, name: str) -> Iterator[pa.RecordBatch]:
+def iterate_rows(
+    path: Path, columns: Sequence[str] | None, *, name: str, at_once: int = ROWS_AT_ONCE
+) -> Iterator[pa.RecordBatch]:
     """Read some columns of a local Parquet file, some rows at a time.
 
     Args:
         path: of the file.
         columns: to read; None reads all.
         name: of the table, for the message.
+        at_once: most rows of a batch.
 
     Raises:
         IntegrityError: not a whole Parquet file, or without these columns.
     """
-    with _readable(name), pq.ParquetFile(path) as file:
+    with _readable(name), pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
         _require_columns(file, columns or (), name)
-        yield from file.iter_batches(columns=None if columns is None else list(columns), use_threads=False)
+        wanted = None if columns is None else list(columns)
+        yield from file.iter_batches(at_once, columns=wanted, use_threads=False)
 
 
 def _require_columns(file: pq.ParquetFile, columns: Sequence[str], name: str) -> None:
@@ -320,7 +329,7 @@ def _readable(name: str) -> Iterator[None]:
 def write_parquet(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=_ROWS_OF_GROUP)
     return sink.getvalue()
 
 

@@ -13,10 +13,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.errors import PlanError
-from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather, open_database
+from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather
 from aesthetics_ops.planning.joining import (
     count_matches,
     find_label_range,

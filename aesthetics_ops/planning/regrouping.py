@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
-from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather, open_database
+from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather
 from aesthetics_ops.planning.model import Plan, PlannedShard
 from aesthetics_ops.planning.shards import LABEL_COLUMNS, ORDERED, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits

@@ -1,123 +1,161 @@
 """Compare the tables of a version with each other and with its manifest: whether what it says of itself adds up.
 
 In: the manifest, and its tables as files of this machine.  Out: nothing, or the first difference, by object and field.
-The records are rows of the plan, the rejects are the plan's other rows, the plan's digests are those of its recipes, and every
-count and statistic of the manifest is that of the tables.
+The records are rows of the plan, the rejects are the plan's other rows, and the plan's digests are those of its recipes.  Tables are read some rows at a time; what concerns all keys at once is
+asked of a database in scratch.  Memory holds a byte or two for each row of the plan.
 """
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest, recipe_digests
-from aesthetics_ops.dataset.statistics import (
-    count_reasons,
-    image_statistics,
-    jpeg_statistics,
-    label_statistics,
-    score_statistics,
-    vote_statistics,
-)
-from aesthetics_ops.dataset.tables import (
-    EXTRA_SCORE,
-    NEAR_DUPLICATES,
-    PLAN,
-    RECORDS,
-    REJECTS,
-    all_columns,
-    parse_parquet,
-)
+from aesthetics_ops.dataset.tables import EXTRA_SCORE, ROWS_AT_ONCE
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.versions.rows import Rows, VersionTables, cast_column, flags, open_rows
 
-__all__ = ["check_counts", "check_tables", "settings_of"]
+__all__ = ["check_tables", "settings_of"]
 
-_MEASURED: Final = ("label", "width", "height", "bytes")  # what statistics are of; no release left one blank
-_TABLES: Final = {
-    VersionFile.RECORDS: RECORDS,
-    VersionFile.REJECTS: REJECTS,
-    VersionFile.NEAR_DUPLICATES: NEAR_DUPLICATES,
-    VersionFile.PLAN: PLAN,
-}
-_LOSSES: Final = [reason.value for reason in RejectReason if reason.is_loss]
+_FIELDS: Final = ("key", "id", "etag", "split", "label")  # of a record that stand in the plan too
+_FIELDS_OF_REJECT: Final = (("key", "key"), ("id", "id"), ("etag", "etag"), ("bytes", "size"), ("split", "split"))
+_IN_RECIPES: Final = [
+    "key",
+    "etag",
+    "size",
+    "id",
+    "split",
+    "digest",
+    "label",
+    "distribution",
+    "votes",
+    "label_std",
+    "extra_scores",
+]
+_LOSSES: Final = ", ".join(f"'{reason.value}'" for reason in RejectReason if reason.is_loss)
 
 
-def check_tables(manifest: Manifest, folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Fates:
+    """What became of the plan's rows, in its order; bool, shape (rows,).
+
+    Attributes:
+        is_record: a record has the key.
+        is_lost: a reject has it, for a reason that only conversion finds.
+    """
+
+    is_record: np.ndarray
+    is_lost: np.ndarray
+
+
+def check_tables(manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_AT_ONCE) -> None:
     """Compare a version's tables with each other, and its plan with the recipes that the digests name.
 
     Args:
         manifest: of the version.
-        folder: that holds its tables, under the names of `VersionFile`.
+        folder: that holds its tables, under the names of `VersionFile`, and takes a database for as long as this runs.
+        rows_at_once: most rows that are held of a table.
 
     Raises:
-        IntegrityError: the first difference; names the object, the field and both values.
+        IntegrityError: a difference; names the object, the field and both values.
     """
-    records, rejects, near, plan = _tables(manifest, folder)
-    _check_rows(manifest, records, rejects, plan)
-    _check_near_duplicates(manifest, near, records)
+    tables = VersionTables(manifest, folder, rows_at_once=rows_at_once)
+    name = tables.name(VersionFile.PLAN)
+    with open_rows(
+        tables, VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN
+    ) as database:
+        rows = tables.count(VersionFile.PLAN)
+        _equal(name, "rows", rows, "source.listed of the manifest", manifest.source.listed)
+        for file in (VersionFile.RECORDS, VersionFile.REJECTS):
+            _known_once(database, tables, file)
+        fates = _Fates(
+            flags(database, "SELECT row FROM plan SEMI JOIN records USING (key)", rows),
+            flags(
+                database,
+                f"SELECT row FROM plan SEMI JOIN (FROM rejects WHERE reason IN ({_LOSSES})) USING (key)",  # noqa: S608 - words of ours
+                rows,
+            ),
+        )
+        _check_rows(tables, fates)
+        _check_near_duplicates(database, tables)
     if manifest.converter is not None:
-        _check_recipes(manifest, records, rejects, plan)
+        _check_recipes(tables, fates)
 
 
-def check_counts(manifest: Manifest, folder: Path) -> None:
-    """Compare every count and statistic of a manifest with the tables; arguments and errors as `check_tables`."""
-    tables = _tables(manifest, folder)
-    for column in _MEASURED:
-        if tables[0][column].null_count:
-            raise IntegrityError(f"{_name(manifest, VersionFile.RECORDS)} lacks values of {column!r}")
-    _check_counts(manifest, *tables)
+def _known_once(database: duckdb.DuckDBPyConnection, tables: VersionTables, file: VersionFile) -> None:
+    """Every key is one of the plan's, and stands once; label rows among the rejects have none."""
+    found = f"(FROM {file.removesuffix('.parquet')} {'WHERE key IS NOT NULL' if file is VersionFile.REJECTS else ''})"
+    unknown = database.execute(f"SELECT key FROM {found} ANTI JOIN plan USING (key) ORDER BY row LIMIT 1").fetchone()  # noqa: S608 - names of ours
+    if unknown is not None:
+        raise IntegrityError(
+            f"{tables.name(file)}: key {unknown[0]!r} is that of no row of {tables.name(VersionFile.PLAN)}"
+        )
+    twice = database.execute(
+        f"SELECT key, count(*) FROM {found} GROUP BY key HAVING count(*) > 1 ORDER BY min(row) LIMIT 1"  # noqa: S608
+    ).fetchone()
+    if twice is not None:
+        raise IntegrityError(f"{tables.name(file)}: key {twice[0]!r} stands {twice[1]} times")
 
 
-def _tables(manifest: Manifest, folder: Path) -> list[pa.Table]:
-    return [
-        all_columns(parse_parquet(folder / file, name=_name(manifest, file)), table) for file, table in _TABLES.items()
-    ]
-
-
-def _name(manifest: Manifest, file: VersionFile) -> str:
-    return f"{file} of version {manifest.version!r}"
-
-
-def _check_rows(manifest: Manifest, records: pa.Table, rejects: pa.Table, plan: pa.Table) -> None:
+def _check_rows(tables: VersionTables, fates: _Fates) -> None:
     """Every row of the plan is a record or a reject, in the plan's order; the other rejects are label rows."""
-    name = _name(manifest, VersionFile.PLAN)
-    _equal(name, "rows", plan.num_rows, "source.listed of the manifest", manifest.source.listed)
-    for file, found in (
-        (VersionFile.RECORDS, records),
-        (VersionFile.REJECTS, rejects.filter(pc.is_valid(rejects["key"]))),
+    name = tables.name(VersionFile.PLAN)
+    planned = int(fates.is_record.sum())
+    of_photos = sum(len(keys) - keys.null_count for keys in _column(tables, VersionFile.REJECTS, "key"))
+    for file, found, expected in (
+        (VersionFile.RECORDS, tables.count(VersionFile.RECORDS), planned),
+        (VersionFile.REJECTS, of_photos, len(fates.is_record) - planned),
     ):
-        _known_once(_name(manifest, file), found, name, plan)
-    is_record = pc.is_in(plan["key"], pa.array(records["key"].combine_chunks()))
-    of_photos = rejects.filter(pc.is_valid(rejects["key"]))
-    for file, found, planned, fields in (
-        (VersionFile.RECORDS, records, plan.filter(is_record), ("key", "id", "etag", "split", "label")),
-        (
-            VersionFile.REJECTS,
-            of_photos,
-            plan.filter(pc.invert(is_record)),
-            ("key", "id", "etag", ("bytes", "size"), "split"),
-        ),
-    ):
-        _equal(_name(manifest, file), "rows of photos", found.num_rows, f"those of {name}", planned.num_rows)
-        for field in fields:
-            ours, theirs = field if isinstance(field, tuple) else (field, field)
-            _same_column(_name(manifest, file), ours, found, f"{theirs} of {name}", planned[theirs])
-    _check_labels(manifest, records, plan.filter(is_record))
-    _check_reasons(manifest, of_photos, plan.filter(pc.invert(is_record)))
+        _equal(tables.name(file), "rows of photos", found, f"those of {name}", expected)
+    labels = _Labels(tables)
+    records = Rows(tables.batches(VersionFile.RECORDS))
+    rejects = Rows(rows.filter(pc.is_valid(rows["key"])) for rows in tables.batches(VersionFile.REJECTS))
+    first = 0
+    for plan in tables.batches(VersionFile.PLAN):
+        is_record = pa.array(fates.is_record[first : first + plan.num_rows])
+        first += plan.num_rows
+        of_records, of_rejects = plan.filter(is_record), plan.filter(pc.invert(is_record))
+        number, found = records.first, records.take(of_records.num_rows)
+        ours = _Part(tables.name(VersionFile.RECORDS), found, number)
+        for field in _FIELDS:
+            ours.require(field, f"{field} of {name}", of_records[field])
+        labels.check(ours, of_records)
+        number, found = rejects.first, rejects.take(of_rejects.num_rows)
+        _check_rejects(_Part(tables.name(VersionFile.REJECTS), found, number), name, of_rejects)
+        _check_unplaced(name, plan)
+
+
+def _column(tables: VersionTables, file: VersionFile, column: str) -> Iterator[pa.ChunkedArray]:
+    return (rows[column] for rows in tables.batches(file, [column]))
+
+
+def _check_rejects(rejects: "_Part", name: str, planned: pa.Table) -> None:
+    """Rejects are those of the plan; what planning rejected has the plan's reason and detail."""
+    for ours, theirs in _FIELDS_OF_REJECT:
+        rejects.require(ours, f"{theirs} of {name}", planned[theirs])
+    decided = pc.is_valid(planned["reason"])
+    chosen = _Part(rejects.name, rejects.rows.filter(decided), rejects.first)
+    for field in ("reason", "detail"):
+        chosen.require(field, f"{field} of {name}", planned.filter(decided)[field])
+
+
+def _check_unplaced(name: str, plan: pa.Table) -> None:
+    """A row without digest has no place; votes may stand beside a photo that is left out."""
     unplaced = plan.filter(pc.is_null(plan["digest"]))
-    for field in ("split", "slot", "label"):  # votes may stand beside a photo that is left out
+    for field in ("split", "slot", "label"):
         if unplaced[field].null_count < unplaced.num_rows:
             row = pc.index(pc.is_valid(unplaced[field]), True).as_py()
             raise IntegrityError(
@@ -125,173 +163,116 @@ def _check_rows(manifest: Manifest, records: pa.Table, rejects: pa.Table, plan: 
             )
 
 
-def _check_labels(manifest: Manifest, records: pa.Table, planned: pa.Table) -> None:
-    """The records have the columns of votes, extra scores and kept columns that the manifest says, with the plan's values."""
-    name, plan = _name(manifest, VersionFile.RECORDS), _name(manifest, VersionFile.PLAN)
-    wanted = [feature.removeprefix("image/") for feature in more_labels(manifest.features)]
-    for column in (*wanted, *manifest.settings.get("keep_columns", ())):
-        if column not in records.column_names:
-            raise IntegrityError(f"{name} has no column {column!r}, which the manifest's features or keep_columns name")
-    scores = list(manifest.settings.get("extra_scores", ()))
-    for column in wanted:
-        if column.startswith(EXTRA_SCORE):
-            expected = pc.list_element(planned["extra_scores"], scores.index(column.removeprefix(EXTRA_SCORE)))
-        else:
-            expected = planned[column]
-        _same_column(name, column, records, f"{column} of {plan}", expected)
+class _Labels:
+    """The columns of votes, extra scores and kept columns that the manifest says the records have."""
 
-
-def _known_once(name: str, found: pa.Table, other: str, plan: pa.Table) -> None:
-    """Every key is one of the plan's, and stands once."""
-    keys = found["key"].combine_chunks()
-    unknown = pc.invert(pc.is_in(keys, plan["key"].combine_chunks()))
-    if pc.any(unknown).as_py():
-        raise IntegrityError(
-            f"{name}: key {keys[pc.index(unknown, True).as_py()].as_py()!r} is that of no row of {other}"
-        )
-    counts = pc.value_counts(keys)
-    if len(counts) < len(keys):
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0].as_py()
-        raise IntegrityError(f"{name}: key {twice['values']!r} stands {twice['counts']} times")
-
-
-def _check_reasons(manifest: Manifest, rejects: pa.Table, planned: pa.Table) -> None:
-    """What planning rejected has the plan's reason and detail."""
-    decided = pc.is_valid(planned["reason"])
-    for field in ("reason", "detail"):
-        _same_column(
-            _name(manifest, VersionFile.REJECTS), field, rejects.filter(decided), f"{field} of {_name(manifest, VersionFile.PLAN)}",
-            planned.filter(decided)[field],
-        )  # fmt: skip
-
-
-def _check_near_duplicates(manifest: Manifest, near: pa.Table, records: pa.Table) -> None:
-    """Every row is that of a record."""
-    name = _name(manifest, VersionFile.NEAR_DUPLICATES)
-    places = pc.index_in(near["key"], records["key"].combine_chunks())
-    if places.null_count:
-        key = near["key"][pc.index(pc.is_null(places), True).as_py()].as_py()
-        raise IntegrityError(f"{name}: key {key!r} is that of no record of {_name(manifest, VersionFile.RECORDS)}")
-    held = records.take(places)
-    for field in ("id", "etag", "split", "shard"):
-        _same_column(name, field, near, f"{field} of {_name(manifest, VersionFile.RECORDS)}", held[field])
-
-
-def _check_counts(manifest: Manifest, records: pa.Table, rejects: pa.Table, near: pa.Table, plan: pa.Table) -> None:
-    """Compare every count and statistic of the manifest with the tables."""
-    name = f"{VersionFile.MANIFEST} of version {manifest.version!r}"
-    labels = manifest.labels
-    groups = near.group_by("group").aggregate([("id", "count"), ("split", "count_distinct")])
-    alike = groups.filter(pc.greater(groups["id_count"], 1))
-    stated: list[tuple[str, Any, Any]] = [
-        ("records of the splits", manifest.records, records.num_rows),
-        ("source.bytes", manifest.source.bytes, pc.sum(plan["size"]).as_py() or 0),
-        ("accounting.listed", manifest.accounting.listed, plan.num_rows),
-        ("accounting.label_rows", manifest.accounting.label_rows, manifest.source.label_rows),
-        ("accounting.unmatched", manifest.accounting.unmatched, rejects.num_rows - pc.sum(pc.is_valid(rejects["key"])).as_py()
-         if rejects.num_rows else 0),
-        ("source.matched_by in all", sum(manifest.source.matched_by.values()) if manifest.source.matched_by else manifest.accounting.matched,
-         manifest.accounting.matched),
-        ("rejects", dict(manifest.rejects), count_reasons(rejects)),
-        ("transforms", dict(manifest.transforms), _transforms(records)),
-        ("labels", labels, label_statistics(records["label"], labels.scale, labels.source_min, labels.source_max)),
-        ("images", manifest.images, image_statistics(records)),
-        ("near_duplicates.groups", manifest.near_duplicates.groups, alike.num_rows),
-        ("near_duplicates.records", manifest.near_duplicates.records, pc.sum(alike["id_count"]).as_py() or 0),
-        ("near_duplicates.spanning_splits", manifest.near_duplicates.spanning_splits,
-         pc.sum(pc.greater(alike["split_count_distinct"], 1)).as_py() or 0),
-        *_stated_of_shards(manifest),
-    ]  # fmt: skip
-    if manifest.votes is not None or "distribution" in records.column_names:
-        stated.append(("votes", manifest.votes, vote_statistics(records)))
-    stated.append(("extra_scores", dict(manifest.extra_scores), score_statistics(records)))
-    if manifest.jpegs is not None:
-        stated.append(("jpegs", manifest.jpegs, jpeg_statistics(records)))
-    for field, said, counted in stated:
-        for part, ours, theirs in _parts(field, said, counted):
-            if not _close(ours, theirs):
+    def __init__(self, tables: VersionTables) -> None:
+        """Make sure that they are there."""
+        manifest = tables.manifest
+        self._plan = tables.name(VersionFile.PLAN)
+        self._scores = list(manifest.settings.get("extra_scores", ()))
+        self._wanted = [feature.removeprefix("image/") for feature in more_labels(manifest.features)]
+        there = tables.columns(VersionFile.RECORDS)
+        for column in (*self._wanted, *manifest.settings.get("keep_columns", ())):
+            if column not in there:
                 raise IntegrityError(
-                    f"{name} says {part} {ours!r}, and {VersionFile.RECORDS}, the other tables and the shards give {theirs!r}"
+                    f"{tables.name(VersionFile.RECORDS)} has no column {column!r}, which the manifest's features or "
+                    "keep_columns name"
                 )
 
+    def check(self, records: "_Part", planned: pa.Table) -> None:
+        """Compare their values with the plan's."""
+        for column in self._wanted:
+            expected = planned[column] if not column.startswith(EXTRA_SCORE) else self._score(column, planned)
+            records.require(column, f"{column} of {self._plan}", expected)
 
-def _stated_of_shards(manifest: Manifest) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the sums over shards that a manifest states, and what they are."""
-    total = 0
-    for split, content in manifest.splits.items():
-        yield f"splits.{split}.records", content.records, sum(shard.records for shard in content.shards)
-        yield f"splits.{split}.bytes", content.bytes, sum(shard.bytes for shard in content.shards)
-        for number, shard in enumerate(content.shards):
-            yield f"splits.{split}.shards.{number}.path", shard.path, shard_key(shard.digest, ShardFile.RECORDS)
-        total += len(content.shards)
-    yield "reuse.shards_total", manifest.reuse.shards_total, total
-    yield "reuse.shards_added and shards_reused", manifest.reuse.shards_added + manifest.reuse.shards_reused, total
-
-
-def _transforms(records: pa.Table) -> dict[str, int]:
-    return {row["values"]: row["counts"] for row in pc.value_counts(pc.list_flatten(records["transforms"])).to_pylist()}
+    def _score(self, column: str, planned: pa.Table) -> pa.ChunkedArray:
+        try:
+            return pc.list_element(planned["extra_scores"], self._scores.index(column.removeprefix(EXTRA_SCORE)))
+        except (ValueError, pa.ArrowException) as error:
+            raise IntegrityError(
+                f"{self._plan}: extra_scores has no place for {column!r} of the manifest's features: {error}"
+            ) from error
 
 
-def _parts(field: str, said: Any, counted: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each number of two alike values, with the path to its field."""
-    if isinstance(said, BaseModel) and isinstance(counted, BaseModel):
-        yield from _parts(field, said.model_dump(), counted.model_dump())
-    elif isinstance(said, Mapping) and isinstance(counted, Mapping):
-        for name in sorted({*said, *counted}):
-            yield from _parts(f"{field}.{name}", said.get(name, 0), counted.get(name, 0))
-    elif isinstance(said, tuple) and isinstance(counted, tuple) and len(said) == len(counted):
-        for number, (ours, theirs) in enumerate(zip(said, counted, strict=True)):
-            yield from _parts(f"{field}.{number}", ours, theirs)
-    else:
-        yield field, said, counted
+def _check_near_duplicates(database: duckdb.DuckDBPyConnection, tables: VersionTables) -> None:
+    """Every row is that of a record."""
+    name, records = tables.name(VersionFile.NEAR_DUPLICATES), tables.name(VersionFile.RECORDS)
+    unknown = database.execute(
+        "SELECT key FROM near_duplicates ANTI JOIN records USING (key) ORDER BY row LIMIT 1"
+    ).fetchone()
+    if unknown is not None:
+        raise IntegrityError(f"{name}: key {unknown[0]!r} is that of no record of {records}")
+    for field in ("id", "etag", "split", "shard"):
+        found = database.execute(
+            f"SELECT n.row, n.id, n.{field}, r.{field} FROM near_duplicates n JOIN records r USING (key) "  # noqa: S608
+            f"WHERE n.{field} IS DISTINCT FROM r.{field} ORDER BY n.row LIMIT 1"
+        ).fetchone()
+        if found is not None:
+            row, photo, ours, theirs = found
+            raise IntegrityError(_differs(name, field, row, photo, ours, f"{field} of {records}", theirs))
 
 
-def _close(ours: Any, theirs: Any) -> bool:
-    """Say whether two values are equal; another release of NumPy may round the last digit of a mean in another way."""
-    if isinstance(ours, float) and isinstance(theirs, int | float):
-        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(ours == theirs)
-
-
-def _check_recipes(manifest: Manifest, records: pa.Table, rejects: pa.Table, plan: pa.Table) -> None:
+def _check_recipes(tables: VersionTables, fates: _Fates) -> None:
     """The plan's digests are those of its rows; without lost photos they are the shards' and give the fingerprint."""
+    manifest = tables.manifest
     assert manifest.converter is not None  # noqa: S101 - the caller looked
     converter = Converter(manifest.converter.version, manifest.converter.codecs)
     settings = settings_of(manifest)
-    placed = plan.filter(pc.is_valid(plan["digest"]))
-    digests = placed["digest"].combine_chunks()
-    starts = np.flatnonzero(np.r_[True, pc.not_equal(digests[1:], digests[:-1]).to_numpy(zero_copy_only=False)])
-    if not len(digests):
-        starts = starts[:0]
-    ends = np.r_[starts[1:], len(digests)].astype(np.int64)
-    lost = rejects.filter(pc.is_in(rejects["reason"], pa.array(_LOSSES)))["key"].combine_chunks()
-    is_lost = pc.is_in(placed["key"], lost).combine_chunks().to_numpy(zero_copy_only=False)
-    is_record = pc.is_in(placed["key"], records["key"].combine_chunks()).combine_chunks().to_numpy(zero_copy_only=False)
-    name = _name(manifest, VersionFile.PLAN)
-    built, paths = [], []
+    name = tables.name(VersionFile.PLAN)
+    records = Rows(tables.batches(VersionFile.RECORDS, ["id", "shard"]))
+    built: list[tuple[str, str]] = []
     named: dict[str, list[str]] = {split: [] for split in manifest.splits}
-    for first, end, found in zip(starts, ends, recipe_digests(placed, starts, ends, settings, converter), strict=True):
-        stated, split = digests[int(first)].as_py(), placed["split"][int(first)].as_py()
-        if found != stated:
-            raise IntegrityError(
-                f"{name}: digest {stated} of rows {first} to {end - 1} is not that of their recipe (key, etag, id, size, label, "
-                f"distribution, label_std, votes, extra_scores, and the settings and converter of the manifest), {found}"
-            )
-        if is_lost[first:end].any():
-            rows = placed.slice(int(first), int(end - first)).filter(pa.array(~is_lost[first:end]))
-            found = recipe_digest(rows, settings, converter=converter) if rows.num_rows else ""
-        built += [(split, found)] if found else []
-        held = int(is_record[first:end].sum())
-        paths += [shard_key(found, ShardFile.RECORDS)] * held
-        named.setdefault(split, []).extend([found] if held else [])
-    _same_column(
-        _name(manifest, VersionFile.RECORDS),
-        "shard",
-        records,
-        f"the recipe of {name}",
-        pa.chunked_array([paths], pa.string()),
-    )
+    row = 0
+    for rows, starts in _shards_of(tables, fates):
+        ends = np.r_[starts[1:], rows.num_rows].astype(np.int64)
+        for first, end, found in zip(
+            starts, ends, recipe_digests(rows, starts, ends, settings, converter), strict=True
+        ):
+            photos = rows.slice(int(first), int(end - first))
+            stated, split = photos["digest"][0].as_py(), photos["split"][0].as_py()
+            if found != stated:
+                raise IntegrityError(
+                    f"{name}: digest {stated} of rows {row + first} to {row + end - 1} is not that of their recipe (key, etag, id, "
+                    f"size, label, distribution, label_std, votes, extra_scores, and the settings and converter of the manifest), {found}"
+                )
+            if pc.any(photos["is_lost"]).as_py():
+                left = photos.filter(pc.invert(photos["is_lost"]))
+                found = recipe_digest(left, settings, converter=converter) if left.num_rows else ""
+            built += [(split, found)] if found else []
+            held = pc.sum(photos["is_record"]).as_py()
+            part = _Part(tables.name(VersionFile.RECORDS), records.take(held), records.first - held)
+            path = pa.repeat(shard_key(found, ShardFile.RECORDS), part.rows.num_rows)
+            part.require("shard", f"the recipe of {name}", pa.chunked_array([path]))
+            named.setdefault(split, []).extend([found] if held else [])
+        row += rows.num_rows
     _check_shards(manifest, built, named)
+
+
+def _shards_of(tables: VersionTables, fates: _Fates) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Yield the plan's placed rows, with their fates, in pieces of whole shards; and where in a piece each shard begins."""
+    held: pa.Table | None = None
+    first = 0
+    for plan in tables.batches(VersionFile.PLAN, _IN_RECIPES):
+        for field in ("is_record", "is_lost"):
+            plan = plan.append_column(field, pa.array(getattr(fates, field)[first : first + plan.num_rows]))
+        first += plan.num_rows
+        placed = plan.filter(pc.is_valid(plan["digest"]))
+        held = placed if held is None else pa.concat_tables([held, placed])
+        starts = _starts(held["digest"])
+        if len(starts) > 1:
+            yield held.slice(0, int(starts[-1])), starts[:-1]
+            held = held.slice(int(starts[-1]))
+    if held is not None and held.num_rows:
+        yield held, _starts(held["digest"])
+
+
+def _starts(digests: pa.ChunkedArray) -> np.ndarray:
+    """Return the numbers of the rows where another digest begins, int64."""
+    values = digests.combine_chunks()
+    if not len(values):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.r_[True, pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)])
 
 
 def _check_shards(manifest: Manifest, built: list[tuple[str, str]], by_split: Mapping[str, list[str]]) -> None:
@@ -334,13 +315,30 @@ def _equal(name: str, field: str, found: Any, of: str, expected: Any) -> None:
         raise IntegrityError(f"{name}: {field} {found!r} is not {expected!r}: {of}")
 
 
-def _same_column(name: str, field: str, table: pa.Table, other: str, expected: pa.ChunkedArray) -> None:
-    """Compare a column with one of another table, row by row."""
-    found = table[field].cast(expected.type)
-    if found.equals(expected):
-        return
-    for row, (ours, theirs) in enumerate(zip(found.to_pylist(), expected.to_pylist(), strict=True)):
-        if ours != theirs:
-            raise IntegrityError(
-                f"{name}: {field} of row {row}, id {table['id'][row].as_py()!r}, is {ours!r}, and {other} is {theirs!r}"
-            )
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows of a table.
+
+    Attributes:
+        name: of the table, for messages.
+        rows: with their id.
+        first: number of the first of them in the table, from 0.
+    """
+
+    name: str
+    rows: pa.Table
+    first: int
+
+    def require(self, field: str, other: str, expected: pa.ChunkedArray) -> None:
+        """Compare a column with one of another table, row by row."""
+        found = cast_column(self.rows[field], expected.type, f"{self.name}: {field}")
+        if found.equals(expected):
+            return
+        for row, (ours, theirs) in enumerate(zip(found.to_pylist(), expected.to_pylist(), strict=True), self.first):
+            if ours != theirs:
+                photo = self.rows["id"][row - self.first].as_py()
+                raise IntegrityError(_differs(self.name, field, row, photo, ours, other, theirs))
+
+
+def _differs(name: str, field: str, row: int, photo: str, ours: Any, other: str, theirs: Any) -> str:
+    return f"{name}: {field} of row {row}, id {photo!r}, is {ours!r}, and {other} is {theirs!r}"

@@ -1,7 +1,8 @@
 """Read a version whole and compare it with what it says of itself.
 
 In: a published version.  Out: its manifest, or the first difference in reading order, whichever shard is read first.
-A few shards are read at once; scratch holds the version's tables and those shards, memory the tables and a record of each.
+A few shards are read at once; scratch holds the version's tables and those shards, memory some rows of
+the tables and a record of each shard.
 """
 
 import logging
@@ -27,7 +28,8 @@ from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.store import Store, StoreThreads
-from aesthetics_ops.versions.accounts import check_counts, check_tables
+from aesthetics_ops.versions.accounts import check_tables
+from aesthetics_ops.versions.counts import check_counts
 
 __all__ = ["verify_version"]
 

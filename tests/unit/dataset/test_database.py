@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from aesthetics_ops.planning.database import open_database
+from aesthetics_ops.dataset.database import open_database
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.EIO])
@@ -17,7 +17,7 @@ from aesthetics_ops.planning.database import open_database
 )
 def test_an_error_of_the_system_is_one(tmp_path: Path, kind: type[Exception], number: int) -> None:
     with pytest.raises(OSError, match=os.strerror(number)) as caught, open_database(tmp_path):
-        raise kind(f'IO Error: Could not write file "{tmp_path}/plan.duckdb": {os.strerror(number)}')
+        raise kind(f'IO Error: Could not write file "{tmp_path}/rows.duckdb": {os.strerror(number)}')
     assert (caught.value.errno, caught.value.filename) == (number, str(tmp_path))
 
 

@@ -1,0 +1,195 @@
+"""The tables of a version that lie on this machine, some rows at a time.
+
+In: the manifest and a folder.  Out: rows in order, or the keys of all of them in a database in scratch.
+Memory does not grow with the rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aesthetics_ops.dataset.database import open_database
+from aesthetics_ops.dataset.layout import VersionFile
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, ROWS_AT_ONCE, iterate_rows
+from aesthetics_ops.errors import IntegrityError
+
+__all__ = ["Rows", "VersionTables", "cast_column", "flags", "open_rows"]
+
+_TABLES: Final = {
+    VersionFile.RECORDS: RECORDS,
+    VersionFile.REJECTS: REJECTS,
+    VersionFile.NEAR_DUPLICATES: NEAR_DUPLICATES,
+    VersionFile.PLAN: PLAN,
+}
+_IN_DATABASE: Final = {
+    VersionFile.RECORDS: ("key", "id", "etag", "split", "shard"),
+    VersionFile.REJECTS: ("key", "reason"),
+    VersionFile.NEAR_DUPLICATES: ("group", "key", "id", "etag", "split", "shard"),
+    VersionFile.PLAN: ("key",),
+}
+_MEMORY_LIMIT: Final = "128MiB"  # of DuckDB's own; what is more goes to scratch
+
+
+class VersionTables:
+    """The tables of a version, as files of this machine under the names of `VersionFile`."""
+
+    def __init__(self, manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_AT_ONCE) -> None:
+        """Read nothing yet.
+
+        Args:
+            manifest: of the version.
+            folder: where its tables lie.
+            rows_at_once: most rows that are held of a table.
+        """
+        self.manifest = manifest
+        self.folder = folder
+        self._rows_at_once = rows_at_once
+
+    def name(self, file: VersionFile) -> str:
+        """Return what messages call a table."""
+        return f"{file} of version {self.manifest.version!r}"
+
+    def columns(self, file: VersionFile) -> list[str]:
+        """Return the names of the columns that a table has.
+
+        Raises:
+            IntegrityError: not a Parquet file.
+        """
+        return list(self._schema(file).names)
+
+    def count(self, file: VersionFile) -> int:
+        """Return how many rows a table has; errors as `columns`."""
+        with self._opened(file) as found:
+            return int(found.metadata.num_rows)
+
+    def batches(self, file: VersionFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield a table in order, some rows at a time, at least once.
+
+        Args:
+            file: which table.
+            columns: to read; None for all that are there, and nulls for those that an earlier release did not know.
+
+        Raises:
+            IntegrityError: not a whole Parquet file, without a column, or with one of another type.
+        """
+        schema = self._schema(file)
+        known = {column.name: column.type for column in _TABLES[file].columns}
+        wanted = list(columns) if columns is not None else [*dict.fromkeys([*schema.names, *known])]
+        asked = [name for name in wanted if name in schema.names or name not in known]
+        is_empty = True
+        for batch in iterate_rows(self.folder / file, asked, name=self.name(file), at_once=self._rows_at_once):
+            rows, is_empty = pa.Table.from_batches([batch]), False
+            yield self._typed(file, rows, wanted, known)
+        if is_empty:
+            fields = [schema.field(name) for name in asked]
+            yield self._typed(file, pa.schema(fields).empty_table(), wanted, known)
+
+    def _typed(self, file: VersionFile, rows: pa.Table, wanted: list[str], known: dict[str, pa.DataType]) -> pa.Table:
+        columns = {}
+        for name in wanted:
+            if name not in rows.column_names:
+                columns[name] = pa.chunked_array([pa.nulls(rows.num_rows, known[name])])
+            else:
+                columns[name] = cast_column(rows[name], known.get(name, rows[name].type), f"{self.name(file)}: {name}")
+        return pa.table(columns)
+
+    def _schema(self, file: VersionFile) -> pa.Schema:
+        with self._opened(file) as found:
+            schema = found.schema_arrow
+        if len(set(schema.names)) < len(schema.names):
+            raise IntegrityError(f"{self.name(file)} has two columns of one name")
+        return schema
+
+    @contextmanager
+    def _opened(self, file: VersionFile) -> Iterator[pq.ParquetFile]:
+        try:
+            opened = pq.ParquetFile(self.folder / file)
+        except (pa.ArrowException, OSError) as error:
+            first = str(error).partition("\n")[0]
+            raise IntegrityError(f"{self.name(file)} is not a whole Parquet file: {first}") from error
+        with opened:
+            yield opened
+
+
+def cast_column(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:
+    """Return a column as another type.
+
+    Raises:
+        IntegrityError: its values are none of that type; says so by its name.
+    """
+    try:
+        return column.cast(kind)
+    except pa.ArrowException as error:
+        raise IntegrityError(f"{name} is {column.type}, where {kind} belongs") from error
+
+
+class Rows:
+    """Rows that come in pieces, taken as many at a time as are wanted."""
+
+    def __init__(self, pieces: Iterator[pa.Table]) -> None:
+        """Take rows from pieces of equal columns; there is at least one piece.
+
+        Attributes:
+            first: number of the next row, from 0.
+        """
+        self._pieces = pieces
+        self._held = next(pieces)
+        self.first = 0
+
+    def take(self, count: int) -> pa.Table:
+        """Return the next rows; fewer at the end."""
+        while self._held.num_rows < count and (piece := next(self._pieces, None)) is not None:
+            self._held = pa.concat_tables([self._held, piece])
+        taken, self._held = self._held.slice(0, count), self._held.slice(count)
+        self.first += taken.num_rows
+        return taken
+
+
+@contextmanager
+def open_rows(tables: VersionTables, *files: VersionFile) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Bring some columns of tables into a database beside them, in tables `records`, `rejects`, `near_duplicates` and `plan`.
+
+    Each has the number of the row, from 0, as `row`.  Every page of the files is read.
+
+    Raises:
+        IntegrityError: a table is not a whole Parquet file.
+        OSError: the disk is full, or what else the system says no to.
+    """
+    with (
+        TemporaryDirectory(dir=tables.folder) as place,
+        open_database(Path(place), memory_limit=_MEMORY_LIMIT, threads=1) as database,
+    ):
+        for file in files:
+            _bring(database, tables, file)
+        yield database
+
+
+def _bring(database: duckdb.DuckDBPyConnection, tables: VersionTables, file: VersionFile) -> None:
+    table = file.removesuffix(".parquet")
+    columns = _IN_DATABASE[file]
+    kinds = ", ".join(f'"{name}" VARCHAR' for name in columns)
+    database.execute(f"CREATE TABLE {table} (row BIGINT, {kinds})")
+    first = 0
+    for batch in tables.batches(file):
+        numbers = pa.array(np.arange(first, first + batch.num_rows))
+        database.register("batch", batch.select(columns).add_column(0, "row", numbers))
+        database.execute(f"INSERT INTO {table} SELECT * FROM batch")  # noqa: S608 - a name of ours
+        database.unregister("batch")
+        first += batch.num_rows
+
+
+def flags(database: duckdb.DuckDBPyConnection, query: str, rows: int) -> np.ndarray:
+    """Return which rows a query names by their numbers: bool, shape (rows,)."""
+    found = np.zeros(rows, np.bool_)
+    for batch in database.sql(query).to_arrow_reader():
+        found[pc.fill_null(batch.column(0), 0).to_numpy(zero_copy_only=False)] = True
+    return found
