@@ -147,6 +147,8 @@ class S3Bucket:
                 pace_of(server.endpoint).has_answered = True
                 if 200 <= reply.status < 300:
                     return read(reply)
+                if reply.status == 407 and server.proxy is not None:
+                    raise server.proxy.refusal(server.endpoint, "status 407")
                 raise self._refusal(request, reply, region)
             finally:
                 server.end(reply)

@@ -13,22 +13,22 @@ import os
 import ssl
 import threading
 import time
-import urllib.request
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from aesthetics_ops.errors import StoreRefusedError
 from aesthetics_ops.store.connection import Body, Connection
 from aesthetics_ops.store.interrupts import Interrupts
 from aesthetics_ops.store.limits import StoreLimits
+from aesthetics_ops.store.proxies import proxy_for
 from aesthetics_ops.store.reply import Reply, named
 from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["Server"]
 
 _KEPT: Final = 32  # connections that wait for their next request
+_NO_TUNNEL: Final = "Tunnel connection failed: "  # how http.client begins what a proxy answers to CONNECT
 _KEPT_S: Final = 50.0  # a server or a balancer closes them after a minute or so
 
 
@@ -44,6 +44,7 @@ class Server:
         path: of the endpoint, without a slash at its end.
         host: as requests name it.
         limits: how long it may be silent.
+        proxy: that requests go through; None without.
     """
 
     def __init__(self, endpoint: str, verify: bool | str | None, authorities: str | None, limits: StoreLimits) -> None:
@@ -64,7 +65,7 @@ class Server:
         self.host = shown if parts.port in (None, 443 if self._is_tls else 80) else f"{shown}:{parts.port}"
         self._verify, self._authorities = verify, authorities
         self._tls: ssl.SSLContext | None = None
-        self._proxy = _proxy_for(parts.scheme, self.host)
+        self.proxy = proxy_for(parts.scheme, self.host)
         self._lock = threading.RLock()  # a signal's handler may come in anywhere
         self._process = os.getpid()
         self._kept: list[Connection] = []
@@ -106,8 +107,8 @@ class Server:
             connection.close()
 
     def _head(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
-        if self._proxy is not None and not self._is_tls:
-            target, headers = f"http://{self.host}{target}", {**headers, **self._proxy.headers}
+        if self.proxy is not None and not self._is_tls:
+            target, headers = f"http://{self.host}{target}", {**headers, **self.proxy.headers}
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         text = "\r\n".join(lines)
         if text.count("\n") >= len(lines) or text.count("\r") >= len(lines) or "\0" in text or not text.isascii():
@@ -156,19 +157,24 @@ class Server:
             ) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             connection.close()
-            raise UnservedError(f"no connection to {self.endpoint} ({named(error)})", is_silent=True) from error
+            said = str(error).removeprefix(_NO_TUNNEL)
+            if self.proxy is not None and said != str(error) and said.startswith("4"):
+                raise self.proxy.refusal(self.endpoint, said) from error
+            way = f", through {self.proxy}" if self.proxy else ""
+            raise UnservedError(f"no connection to {self.endpoint} ({named(error)}{way})", is_silent=True) from error
         except BaseException:
             connection.close()
             raise
 
     def _new(self) -> http.client.HTTPConnection:
-        address = (self._proxy.host, self._proxy.port) if self._proxy else (self._name, self._port)
+        address = (self.proxy.host, self.proxy.port) if self.proxy else (self._name, self._port)
         options: dict[str, Any] = {"timeout": self.limits.connect_s}
         if not self._is_tls:
             return http.client.HTTPConnection(*address, **options)
         connection = http.client.HTTPSConnection(*address, **options, context=self._context())
-        if self._proxy:
-            connection.set_tunnel(self._name, self._port, self._proxy.headers)
+        if self.proxy:
+            host = self.host if self.host.endswith(f":{self._port}") else f"{self.host}:{self._port}"
+            connection.set_tunnel(self._name, self._port, {"Host": host, **self.proxy.headers})
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -208,20 +214,3 @@ class Server:
             return False
         self._kept.append(connection)
         return True
-
-
-class _Proxy:
-    """A proxy of the environment's (HTTP_PROXY, HTTPS_PROXY)."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        self.host, self.port = parts.hostname or "", parts.port or 80
-        self.headers: dict[str, str] = {}
-        if parts.username:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            self.headers["Proxy-Authorization"] = f"Basic {b64encode(pair).decode()}"
-
-
-def _proxy_for(scheme: str, host: str) -> _Proxy | None:
-    url = urllib.request.getproxies().get(scheme)
-    return None if not url or urllib.request.proxy_bypass(host) else _Proxy(url)

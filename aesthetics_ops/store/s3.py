@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -170,15 +170,17 @@ class S3Store(Store):
                     yield item
 
     def _pages(self, full: str, query: dict[str, str]) -> Iterator[Page]:
-        token: str | None = None
-        while True:
-            page = self._page(full, query, token)
+        token = mark = None  # the mark is an earlier token, by powers of two: a circle of any length comes by one
+        for number in count(1):
+            page = self._page(full, query, token, mark)
             yield page
             if page.following is None:
                 return
+            if number & (number - 1) == 0:
+                mark = token
             token = page.following
 
-    def _page(self, full: str, query: dict[str, str], token: str | None = None) -> Page:
+    def _page(self, full: str, query: dict[str, str], token: str | None = None, mark: str | None = None) -> Page:
         asked = {"list-type": "2", "encoding-type": "url", "prefix": full, **query}
         if token is not None:
             asked["continuation-token"] = token
@@ -186,8 +188,8 @@ class S3Store(Store):
 
         def read(reply: Reply) -> Page:
             page = read_page(reply.data(), about)
-            if token is not None and page.following == token:
-                raise UnservedError(f"the listing of {about!r} leads back to the same page")
+            if page.following is not None and page.following in (token, mark):
+                raise UnservedError(f"the listing of {about!r} leads back to a page that was read")
             return page
 
         return self._bucket.ask(lambda: Request("GET", "", full, asked), read)

@@ -1,10 +1,6 @@
 """A redirect is never followed: whatever is asked, whatever the status, the other host sees no connection."""
 
-import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ import pytest
 from aesthetics_ops.errors import StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import Store, StoreLimits, open_store
 from tests.support.certificates import self_signed
+from tests.support.recorder import Recorder, Reply, running
 from tests.support.s3 import point_to
 
 USES: dict[str, Callable[[Store, Path], Any]] = {
@@ -36,68 +33,6 @@ def large(path: Path) -> Path:
     with (path / "large").open("wb") as file:
         file.truncate(17 << 20)
     return path / "large"
-
-
-class Recorder(ThreadingHTTPServer):
-    """Answers everything in one way; `seen` has the methods, `texts` all that was sent, `connections` how many there were."""
-
-    daemon_threads = True
-
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.tls = tls
-        self.seen: list[str] = []
-        self.connections = 0
-        self.texts: list[str] = []
-        self.reply: tuple[int, dict[str, str], bytes] = (200, {}, b"")
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_port}"
-
-    def get_request(self) -> tuple[Any, Any]:
-        connection, address = super().get_request()
-        self.connections += 1
-        if self.tls:
-            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Recorder
-    protocol_version = "HTTP/1.1"
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.seen.append(self.command)
-        self.server.texts.append(f"{self.path} {self.headers} {body!r}")
-        status, headers, body = self.server.reply
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def running(tls: ssl.SSLContext | None) -> Iterator[Recorder]:
-    with Recorder(tls) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(params=["http", "https"])
@@ -147,6 +82,32 @@ def test_a_redirect_to_another_region_is_asked_for_at_the_same_endpoint_and_then
     assert other.connections == 0
     if region == "eu-north-1":
         assert "the bucket lies in region eu-north-1" in str(caught.value)
+
+
+@pytest.mark.parametrize("is_in_header", [True, False])
+@pytest.mark.parametrize("use", ["GET", "GET into a file", "PUT"])
+def test_what_was_signed_for_another_region_is_signed_for_the_one_that_the_server_names(
+    use: str, is_in_header: bool, hosts: tuple[Recorder, Recorder], tmp_path: Path
+) -> None:
+    server, _ = hosts
+    code = "AuthorizationHeaderMalformed"
+    region = "<Region>eu-north-1</Region>" if not is_in_header else ""
+    document = f"<Error><Code>{code}</Code><Message>wrong region</Message>{region}</Error>".encode()
+    headers = {"x-amz-bucket-region": "eu-north-1"} if is_in_header else {}
+
+    def answering(text: str) -> Reply:
+        return (200, {"ETag": '"1"'}, b"") if "/eu-north-1/s3/aws4_request" in text else (400, headers, document)
+
+    server.answering = answering
+    store = open_store("s3://bucket/p/")
+    USES[use](store, tmp_path)
+    USES[use](store, tmp_path)
+    assert len(server.seen) == 3  # the store remembers
+    server.answering = lambda text: (400, headers, document)
+    with pytest.raises(StoreRefusedError, match=r"AuthorizationHeaderMalformed: wrong region") as caught:
+        USES[use](open_store("s3://bucket/p/"), tmp_path)
+    assert len(server.seen) == 5
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("use", ["GET", "HEAD", "LIST", "PUT"])

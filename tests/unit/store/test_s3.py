@@ -1,6 +1,7 @@
 """s3://: what is asked for each use, and what only the embedded S3 shows."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import boto3
 import pytest
 
-from aesthetics_ops.errors import AestheticsOpsError
-from aesthetics_ops.store import S3Access, Store, open_store
+from aesthetics_ops.errors import AestheticsOpsError, StoreUnavailableError
+from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
+from tests.support.recorder import Reply, running
 from tests.support.s3 import S3TestBucket, point_to
 
 
@@ -123,3 +125,24 @@ def test_no_endpoint_shows_its_secret(endpoint: str, is_given: bool, monkeypatch
         store.check()
     shown = str(caught.value)
     assert not [part for part in ("SEC", "RET@") if part in shown], shown
+
+
+@pytest.mark.parametrize(("before", "circle"), [(0, 1), (0, 2), (1, 1), (1, 3), (5, 7), (5, 40)])
+def test_a_listing_that_leads_back_to_a_page_is_told(monkeypatch: pytest.MonkeyPatch, before: int, circle: int) -> None:
+    """Its pages are numbered 0, 1, ... `before`, and then go round and round."""
+
+    def answering(text: str) -> Reply:
+        token = re.search("continuation-token=(\\d+)", text)
+        number = int(token[1]) if token else 0
+        following = number + 1 if number < before + circle else before + 1
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{following}</NextContinuationToken>"
+        return 200, {}, f"<ListBucketResult>{more}</ListBucketResult>".encode()
+
+    with running(None) as server:
+        server.answering = answering
+        point_to(monkeypatch, server.url, "testing", "testing")
+        store = open_store("s3://bucket/p/", limits=StoreLimits(10, 0))
+        with pytest.raises(StoreUnavailableError, match="leads back to a page that was read") as caught:
+            store.list()
+        assert "\n" not in str(caught.value)
+        assert len(server.seen) <= 4 * (before + circle) + 4
