@@ -164,7 +164,7 @@ def _counted(text: str) -> int:
 
 
 _LABEL_SETTINGS = (
-    "label_format", "file_splits", "sheet", "id_column", "key_template", "score_column", "split_column", "vote_columns", "vote_values", "label_min", "label_max", "label_range",
+    "label_format", "file_splits", "sheet", "id_column", "key_template", "score_column", "split_column", "vote_columns", "vote_values", "one_row_per_vote", "label_min", "label_max", "label_range",
     "min_votes", "extra_scores", "keep_columns",
 )  # fmt: skip
 

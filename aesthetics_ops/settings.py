@@ -147,7 +147,15 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     vote_values: tuple[float, ...] = Field(
         (),
         title="Vote values",
-        description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on",
+        description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on.  With one row per vote, all ratings "
+        "that there are",
+        json_schema_extra={"section": "Scores"},
+    )
+    one_row_per_vote: bool = Field(
+        False,
+        title="One row per vote",
+        description="Each row of the score file is one person's vote for a photo: a photo gets their mean, and their counts; vote_values, or "
+        "label_min and label_max, say which ratings there are",
         json_schema_extra={"section": "Scores"},
     )
     file_splits: tuple[str, ...] = Field(
@@ -504,9 +512,13 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
             raise ValueError(
                 f"label_range is {', '.join(f'{end:g}' for end in kept)}; give the lowest and the highest score"
             )
-        if self.vote_values and not self.vote_columns:
+        if self.vote_values and not self.vote_columns and not self.one_row_per_vote:
             raise ValueError(
-                f"vote_values has {len(self.vote_values)} ratings, but vote_columns is empty; name the columns"
+                f"vote_values has {len(self.vote_values)} ratings, but vote_columns is empty; name the columns, or set one_row_per_vote"
+            )
+        if self.one_row_per_vote and self.vote_columns:
+            raise ValueError(
+                f"one_row_per_vote is on, but vote_columns {', '.join(self.vote_columns)!r} count votes; leave one of them out"
             )
         if self.vote_columns and self.score_column is not None:
             raise ValueError(
@@ -557,7 +569,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
 
 
 _SINCE_THE_FIRST = (
-    "file_splits", "sheet", "key_template", "min_side_px", "stratify", "vote_columns", "vote_values", "label_range", "min_votes", "extra_scores", "keep_columns",
+    "file_splits", "sheet", "key_template", "min_side_px", "stratify", "vote_columns", "vote_values", "one_row_per_vote", "label_range", "min_votes", "extra_scores", "keep_columns",
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",

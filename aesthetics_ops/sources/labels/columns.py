@@ -15,12 +15,12 @@ from aesthetics_ops.key_template import key_parts
 from aesthetics_ops.sources.labels.doubts import doubt_of_name, doubt_of_ratings, doubt_of_sum
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
-from aesthetics_ops.sources.labels.fitting import Sample, find_misfit
+from aesthetics_ops.sources.labels.fitting import Sample, find_misfit, find_set
 from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike, other_numbers
-from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts
+from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts, whole_ratings
 
 __all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
 
@@ -134,9 +134,19 @@ class FoundColumns:
             counts, problem = photos.counts, photos.problem
             extra, odd = self._means(found, photos)
             problem = pc.coalesce(problem, odd)
+            kept = self._alike(found.row, found.kept, photos, "of keep_columns")
+            split = {} if found.split is None else {found.columns["split"]: found.split}
+            split = self._alike(found.row, split, photos, "as the split")
             found = LabelRows(
-                photos.row, photos.name, None, columns=found.columns, layout=found.layout, extra=extra, kept=self._alike(found, photos)
-            )  # fmt: skip
+                photos.row,
+                photos.name,
+                None,
+                next(iter(split.values()), None),
+                columns=found.columns,
+                layout=found.layout,
+                extra=extra,
+                kept=kept,
+            )
             found = replace(found, note=doubt_of_ratings(self.layout, self.ratings, counts))
         rated = rate_counts(counts, self.ratings, problem)
         return replace(
@@ -157,18 +167,18 @@ class FoundColumns:
             return {}, pa.nulls(len(photos.counts), pa.string())
         return mean_scores(found.extra, found.row, photos.photo, len(photos.counts))
 
-    def _alike(self, found: LabelRows, photos: PhotoVotes) -> dict[str, Any]:
-        """Return the kept columns of the photos; all rows of a photo must have one value."""
+    def _alike(self, row: Any, columns: Mapping[str, Any], photos: PhotoVotes, use: str) -> dict[str, Any]:
+        """Return what columns say of the photos; all rows of a photo must have one value."""
         first = pa.array(np.unique(photos.photo, return_index=True)[1])
-        for name, column in found.kept.items():
+        for name, column in columns.items():
             differs = different_in_photos(column, photos.photo)
             if differs is not None and self.file is not None:
-                (one, a), (other, b) = ((found.row[row].as_py(), column[row].as_py()) for row in differs)
+                (one, a), (other, b) = ((row[place].as_py(), column[place].as_py()) for place in differs)
                 raise self.file.error(
-                    f"has one row per vote, and {name!r} of keep_columns differs between the rows of one photo: row {one} has "
-                    f"{str(a)[:40]!r}, row {other} {str(b)[:40]!r}; keep columns that say something of the photo"
+                    f"has one row per vote, and {name!r} {use} differs between the rows of one photo: row {one} has "
+                    f"{str(a)[:40]!r}, row {other} {str(b)[:40]!r}; take columns that say something of the photo"
                 )
-        return {name: pc.take(column, first) for name, column in found.kept.items()}
+        return {name: pc.take(column, first) for name, column in columns.items()}
 
 
 def find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
@@ -189,11 +199,13 @@ def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fo
     settings = file.settings
     if settings.vote_columns:
         return _with_votes(file, columns)
+    if settings.one_row_per_vote:
+        return _with_single_votes(file, columns)
     layout, note = None, None
     if not settings.id_column and not settings.score_column:
         layout, note = _find_layout(columns, sample)
     if layout is not None:
-        return replace(_in_layout(file, columns, layout), note=note)
+        return replace(_in_layout(file, columns, layout, sample), note=note)
     if note is not None:
         file = replace(file, seen=f"{file.seen}; it {note}")
     ids, score, split = _find_ids(file, columns), _find_score(file, columns), _split(file, columns, None)
@@ -253,6 +265,30 @@ def _with_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
     )
 
 
+def _with_single_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
+    """Return the columns where settings say that each row is one vote."""
+    settings = file.settings
+    ratings = settings.vote_values or whole_ratings(settings.label_min, settings.label_max)
+    ids = _find_ids(file, columns)
+    if len(ratings) < 2:
+        raise file.error(
+            "has one row per vote by one_row_per_vote, but nothing says which ratings there are; set vote_values, such as 1, 2, 3, "
+            "or label_min and label_max to whole numbers, at most 100 of them"
+        )
+    if len(ids) > 1 and settings.key_template is None:
+        names = ", ".join(repr(columns[place]) for place in ids)
+        raise file.error(f"has one row per vote, and several columns may name the photos: {names}; set id_column")
+    return FoundColumns(
+        names=tuple(columns),
+        ids=ids,
+        is_joined=settings.key_template is not None,
+        template=settings.key_template,
+        score=_find_score(file, columns),
+        split=_split(file, columns, None),
+        ratings=tuple(sorted(ratings)),
+    )
+
+
 def _numbered(file: LabelFile, text: str) -> list[str]:
     """Return the names that `c1..c5`, or `label[0]..label[4]`, stands for; another text is a name itself."""
     found = re.fullmatch(r"(.*?)(\d{1,9})(\]?)\.\.(.*?)(\d{1,9})(\]?)", text)
@@ -287,7 +323,7 @@ def _squeezed(columns: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(squeezed) if counts[name] == 1}
 
 
-def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout) -> FoundColumns:
+def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout, sample: Sample) -> FoundColumns:
     places, template = _squeezed(columns), file.settings.key_template
     return FoundColumns(
         names=tuple(columns),
@@ -295,7 +331,7 @@ def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout) -> Found
         if template or not layout.id
         else tuple(places[squeeze(name)] for name in layout.id),
         score=None if layout.score is None else places[squeeze(layout.score)],
-        split=_split(file, columns, places.get(squeeze(layout.split)) if layout.split else None),
+        split=_split(file, columns, find_set(places, sample)),
         votes=tuple(places[squeeze(name)] for name in layout.votes),
         ratings=layout.ratings or tuple(layout.votes.values()),
         is_joined=len(layout.id) > 1 or template is not None,

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from aesthetics_ops.sources.labels.judging import SPLITS_BY_NAME
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 
-__all__ = ["SAMPLE_ROWS", "Sample", "find_misfit"]
+__all__ = ["SAMPLE_ROWS", "Sample", "find_misfit", "find_set"]
 
 SAMPLE_ROWS: Final = 500
 """Rows from the first that are looked at."""
@@ -19,6 +19,7 @@ SAMPLE_ROWS: Final = 500
 Sample: TypeAlias = Callable[[Sequence[int]], Sequence[Sequence[Any]]]
 """Returns the values of columns, by their positions, in up to SAMPLE_ROWS rows: text, numbers or None."""
 
+_SET: Final = "set"  # the column that names the split in files of known kinds, AVA's and KonIQ-10k's
 _FEWEST: Final = 5  # rows of which something can be said
 _TOTALS: Final = (1.0, 100.0)  # of shares
 
@@ -40,11 +41,28 @@ def find_misfit(layout: Layout, places: Mapping[str, int], sample: Sample) -> st
         odd = _misfit_of_votes(layout, scores) if layout.ratings else _misfit_of_scores(layout, scores)
         if odd is not None:
             return odd
-    if layout.split is not None and (place := places.get(squeeze(layout.split))) is not None:
-        (splits,) = sample([place])
-        known = [str(split).strip().casefold() in SPLITS_BY_NAME for split in splits]
-        return None if _most(known) else f"{layout.split} {_first(splits, known)} is no split"
+    if _SET in layout.needs:
+        (splits,) = sample([places[_SET]])
+        known = _are_splits(splits)
+        return None if _most(known) else f"{_SET} {_first(splits, known)} is no split"
     return None
+
+
+def find_set(places: Mapping[str, int], sample: Sample) -> int | None:
+    """Return the place of the column `set` of a file of a known kind, where most of its rows name a split; else None.
+
+    Args:
+        places: position of each column by its squeezed name.
+        sample: of the file.
+    """
+    if (place := places.get(_SET)) is None:
+        return None
+    (splits,) = sample([place])
+    return place if _most(_are_splits(splits)) else None
+
+
+def _are_splits(found: Sequence[Any]) -> list[bool]:
+    return [str(split).strip().casefold() in SPLITS_BY_NAME for split in found]
 
 
 def _misfit_of_votes(layout: Layout, votes: Sequence[Any]) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.format import LabelFormat
-from aesthetics_ops.sources.labels.jsonl import read_objects
+from aesthetics_ops.sources.labels.jsonl import read_objects, whole_number
 
 __all__ = ["JSON_ARRAY"]
 
@@ -23,7 +23,7 @@ def _read(file: LabelFile) -> LabelRows:
 
 def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object's number and itself, some at once: all of them at once would take much memory."""
-    decode, number, place, singly_until = json.JSONDecoder().raw_decode, 0, 1, 0
+    decode, number, place, singly_until = json.JSONDecoder(parse_int=whole_number).raw_decode, 0, 1, 0
     while True:
         match = _BETWEEN.match(text, place)
         place = match.end() if match else place

@@ -17,11 +17,12 @@ from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
 
-__all__ = ["JSON_LINES", "read_objects"]
+__all__ = ["JSON_LINES", "read_objects", "whole_number"]
 
 _BLOCK_BYTES: Final = 16 << 20
 _ROWS_AT_ONCE: Final = 1 << 14
 _LINES_AT_ONCE: Final = 1 << 10
+_MOST_DIGITS: Final = 4300  # sys.int_info.default_max_str_digits
 _LONGEST_LIST: Final = 100  # of votes; longer lists are features
 
 
@@ -209,7 +210,7 @@ def _parse_lines(lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, dict[str
 def _parse_each(file: LabelFile, lines: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in lines:
         try:
-            parsed = json.loads(line)
+            parsed = json.loads(line, parse_int=whole_number)
         except (ValueError, RecursionError) as error:
             raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
         if not isinstance(parsed, dict):
@@ -217,6 +218,11 @@ def _parse_each(file: LabelFile, lines: Sequence[tuple[int, bytes]]) -> Iterator
                 f"has {line[:80].decode(errors='replace')!r} in line {number}; every line must be an object"
             )
         yield number, parsed
+
+
+def whole_number(digits: str) -> int | str:
+    """Return the number; the digits themselves where Python reads no more of them, so that the row alone has a problem."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
 def _json_texts(found: Sequence[Any]) -> Any:

@@ -18,7 +18,6 @@ class Layout:
         score: the score's column; None where votes make it.
         votes: columns of counts, and the rating that each counts the votes for.
         ratings: of single votes: the score's column holds one person's vote, and these are all there can be.
-        split: the split's column, where the kind has a fixed split.
         range: lowest and highest score, where votes do not say it.
         mean: column with the mean of the votes, which files of this kind may have; the counts have to agree with it.
         rows_alike: returns the names of the columns where a first row without a header is of this kind, else None.
@@ -30,7 +29,6 @@ class Layout:
     score: str | None = None
     votes: Mapping[str, float] = field(default_factory=dict)
     ratings: tuple[float, ...] = ()
-    split: str | None = None
     range: tuple[float, float] | None = None
     mean: str | None = None
     rows_alike: Callable[[Sequence[str]], Sequence[str] | None] = lambda _: None

@@ -95,7 +95,7 @@ def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, 
     for place in found.places:
         name = found.names[place]
         try:
-            column = _plain(file, name, table[name])
+            column = _plain(file, name, _kept(table[name]) if place in found.kept.values() else table[name])
             is_number = place in found.numbers and place not in found.ids and _is_number(column.type)
             values[place] = column if is_number else _text(file, name, column)
         except LabelError as error:
@@ -109,6 +109,14 @@ def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, 
 
 def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _kept(column: Any) -> Any:
+    """Return truth values, dates and times as text, as JSON and ISO 8601 write them: they are kept, and no score."""
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
+        return column.cast(pa.string())
+    return column
 
 
 def _plain(file: LabelFile, name: str, column: Any) -> Any:

@@ -47,6 +47,7 @@ def table_text(file: LabelFile) -> TableText:
     """
     if (sign := _EXCELS_SIGN.match(file.data, file.start)) is not None:
         file = replace(file, start=sign.end())
+    file, comments = _after_comments(file)
     line = re.compile(rb"([^\r\n]{0,%d})(\r\n|\r|\n)?" % LONGEST_LINE).match(file.data, file.start)
     if line is None or line.end(1) == file.start:
         raise file.error("has no header; its first line must name the columns")
@@ -55,6 +56,8 @@ def table_text(file: LabelFile) -> TableText:
     delimiter, fields = _split(file, line[1].decode(errors="replace"))
     if delimiter == " ":
         delimiter, file = "\t", _with_tabs(file, fields)
+    if comments and (names := _names_in(comments[-1], delimiter, fields)) is not None:
+        return TableText(file, delimiter, names, file.start, f"has its header in a comment: {', '.join(names)}")
     columns, note = name_fields(file, fields)
     if note is None:
         end = re.compile(rb"[^\r\n]*(\r\n|\r|\n)?").match(file.data, file.start)
@@ -63,6 +66,32 @@ def table_text(file: LabelFile) -> TableText:
         seen = f"; fields stand between {_SIGNS[delimiter]}, and the first row is {row!r}" if row else ""
         return TableText(replace(file, seen=seen), delimiter, columns, body, None)
     return TableText(file, delimiter, columns, file.start, note)
+
+
+def _after_comments(file: LabelFile) -> tuple[LabelFile, list[str]]:
+    """Pass over the lines at the beginning that are comments, as of NumPy and pandas; return them without their sign."""
+    comments, after = [], file
+    while file.data.startswith(b"#", after.start):
+        line = re.compile(rb"#+([^\r\n]{0,%d})(\r\n|\r|\n)+" % LONGEST_LINE).match(file.data, after.start)
+        if line is None:  # nothing follows
+            break
+        comments.append(line[1].decode(errors="replace").strip())
+        after = replace(after, start=line.end())
+    rows = [_split(file, text)[1] for text in (*comments, line_at(after, after.start))]
+    are_rows = any(len(row) == len(rows[-1]) > 1 and any(map(_is_number, row)) for row in rows[:-1])
+    return (
+        (file, []) if are_rows or after.start == len(file.data) else (after, comments)
+    )  # names of photos may begin with the sign
+
+
+def _names_in(comment: str, delimiter: str, fields: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the names of the columns where a comment has them: as many as the first row has fields, and one of them is known."""
+    if not any(map(_is_number, fields)) or any(map(is_known_name, fields)):
+        return None
+    names = [
+        name.strip().strip('"') for name in (comment.split(delimiter) if delimiter in comment else comment.split())
+    ]
+    return tuple(names) if len(names) == len(fields) and any(map(is_known_name, names)) else None
 
 
 def name_fields(file: LabelFile, first_row: Sequence[str]) -> tuple[tuple[str, ...], str | None]:

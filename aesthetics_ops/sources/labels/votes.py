@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.sources.labels.parsing import to_numbers
 
-__all__ = ["PhotoVotes", "RatedVotes", "count_votes", "rate_counts", "read_counts"]
+__all__ = ["PhotoVotes", "RatedVotes", "count_votes", "rate_counts", "read_counts", "whole_ratings"]
 
+_MOST_RATINGS: Final = 100
 _LARGEST: Final = 2.0**53  # of a count; above it float64 has gaps
 
 
@@ -154,3 +155,10 @@ def _odd_votes(vote: Any, row: Any, photo: np.ndarray, bad: np.ndarray, photos: 
         shown = "a vote that is missing" if not text else f"vote {text[:40]!r}, which is not {rule}"
         problem[place] = f"row {line} has {shown}"
     return pa.array(problem, pa.string())
+
+
+def whole_ratings(low: float | None, high: float | None) -> tuple[float, ...]:
+    """Return the whole numbers from one to the other; none where one of them is unknown or no whole number, or they are too many."""
+    if low is None or high is None or not (low.is_integer() and high.is_integer() and high - low < _MOST_RATINGS):
+        return ()
+    return tuple(float(rating) for rating in range(int(low), int(high) + 1))

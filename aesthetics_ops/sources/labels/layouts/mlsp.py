@@ -10,4 +10,4 @@ from aesthetics_ops.sources.labels.layout import Layout
 
 __all__ = ["MLSP"]
 
-MLSP: Final = Layout(name="MLSP's AVA", needs=("set",), id=("image_name",), score="MOS", split="set")
+MLSP: Final = Layout(name="MLSP's AVA", needs=("set",), id=("image_name",), score="MOS")
