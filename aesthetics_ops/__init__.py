@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from aesthetics_ops.readers.tensorflow import as_tf
     from aesthetics_ops.rejects import Rejected, RejectReason
     from aesthetics_ops.settings import BuildSettings, PixelSettings
-    from aesthetics_ops.store import S3Access, StoreLimits, open_store
+    from aesthetics_ops.store import S3Access, S3Options, StoreLimits, open_store
 
     __version__: str
 
@@ -77,6 +77,7 @@ __all__ = [
     "RejectReason",
     "Rejected",
     "S3Access",
+    "S3Options",
     "Sampler",
     "ScratchSpaceError",
     "SettingsError",
@@ -104,6 +105,7 @@ _HOMES = {
     "RejectReason": "rejects",
     "Rejected": "rejects",
     "S3Access": "store",
+    "S3Options": "store",
     "Sampler": "readers.sampling.sampler",
     "StoreLimits": "store",
     "as_tf": "readers.tensorflow",

@@ -248,13 +248,16 @@ def open_build(settings: BuildSettings, build_id: str, *, s3: S3Access | None = 
         StoreRefusedError, StoreUnavailableError: the dataset's store says no, or nothing.
     """
     limits = StoreLimits.of(settings.store_timeout_s, settings.store_retry_s)
+    sources = s3.for_sources if s3 else None
     build = Build(
         build_id,
         settings,
-        open_store(settings.photos, s3=s3, limits=limits),
-        open_score_folders(settings, s3=s3),
+        open_store(settings.photos, s3=sources, limits=limits),
+        open_score_folders(settings, s3=sources),
         open_store(settings.dataset, s3=s3, limits=limits),
-        open_store(folder_of(settings.inventory), s3=s3, limits=limits) if settings.inventory is not None else None,
+        open_store(folder_of(settings.inventory), s3=sources, limits=limits)
+        if settings.inventory is not None
+        else None,
     )
     build.dataset.check()
     return build

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.settings import BuildSettings, parse_model, parse_settings
+from aesthetics_ops.settings import Addressing, BuildSettings, Encryption, parse_model, parse_settings
 
 __all__ = [
     "MOST_PARTITIONS",
@@ -55,6 +55,21 @@ class AirflowSettings(BaseModel):
         min_length=1,
         description="Airflow connection for s3:// URLs; an empty text takes the worker's own credentials",
     )
+    sources_conn_id: str | None = Field(
+        None,
+        min_length=1,
+        description="Airflow connection for s3:// URLs of photos, scores and the inventory; by default that of the dataset",
+    )
+    requester_pays: bool | None = Field(
+        None, description="say with each request for photos, scores and the inventory that this side pays for it"
+    )
+    encryption: Encryption | None = Field(
+        None, description="how the store is told to encrypt what is written; by default the bucket's own setting"
+    )
+    kms_key_id: str | None = Field(None, min_length=1, description="of the key, where KMS encrypts")
+    addressing: Addressing | None = Field(
+        None, description="where requests name the bucket: path, virtual (before the host), or auto"
+    )
     partitions: int | None = Field(
         None,
         ge=1,
@@ -74,6 +89,25 @@ class AirflowSettings(BaseModel):
     owner: str = Field("airflow", min_length=1, description="shown in the list of DAGs")
     tags: tuple[str, ...] = Field(("dataset",), description="shown in the list of DAGs, to filter by")
     executor_config: dict[str, Any] = Field({}, description="handed to the executor with every task")
+    on_failure: tuple[dict[str, Any], ...] = Field((), description="notifiers that are told when a run has failed")
+    on_refused: tuple[dict[str, Any], ...] = Field(
+        (), description="notifiers that are told when a gate refused the version; by default those of on_failure"
+    )
+    on_published: tuple[dict[str, Any], ...] = Field((), description="notifiers that are told of a new version")
+    on_late: tuple[dict[str, Any], ...] = Field(
+        (), description="notifiers of the alarm of alarm_after_h; by default those of on_failure"
+    )
+    alarm_after_h: float | None = Field(
+        None,
+        gt=0,
+        le=8_760,
+        description="an alarm where a run has not ended well so long after it was due, and no version appeared meanwhile, h",
+    )
+
+    @field_validator("on_failure", "on_refused", "on_published", "on_late", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, dict) else value
 
     @field_validator("timezone")
     @classmethod
@@ -87,10 +121,16 @@ class AirflowSettings(BaseModel):
         return name
 
     @model_validator(mode="after")
-    def _starts_in_one_way(self) -> Self:
+    def _agrees(self) -> Self:
         if self.run_on and "schedule" in self.model_fields_set and self.schedule is not None:
             raise ValueError(
                 "schedule and run_on are both set; a run starts by the clock or when assets are updated: leave one out"
+            )
+        if self.kms_key_id is not None and self.encryption == "AES256":
+            raise ValueError("kms_key_id is set, but encryption 'AES256' takes no key; set encryption to 'aws:kms'")
+        if self.alarm_after_h is not None and not self.on_late and not self.on_failure:
+            raise ValueError(
+                f"alarm_after_h is {self.alarm_after_h:g}, but nobody is told of the alarm; name a notifier as on_late or on_failure"
             )
         return self
 

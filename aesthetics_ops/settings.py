@@ -28,6 +28,9 @@ _URL_PATTERN = r"^\s*([A-Za-z][A-Za-z0-9+.-]*:/\S|/|~)[\s\S]*$"
 
 Model = TypeVar("Model", bound=BaseModel)
 
+Addressing = Literal["path", "virtual", "auto"]
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

@@ -34,6 +34,7 @@ from airflow.sdk import DAG, Asset, AssetAlias, Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from aesthetics_ops.airflow import tasks
+from aesthetics_ops.airflow.notices import notifying
 from aesthetics_ops.config import (
     AirflowSettings,
     DatasetConfig,
@@ -42,6 +43,7 @@ from aesthetics_ops.config import (
     load_configuration,
     mapped_tasks,
 )
+from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import form_fields
 
 PARTITIONS = mapped_tasks()
@@ -62,18 +64,34 @@ def make_dag(config: DatasetConfig) -> DAG:
 
     @task(inlets=sources)
     def plan() -> dict[str, Any]:
+        """Lists the photos, joins the scores, and decides which photo goes into which shard.
+
+        Fails at once where a setting, a URL or the score file is wrong: correct it and trigger again.
+        """
         return tasks.plan(config, partitions=partitions)
 
     @task(map_index_template="{{ holds }}")
     def download_and_convert(partition: int) -> dict[str, Any]:
+        """Makes the shards of one partition that are not there yet; skipped where the plan has less work than tasks.
+
+        A photo that cannot be used is counted and left out. To go on after a failure, clear this task: finished shards are kept.
+        """
         return tasks.download_and_convert(config, partition)
 
     @task(map_index_template="{{ holds }}", trigger_rule="none_failed")
     def validate(partition: int) -> dict[str, int]:
+        """Reads the shards of one partition back from the store with TensorFlow, and compares each record.
+
+        A shard that is not as it was written fails; the message says what to clear.
+        """
         return tasks.validate(config, partition)
 
     @task(trigger_rule="none_failed", inlets=[latest], outlets=[published])
     def publish(*, inlet_events: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        """Accounts for every photo, passes the gates, writes the version, and moves `LATEST.json`.
+
+        Skipped where nothing changed. A gate that refuses fails it at once, with what was measured; the version before stays.
+        """
         return tasks.publish(config, latest, inlet_events[latest], outlet_events[published])
 
     @dag(
@@ -94,8 +112,10 @@ def make_dag(config: DatasetConfig) -> DAG:
             **{name: value for name in ("pool", "queue") if (value := getattr(how, name))},
         },
         params={name: Param(value, **schema) for name, (value, schema) in form_fields(config.build).items()},
+        description=f"{config.build.photos} and its scores to {config.build.dataset}",
         doc_md=__doc__,
         tags=list(how.tags),
+        **notifying(config),
     )
     def build_dataset() -> None:
         numbers = list(range(partitions))
@@ -139,6 +159,8 @@ def make_dags() -> Iterator[DAG]:
     for config in configuration.datasets:
         try:
             yield make_dag(config)
+        except SettingsError as error:
+            yield make_failing_dag(FaultyTable(config.name, config.name, str(error)))
         except Exception as error:  # such as a schedule that is none: it stops this dataset alone
             problem = f"Airflow refuses the DAG of table [{config.name}]: {error}"
             yield make_failing_dag(FaultyTable(config.name, config.name, problem))

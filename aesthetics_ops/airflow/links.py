@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
-from aesthetics_ops.airflow.access import configured
+from aesthetics_ops.airflow.access import configured, xcom_in_database
 from aesthetics_ops.errors import SettingsError
 
 __all__ = ["ROUTE", "ShardsLink", "VersionLink", "base_path"]
@@ -72,13 +72,5 @@ def _page(*parts: object) -> str:
 
 def _returned_by(task_id: str, ti_key: Any) -> dict[str, Any]:
     """Return the summary that a task of the same run returned; empty where there is none."""
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-
-    query = XComModel.get_many(
-        run_id=ti_key.run_id, dag_ids=ti_key.dag_id, task_ids=task_id, key="return_value", map_indexes=-1
-    )
-    with create_session() as session:
-        found = session.scalars(query).first()
-        value = XComModel.deserialize_value(found) if found else None
+    value = xcom_in_database(ti_key.dag_id, ti_key.run_id, task_id)
     return value if isinstance(value, dict) else {}

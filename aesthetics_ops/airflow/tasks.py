@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow.sdk import Asset, get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from aesthetics_ops.airflow.access import s3_access
-from aesthetics_ops.errors import InputMissingError, IntegrityError, PermanentError
+from aesthetics_ops.airflow.log import count_photos, gauge_version, say_partition, say_settings, say_version
+from aesthetics_ops.airflow.notices import keep_news, keep_problem
+from aesthetics_ops.errors import InputMissingError, IntegrityError, PermanentError, TransientError
 
 if TYPE_CHECKING:
     from aesthetics_ops.builds import Build, BuildPlan
@@ -65,6 +67,7 @@ def plan(config: "DatasetConfig", *, partitions: int) -> dict[str, Any]:
 
     with _attempt(config) as attempt:
         settings = parse_settings(attempt.values, where="trigger form or conf")
+        say_settings(settings, attempt.build_id)
         build = open_build(settings, attempt.build_id, s3=attempt.s3)
         partitions = _mapped_in_this_run() or partitions
         return plan_build(build, created_at=datetime.now(UTC), partitions=partitions).summary
@@ -75,7 +78,10 @@ def download_and_convert(config: "DatasetConfig", partition: int) -> dict[str, A
     from aesthetics_ops.conversion.partition import convert_partition
 
     with _partition(config, partition) as (build, record, number):
-        return asdict(convert_partition(build, record, number))
+        say_partition(record, number, "making")
+        summary = convert_partition(build, record, number)
+        count_photos(config.name, summary)
+        return asdict(summary)
 
 
 def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
@@ -83,6 +89,7 @@ def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
     from aesthetics_ops.validation.partition import validate_partition
 
     with _partition(config, partition) as (build, record, number):
+        say_partition(record, number, "reading back")
         return validate_partition(build, record, number)
 
 
@@ -99,8 +106,14 @@ def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> di
     from aesthetics_ops.publishing.publish import publish_build
 
     with _attempt(config) as attempt:
-        published = publish_build(*attempt.resume())
+        build, record = attempt.resume()
+        _log.info(
+            "accounting for %d photos and looking for near-duplicates; nothing more is said until that is done",
+            record.listed,
+        )
+        published = publish_build(build, record)
     manifest = published.manifest
+    say_version(manifest)
     if not published.is_new:
         repaired = f"; {published.repaired} of its shards were repaired" if published.repaired else ""
         raise AirflowSkipException(f"nothing changed since version {manifest.version}{repaired}")
@@ -109,7 +122,9 @@ def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> di
     elif any(earlier.extra.get("version") == manifest.version for earlier in sent.after(f"{manifest.created_at}")):
         _log.info("no second event of %s: version %s has one", latest.uri, manifest.version)
     else:
+        gauge_version(config.name, manifest)
         event.add(latest, extra=published.summary)
+        keep_news(cast(dict[str, Any], get_current_context()), published.summary)
     return published.summary
 
 
@@ -127,13 +142,25 @@ def _attempt(config: "DatasetConfig") -> Iterator[_Attempt]:
     """Give a task what its run says; fail it at once where no retry can help."""
     from aesthetics_ops.dataset.layout import build_id_from
 
-    context = get_current_context()
+    context = cast(dict[str, Any], get_current_context())
     run = context["dag_run"]
     try:
         build_id = build_id_from(f"{run.logical_date:%Y-%m-%dT%H%M%S}" if run.logical_date else run.run_id)
         yield _Attempt(dict(context["params"]) | dict(run.conf or {}), build_id, s3_access(config))
     except PermanentError as error:
-        raise AirflowFailException(f"{error}{_what_to_run(error, config.name, run)}") from error
+        message = f"{error}{_what_to_run(error, config.name, run)}"
+        keep_problem(context, error, message)
+        _log.debug("what led to the failure", exc_info=True)
+        raise AirflowFailException(message) from None
+    except TransientError as error:
+        keep_problem(context, error, str(error))
+        _log.debug("what led to the failure", exc_info=True)
+        raise AirflowException(str(error)) from None
+    except AirflowException:  # a skip, or said already
+        raise
+    except Exception as error:  # nobody foresaw it: Airflow shows all of it
+        keep_problem(context, error, repr(error))
+        raise
 
 
 @contextmanager

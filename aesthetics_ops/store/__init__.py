@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.store.access import S3Access
+from aesthetics_ops.store.access import S3Access, S3Options
 from aesthetics_ops.store.contract import ConditionalWrites, Store, StoredObject, Swap
 from aesthetics_ops.store.interrupts import StoreThreads, begun, give_up, give_up_if_interrupted
 from aesthetics_ops.store.limits import StoreLimits
@@ -29,7 +29,7 @@ from aesthetics_ops.store.pace import log_paces
 from aesthetics_ops.urls import as_url, without_secrets
 
 __all__ = [
-    "ConditionalWrites", "S3Access", "Store", "StoreLimits", "StoreThreads", "StoredObject", "Swap", "begun", "give_up", "give_up_if_interrupted",
+    "ConditionalWrites", "S3Access", "S3Options", "Store", "StoreLimits", "StoreThreads", "StoredObject", "Swap", "begun", "give_up", "give_up_if_interrupted",
     "log_paces", "open_store", "register_store",
 ]  # fmt: skip
 
@@ -52,7 +52,8 @@ def open_store(url: str, *, s3: S3Access | None = None, limits: StoreLimits | No
             starts with `~`.  A file URL is percent-decoded, the others are taken as they are: blanks, `%`, `#` and `?`
             stand for themselves.  One memory name is one store throughout the process.  For gs and az, credentials come
             from the environment.
-        s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
+        s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.  Who pays, encryption and
+            addressing come from AESTHETICS_S3_... of the environment where it does not say.
         limits: how long a server may take; None takes what AESTHETICS_STORE_TIMEOUT_S and AESTHETICS_STORE_RETRY_S say, or else
             20 and 60 s.
 

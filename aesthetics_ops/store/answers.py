@@ -48,7 +48,7 @@ def is_passing(status: int | None, code: str) -> bool:
     return code in _PASSING_CODES or status is None or status in _PASSING_STATUS
 
 
-def explain_answer(url: str, status: int | None, code: str, message: str) -> AestheticsOpsError:
+def explain_answer(url: str, status: int | None, code: str, message: str, *, action: str = "") -> AestheticsOpsError:
     """Return the error that stands for a store's answer about one URL.
 
     Args:
@@ -56,6 +56,7 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
         status: HTTP status, or None when no answer came.
         code: the store's own word, for example NoSuchBucket; may be empty.
         message: what the store or the network library said.
+        action: the right that the request needs, as a policy names it; empty where that is not known.
     """
     said = ": ".join(part for part in (code, message) if part) or f"status {status}"
     bucket = "/".join(url.split("/")[:3])
@@ -74,9 +75,8 @@ def explain_answer(url: str, status: int | None, code: str, message: str) -> Aes
         return ObjectMissingError(f"{url!r} does not exist; check the name, or list the prefix")
     if status in (401, 403):
         refusal = StoreRefusedError if status == 401 or code in _UNKNOWN_CALLER else AccessDeniedError
-        return refusal(
-            f"access to {url!r} is denied: {said}; check the credentials, and that they may list, read and write there"
-        )
+        needs = f"have {action} there" if action else "may list, read and write there"
+        return refusal(f"access to {url!r} is denied: {said}; check the credentials, and that they {needs}")
     return StoreRefusedError(f"the store refused {url!r}: {said}; check the URL and the store's settings")
 
 

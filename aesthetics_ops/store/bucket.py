@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.httpsession import get_cert_path
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
-from aesthetics_ops.store.access import S3Access
+from aesthetics_ops.store.access import S3Access, S3Options
 from aesthetics_ops.store.answers import explain_answer, hush, is_busy, is_passing
 from aesthetics_ops.store.connection import Body
 from aesthetics_ops.store.credentials import explain_credentials, explain_expiry
@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 _AWS_HOST: Final = re.compile(r"^https://s3(\.[a-z0-9-]+)?\.amazonaws\.com/?$")
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_LABELS: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")  # what can be part of a host's name
+_ADDRESS: Final = re.compile(r"[0-9.]+|.*:.*")  # of a machine, in numbers
 _CODE: Final = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 _MESSAGE: Final = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 _REGION_TAG: Final = re.compile(r"<Region>([a-z0-9-]+)</Region>")
@@ -81,6 +83,23 @@ class Request:
     sha256: str = NO_BODY
 
 
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A server, and how requests to it are made.
+
+    Attributes:
+        server: whose host has the bucket's name before it where `names_host`.
+        region: that requests are signed for.
+        endpoint: URL without the bucket.
+        names_host: the bucket is named by the host, not by the path.
+    """
+
+    server: Server
+    region: str
+    endpoint: str
+    names_host: bool
+
+
 class S3Bucket:
     """One bucket.
 
@@ -92,16 +111,17 @@ class S3Bucket:
     def __init__(self, name: str, access: S3Access | None, limits: StoreLimits) -> None:
         self.name, self.limits = name, limits
         self._access = access
+        self._options = (access.options if access else None) or S3Options.of()
         self._lock = threading.Lock()
         self._session: boto3.Session | None = access.session if access else None
         self._credentials: Any = None
-        self._reached: tuple[Server, str] | None = None
+        self._reached: _Reached | None = None
         self._tried: set[str] = set()
 
     @property
     def endpoint(self) -> str:
         """The server's URL, without any user name or password in it."""
-        return self._server()[0].endpoint
+        return self._server().server.endpoint
 
     def ask(
         self,
@@ -123,7 +143,7 @@ class S3Bucket:
         """
         return patiently(
             lambda: self._asked(request(), read),
-            pace=pace_of(self._server()[0].endpoint),
+            pace=pace_of(self._server().server.endpoint),
             limits=self.limits,
             may_repeat=may_repeat,
         )
@@ -133,11 +153,15 @@ class S3Bucket:
         return f"s3://{self.name}/{key}"
 
     def _asked(self, request: Request, read: Callable[[Reply], _T]) -> _T:
-        server, region = self._server()
+        reached = self._server()
+        server, region = reached.server, reached.region
         keys = self._keys(region)
-        path = encoded_path(f"{server.path}/{self.name}/{request.key}" if request.key else f"{server.path}/{self.name}")
+        bucket = "" if reached.names_host else f"/{self.name}"
+        path = encoded_path(
+            f"{server.path}{bucket}/{request.key}" if request.key or not bucket else server.path + bucket
+        )
         query = encoded_query(request.query)
-        headers = {"host": server.host, **request.headers}
+        headers = {"host": server.host, **request.headers, **self._options.headers(request.method, request.query)}
         if request.method in ("PUT", "POST"):
             headers["content-length"] = str(request.body_bytes)
         sent = signed(request.method, path, query, headers, request.sha256, keys)
@@ -180,20 +204,22 @@ class S3Bucket:
             return ConditionFailedError(f"the condition of a write to {url!r} does not hold")
         if _REGION.fullmatch(own) and (own != region or 300 <= reply.status < 400):
             message = f"{message}; the bucket lies in region {own}".removeprefix("; ")
-        return explain_answer(url, reply.status, code, message)
+        return explain_answer(
+            url, reply.status, code, message, action=self._options.action(request.method, request.query, request.key)
+        )
 
     def _moved(self, before: str, region: str) -> bool:
         """Ask in the bucket's own region from now on, unless that was tried; AWS has a host for each, others the same for all."""
-        server, now = self._server()
-        if now != before:
-            return now == region  # another thread has moved
+        reached = self._server()
+        if reached.region != before:
+            return reached.region == region  # another thread has moved
         if region in self._tried:
             return False
         self._tried.add(region)
-        endpoint = f"https://s3.{region}.amazonaws.com" if _AWS_HOST.match(server.endpoint) else server.endpoint
-        moved = server if endpoint == server.endpoint else self._new_server(endpoint)
+        is_aws = _AWS_HOST.match(reached.endpoint)
+        moved = self._reach(f"https://s3.{region}.amazonaws.com", region) if is_aws else replace(reached, region=region)
         with self._lock:
-            self._reached = moved, region
+            self._reached = moved
         return True
 
     def _keys(self, region: str) -> Keys:
@@ -214,17 +240,24 @@ class S3Bucket:
             self._session = boto3.Session()
         return self._session
 
-    def _server(self) -> tuple[Server, str]:
-        """Return the server, and the region that requests to it are signed for."""
+    def _server(self) -> "_Reached":
+        """Return the server, and how requests to it are made."""
         if self._reached is None:
-            endpoint, region = self._found_endpoint()
-            server = self._new_server(endpoint)
+            found = self._reach(*self._found_endpoint())
             with self._lock:
-                self._reached = self._reached or (server, region)
+                self._reached = self._reached or found
         return self._reached
 
-    def _new_server(self, endpoint: str) -> Server:
-        return Server(endpoint, self._verify(), get_cert_path(True), self.limits)
+    def _reach(self, endpoint: str, region: str) -> "_Reached":
+        parts = urlsplit(endpoint)
+        host = parts.hostname or ""
+        names_host = self._options.names_host(self.name, host)
+        if names_host and (not _LABELS.fullmatch(self.name) or _ADDRESS.fullmatch(host)):
+            raise StoreRefusedError(
+                f"addressing is virtual, but {self.name!r} cannot stand before the host {host!r} of {endpoint}; set addressing to path"
+            )
+        url = parts._replace(netloc=f"{self.name}.{parts.netloc}").geturl() if names_host else endpoint
+        return _Reached(Server(url, self._verify(), get_cert_path(True), self.limits), region, endpoint, names_host)
 
     def _found_endpoint(self) -> tuple[str, str]:
         """Return the endpoint, without user and password, and the region that boto3 finds."""

@@ -11,10 +11,19 @@ import botocore.credentials
 import botocore.exceptions as boto
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.store.answers import is_passing
 
-__all__ = ["explain_credentials", "explain_expiry"]
+__all__ = ["explain_credentials", "explain_expiry", "explain_provider"]
 
 _NOT_NOW = (boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.HTTPClientError, boto.ConnectionError)
+_ABOUT_SETTINGS = (
+    boto.ProfileNotFound,
+    boto.PartialCredentialsError,
+    boto.NoCredentialsError,
+    boto.ParamValidationError,
+)
+_PASSING_CODES = {"ThrottlingException", "RequestLimitExceeded", "InternalFailure", "IDPCommunicationError"}
+_LONGEST_SAID = 300
 _SIGNED_OUT = (boto.SSOError, boto.TokenRetrievalError)
 
 
@@ -54,8 +63,40 @@ def explain_credentials(place: str, session: boto3.Session, error: Exception) ->
         return StoreRefusedError(
             f"{source} printed something that is not a JSON document of credentials for {place}; run it by hand and correct it"
         )
-    said = error.response["Error"].get("Code", "") if isinstance(error, boto.ClientError) else type(error).__name__
+    if isinstance(error, boto.ClientError):
+        return _explain_service(place, error, f"check {source}")
+    said = type(error).__name__
     return StoreRefusedError(f"the credentials for {place} cannot be had ({said}); check {source}")
+
+
+def explain_provider(place: str, error: Exception) -> AestheticsOpsError | None:
+    """Return the error for what a session could not be made of, such as a role that STS does not give; None: it is something else.
+
+    Args:
+        place: what the session is for, for example an Airflow connection.
+        error: botocore's, or another.
+    """
+    if isinstance(error, boto.ClientError):
+        return _explain_service(place, error, "check its role_arn, and that the role trusts whoever asks")
+    if isinstance(error, _NOT_NOW):
+        return StoreUnavailableError(
+            f"no answer about the credentials for {place} ({type(error).__name__}); check that STS can be reached, or try again later"
+        )
+    if isinstance(error, _ABOUT_SETTINGS):
+        return StoreRefusedError(f"no credentials for {place}: {error}; correct it")
+    return None
+
+
+def _explain_service(place: str, error: boto.ClientError, next_step: str) -> AestheticsOpsError:
+    """Return the error for an answer of STS, or of another service that gives credentials: not the object store's."""
+    answer, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = str(answer.get("Code", ""))
+    asked = f"{error.operation_name} gave no credentials for {place}"
+    if is_passing(status, code) or code in _PASSING_CODES:
+        return StoreUnavailableError(f"{asked} now ({code}); try again later")
+    # what STS says to a denial names the action and the role; other texts may say back what was signed
+    said = f"{code}: {answer.get('Message', '')}"[:_LONGEST_SAID] if code == "AccessDenied" else code
+    return StoreRefusedError(f"{asked} ({said}); the store was not asked: {next_step}")
 
 
 def explain_expiry(place: str, session: boto3.Session) -> AestheticsOpsError:

@@ -113,7 +113,8 @@ def probe_conditions(store: _Writes, key: str) -> ConditionalWrites:
     """
     said: list[str] = []
     try:
-        create = [_judged(store, key, trial, said) for trial in (_CREATED_AGAIN, _CREATED)]
+        # the first deletes before it writes: where that is denied, nothing is left behind
+        create = [_judged(store, key, trial, said) for trial in (_CREATED, _CREATED_AGAIN)]
         compare = [_judged(store, key, trial, said) for trial in (*_STALE, _REPLACED)]
         return ConditionalWrites(all(create), all(compare), store._checks_uploads(key), said[0] if said else "")
     finally:

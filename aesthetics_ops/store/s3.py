@@ -113,7 +113,7 @@ class S3Store(Store):
                     raise UnservedError(
                         f"the store did not delete {self._bucket.url_of(key)!r}: {code}", is_busy=is_busy(None, code)
                     )
-                raise explain_answer(self._bucket.url_of(key), 403, code, message)
+                raise explain_answer(self._bucket.url_of(key), 403, code, message, action="s3:DeleteObject")
 
         self._bucket.ask(
             lambda: Request("POST", "", self._prefix, {"delete": ""}, headers, document, len(document), sha256), deleted

@@ -6,7 +6,7 @@ TLS where a context is given.
     with running_s3(OddS3(aws_chunked="kept")) as server:
         store = open_store("s3://bucket/", s3=S3Access(session, server.url))
 
-Every bucket exists.  Signatures are not looked at.  One-part uploads only: up to 16 MiB.
+Every bucket exists.  Signatures are not looked at.
 """
 
 import hashlib
@@ -52,6 +52,7 @@ class OddS3(ThreadingHTTPServer):
         etags: "md5" of an object's bytes, as S3's mostly are; or "other", which look the same and are none, as with SSE-KMS.
         page: most keys in one answer to LIST, whatever is asked for.
         tls: the server's side of TLS; None for plain HTTP.
+        domain: hosts that end with a dot and this name the bucket before it, as in `bucket.s3.test`; empty: the path does.
 
     Attributes:
         objects: bytes by `bucket/key`.
@@ -71,10 +72,12 @@ class OddS3(ThreadingHTTPServer):
         etags: Literal["md5", "other"] = "md5",
         page: int = _PAGE,
         tls: ssl.SSLContext | None = None,
+        domain: str = "",
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.aws_chunked, self.checksums, self.conditions = aws_chunked, checksums, conditions
-        self.etags, self.page, self.tls = etags, page, tls
+        self.etags, self.page, self.tls, self.domain = etags, page, tls, domain
+        self._parts: dict[str, dict[int, bytes]] = {}
         self.objects: dict[str, bytes] = {}
         self.answer: Callable[[SeenRequest, int], Answer | None] = lambda request, number: None
         self.seen: list[SeenRequest] = []
@@ -121,6 +124,27 @@ class OddS3(ThreadingHTTPServer):
                 self.objects[name] = data
             return refusal
 
+    def bucket_of(self, host: str) -> str:
+        """Return the bucket that a host names; empty where the path does."""
+        name, _, rest = host.partition(":")[0].rpartition(f".{self.domain}")
+        return name if self.domain and not rest else ""
+
+    def begin_parts(self) -> str:
+        """Begin an upload in parts; return its id."""
+        with self.lock:
+            upload = f"upload-{len(self._parts)}"
+            self._parts[upload] = {}
+        return upload
+
+    def put_part(self, upload: str, number: int, data: bytes) -> None:
+        """Take a part."""
+        self._parts[upload][number] = data
+
+    def complete_parts(self, name: str, upload: str) -> None:
+        """Make the object of its parts."""
+        parts = self._parts.pop(upload)
+        self.objects[name] = b"".join(parts[number] for number in sorted(parts))
+
     def _refusal(self, name: str, headers: dict[str, str]) -> Answer | None:
         wanted = headers.get("if-match")
         if (wanted is None and "if-none-match" not in headers) or self.conditions == "ignored":
@@ -148,8 +172,12 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.see(SeenRequest(self.command, self.path, headers))
         parts = urlsplit(self.path)
         name, query = unquote(parts.path).removeprefix("/"), parse_qs(parts.query, keep_blank_values=True)
+        if bucket := self.server.bucket_of(headers.get("host", "")):
+            name = f"{bucket}/{name}"
         if answer is not None:
             self._refuse(*answer)
+        elif "uploads" in query or "uploadId" in query:
+            self._serve_parts(name, body, {key: values[0] for key, values in query.items()})
         elif self.command == "PUT":
             refusal = self.server.put(name, body, headers)
             etag = self.server.etag_of(self.server.objects.get(name, body))
@@ -165,6 +193,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._read(name, headers.get("range"))
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
+
+    def _serve_parts(self, name: str, body: bytes, query: dict[str, str]) -> None:
+        upload = query.get("uploadId", "")
+        if "uploads" in query:
+            found = f"<UploadId>{self.server.begin_parts()}</UploadId>"
+            self._reply_xml(200, f"<InitiateMultipartUploadResult>{found}</InitiateMultipartUploadResult>")
+        elif self.command == "PUT":
+            self.server.put_part(upload, int(query["partNumber"]), body)
+            self._reply(200, b"", {"ETag": f'"{self.server.etag_of(body)}"'})
+        elif self.command == "POST":
+            self.server.complete_parts(name, upload)
+            self._reply_xml(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+        else:
+            self._reply(204, b"")
 
     def _body(self) -> bytes:
         if self.headers.get("Expect", "").lower() == "100-continue":

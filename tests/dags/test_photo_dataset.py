@@ -43,6 +43,9 @@ print(json.dumps({
         "run_timeout": dag.dagrun_timeout,
         "starts_after": sorted(asset.uri for asset in getattr(dag.timetable.asset_condition, "objects", ())),
         "doc": dag.doc_md,
+        "on_failure": dag.has_on_failure_callback,
+        "on_success": dag.has_on_success_callback,
+        "alarm_after": dag.deadline[0].interval if dag.deadline else None,
         "tags": sorted(dag.tags),
         "tasks": {task.task_id: {
             "downstream": sorted(task.downstream_task_ids),
@@ -83,6 +86,7 @@ def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[
     assert set(parsed["stages"]) == {
         "aesthetics_ops.airflow",
         "aesthetics_ops.airflow.access",
+        "aesthetics_ops.airflow.notices",
         "aesthetics_ops.airflow.tasks",
         "aesthetics_ops.config",
         "aesthetics_ops.errors",
@@ -301,20 +305,69 @@ def test_every_key_of_the_airflow_table_stands_on_the_page(name: str) -> None:
 
 def test_the_pages_table_is_a_dag(tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
-    config.write_text(block("toml"))
+    table, notifiers = blocks("toml")
+    config.write_text(table + notifiers.removeprefix("[cats.airflow]"))
     parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
-    assert (parsed["errors"], parsed["dags"]["cats"]["schedule"]) == ({}, "30 1 * * *")
+    cats = parsed["dags"]["cats"]
+    assert (parsed["errors"], cats["schedule"], set(cats["tasks"])) == (
+        {},
+        "30 1 * * *",
+        {"plan", "download_and_convert", "validate", "publish"},
+    )
+    assert (cats["on_failure"], cats["on_success"], cats["alarm_after"]) == (True, True, "1 day, 6:00:00")
+
+
+def test_a_notifier_that_cannot_be_made_is_told_by_its_table_alone_in_one_line(tmp_path: Path) -> None:
+    tables = {
+        "good": 'on_failure = { conn_id = "ops" }',
+        "misspelt": 'on_failure = { class = "airflow.providers.smtp.notifications.smtp.SmtpNotifer", to = "a@b.c" }',
+        "nowhere": 'on_published = [{ conn_id = "ops" }, { class = "nobody.has.This" }]',
+        "arguments": 'on_refused = { class = "airflow.providers.http.notifications.http.HttpNotifier", url = "x" }',
+        "built_in": 'on_failure = { connection = "ops" }',
+        "no_notifier": 'on_late = { class = "collections.OrderedDict" }',
+        "no_class": 'on_failure = { class = "SmtpNotifier" }',
+        "nobody": "alarm_after_h = 30",
+        "text": 'on_failure = "ops"',
+    }
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        "\n".join(
+            f'[{name}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d{number}/"\n[{name}.airflow]\n{line}'
+            for number, (name, line) in enumerate(tables.items())
+        )
+    )
+    dags = parse(tmp_path, AESTHETICS_CONFIG=str(config))["dags"]
+    assert set(dags["good"]["tasks"]) == {"plan", "download_and_convert", "validate", "publish"}
+    for name, problem in {
+        "misspelt": "on_failure names the class 'airflow.providers.smtp.notifications.smtp.SmtpNotifer', which cannot be imported",
+        "nowhere": "on_published names the class 'nobody.has.This', which cannot be imported (No module named 'nobody')",
+        "arguments": "on_refused: HttpNotifier does not take url: ",
+        "built_in": "on_failure: PostJson does not take connection: ",
+        "no_notifier": "on_late names 'collections.OrderedDict', which is no notifier of Airflow",
+        "no_class": "on_failure names the class 'SmtpNotifier', which cannot be imported",
+        "nobody": "alarm_after_h is 30, but nobody is told of the alarm; name a notifier as on_late or on_failure",
+        "text": "on_failure is 'ops', but ",
+    }.items():
+        assert set(dags[name]["tasks"]) == {"read_configuration"}
+        (line,) = [line for line in dags[name]["doc"].splitlines() if line.startswith("    ")]
+        assert problem in line
+        assert f"table [{name}]" in line
 
 
 def test_the_pages_training_dag_waits_for_the_asset_of_the_pages_table(tmp_path: Path) -> None:
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "train.py").write_text(block("python"))
     parsed = parse(tmp_path, tmp_path / "dags")
-    url = tomllib.loads(block("toml"))["cats"]["dataset"]
+    url = tomllib.loads(blocks("toml")[0])["cats"]["dataset"]
     assert (parsed["errors"], parsed["dags"]["train"]["starts_after"]) == ({}, [f"{url}LATEST.json"])
 
 
 def block(language: str) -> str:
     """Return the page's one block in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(found)
+    (found,) = blocks(language)
+    return found
+
+
+def blocks(language: str) -> list[str]:
+    """Return the page's blocks in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)

@@ -174,7 +174,10 @@ def test_a_connection_that_is_named_and_missing_fails_the_task_at_once(sandbox: 
     other = replace(sandbox, env=sandbox.env | {"AESTHETICS_CONFIG": str(mistyped)})
     status, log = run(other, "tasks", "test", "photo_dataset", "plan", "2026-11-29")
     assert (status, "new_state=failed" in log) == (0, True), log[-3000:]
-    assert "Airflow has no connection 'aws_defualt', which table [photo_dataset] names as aws_conn_id; add it" in log
+    assert (
+        "Airflow has no connection 'aws_defualt', which table [photo_dataset] names as aws_conn_id; add it, or correct"
+        in log
+    )
 
 
 class TestSecretsOfAConnection:

@@ -416,7 +416,7 @@ class TestStores:
         message = s3.refused(3, "AccessDeniedError")
         assert f"access to '{s3.url}{part.rstrip('*')}" in message
         assert "is denied" in message
-        assert "check the credentials, and that they may list, read and write there" in message
+        assert "check the credentials, and that they have s3:GetObject there" in message
         assert not s3.is_published()
 
     def test_scores_with_blanks_in_their_name_are_read_without_the_right_to_list(
