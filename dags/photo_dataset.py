@@ -48,6 +48,8 @@ from aesthetics_ops.settings import form_fields
 
 PARTITIONS = mapped_tasks()
 START = pendulum.datetime(2026, 1, 1, tz="UTC")
+# No backfills: Airflow does not count them among `max_active_runs`, and every build takes the photos as they are now.
+RUN_TYPES: Any = ["scheduled", "manual", "operator_triggered", "asset_triggered", "asset_materialization"]
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each task imports numpy, whose threads would spin on every core
 
 
@@ -101,6 +103,7 @@ def make_dag(config: DatasetConfig) -> DAG:
         catchup=False,
         auto_register=False,
         max_active_runs=1,
+        allowed_run_types=RUN_TYPES,
         dagrun_timeout=in_hours(how.run_timeout_h),
         default_args={
             "owner": how.owner,

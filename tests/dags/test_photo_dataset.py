@@ -39,6 +39,7 @@ print(json.dumps({
         "schedule": dag.schedule,
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
+        "run_types": sorted(dag.allowed_run_types or ()),
         "timezone": dag.timezone.name,
         "run_timeout": dag.dagrun_timeout,
         "starts_after": sorted(asset.uri for asset in getattr(dag.timetable.asset_condition, "objects", ())),
@@ -121,6 +122,8 @@ def test_lineage_goes_from_photos_and_scores_to_latest(parsed: dict[str, Any]) -
 def test_it_runs_nightly_once_at_a_time_and_never_catches_up(parsed: dict[str, Any]) -> None:
     dag = parsed["dags"]["photo_dataset"]
     assert (dag["schedule"], dag["catchup"], dag["max_active_runs"]) == ("0 2 * * *", False, 1)
+    assert {"scheduled", "manual", "asset_triggered"} <= set(dag["run_types"])
+    assert "backfill" not in dag["run_types"]  # whose runs Airflow does not count among max_active_runs
     assert "To recover" in dag["doc"]
 
 

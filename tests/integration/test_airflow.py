@@ -130,6 +130,12 @@ class TestTheWholeDag:
         assert "up_for_retry" not in log
         assert manifest() == before
 
+    def test_a_backfill_is_refused_so_that_no_two_nights_run_at_once(self, sandbox: Sandbox) -> None:
+        dates = ("--from-date", "2026-11-01", "--to-date", "2026-11-03")
+        status, log = run(sandbox, "backfill", "create", "--dag-id", "photo_dataset", *dates, "--max-active-runs", "3")
+        assert status != 0
+        assert "does not allow backfill runs" in log, log[-3000:]
+
     def test_triggering_with_a_value_out_of_range_is_refused_at_once(self, sandbox: Sandbox) -> None:
         status, log = run(sandbox, "dags", "trigger", "photo_dataset", "--conf", '{"quality": 500}')
         assert status == 1

@@ -5,6 +5,7 @@ It checks signatures, policies and conditions as a cluster does; only durability
 """
 
 import base64
+import json
 import secrets
 import struct
 import time
@@ -31,18 +32,35 @@ class Ceph:
         endpoint_url: of its S3.
         key, secret: what it accepts.
         services: its processes.
+        machine: that runs them.
+        administration: the command that makes users.
     """
 
     endpoint_url: str
     key: str
     secret: str
     services: tuple[Service, ...]
+    machine: Machine
+    administration: tuple[str, ...]
 
     def client(self) -> Any:
         """Return a boto3 client of it."""
         return boto3.Session(self.key, self.secret, region_name="us-east-1").client(
             "s3", endpoint_url=self.endpoint_url, config=Config(s3={"addressing_style": "path"})
         )
+
+    def add_user(self, name: str, policy: dict[str, Any]) -> tuple[str, str]:
+        """Make a user who may do what a policy says, and nothing else; return the keys."""
+        user, key, secret = f"{name}-{secrets.token_hex(4)}", secrets.token_hex(10), secrets.token_hex(20)
+        self.machine.run(
+            f"user-{user}", *self.administration, "user", "create", f"--uid={user}", f"--display-name={user}",
+            f"--access-key={key}", f"--secret-key={secret}",
+        )  # fmt: skip
+        iam = boto3.Session(self.key, self.secret, region_name="us-east-1").client(
+            "iam", endpoint_url=self.endpoint_url
+        )
+        iam.put_user_policy(UserName=user, PolicyName="role", PolicyDocument=json.dumps(policy))
+        return key, secret
 
 
 def start_ceph(machine: Machine, *, key: str, secret: str) -> Ceph:
@@ -65,11 +83,12 @@ def start_ceph(machine: Machine, *, key: str, secret: str) -> Ceph:
     machine.run("ceph-osd-mkfs", "ceph-osd", *with_configuration, "-i", "0", "--mkfs", "--osd-uuid", osd_id)
     osd = machine.start("ceph-osd", "ceph-osd", *with_configuration, "-i", "0", "-f")
     rgw = machine.start("radosgw", "radosgw", *with_configuration, "-n", "client.rgw", "-f")
+    administration = ("radosgw-admin", *with_configuration, "-n", "client.rgw")
     machine.run(
-        "radosgw-admin", "radosgw-admin", *with_configuration, "-n", "client.rgw", "user", "create", "--uid=stack",
-        "--display-name=stack", f"--access-key={key}", f"--secret-key={secret}",
+        "radosgw-admin", *administration, "user", "create", "--uid=stack", "--display-name=stack", f"--access-key={key}",
+        f"--secret-key={secret}", "--caps=user-policy=*",
     )  # fmt: skip
-    ceph = Ceph(f"http://127.0.0.1:{port}", key, secret, (mon, osd, rgw))
+    ceph = Ceph(f"http://127.0.0.1:{port}", key, secret, (mon, osd, rgw), machine, administration)
     wait_for("RGW to answer", lambda: _answers(ceph), within_seconds=60, of=ceph.services)
     return ceph
 

@@ -1,0 +1,174 @@
+"""The policies of deploy/policies on Ceph's gateway, which keeps them: each is enough for its role, and nothing in it is too much."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from aesthetics_ops.errors import AccessDeniedError, AestheticsOpsError
+from aesthetics_ops.pipeline import build_dataset
+from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.store import S3Access, open_store
+from aesthetics_ops.versions.diff import diff_versions
+from aesthetics_ops.versions.expire import expire_versions
+from aesthetics_ops.versions.listing import list_versions
+from aesthetics_ops.versions.verify import verify_version
+from tests.stack.ceph import Ceph
+from tests.support.nights import PHOTOS, photo
+from tests.support.paths import ROOT
+from tests.support.s3 import S3TestBucket
+
+POLICIES = ROOT / "deploy" / "policies"
+ROLES = sorted(path.stem for path in POLICIES.iterdir())
+DATASET = "sets/cats/"
+
+
+def policy_of(role: str, bucket: str) -> dict[str, Any]:
+    """Return a role's policy for photos, scores and dataset in one bucket."""
+    text = (POLICIES / f"{role}.json").read_text()
+    for placeholder, value in (
+        ("DATASET-BUCKET", bucket),
+        ("SOURCE-BUCKET", bucket),
+        ("DATASET-PREFIX", DATASET.rstrip("/")),
+        ("PHOTOS-PREFIX", "photos"),
+        ("SCORES-KEY", "scores.csv"),
+    ):
+        text = text.replace(placeholder, value)
+    return dict(json.loads(text))
+
+
+@dataclass
+class Place:
+    """A bucket of the administrator's, and users who may do what their policies say."""
+
+    ceph: Ceph
+    bucket: S3TestBucket
+
+    def settings(self, **changes: Any) -> BuildSettings:
+        url = self.bucket.url
+        return BuildSettings(
+            photos=f"{url}photos/",
+            labels=f"{url}scores.csv",
+            dataset=url + DATASET,
+            near_duplicate_distance=None,
+            **changes,
+        )
+
+    def access(self, role: str, *, without: str = "") -> S3Access:
+        """Return how a user reaches the store who may do what a role may, without one right."""
+        policy = policy_of(role, self.bucket.name)
+        for statement in policy["Statement"]:
+            actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+            statement["Action"] = [action for action in actions if action != without]
+        policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
+        key, secret = self.ceph.add_user(role, policy)
+        return S3Access(boto3.Session(key, secret, region_name="us-east-1"), self.ceph.endpoint_url)
+
+    def held(self) -> set[str]:
+        found = self.bucket.client.list_objects_v2(Bucket=self.bucket.name, Prefix=DATASET)
+        return {item["Key"].removeprefix(DATASET) for item in found.get("Contents", ())}
+
+    def build(self, access: S3Access, **changes: Any) -> Any:
+        return build_dataset(self.settings(**changes), s3=access)
+
+    def read(self, access: S3Access) -> None:
+        from aesthetics_ops import open_dataset
+
+        dataset = open_dataset(self.bucket.url + DATASET, s3=access)
+        images, _ = next(iter(dataset.numpy("train", batch=1, size=32)))
+        assert images.shape == (1, 32, 32, 3)
+
+    def browse(self, access: S3Access) -> None:
+        store = open_store(self.bucket.url + DATASET, s3=access)
+        newest, before, *_ = [info.version for info in list_versions(store)]
+        diff_versions(store, before, newest)
+        verify_version(store, newest)
+
+    def expire(self, access: S3Access) -> None:
+        store = open_store(self.bucket.url + DATASET, s3=access)
+        expire_versions(store, keep=1, now=datetime.now(UTC) + timedelta(days=30))
+
+
+USES: dict[str, Callable[[Place, S3Access], Any]] = {
+    "builder": lambda place, access: place.build(access, quality=60, encoding="reencode"),
+    "reader": Place.read,
+    "browser": Place.browse,
+    "expirer": Place.expire,
+}
+
+
+@pytest.fixture
+def place(ceph: Ceph, s3_bucket: S3TestBucket) -> Place:
+    """Two versions of a small dataset, the administrator's."""
+    put = s3_bucket.client.put_object
+    for name in PHOTOS[:4]:
+        put(Bucket=s3_bucket.name, Key=f"photos/{name}.jpg", Body=photo(name))
+    scores = "id,score\n" + "".join(f"{name},5\n" for name in PHOTOS[:4])
+    put(Bucket=s3_bucket.name, Key="scores.csv", Body=scores.encode())
+    place = Place(ceph, s3_bucket)
+    admin = S3Access(boto3.Session(ceph.key, ceph.secret, region_name="us-east-1"), ceph.endpoint_url)
+    place.build(admin, validation_fraction=0, test_fraction=0)
+    place.build(admin, validation_fraction=0, test_fraction=0, quality=80, encoding="reencode")
+    return place
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_policy_is_enough(place: Place, role: str) -> None:
+    before = place.held()
+    USES[role](place, place.access(role))
+    if role == "builder":
+        assert {key for key in place.held() if key.startswith("versions/")} > {
+            key for key in before if key.startswith("versions/")
+        }
+        assert not any(key.startswith("probe-") for key in place.held())
+    if role == "expirer":
+        assert place.held() < before
+
+
+@pytest.mark.parametrize(
+    ("role", "without"),
+    [
+        ("builder", "s3:ListBucket"),
+        ("builder", "s3:GetObject"),
+        ("builder", "s3:PutObject"),
+        ("builder", "s3:DeleteObject"),
+        ("reader", "s3:GetObject"),
+        ("browser", "s3:GetObject"),
+        ("browser", "s3:ListBucket"),
+        ("expirer", "s3:PutObject"),
+        ("expirer", "s3:DeleteObject"),
+    ],
+)
+def test_a_right_that_is_missing_is_named(place: Place, role: str, without: str) -> None:
+    before = place.held()
+    with pytest.raises(AestheticsOpsError, match=f"have {without} there"):
+        USES[role](place, place.access(role, without=without))
+    assert not any(key.startswith("probe-") for key in place.held())
+    assert before <= place.held()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_nothing_that_is_anothers(place: Place, role: str) -> None:
+    access = place.access(role)
+    store, sources = (open_store(place.bucket.url + prefix, s3=access) for prefix in (DATASET, "photos/"))
+    version = next(key for key in place.held() if key.startswith("versions/"))
+    forbidden: list[Callable[[], object]] = [
+        lambda: sources.put("new", b""),
+        lambda: sources.delete(["917058.jpg"]),
+        lambda: sources.delete(["917058.jpg", "926426.jpg"]),
+    ]
+    if role != "builder":
+        forbidden += [lambda: sources.get("917058.jpg"), lambda: store.put("LATEST.json", b"")]
+    if role != "expirer":
+        forbidden += [
+            lambda: store.delete([version]),
+            lambda: store.delete(["LATEST.json"]),
+            lambda: store.delete([version, "LATEST.json"]),
+        ]
+    for attempt in forbidden:
+        with pytest.raises(AccessDeniedError):
+            attempt()
