@@ -1,0 +1,98 @@
+"""What a task's log says of a build, and the numbers that a collector gets through Airflow's metrics."""
+
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+_SAY = """
+import logging, sys, warnings
+warnings.simplefilter("ignore")
+from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics import stats_utils
+stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)  # as Airflow does for each task
+
+from aesthetics_ops.airflow.log import count_photos, gauge_version, say_settings, say_version
+from aesthetics_ops.conversion.partition import ConversionSummary
+from aesthetics_ops.pipeline import build_dataset
+from aesthetics_ops.settings import BuildSettings
+
+log = logging.getLogger("aesthetics_ops.airflow.log")  # after Airflow, which sets up logging of its own
+handler = logging.StreamHandler(sys.stdout)
+handler.setFormatter(logging.Formatter("%(name)s|%(message)s"))
+log.addHandler(handler)
+log.setLevel(logging.INFO)
+log.disabled = log.propagate = False
+url = sys.argv[1]
+settings = BuildSettings(photos=url + "/photos/", labels=url + "/scores.csv", dataset=url + "/set/", quality=90, max_reject_fraction=0.5)
+say_settings(settings, "night")
+count_photos("cats", ConversionSummary(3, 2, 100, {"corrupt": 1, "too_large": 4}))
+manifest = build_dataset(settings).manifest
+say_version(manifest)
+gauge_version("cats", manifest)
+"""
+
+
+def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> None:
+    from tests.support.airflow_home import AirflowHome
+
+    home = AirflowHome(tmp_path / "home")
+    (home.directory / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
+    with (home.directory / "scores.csv").open("a") as file:
+        file.write("broken,5\nabsent,5\n")
+    numbers: dict[str, float] = {}
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = ExportMetricsServiceRequest()
+            request.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
+            for resource in request.resource_metrics:
+                for scope in resource.scope_metrics:
+                    for metric in scope.metrics:
+                        for point in (*metric.sum.data_points, *metric.gauge.data_points):
+                            if {one.key: one.value.string_value for one in point.attributes}.get("dag_id") == "cats":
+                                numbers[metric.name] = point.as_double or point.as_int
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        env = home.env | {
+            "AIRFLOW__METRICS__OTEL_ON": "True",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{endpoint}/v1/metrics",
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/absent/airflow.db",
+        }
+        command = [sys.executable, "-c", _SAY, home.directory.as_uri()]
+        done = subprocess.run(
+            command, env=env, cwd=os.environ.get("TMPDIR", "/"), capture_output=True, text=True, check=False
+        )
+        server.shutdown()
+        thread.join()
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [
+        line.partition("|")[2] for line in done.stdout.splitlines() if line.startswith("aesthetics_ops.airflow.log|")
+    ]
+    url = home.directory.as_uri()
+    assert said[0] == f"photos {url}/photos/, scores {url}/scores.csv, dataset {url}/set/, build night"
+    assert said[1] == "settings that differ from the defaults: quality = 90, max_reject_fraction = 0.5"
+    assert said[2].startswith("listing the photos")
+    assert said[3] == "2 of 3 shards made by this task, 100 photos read, left out: 4 too_large, 1 corrupt"
+    assert " 6 records, " in said[4]
+    assert "made of 7 listed photos; left out: 1 corrupt, 1 label_without_photo" in said[4]
+    assert "gate max_reject_fraction: measured 0.1429, at most 0.5 fraction" in said
+    named = {name.rpartition("aesthetics.")[2]: value for name, value in numbers.items()}
+    assert {name: named[name] for name in ("photos", "photos_rejected", "versions", "records", "rejects")} == {
+        "photos": 100, "photos_rejected": 5, "versions": 1, "records": 6, "rejects": 1,
+    }  # fmt: skip
+    assert named["bytes"] > 10_000
