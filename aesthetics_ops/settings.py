@@ -386,6 +386,44 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         ge=1,
         json_schema_extra={"section": "Gates"},
     )
+    max_growth_fraction: float = Field(
+        4.0,
+        title="Gate: largest growth",
+        description="Refuse to publish when the dataset would gain more than this share of the records of the version before; 4 "
+        "allows five times as many. This gate and the next four compare with a version of 1,000 records or more, made with the same settings",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Gates"},
+    )
+    max_reject_rise: Fraction = Field(
+        0.03,
+        title="Gate: largest rise of a reason for rejects",
+        description="Refuse to publish when the share of labelled photos that are rejected for one reason rises by more than this",
+        json_schema_extra={"section": "Gates"},
+    )
+    max_label_shift: float = Field(
+        0.25,
+        title="Gate: largest shift of the mean score",
+        description="Refuse to publish when the mean score moves by more than this many standard deviations of the scores before",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Gates"},
+    )
+    max_label_distance: Fraction = Field(
+        0.15,
+        title="Gate: largest distance of the scores' distributions",
+        description="Refuse to publish when, at any score, the share of records below it moves by more than this",
+        json_schema_extra={"section": "Gates"},
+    )
+    max_pixel_shift: float = Field(
+        1.0,
+        title="Gate: largest change of the photos' size",
+        description="Refuse to publish when the mean number of pixels of a photo is doubled or halved more often than this; 1 allows a "
+        "factor of 2 either way",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Gates"},
+    )
 
     start_anew: bool = Field(
         False,
@@ -576,7 +614,7 @@ _SINCE_THE_FIRST = (
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
-    "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
+    "max_growth_fraction", "max_reject_rise", "max_label_shift", "max_label_distance", "max_pixel_shift", "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
 }  # fmt: skip
 
 

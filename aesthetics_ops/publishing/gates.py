@@ -6,10 +6,12 @@ in words.  Pure.
 A gate is one object, and `register_gate` adds one from outside.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +36,7 @@ class Candidate:
         near_duplicates: the groups of photos that look alike, in numbers.
         parent: the version before; None where there is none.
         label_rows: rows of the score file.
+        label_range: score that became 0, and score that became 1; None where scores are stored as they are.
     """
 
     settings: BuildSettings
@@ -43,6 +46,7 @@ class Candidate:
     near_duplicates: NearDuplicates
     parent: Manifest | None
     label_rows: int
+    label_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +142,18 @@ _HINTS: Final = {
 }
 
 
-def _unwanted(candidate: Candidate) -> dict[str, int]:
+def _unwanted(reasons: Mapping[str, int]) -> dict[str, int]:
     """Return the rejects that could be mended, by reason."""
-    return {reason: count for reason, count in candidate.reasons.items() if reason not in _EXPECTED_REJECTS}
+    return {reason: count for reason, count in reasons.items() if reason not in _EXPECTED_REJECTS}
 
 
 def _reject_fraction(candidate: Candidate) -> float:
-    lost = sum(_unwanted(candidate).values())
+    lost = sum(_unwanted(candidate.reasons).values())
     return 1 - candidate.records.num_rows / (candidate.records.num_rows + lost) if lost else 0.0
 
 
 def _explain_rejects(candidate: Candidate) -> str:
-    unwanted = _unwanted(candidate)
+    unwanted = _unwanted(candidate.reasons)
     lost = sum(unwanted.values())
     counts = ", ".join(f"{count} {reason}" for reason, count in unwanted.items())
     rejects = candidate.rejects
@@ -198,6 +202,124 @@ def _explain_shrinkage(candidate: Candidate) -> str:
     return f"{candidate.records.num_rows} records{before}"
 
 
+# Of fewer records a night's chance moves shares and means as far as a fault does.
+_ENOUGH_RECORDS: Final = 1000
+
+
+def _compared(candidate: Candidate) -> Manifest | None:
+    """Return the version to compare with: the one before, where it is large enough and made with the same settings."""
+    parent = candidate.parent
+    if parent is None or parent.records < _ENOUGH_RECORDS or not candidate.records.num_rows:
+        return None
+    return parent if parent.settings_digest == candidate.settings.digest else None
+
+
+def _growth_fraction(candidate: Candidate) -> float:
+    parent = _compared(candidate)
+    return max(0.0, candidate.records.num_rows / parent.records - 1) if parent else 0.0
+
+
+def _reject_rises(candidate: Candidate) -> dict[str, tuple[float, float]]:
+    """Return, for each reason that could be mended, the share of labelled photos before and now."""
+    parent = _compared(candidate)
+    if parent is None:
+        return {}
+    now = _unwanted(candidate.reasons)
+    before = _unwanted(parent.rejects)
+    of_now, of_before = candidate.records.num_rows + sum(now.values()), parent.records + sum(before.values())
+    return {reason: (before.get(reason, 0) / of_before, count / of_now) for reason, count in now.items()}
+
+
+def _reject_rise(candidate: Candidate) -> float:
+    return max(0.0, *(now - before for before, now in _reject_rises(candidate).values()), 0.0)
+
+
+def _explain_rise(candidate: Candidate) -> str:
+    reason, (before, now) = max(_reject_rises(candidate).items(), key=lambda item: item[1][1] - item[1][0])
+    rejects = candidate.rejects
+    keys = rejects.filter(pc.equal(rejects["reason"], reason))["key"].slice(0, 3).to_pylist()
+    return f"{now:.2%} of the labelled photos are {reason}, {before:.2%} before; for example {keys}"
+
+
+def _scores(labels: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    """Return scores as the score file has them, of labels as they are stored."""
+    return labels if low is None or high is None else low + labels * (high - low)
+
+
+def _label_shift(candidate: Candidate) -> float:
+    found = _label_means(candidate)
+    if found is None:
+        return 0.0
+    before, now, spread = found
+    return abs(now - before) / spread
+
+
+def _label_means(candidate: Candidate) -> tuple[float, float, float] | None:
+    """Return the mean score before and now, and the standard deviation before; None where nothing is compared."""
+    parent = _compared(candidate)
+    if parent is None or not parent.labels.std:
+        return None
+    low, high = parent.labels.source_min, parent.labels.source_max
+    before, above = _scores(np.array([parent.labels.mean, parent.labels.mean + parent.labels.std]), low, high)
+    now = _scores(candidate.records["label"].to_numpy().astype(np.float64), *(candidate.label_range or (None, None)))
+    return float(before), float(now.mean()), float(above - before)
+
+
+def _explain_shift(candidate: Candidate) -> str:
+    before, now, spread = _label_means(candidate) or (0.0, 0.0, 0.0)
+    return f"the mean score is {now:.4g}, {before:.4g} before, where the scores deviate by {spread:.4g}"
+
+
+def _label_distance(candidate: Candidate) -> float:
+    return _farthest(candidate)[0]
+
+
+def _farthest(candidate: Candidate) -> tuple[float, float, float, float]:
+    """Return the largest distance between the shares of records below a score, that score, and both shares: before, now."""
+    parent = _compared(candidate)
+    if parent is None or sum(parent.labels.histogram.counts) <= 0:
+        return 0.0, 0.0, 0.0, 0.0
+    histogram = parent.labels.histogram
+    counts = np.array(histogram.counts, np.float64)
+    edges = _scores(np.array(histogram.edges, np.float64), parent.labels.source_min, parent.labels.source_max)
+    before = np.r_[0, np.cumsum(counts)] / counts.sum()
+    labels = candidate.records["label"].to_numpy().astype(np.float64)
+    now = np.sort(_scores(labels, *(candidate.label_range or (None, None))))
+    # scores that lie on an edge may fall to either side of it, when both were scaled
+    margin = (edges[-1] - edges[0]) * 1e-6
+    shares = np.stack([np.searchsorted(now, edges + side) for side in (-margin, margin)]) / len(now)
+    distances = np.abs(shares - before)
+    # outside the old range everything counts: below the first edge nothing was, above the last one neither
+    best = distances.argmin(axis=0)
+    distance, share = distances[best, np.arange(len(edges))], shares[best, np.arange(len(edges))]
+    place = int(distance.argmax())
+    return float(distance[place]), float(edges[place]), float(before[place]), float(share[place])
+
+
+def _explain_distance(candidate: Candidate) -> str:
+    _, score, before, now = _farthest(candidate)
+    return f"{now:.1%} of the scores are below {score:.4g}, {before:.1%} before"
+
+
+def _pixel_means(candidate: Candidate) -> tuple[float, float] | None:
+    """Return the mean number of pixels of a photo before and now; None where nothing is compared."""
+    parent = _compared(candidate)
+    if parent is None or not parent.images.total_pixels:
+        return None
+    now = pc.mean(pc.multiply(candidate.records["width"], candidate.records["height"])).as_py()
+    return parent.images.total_pixels / parent.records, now
+
+
+def _pixel_shift(candidate: Candidate) -> float:
+    found = _pixel_means(candidate)
+    return abs(math.log2(found[1] / found[0])) if found else 0.0
+
+
+def _explain_pixels(candidate: Candidate) -> str:
+    before, now = _pixel_means(candidate) or (0.0, 0.0)
+    return f"a photo has {now:,.0f} pixels on average, {before:,.0f} before"
+
+
 GATES: Final = (
     Gate(
         name="max_reject_fraction",
@@ -239,6 +361,46 @@ GATES: Final = (
         limit=lambda settings: settings.min_records,
         measure=lambda candidate: candidate.records.num_rows,
         explain=lambda candidate: f"{candidate.records.num_rows} records",
+    ),
+    Gate(
+        name="max_growth_fraction",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_growth_fraction,
+        measure=_growth_fraction,
+        explain=_explain_shrinkage,
+    ),
+    Gate(
+        name="max_reject_rise",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_reject_rise,
+        measure=_reject_rise,
+        explain=_explain_rise,
+    ),
+    Gate(
+        name="max_label_shift",
+        unit="deviations",
+        bound="most",
+        limit=lambda settings: settings.max_label_shift,
+        measure=_label_shift,
+        explain=_explain_shift,
+    ),
+    Gate(
+        name="max_label_distance",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_label_distance,
+        measure=_label_distance,
+        explain=_explain_distance,
+    ),
+    Gate(
+        name="max_pixel_shift",
+        unit="doublings",
+        bound="most",
+        limit=lambda settings: settings.max_pixel_shift,
+        measure=_pixel_shift,
+        explain=_explain_pixels,
     ),
 )
 """The gates of this package, in the order in which they are measured; those that were added follow."""

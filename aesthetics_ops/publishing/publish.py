@@ -325,7 +325,7 @@ def _assemble(
     )
     near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records, parent, found)
     return Candidate(
-        plan.settings, records, rejects, count_reasons(rejects), near.summary, parent, plan.label_rows
+        plan.settings, records, rejects, count_reasons(rejects), near.summary, parent, plan.label_rows, plan.label_range
     ), near
 
 

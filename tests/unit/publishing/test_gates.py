@@ -1,13 +1,18 @@
 """Gates measure what is about to be published, and refuse; a gate is one object, and one can be added from outside."""
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from gate_nights import BAD, QUIET, measure, night_before, photos
+from gate_nights import GATES as COMPARING
 
-from aesthetics_ops.dataset.manifest import GateResult, Manifest, NearDuplicates
-from aesthetics_ops.dataset.statistics import count_reasons
+from aesthetics_ops.dataset.manifest import Accounting, GateResult, Manifest, NearDuplicates
+from aesthetics_ops.dataset.statistics import count_reasons, label_statistics
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.publishing import gates
@@ -17,6 +22,9 @@ from aesthetics_ops.report.words import gate_in_words
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.manifests import bare_manifest
+
+FRACTIONS = ("max_reject_rise", "max_label_distance")  # settings of 0 to 1
 
 
 def candidate(
@@ -64,13 +72,15 @@ def measured(results: tuple[GateResult, ...]) -> dict[str, float]:
 
 def test_the_first_version_has_nothing_to_shrink_from() -> None:
     assert measured(results_of(candidate())) == {
-        "max_reject_fraction": 0, "max_unmatched_fraction": 0, "max_shrink_fraction": 0, "min_records": 10,
+        "max_reject_fraction": 0, "max_unmatched_fraction": 0, "max_shrink_fraction": 0, "min_records": 10, "max_growth_fraction": 0,
+        "max_reject_rise": 0, "max_label_shift": 0, "max_label_distance": 0, "max_pixel_shift": 0,
     }  # fmt: skip
 
 
 def test_a_result_says_what_it_measured_in_and_which_side_is_allowed() -> None:
     assert [(result.unit, result.bound) for result in results_of(candidate())] == [
-        ("fraction", "most"), ("fraction", "most"), ("fraction", "most"), ("records", "least"),
+        ("fraction", "most"), ("fraction", "most"), ("fraction", "most"), ("records", "least"), ("fraction", "most"),
+        ("fraction", "most"), ("deviations", "most"), ("fraction", "most"), ("doublings", "most"),
     ]  # fmt: skip
 
 
@@ -124,6 +134,110 @@ def test_every_gate_that_refuses_is_named() -> None:
     )
 
 
+class TestAgainstTheVersionBefore:
+    """Growth, reasons, scores and sizes are compared with a version of enough records, made with the same settings."""
+
+    @staticmethod
+    def before(records: int = 1000, **changes: Any) -> Manifest:
+        """A version whose scores are 0, 0.5, 1 and so on, 10 of them, and whose photos have 600 x 400 pixels; 10 were corrupt."""
+        labels = [number % 10 / 2 for number in range(records)]
+        of_records = {
+            "accounting": Accounting(
+                listed=records + 10, converted=records, rejected=10, label_rows=records, matched=records, unmatched=0
+            ),
+            "labels": label_statistics(pa.chunked_array([pa.array(labels, pa.float32())]), "none", None, None),
+            "rejects": {"corrupt": 10},
+            "settings_digest": candidate().settings.digest,
+        }
+        made = bare_manifest("s3://bucket/set/", {})
+        images = made.images.model_copy(update={"total_pixels": records * 240_000})
+        return made.model_copy(update=of_records | {"images": images} | changes)
+
+    @staticmethod
+    def now(
+        parent: Manifest,
+        records: int = 1000,
+        *,
+        score: Callable[[float], float] = float,
+        width: int = 600,
+        rejects: dict[str, int] | None = None,
+        label_range: tuple[float, float] | None = None,
+        **settings: Any,
+    ) -> Candidate:
+        made = candidate(0, {"corrupt": 10} if rejects is None else rejects, parent, **settings)
+        labels = pa.array([score(number % 10 / 2) for number in range(records)], pa.float32())
+        sides = {"width": pa.array([width] * records), "height": pa.array([400] * records)}
+        return replace(made, records=pa.table({"label": labels, **sides}), label_range=label_range)
+
+    def test_the_same_measures_nothing(self) -> None:
+        found = measured(results_of(self.now(self.before())))
+        assert [found[name] for name in (*COMPARING,)] == [0] * 5
+
+    @pytest.mark.parametrize(("gate", "changes", "value", "found"), [
+        ("max_growth_fraction", {"records": 2000}, 1, "2000 records, 1000 in version v0"),
+        ("max_reject_rise", {"records": 960, "rejects": {"corrupt": 50}}, 50 / 1010 - 10 / 1010,
+         "4.95% of the labelled photos are corrupt, 0.99% before; for example ['corrupt/0.jpg', 'corrupt/1.jpg', 'corrupt/2.jpg']"),
+        ("max_reject_rise", {"records": 960, "rejects": {"corrupt": 10, "empty": 40, "unlabelled": 500}}, 40 / 1010,
+         "3.96% of the labelled photos are empty, 0.00% before; for example ['empty/0.jpg', 'empty/1.jpg', 'empty/2.jpg']"),
+        ("max_label_shift", {"score": lambda score: score + 1.0}, 1 / 1.4361407, "the mean score is 3.25, 2.25 before, where the scores deviate by 1.436"),
+        ("max_label_distance", {"score": lambda score: score + 1.0}, 0.2, "% of the scores are below"),
+        ("max_label_distance", {"score": lambda score: 2.25}, 0.5, "of the scores are below"),
+        ("max_pixel_shift", {"width": 1200}, 1, "a photo has 480,000 pixels on average, 240,000 before"),
+        ("max_pixel_shift", {"width": 150}, 2, "a photo has 60,000 pixels on average, 240,000 before"),
+    ])  # fmt: skip
+    def test_a_change_is_measured_and_refused_beyond_the_limit(
+        self, gate: str, changes: dict[str, Any], value: float, found: str
+    ) -> None:
+        limits: dict[str, Any] = {name: 0.999 if name in FRACTIONS else 99 for name in COMPARING}
+        below, above = (
+            limits | {gate: value * 0.99},
+            limits | {gate: min(value * 1.01, 1.0) if gate in FRACTIONS else value * 1.01},
+        )
+        version = self.now(self.before(), max_reject_fraction=1, **changes, **above)
+        assert measured(results_of(version))[gate] == pytest.approx(value, rel=1e-5)
+        (refused,) = measure_gates(self.now(self.before(), max_reject_fraction=1, **changes, **below)).refused
+        assert (refused.name, found in refused.found) == (gate, True), refused
+
+    @pytest.mark.parametrize("why", ["few records", "other settings", "no version"])
+    def test_nothing_is_compared_with_too_little_or_with_something_else(self, why: str) -> None:
+        parent = {
+            "few records": self.before(999), "other settings": self.before(settings_digest="0" * 64), "no version": None,
+        }[why]  # fmt: skip
+        version = replace(self.now(self.before(), 20_000, score=lambda score: 9 - score, width=9), parent=parent)
+        assert {measured(results_of(version))[name] for name in COMPARING} == {0}
+
+    def test_scores_that_were_scaled_by_another_range_are_compared_as_the_score_file_has_them(self) -> None:
+        """With minmax one better photo moves every label; no score moved."""
+        labels = [number % 10 / 2 / 4.5 for number in range(1000)]
+        scaled = label_statistics(pa.chunked_array([pa.array(labels, pa.float32())]), "minmax", 0, 4.5)
+        version = self.now(self.before(labels=scaled), score=lambda score: score / 9, label_range=(0, 9))
+        found = measure_gates(version).results
+        assert max(measured(found)[name] for name in ("max_label_shift", "max_label_distance")) < 1e-5
+
+    def test_a_version_of_equal_scores_is_compared_too(self) -> None:
+        flat = label_statistics(pa.chunked_array([pa.array([3.0] * 1000, pa.float32())]), "none", None, None)
+        found = measured(measure_gates(self.now(self.before(labels=flat))).results)
+        assert found["max_label_shift"] == 0  # there is no deviation to measure by
+        assert found["max_label_distance"] > 0.3
+        assert measured(results_of(self.now(self.before(labels=flat), score=lambda _: 3.0)))["max_label_distance"] == 0
+
+
+@pytest.mark.parametrize("kind", QUIET)
+def test_no_quiet_night_is_refused(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        before = photos(rng, 1000)
+        assert measure(night_before(before), QUIET[kind](rng, before))[1] == set(), kind
+
+
+@pytest.mark.parametrize("kind", set(BAD) - {"scores turned round", "scores of other photos"})
+def test_bad_nights_are_refused(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        before = photos(rng, 1000)
+        assert measure(night_before(before), BAD[kind](rng, before))[1], kind
+
+
 class TestGatesFromOutside:
     """A gate of somebody else's is one object; it needs no setting and no other file of the package."""
 
@@ -157,7 +271,7 @@ class TestGatesFromOutside:
         with pytest.raises(SettingsError, match="there is a gate 'max_mean_score' already"):
             register_gate(self.gate(3))
         with pytest.raises(SettingsError, match="there is a gate 'min_records' already"):
-            register_gate(GATES[-1])
+            register_gate(next(gate for gate in GATES if gate.name == "min_records"))
 
 
 @pytest.mark.parametrize(
