@@ -150,7 +150,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
     vote_values: tuple[float, ...] = Field(
         (),
         title="Vote values",
-        description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on.  With one row per vote, all ratings "
+        description="The rating that each vote column counts the votes for; empty takes 1, 2, 3 and so on. With one row per vote, all ratings "
         "that there are",
         json_schema_extra={"section": "Scores"},
     )
