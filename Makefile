@@ -39,7 +39,7 @@ test-stack: install  ## the deployment without Docker: two Celery workers, Postg
 	tests/apt.sh stack
 	$(BIN)/pytest tests/stack --log-cli-level=INFO
 
-test-compose: install  ## docker-compose.yml in real containers, engine and base images from Debian's packages: ten minutes, 13 GB
+test-compose: install  ## docker-compose.yml in real containers, engine and base images from Debian's packages: 20 minutes on shared cores, 8 GB
 	@tests/apt.sh compose
 	$(BIN)/pytest tests/compose --log-cli-level=INFO
 

@@ -1,6 +1,6 @@
 """What the test of the containers shares.  It runs only where it is asked for: `make test-compose`.
 
-It takes ten minutes and up to 15 GB, so a plain `pytest` does not collect it.  AESTHETICS_COMPOSE_DIR names a directory
+It takes 20 minutes on two shared cores and 8 GB, so a plain `pytest` does not collect it.  AESTHETICS_COMPOSE_DIR names a directory
 that is kept afterwards, with the engine's trees in it, so that the next run need not make them.  AESTHETICS_COMPOSE_SECONDS is
 how long the whole may take, AESTHETICS_COMPOSE_PYTHON which Python the image is built on.
 """
