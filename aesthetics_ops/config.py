@@ -22,6 +22,7 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import Addressing, BuildSettings, Encryption, parse_model, parse_settings
 
 __all__ = [
+    "EXPIRY_DAG",
     "MOST_PARTITIONS",
     "PARTITIONS_VARIABLE",
     "AirflowSettings",
@@ -36,6 +37,7 @@ __all__ = [
 PARTITIONS_VARIABLE: Final = "AESTHETICS_PARTITIONS"
 _PARTITIONS: Final = 8
 MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
+EXPIRY_DAG: Final = "expire_versions"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
@@ -104,10 +106,24 @@ class AirflowSettings(BaseModel):
         description="an alarm where a run has not ended well so long after it was due, and no version appeared meanwhile, h",
     )
 
+    expire_keep: int | None = Field(
+        None,
+        ge=1,
+        description="the newest so many versions stay when the DAG expire_versions runs; without this and the next, all do",
+    )
+    expire_older_than_days: float | None = Field(
+        None, gt=0, le=36_500, description="versions planned less long ago stay when the DAG expire_versions runs, days"
+    )
+
     @field_validator("on_failure", "on_refused", "on_published", "on_late", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: object) -> object:
         return (value,) if isinstance(value, dict) else value
+
+    @property
+    def expires(self) -> bool:
+        """Whether the DAG expire_versions looks at the dataset."""
+        return self.expire_keep is not None or self.expire_older_than_days is not None
 
     @field_validator("timezone")
     @classmethod
@@ -214,7 +230,7 @@ def load_configuration(path: Path) -> Configuration:
     taken = read.keys() - problems.keys()
     faulty = []
     for name in sorted(problems, key=list(tables).index):
-        faulty.append(FaultyTable(name, _dag_id(name, taken), problems[name]))
+        faulty.append(FaultyTable(name, _dag_id(name, taken | {EXPIRY_DAG}), problems[name]))
         taken |= {faulty[-1].dag_id}
     return Configuration(tuple(config for name, config in read.items() if name not in problems), tuple(faulty))
 
@@ -278,6 +294,10 @@ def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
         raise SettingsError(
             f"table [{name!r}] of {str(path)!r} cannot name a DAG: letters, digits, '_', '-' and '.' can, at most 200, and not "
             "first '-' or '.'; give it another name, its dataset stays the same"
+        )
+    if name == EXPIRY_DAG:
+        raise SettingsError(
+            f"{where} has the name of the DAG that expires versions; give it another name, its dataset stays the same"
         )
     values = dict(table)
     airflow = parse_model(AirflowSettings, values.pop("airflow", {}), f"{where}, airflow")

@@ -8,27 +8,28 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from aesthetics_ops.airflow.access import s3_access
+from aesthetics_ops.airflow.access import open_configured, s3_access
 from aesthetics_ops.airflow.log import count_photos, gauge_version, say_partition, say_settings, say_version
 from aesthetics_ops.airflow.notices import keep_news, keep_problem
-from aesthetics_ops.errors import InputMissingError, IntegrityError, PermanentError, TransientError
+from aesthetics_ops.errors import InputMissingError, IntegrityError, NoSuchVersionError, PermanentError, TransientError
 
 if TYPE_CHECKING:
     from aesthetics_ops.builds import Build, BuildPlan
     from aesthetics_ops.config import DatasetConfig
     from aesthetics_ops.store import S3Access
 
-__all__ = ["download_and_convert", "plan", "publish", "validate"]
+__all__ = ["download_and_convert", "expire", "plan", "publish", "validate"]
 
 _log = logging.getLogger(__name__)
 
 _TASK_OF_STAGE: Final = {"plan": "plan", "convert": "download_and_convert", "validate": "validate"}
+_GRACE: Final = timedelta(days=1)  # what LATEST or a pointer named so lately, somebody may still read
 _MAPPED: Final = frozenset({"download_and_convert", "validate"})
 
 
@@ -128,6 +129,32 @@ def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> di
     return published.summary
 
 
+def expire(config: "DatasetConfig") -> dict[str, Any]:
+    """Delete what the table's retention lets go, and say why the rest stays.  Skipped where nothing was ever published."""
+    from aesthetics_ops.versions.expire import expire_versions
+
+    days = config.airflow.expire_older_than_days
+    with _failing_in_one_line(config):
+        try:
+            expired = expire_versions(
+                open_configured(config),
+                keep=config.airflow.expire_keep,
+                older_than=None if days is None else timedelta(days=days),
+                grace=_GRACE,
+                now=datetime.now(UTC),
+            )
+        except NoSuchVersionError as error:
+            raise AirflowSkipException(str(error)) from None
+    for version, why in expired.stays.items():
+        _log.info("%s stays: %s", version, "; ".join(why))
+    summary = {
+        "dataset": config.build.dataset, "versions": list(expired.versions), "candidates": list(expired.candidates),
+        "builds": len(expired.builds), "objects": expired.objects, "bytes": expired.bytes,
+    }  # fmt: skip
+    _log.info("deleted: %s", summary)
+    return summary
+
+
 def _mapped_in_this_run() -> int:
     """Return how many mapped tasks the scheduler made for this run; 0 where none are made yet, as under `tasks test`."""
     context = get_current_context()
@@ -144,11 +171,19 @@ def _attempt(config: "DatasetConfig") -> Iterator[_Attempt]:
 
     context = cast(dict[str, Any], get_current_context())
     run = context["dag_run"]
-    try:
+    with _failing_in_one_line(config):
         build_id = build_id_from(f"{run.logical_date:%Y-%m-%dT%H%M%S}" if run.logical_date else run.run_id)
         yield _Attempt(dict(context["params"]) | dict(run.conf or {}), build_id, s3_access(config))
+
+
+@contextmanager
+def _failing_in_one_line(config: "DatasetConfig") -> Iterator[None]:
+    """Make of what a task raises one message, kept for the notifiers; say whether a retry can help."""
+    context = cast(dict[str, Any], get_current_context())
+    try:
+        yield
     except PermanentError as error:
-        message = f"{error}{_what_to_run(error, config.name, run)}"
+        message = f"{error}{_what_to_run(error, config.name, context['dag_run'])}"
         keep_problem(context, error, message)
         _log.debug("what led to the failure", exc_info=True)
         raise AirflowFailException(message) from None

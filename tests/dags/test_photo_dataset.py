@@ -51,7 +51,8 @@ print(json.dumps({
         "tasks": {task.task_id: {
             "downstream": sorted(task.downstream_task_ids),
             "how": {name: getattr(task, name) for name in HOW},
-            "mapped": len(task.op_kwargs_expand_input.value["partition"]) if task.is_mapped else None,
+            "mapped": len(task.op_kwargs_expand_input.value.get("partition", ())) if task.is_mapped else None,
+            "expanded": task.op_kwargs_expand_input.value.get("name") if task.is_mapped else None,
             "inlets": [inlet.uri for inlet in task.inlets],
             "outlets": [outlet.name for outlet in task.outlets],
         } for task in dag.tasks},
@@ -87,6 +88,7 @@ def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[
     assert set(parsed["stages"]) == {
         "aesthetics_ops.airflow",
         "aesthetics_ops.airflow.access",
+        "aesthetics_ops.airflow.log",
         "aesthetics_ops.airflow.notices",
         "aesthetics_ops.airflow.tasks",
         "aesthetics_ops.config",
@@ -224,8 +226,9 @@ def test_a_file_that_is_wrong_as_a_whole_is_an_import_error_that_says_what_is_wr
 ) -> None:
     config = tmp_path / "mine.toml"
     config.write_text(text)
-    (error,) = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"].values()
-    assert words in error
+    errors = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"]
+    assert {Path(file).name for file in errors} == {"photo_dataset.py", "expire_versions.py"}
+    assert all(words in error for error in errors.values())
 
 
 def test_a_table_that_is_wrong_is_a_nightly_dag_that_says_why_and_stops_no_other(tmp_path: Path) -> None:
@@ -296,6 +299,23 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
     assert dogs["starts_after"] == ["s3://b/cats/LATEST.json", "s3://b/l.csv"]
     assert dogs["tasks"]["plan"]["how"]["retries"] == 4
     assert parsed["dags"]["birds"]["tasks"]["plan"]["inlets"] == ["s3://b/p", "s3://b/1.csv", "s3://b/2.csv"]
+
+
+def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(tmp_path: Path) -> None:
+    tables = {"cats": "expire_keep = 30", "dogs": "expire_older_than_days = 90", "birds": "", "expire_versions": ""}
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        "\n".join(
+            f'[{name}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d{number}/"\n[{name}.airflow]\n{line}'
+            for number, (name, line) in enumerate(tables.items())
+        )
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    expiry = parsed["dags"]["expire_versions"]
+    assert (expiry["schedule"], expiry["max_active_runs"], expiry["catchup"]) == ("0 6 * * 0", 1, False)
+    assert {name: task["expanded"] for name, task in expiry["tasks"].items()} == {"expire": ["cats", "dogs"]}
+    assert "has the name of the DAG that expires versions" in parsed["dags"]["expire_versions_2"]["doc"]
 
 
 PAGE = (ROOT / "docs" / "airflow.md").read_text()
