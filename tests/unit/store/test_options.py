@@ -12,6 +12,7 @@ import pytest
 from aesthetics_ops.errors import AccessDeniedError, SettingsError, StoreRefusedError
 from aesthetics_ops.store import S3Access, S3Options, Store, Swap, open_store
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
+from tests.support.s3 import S3TestBucket
 
 PAYER, SSE = "x-amz-request-payer", "x-amz-server-side-encryption"
 KEY = f"{SSE}-aws-kms-key-id"
@@ -232,3 +233,25 @@ def test_a_bucket_that_cannot_stand_before_a_host_is_one_line(server: OddS3) -> 
             StoreRefusedError, match=f"addressing is virtual, but '{bucket}' cannot stand before the host"
         ):
             store.get("a")
+
+
+def test_a_server_that_encrypts_says_so_of_every_object_and_gives_it_back(
+    s3_bucket: S3TestBucket, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(17 << 20)
+    for options in (S3Options(encryption="AES256"), S3Options(True, "aws:kms", ARN)):
+        session = boto3.Session(s3_bucket.key, s3_bucket.secret, region_name="us-east-1")
+        store = open_store(
+            f"{s3_bucket.url}{options.encryption}/", s3=S3Access(session, s3_bucket.endpoint_url, options=options)
+        )
+        store.put("put", b"1")
+        store.upload("parts", large)
+        assert store.put_if_absent("new", b"1")
+        assert bytes(store.get("put").data) == b"1"
+        assert bytes(store.get_range("parts", (17 << 20) - 2, 2)) == bytes(2)
+        for key in store.list()["key"].to_pylist():
+            head = s3_bucket.client.head_object(Bucket=s3_bucket.name, Key=f"{options.encryption}/{key}")
+            assert head["ServerSideEncryption"] == options.encryption, key
+            assert head.get("SSEKMSKeyId") == options.kms_key_id, key
