@@ -1,4 +1,4 @@
-# Everything a newcomer or CI runs.  Needs Python 3.11 to 3.13 and a package index; test-stack and bench also apt, as root.
+# Everything a newcomer or CI runs.  Needs Python 3.11 (or 3.12, 3.13: README, Limits) and a package index; test-stack and bench also apt, as root.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
