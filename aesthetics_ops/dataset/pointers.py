@@ -94,12 +94,12 @@ def resolve_version(dataset: Store, name: str | None) -> str | None:
 
     Args:
         dataset: to look in.
-        name: of a version or a pointer; None, and `LATEST`, stand for the version that LATEST names, which is None here.
+        name: of a version or a pointer; None, `LATEST` and `latest` stand for the version that LATEST names, which is None here.
 
     Raises:
         IntegrityError: the pointer cannot be read.
     """
-    if name is None or name == LATEST_NAME:
+    if name in (None, LATEST_NAME, LATEST_NAME.lower()):
         return None
     if not isinstance(name, str) or not is_label_name(name) or version_time(name) is not None:
         return name

@@ -314,7 +314,7 @@ def open_dataset(url_or_directory: str | Path, version: str | None = None, *, s3
     Args:
         url_or_directory: a URL that it is published under (s3://, gs://, az:// or file://), or a directory.  A directory
             that a version was pulled into opens without network.
-        version: its name; by default, and for `latest`, the one that LATEST names.  A pulled directory holds one.
+        version: its name, or that of a pointer such as `prod`; by default, and for `latest`, the one that LATEST names.  A pulled directory holds one.
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
 
     Raises:

@@ -205,6 +205,19 @@ class TestPromote:
         assert logged_moves(dataset)[-1].move == noted
         assert promotion_of(dataset, night.manifest.version, peek_latest(dataset)[0]) is None
 
+    def test_the_build_that_was_refused_finds_its_version_published(self, source: Source) -> None:
+        """So a publish task that is cleared after a promotion ends well, and sends its event."""
+        build_once(source.settings())
+        for name in PHOTOS[:4]:
+            source.remove(name)
+        build, plan = start(source.settings(max_shrink_fraction=0.1))
+        with pytest.raises(GateError) as caught:
+            finish(build, plan)
+        manifest = promote(build.dataset, caught.value.candidate or "", GIVEN)
+        again = publish_build(build, plan)
+        assert (again.is_new, again.manifest) == (True, manifest)
+        assert [entry.move.action for entry in logged_moves(build.dataset)] == ["publish", "promote"]
+
     def test_the_next_night_builds_on_it(self, source: Source) -> None:
         night, version = bad_night(source)
         promote(night.dataset, version, GIVEN)

@@ -83,6 +83,7 @@ class TestPointers:
         point(store, "staging", "prod", GIVEN)  # a pointer's name stands for what it names now
         point(store, "prod", "LATEST", GIVEN)
         assert (read_manifest(store, "staging").version, read_manifest(store, "LATEST")) == (old, read_manifest(store))
+        assert read_manifest(store, "latest") == read_manifest(store)
         assert read_manifest(store, "prod") == read_manifest(store)
 
     @pytest.mark.parametrize(
