@@ -15,6 +15,7 @@ from aesthetics_ops.browser.catalog import Catalog, Page
 from aesthetics_ops.browser.pages import REPORT_POLICY, AddedPages, SecureHeaders, explain_errors, page, style_sheet
 from aesthetics_ops.browser.progress import list_builds, read_build
 from aesthetics_ops.browser.routing import Chosen, PageNumber, page_of_dataset, page_of_version
+from aesthetics_ops.browser.rows import vote_bars
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.errors import NoSuchPageError
 from aesthetics_ops.rejects import RejectReason
@@ -211,6 +212,7 @@ def _photos_page(
 
 @_routes.get("/datasets/{dataset}/versions/{version}/shards/{split}/{number}/{record}")
 def _photo_page(request: Request, data: Chosen, version: str, split: str, number: int, record: int) -> Response:
+    photo = data.photo(version, split, number, record)
     return page_of_version(
         request,
         "photo",
@@ -220,7 +222,8 @@ def _photo_page(request: Request, data: Chosen, version: str, split: str, number
         number=number,
         record=record,
         records=data.shard(version, split, number).records,
-        photo=data.photo(version, split, number, record),
+        photo=photo,
+        bars=vote_bars(photo, data.manifest(version).source.ratings),
     )
 
 

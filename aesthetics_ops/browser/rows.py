@@ -19,8 +19,10 @@ __all__ = [
     "FoundPhoto",
     "PhotoRow",
     "RejectRow",
+    "VoteBar",
     "photo_rows",
     "reject_rows",
+    "vote_bars",
 ]
 
 
@@ -43,6 +45,24 @@ class PhotoRow:
     phash: str
     progressive: bool | None
     sampling: str | None
+    distribution: tuple[float, ...] | None = None
+    votes: tuple[int, ...] | None = None
+    label_std: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoteBar:
+    """How many people gave a photo one rating.
+
+    Attributes:
+        rating: in the score file's units.
+        share: of all votes, 0 to 1.
+        count: None where the score file has shares alone.
+    """
+
+    rating: float
+    share: float
+    count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +94,11 @@ class RejectRow:
     detail: str | None
 
 
-NOTED_LATER: Final = ("progressive", "sampling")
-"""The columns that records.parquet of an earlier release does not have."""
+_VOTES: Final = tuple(column.name for column in RECORDS.optional)
+NOTED_LATER: Final = ("progressive", "sampling", *_VOTES)
+"""The columns that records.parquet of an earlier release, or of a score file without votes, does not have."""
 PHOTO_COLUMNS: Final = tuple(field.name for field in fields(PhotoRow) if field.name not in NOTED_LATER)
+_LISTS: Final = ("distribution", "votes")
 _AMOUNTS: Final = ("offset", "length", "width", "height", "bytes")
 REJECT_COLUMNS: Final = tuple(field.name for field in fields(RejectRow))
 
@@ -87,12 +109,38 @@ def photo_rows(table: pa.Table) -> list[PhotoRow]:
     Raises:
         IntegrityError: a column is not of its type, or a value is missing or out of range.
     """
+    for column in RECORDS.optional:
+        if column.name not in table.column_names:
+            table = table.append_column(column.name, pa.nulls(table.num_rows, column.type))
     columns = [*PHOTO_COLUMNS, *NOTED_LATER]
     rows = _checked(all_columns(table, RECORDS), RECORDS, columns, required=PHOTO_COLUMNS)
     for row in rows:
-        if wrong := [name for name in _AMOUNTS if row[name] < 0] + ["transforms"] * (None in row["transforms"]):
+        wrong = [name for name in _AMOUNTS if row[name] < 0] + ["transforms"] * (None in row["transforms"])
+        if wrong := wrong + [name for name in _LISTS if None in (row[name] or ())]:
             raise IntegrityError(f"a row of records.parquet has a {wrong[0]} that none can have; verify the version")
-    return [PhotoRow(**{**row, "transforms": tuple(row["transforms"])}) for row in rows]
+    return [
+        PhotoRow(**row | {name: tuple(row[name]) for name in ("transforms", *_LISTS) if row[name] is not None})
+        for row in rows
+    ]
+
+
+def vote_bars(photo: PhotoRow, ratings: Sequence[float]) -> list[VoteBar]:
+    """Return a photo's votes, one bar for each rating; none where it has none.
+
+    Raises:
+        IntegrityError: there are more or fewer than ratings, or a share is none.
+    """
+    if photo.distribution is None:
+        return []
+    counts = photo.votes if photo.votes is not None else (None,) * len(ratings)
+    if not len(photo.distribution) == len(counts) == len(ratings) or not all(
+        0 <= one <= 1 for one in photo.distribution
+    ):
+        raise IntegrityError(
+            f"the votes of photo {photo.id[:80]!r} in records.parquet are not one for each of the {len(ratings)} ratings of its manifest; "
+            "verify the version"
+        )
+    return [VoteBar(*bar) for bar in zip(ratings, photo.distribution, counts, strict=True)]
 
 
 def reject_rows(table: pa.Table) -> list[RejectRow]:
@@ -105,7 +153,8 @@ def reject_rows(table: pa.Table) -> list[RejectRow]:
 
 
 def _checked(table: pa.Table, kind: Table, columns: Sequence[str], required: Sequence[str]) -> list[dict[str, Any]]:
-    schema = pa.schema([kind.schema.field(name) for name in columns])
+    kinds = {column.name: column.type for column in (*kind.columns, *kind.optional)}
+    schema = pa.schema([(name, kinds[name]) for name in columns])
     try:
         rows: list[dict[str, Any]] = table.select(columns).cast(schema).to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
