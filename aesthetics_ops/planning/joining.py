@@ -33,7 +33,7 @@ _NAMED: Final = """
                     THEN ' (' || written || ')' ELSE '' END || ' has '
                 || coalesce(score::VARCHAR, 'none') || coalesce(' ' || extra_scores::VARCHAR, '')
                 || coalesce(' ' || split, ''), ', ' ORDER BY row)
-                || CASE WHEN bool_or(distribution IS NOT NULL) THEN '' ELSE '; set one_row_per_vote if each row is one vote' END
+                || CASE WHEN bool_or(distribution IS NOT NULL OR rule IS NOT NULL) THEN '' ELSE '; set one_row_per_vote if each row is one vote' END
             ELSE arg_min(problem, row) END,
         contains(name, '.') OR contains(name, '/')
     FROM label_rows SEMI JOIN repeated USING (name) GROUP BY name
