@@ -5,13 +5,15 @@ Each step is a function of its own, and imports its stage when it is called: who
 TensorFlow is loaded when the first shard is read back.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from aesthetics_ops.builds import Build, BuildPlan, open_build
+from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from aesthetics_ops.publishing.publish import Published
 
 __all__ = ["Progress", "build_dataset", "convert_build", "silent", "start_build", "validate_build"]
+
+_log = logging.getLogger(__name__)
+
+_MADE_ANEW: Final = 3  # times: a store that alters every upload is not tried for ever
 
 
 class Progress(Protocol):
@@ -69,7 +75,7 @@ def build_dataset(
         PlanError: there is nothing to build from.
         GateError: the version is complete, and a gate refuses it.
         PublishConflictError: another build published first.
-        IntegrityError: a shard is not what its result says.
+        IntegrityError: a shard is not what its result says, though it was made anew.
         SettingsError, StoreRefusedError: a URL cannot be opened, or the store says no.
         TransientError: the store gave no answer, or the disk is full; the same call goes on later.
     """
@@ -77,7 +83,7 @@ def build_dataset(
 
     build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=partitions)
     convert_build(build, plan, progress=progress)
-    validate_build(build, plan, progress=progress)
+    _read_back(build, plan, progress)
     return publish_build(build, plan)
 
 
@@ -108,6 +114,21 @@ def convert_build(build: Build, plan: BuildPlan, *, progress: Progress = silent)
         with progress("convert", partition.photos, "photo") as done:
             summaries.append(convert_partition(build, plan, number, progress=done))
     return summaries
+
+
+def _read_back(build: Build, plan: BuildPlan, progress: Progress) -> None:
+    """Validate a converted plan; what is not in the store as it was made, this time or by an earlier build, is made anew."""
+    for _ in range(_MADE_ANEW):
+        try:
+            validate_build(build, plan, progress=progress)
+        except (InputMissingError, IntegrityError) as error:
+            if error.stage != "convert":
+                raise
+            _log.warning("%s; that is done now", error)
+        else:
+            return
+        convert_build(build, plan, progress=progress)
+    validate_build(build, plan, progress=progress)
 
 
 def validate_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> list[dict[str, int]]:

@@ -1,7 +1,7 @@
 """What stages leave for each other may come damaged: it counts as not there, and a rerun makes the version all the same."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from aesthetics_ops.builds import resume_build
 from aesthetics_ops.dataset.layout import BuildFile, ShardFile, build_key, partition_result_key, partition_rows_key
 from aesthetics_ops.dataset.tables import PLAN, read_parquet, write_parquet
 from aesthetics_ops.errors import GateError, InputMissingError, IntegrityError
+from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.stores import flipped
 from aesthetics_ops.versions.expire import expire_versions
@@ -148,3 +149,27 @@ def test_a_plan_that_was_altered_is_not_published(source: Source) -> None:
     with pytest.raises(IntegrityError, match=r"plan\.parquet is not the plan that was made"):
         finish(build, plan)
     assert keys(build.dataset, "manifest.json", "versions/") == []
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_shard_that_is_altered_in_the_store_is_made_anew_a_few_times(source: Source, times: int) -> None:
+    """Neither the build that uploaded it nor the one after it ends with an error, unless every upload is altered."""
+    dataset, left = start(source.settings())[0].dataset, times
+
+    @contextmanager
+    def altering(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        nonlocal left
+        if stage == "validate" and left:
+            left -= 1
+            damage(dataset, keys(dataset, ".tfrecord")[0], "flip in the middle")
+        yield lambda amount: None
+
+    if times == 1:
+        assert build_dataset(source.settings(), progress=altering).is_new
+        verify_version(dataset)
+    else:
+        with pytest.raises(IntegrityError, match="its result is withdrawn"):
+            build_dataset(source.settings(), progress=altering)
+        assert 0 < left < times
+    assert build_dataset(source.settings()).is_new == (times != 1)
+    verify_version(dataset)
