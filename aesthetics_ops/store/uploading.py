@@ -14,9 +14,9 @@ from xml.sax.saxutils import escape
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store.bucket import Request, S3Bucket
-from aesthetics_ops.store.connection import Body
 from aesthetics_ops.store.interrupts import StoreThreads
 from aesthetics_ops.store.reply import Reply, etag_of
+from aesthetics_ops.store.transfer import Body
 from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["put_bytes", "upload_file"]

@@ -1,0 +1,135 @@
+"""One server over libcurl: what goes out is what was meant, and no wait is longer than the limits."""
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from aesthetics_ops.store.http import Server
+from aesthetics_ops.store.interrupts import give_up
+from aesthetics_ops.store.limits import StoreLimits
+from aesthetics_ops.store.trying import UnservedError
+
+FIVE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@contextmanager
+def serving(serve: Callable[[socket.socket], None], limits: StoreLimits | None = None) -> Iterator[Server]:
+    """A server that does with its first connection what it is told."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                serve(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, limits or StoreLimits(5, 0))
+        thread.join()
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"abc", memoryview(bytes(3 << 20)), [b"ab", b"", b"cd"] * 100_000],
+    ids=["none", "bytes", "memory", "pieces"],
+)
+def test_a_request_is_sent_as_it_was_given(method: str, body: bytes | memoryview | list[bytes]) -> None:
+    sent = b"".join(body) if isinstance(body, list) else bytes(body)
+    came = bytearray()
+
+    def serve(connection: socket.socket) -> None:
+        while b"\r\n\r\n" not in came or len(came.partition(b"\r\n\r\n")[2]) < len(sent):
+            came.extend(connection.recv(1 << 20))
+        connection.sendall(FIVE)
+
+    with serving(serve) as server:
+        headers = {"host": server.host, "x-amz-date": "now", "content-length": str(len(sent))}
+        server.end(server.answer(method, "/b/a//../%20k?x=&y=%2F", headers, body))
+    head, _, arrived = bytes(came).partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    assert first == f"{method} /b/a//../%20k?x=&y=%2F HTTP/1.1"
+    assert sorted(line.lower() for line in lines) == [
+        "accept-encoding: identity",
+        f"content-length: {len(sent)}",
+        f"host: {server.host}",
+        "user-agent: aesthetics-ops",
+        "x-amz-date: now",
+    ]
+    assert arrived == sent
+
+
+def test_a_body_that_cannot_be_read_is_an_error_of_its_own() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"ab"
+        raise OSError("the file was cut")
+
+    with serving(lambda connection: connection.recv(1 << 20) and None) as server, pytest.raises(OSError, match="cut"):
+        server.answer("PUT", "/k", {"host": server.host, "content-length": "4"}, pieces())
+
+
+def read(server: Server) -> None:
+    reply = server.answer("GET", "/k", {"host": server.host})
+    try:
+        reply.data()
+    finally:
+        server.end(reply)
+
+
+def silent(connection: socket.socket) -> None:
+    while connection.recv(65_536):
+        pass
+
+
+def cut(connection: socket.socket) -> None:
+    connection.sendall(FIVE[:-2])
+    silent(connection)
+
+
+def dripping(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+    connection.settimeout(0.05)
+    while True:
+        try:
+            if not connection.recv(65_536):
+                return
+        except TimeoutError:
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                return
+
+
+@pytest.mark.parametrize(
+    ("serve", "said"),
+    [
+        (silent, r"no answer from \S+ for 0.3 s"),
+        (cut, r"broke off after 3 bytes \(timed out\)"),
+        (dripping, "comes too slowly"),
+    ],
+)
+def test_silence_is_cut_off(serve: Callable[[socket.socket], None], said: str) -> None:
+    with serving(serve, StoreLimits(0.3, 0)) as server, pytest.raises(UnservedError, match=said):
+        server.answer("GET", "/k", {"host": server.host}).data()
+
+
+@pytest.mark.parametrize("serve", [silent, cut])
+def test_an_interruption_ends_a_wait(serve: Callable[[socket.socket], None]) -> None:
+    with serving(serve, StoreLimits(600, 0)) as server:
+        threading.Timer(0.3, give_up).start()
+        with pytest.raises(UnservedError, match="interrupted"):
+            read(server)
+
+
+def test_a_server_that_outlives_a_module_ends_without_a_word() -> None:
+    program = (
+        "import os; from aesthetics_ops.store.http import Server; from aesthetics_ops.store.limits import StoreLimits; "
+        "os.server = Server('http://127.0.0.1:9', None, None, StoreLimits(1, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
