@@ -198,14 +198,15 @@ class Transfer:
         self.moved = time.monotonic()
         try:
             while not self._rest:
-                self._rest = memoryview(next(self._left, b"")).cast("B")
-                if not self._rest:
+                piece = next(self._left, None)
+                if piece is None:
                     return b""
-        except Exception as error:
+                self._rest = memoryview(piece).cast("B")
+        except Exception as error:  # of the body's; a callback of libcurl's cannot raise, so `step` does
             self._failed = error
             return int(pycurl.READFUNC_ABORT)
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(piece)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(taken)
 
     def _end(self) -> None:
         _, _, failed = self._multi.info_read()

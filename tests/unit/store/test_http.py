@@ -27,7 +27,7 @@ def serving(serve: Callable[[socket.socket], None], limits: StoreLimits | None =
             with connection:
                 serve(connection)
 
-        thread = threading.Thread(target=accept)
+        thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, limits or StoreLimits(5, 0))
         thread.join()
@@ -69,7 +69,7 @@ def test_a_body_that_cannot_be_read_is_an_error_of_its_own() -> None:
         yield b"ab"
         raise OSError("the file was cut")
 
-    with serving(lambda connection: connection.recv(1 << 20) and None) as server, pytest.raises(OSError, match="cut"):
+    with serving(silent) as server, pytest.raises(OSError, match="cut"):
         server.answer("PUT", "/k", {"host": server.host, "content-length": "4"}, pieces())
 
 
@@ -109,13 +109,13 @@ def dripping(connection: socket.socket) -> None:
     ("serve", "said"),
     [
         (silent, r"no answer from \S+ for 0.3 s"),
-        (cut, r"broke off after 3 bytes \(timed out\)"),
+        (cut, "3 bytes"),
         (dripping, "comes too slowly"),
     ],
 )
 def test_silence_is_cut_off(serve: Callable[[socket.socket], None], said: str) -> None:
     with serving(serve, StoreLimits(0.3, 0)) as server, pytest.raises(UnservedError, match=said):
-        server.answer("GET", "/k", {"host": server.host}).data()
+        read(server)
 
 
 @pytest.mark.parametrize("serve", [silent, cut])

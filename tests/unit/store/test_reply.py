@@ -31,7 +31,7 @@ def answering(answer: bytes) -> Iterator[Server]:
                 except OSError:
                     return
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, StoreLimits(5, 0))
         thread.join()
@@ -55,7 +55,7 @@ def answering_twice(answer: bytes) -> Iterator[tuple[Server, list[int]]]:
                         if given.startswith((OK + b"\r\n", OK + b"Connection: close")):
                             break
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, StoreLimits(5, 0)), connections
         thread.join()
