@@ -6,6 +6,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,8 @@ from aesthetics_ops.store.http import Server
 from aesthetics_ops.store.interrupts import give_up
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.trying import UnservedError
+from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
+from tests.support.certificates import self_signed
 
 FIVE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -124,6 +128,42 @@ def test_an_interruption_ends_a_wait(serve: Callable[[socket.socket], None]) -> 
         threading.Timer(0.3, give_up).start()
         with pytest.raises(UnservedError, match="interrupted"):
             read(server)
+
+
+class CountingS3(OddS3):
+    """It counts its connections."""
+
+    connections = 0
+
+    def get_request(self) -> tuple[Any, Any]:
+        self.connections += 1
+        return super().get_request()
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_a_child_that_was_forked_leaves_the_connections_of_its_parent(tmp_path: Path, is_tls: bool) -> None:
+    tls = self_signed(tmp_path) if is_tls else None
+    store = CountingS3(tls=tls)
+    with running_s3(store):
+        store.objects["b/k"] = b"hello"
+        program = (
+            "import os, sys; from aesthetics_ops.store.http import Server; "
+            "from aesthetics_ops.store.limits import StoreLimits\n"
+            f"server = Server({store.url!r}, False, None, StoreLimits(5, 0))\n"
+            "def read():\n"
+            "    reply = server.answer('GET', '/b/k', {'host': server.host})\n"
+            "    assert bytes(reply.data()) == b'hello'\n"
+            "    server.end(reply)\n"
+            "read()\n"
+            "if not (child := os.fork()):\n"
+            "    read(); read(); os._exit(0)\n"
+            "assert os.waitpid(child, 0)[1] == 0\n"
+            "read()\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(store.seen) == 4
+        assert store.connections == 2
 
 
 def test_a_server_that_outlives_a_module_ends_without_a_word() -> None:
