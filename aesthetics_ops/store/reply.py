@@ -91,14 +91,13 @@ class Reply:
             UnservedError: it broke off, or comes too slowly.
         """
         while True:
-            pieces, self.transfer.pieces = self.transfer.pieces, []
-            for piece in pieces:
+            is_ended = self.transfer.is_ended
+            for piece in self.transfer.take():
                 self._got += len(piece)
                 yield piece
-            if self.transfer.is_ended:
+            if is_ended:
                 break
-            if not self.transfer.pieces:
-                self._step()
+            self._step()
         if self.transfer.error[0]:
             raise self._failure()
 

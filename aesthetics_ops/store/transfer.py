@@ -42,7 +42,6 @@ class Transfer:
     Attributes:
         status: of the answer; 0 until its headers are there.  Answers of status 1xx go before it.
         fields: its headers, with lower-case names; the first of equal ones, and all values of content-length.
-        pieces: of its body, that nobody has taken yet.
         error: number and text of what ended it, 0 and "" when it ended well.
         is_ended: nothing more comes.
         moved: when something came or went last, by the monotonic clock.
@@ -61,6 +60,8 @@ class Transfer:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._due: float | None = None
         self._method = ""
+        self._lines: list[bytes] = []  # of headers, that nobody has read yet
+        self._pieces: list[bytes] = []
         self._left: Iterator[Any] = iter(())
         self._clear()
 
@@ -99,10 +100,23 @@ class Transfer:
             _, running = self._multi.socket_action(socket, bits)
         if not ready and running and self._due is not None and self._due <= time.monotonic():
             _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        if self._lines or len(self._pieces) > self._seen:
+            self.moved, self._seen = time.monotonic(), len(self._pieces)
+            self._read_lines()
         if self._failed is not None:
             raise self._failed
         if not running:
             self._end()
+        elif self._head_bytes > _MOST_HEAD_BYTES and not self.status:
+            self.error, self.is_ended = (0, "its headers do not end"), True
+            self._multi.remove_handle(self._curl)
+
+    def take(self) -> list[bytes]:
+        """Return what has come of the body since the last call."""
+        pieces = self._pieces[:]
+        self._pieces.clear()
+        self._seen = 0
+        return pieces
 
     def release(self) -> bool:
         """Forget the answer; say whether it was read to its end, so that the handle may be used again: else it is closed."""
@@ -131,9 +145,10 @@ class Transfer:
     def _clear(self) -> None:
         self.status, self.is_ended, self.error = 0, False, (0, "")
         self.fields: dict[bytes, bytes] = {}
-        self.pieces: list[bytes] = []
+        self._lines.clear()
+        self._pieces.clear()
         self.moved = 0.0
-        self._head_bytes = self._coming = 0
+        self._head_bytes = self._coming = self._seen = 0
         self._left = iter(())
         self._rest: memoryview | bytes = b""
         self._failed: Exception | None = None
@@ -143,8 +158,10 @@ class Transfer:
         curl.reset()
         for option, value in self._options.items():
             curl.setopt(option, value)
-        curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
-        curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        curl.setopt(
+            pycurl.HEADERFUNCTION, self._lines.append
+        )  # each callback waits for the interpreter's lock: they do little
+        curl.setopt(pycurl.WRITEFUNCTION, self._pieces.append)
         if method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         elif method in ("PUT", "POST"):
@@ -165,34 +182,29 @@ class Transfer:
     def _set_timer(self, milliseconds: int) -> None:
         self._due = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
-    def _on_header(self, line: bytes) -> int | None:
-        self.moved = time.monotonic()
-        self._head_bytes += len(line)
-        if self._head_bytes > _MOST_HEAD_BYTES:
-            return -1
-        if self.status:  # a trailer
-            return None
-        text = line.rstrip(b"\r\n")
-        if text.startswith(b"HTTP/") and not self._coming:
-            self._coming = int(text.split(None, 2)[1])
-        elif text:
-            name, _, value = text.partition(b":")
-            self._take_field(name.strip().lower(), value.strip())
-        elif self._coming < 200:
-            self.fields.clear()
-            self._coming = 0
-        else:
-            self.status = self._coming
-        return None
+    def _read_lines(self) -> None:
+        """Take the headers that came; those after the last answer's are trailers."""
+        for line in self._lines:
+            self._head_bytes += len(line)
+            text = line.rstrip(b"\r\n")
+            if self.status:
+                break
+            if text.startswith(b"HTTP/") and not self._coming:
+                self._coming = int(text.split(None, 2)[1])
+            elif text:
+                name, _, value = text.partition(b":")
+                self._take_field(name.strip().lower(), value.strip())
+            elif self._coming < 200:
+                self.fields.clear()
+                self._coming = 0
+            else:
+                self.status = self._coming
+        self._lines.clear()
 
     def _take_field(self, name: bytes, value: bytes) -> None:
         if name == b"content-length" and name in self.fields:
             value = self.fields.pop(name) + b"," + value
         self.fields.setdefault(name, value)
-
-    def _on_body(self, piece: bytes) -> None:
-        self.moved = time.monotonic()
-        self.pieces.append(piece)
 
     def _on_room(self, size: int) -> bytes | int:
         self.moved = time.monotonic()
