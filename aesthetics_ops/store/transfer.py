@@ -63,6 +63,7 @@ class Transfer:
         self._lines: list[bytes] = []  # of headers, that nobody has read yet
         self._pieces: list[bytes] = []
         self._left: Iterator[Any] = iter(())
+        self._head_bytes = self._seen = 0  # bytes of headers; pieces that `step` knows of
         self._clear()
 
     def begin(self, method: str, url: str, headers: Iterable[str], body: Body, body_bytes: int) -> None:
