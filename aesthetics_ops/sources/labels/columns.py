@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aesthetics_ops.key_template import key_parts
+from aesthetics_ops.sources.labels.cells import rated_in, ratings_in_cells, read_cells
 from aesthetics_ops.sources.labels.doubts import doubt_of_name, doubt_of_ratings, doubt_of_sum
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
@@ -50,6 +51,7 @@ class FoundColumns:
         votes: positions of the columns of counts.
         ratings: what the counts count, or the votes can be; empty without votes.
         is_joined: the columns `ids` are the parts of one name, to be joined by the template, or else with slashes.
+        is_cell: the one column `votes` has all votes of a photo in its text.
         layout: name of the kind of file, where it is known.
         extra: positions of the columns of `extra_scores`, by the names that the settings use.
         kept: of `keep_columns`, likewise.
@@ -65,6 +67,7 @@ class FoundColumns:
     votes: tuple[int, ...] = ()
     ratings: tuple[float, ...] = ()
     is_joined: bool = False
+    is_cell: bool = False
     layout: str | None = None
     template: str | None = None
     note: str | None = None
@@ -76,7 +79,8 @@ class FoundColumns:
     def numbers(self) -> set[int]:
         """The positions of columns that are read as numbers where the file has them as such."""
         score = set() if self.score is None else {self.score}
-        return {*score, *self.votes, *self.extra.values(), *self.kept.values()}
+        votes = () if self.is_cell else self.votes
+        return {*score, *votes, *self.extra.values(), *self.kept.values()}
 
     @property
     def places(self) -> list[int]:
@@ -102,7 +106,8 @@ class FoundColumns:
         if self.score is not None:
             used["score"] = self.names[self.score]
         elif self.votes:
-            used["votes"] = f"{self.names[self.votes[0]]} to {self.names[self.votes[-1]]}"
+            first_and_last = (self.names[self.votes[0]], self.names[self.votes[-1]])
+            used["votes"] = first_and_last[0] if self.is_cell else " to ".join(first_and_last)
         if self.split is not None:
             used["split"] = self.names[self.split]
         found = LabelRows(
@@ -127,7 +132,10 @@ class FoundColumns:
     def _rated(self, found: LabelRows, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
         if self.votes:
-            counts, problem = read_counts([values[place] for place in self.votes])
+            if self.is_cell:
+                counts, problem = read_cells(values[self.votes[0]], self.ratings)
+            else:
+                counts, problem = read_counts([values[place] for place in self.votes])
             problem = problem if found.problem is None else pc.coalesce(found.problem, problem)
         else:
             photos = count_votes(found.row, found.name, found.score, self.ratings)
@@ -198,7 +206,7 @@ def find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fou
 def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
     settings = file.settings
     if settings.vote_columns:
-        return _with_votes(file, columns)
+        return _with_votes(file, columns, sample)
     if settings.one_row_per_vote:
         return _with_single_votes(file, columns)
     layout, note = None, None
@@ -240,9 +248,11 @@ def name_columns(first_row: Sequence[str]) -> tuple[str, ...] | None:
     return None
 
 
-def _with_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
+def _with_votes(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
     """Return the columns where settings name those of the votes."""
     settings = file.settings
+    if len(settings.vote_columns) == 1 and ".." not in settings.vote_columns[0]:
+        return _with_one_column(file, columns, sample)
     wanted = [name for text in settings.vote_columns for name in _numbered(file, text)]
     votes = tuple(_column(file, columns, "vote_columns", (name,)) for name in wanted)
     ratings = settings.vote_values or tuple(float(rating) for rating in range(1, len(votes) + 1))
@@ -262,6 +272,36 @@ def _with_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
         votes=votes,
         ratings=ratings,
         note=None if settings.vote_values else other_numbers(wanted, votes),
+    )
+
+
+def _with_one_column(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
+    """Return the columns where settings name one that holds all votes: as text, or as a list or object, whose elements are columns."""
+    settings = file.settings
+    (name,) = settings.vote_columns
+    votes = rated_in(columns, name)
+    places = tuple(place for place, _ in votes) or (_column(file, columns, "vote_columns", (name,)),)
+    named = tuple(rating for _, rating in votes if rating is not None)
+    counted = tuple(float(rating) for rating in range(1, len(votes) + 1))
+    ratings = settings.vote_values or named or counted or ratings_in_cells(sample(places)[0])
+    if len(ratings) < 2 or (votes and len(ratings) != len(votes)):
+        raise file.error(
+            f"has {len(votes) or 1} columns of votes by vote_columns, and {len(ratings)} ratings; name at least two, each once, or one "
+            "column that has votes for each rating, such as [1, 0, 4], and set vote_values to the ratings"
+        )
+    return FoundColumns(
+        names=tuple(columns),
+        ids=_find_ids(file, columns),
+        is_joined=settings.key_template is not None,
+        template=settings.key_template,
+        score=None,
+        split=_split(file, columns, None),
+        votes=places,
+        ratings=ratings,
+        is_cell=not votes,
+        note=None
+        if settings.vote_values
+        else f"takes {name!r} for votes for {', '.join(f'{rating:g}' for rating in ratings)}",
     )
 
 

@@ -42,16 +42,19 @@ def _read(file: LabelFile) -> LabelRows:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column, or one element of a column of lists: its name, the field it is in, and which element of how many."""
+    """A column, or one element of a column of lists or structs: its name, the field it is in, and which element of how many."""
 
     name: str
     field: str
     element: int | None = None
     elements: int = 0
+    member: int | None = None
 
     def of(self, table: pa.Table) -> Any:
         """Take it out of a table; null where a list has another length."""
         column = table[self.field]
+        if self.member is not None:
+            return pc.struct_field(column, self.member)
         if self.element is None:
             return column
         fits = pc.fill_null(pc.equal(pc.list_value_length(column), self.elements), False)
@@ -73,7 +76,7 @@ def _sample(parquet: pq.ParquetFile, columns: Sequence[_Column]) -> list[list[An
 
 
 def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:
-    """Return the field as a column, or as one column per element where it holds short lists of numbers."""
+    """Return the field as a column, or as one column per element where it holds short lists or structs of numbers."""
     kind = field.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if is_list and _is_number(kind.value_type):
@@ -82,6 +85,8 @@ def _columns_of(parquet: pq.ParquetFile, field: pa.Field) -> list[_Column]:
             if first is not None and 1 < len(first) <= _LONGEST_LIST:
                 return [_Column(f"{field.name}[{place}]", field.name, place, len(first)) for place in range(len(first))]
             break
+    if pa.types.is_struct(kind) and 1 < kind.num_fields <= _LONGEST_LIST and all(_is_number(one.type) for one in kind):
+        return [_Column(f"{field.name}.{one.name}", field.name, member=place) for place, one in enumerate(kind)]
     return [_Column(field.name, field.name)]
 
 

@@ -202,7 +202,7 @@ def test_settings_name_columns_of_votes(
     ("values", "message"),
     [
         ({"vote_columns": "no, yes", "vote_values": "1"}, "has 2 columns of votes, but vote_values has 1 ratings"),
-        ({"vote_columns": "no"}, "has 1 columns of votes by vote_columns; name at least two, each once"),
+        ({"vote_columns": "no"}, "has 1 columns of votes by vote_columns, and 0 ratings; name at least two, each once"),
         ({"vote_columns": "no, NO"}, "has 1 columns of votes by vote_columns"),
         (
             {"vote_columns": "no, never"},

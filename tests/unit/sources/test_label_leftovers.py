@@ -142,3 +142,77 @@ def test_endless_numbers_are_a_problem_of_their_row(form: str, digits: int) -> N
     labels = read(form.format(f'{{"id":"a","score":{"9" * digits}}}', '{"id":"b","score":2}'))
     assert labels.table["problem"][1].as_py() is None
     assert "99" in labels.table["problem"][0].as_py()
+
+
+COUNTS = [[1, 0, 4], [0, 2, 2]]
+CELLS = {
+    "a list": ["[1, 0, 4]", "[0, 2, 2]"], "blanks": ["1 0 4", "0 2  2"], "numpy": ["[1. 0. 4.]", "[0 2 2]"],
+    "a tuple": ["(1, 0, 4)", "(0, 2, 2)"], "bars": ["1|0|4", "0|2|2"],
+}  # fmt: skip
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("values", [{}, {"vote_values": "1, 2, 3"}])
+@pytest.mark.parametrize("cells", CELLS.values(), ids=CELLS)
+def test_votes_may_stand_in_one_cell(cells: list[str], values: dict[str, Any]) -> None:
+    for data in (f'id,votes\na,"{cells[0]}"\nb,"{cells[1]}"\n'.encode(), parquet(id=["a", "b"], votes=cells)):
+        labels = read(data, vote_columns="votes", **values)
+        assert labels.ratings == (1, 2, 3)
+        assert labels.table["votes"].to_pylist() == COUNTS
+        assert found(labels) == {"a": 2.6, "b": 2.5}
+        assert labels.columns["votes"] == "votes"
+
+
+JSON_VOTES = {
+    "objects": '{"id":"a","votes":{"1":1,"3":4}}\n{"id":"b","votes":{"2":2,"3":2}}\n',
+    "lists": '{"id":"a","votes":[1,0,4]}\n{"id":"b","votes":[0,2,2]}\n',
+    "text": '{"id":"a","votes":"[1,0,4]"}\n{"id":"b","votes":"0 2 2"}\n',
+}
+
+
+@pytest.mark.parametrize("text", JSON_VOTES.values(), ids=JSON_VOTES)
+def test_votes_in_json_may_be_objects_lists_or_text(text: str) -> None:
+    for data in (text, f"[{text.strip().replace(chr(10), ',')}]"):
+        assert read(data, vote_columns="votes").table["votes"].to_pylist() == COUNTS
+
+
+@pytest.mark.parametrize("votes", [
+    pa.array(COUNTS, pa.list_(pa.int64())),
+    pa.array(COUNTS, pa.list_(pa.float32(), 3)),
+    pa.array([{"3": 4, "1": 1, "2": 0}, {"1": 0, "2": 2, "3": 2}]),
+])  # fmt: skip
+def test_votes_in_parquet_may_be_lists_or_structs(votes: Any) -> None:
+    labels = read(parquet(id=["a", "b"], votes=votes), vote_columns="votes")
+    assert labels.table["votes"].to_pylist() == COUNTS
+    assert labels.ratings == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("[1, 2]", "2 counts of votes, where there are 3 ratings"),
+        ('{""1"": 1, ""7"": 2}', "votes for 7, which is none of the 3 ratings"),
+        ("", "vote count is missing"),
+        ("many", "votes 'many' are no counts"),
+        ("[1, nan, 2]", "votes '[1, nan, 2]' are no counts"),
+        ("[0, 0, 0]", "no votes"),
+        ("[1, -1, 2]", "negative vote count"),
+        ("{" * 5000, "votes '" + "{" * 40 + "' are no counts"),
+    ],
+)
+def test_a_cell_that_has_no_votes_is_a_problem_of_its_row(cell: str, problem: str) -> None:
+    labels = read(f'id,votes\na,"{cell}"\nb,"[1, 2, 3]"\n', vote_columns="votes", vote_values="1, 2, 3")
+    assert labels.table["problem"].to_pylist() == [problem, None]
+
+
+@pytest.mark.parametrize("text", ["id,votes\na,5\n", "id,votes\na,x\n"])
+def test_one_column_without_votes_is_refused(text: str) -> None:
+    with pytest.raises(
+        LabelError, match=r"by vote_columns, and 0 ratings; name at least two, each once, or one column that has"
+    ):
+        read(text, vote_columns="votes")

@@ -1,0 +1,97 @@
+"""Votes that stand in one cell: a list of counts as text, or an object of ratings and counts.
+
+In: a column of text such as `[1, 0, 4]`, `1 0 4` or `{"1": 1, "3": 4}`.  Out: counts, one for each rating, and what is wrong.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["rated_in", "ratings_in_cells", "read_cells"]
+
+_BETWEEN: Final = re.compile(r"[\s,;|]+")
+_LONGEST: Final = 10_000  # characters of a cell that is looked at
+_MOST: Final = 100  # ratings
+
+
+def ratings_in_cells(cells: Sequence[Any]) -> tuple[float, ...]:
+    """Return the ratings that cells are votes for: the names in objects, or 1, 2, 3 and so on as most lists are long; else none."""
+    objects = [found for cell in cells if isinstance(found := _parsed(cell), dict)]
+    if objects:
+        ratings = sorted({rating for found in objects for rating in found})
+    else:
+        lengths = [len(found) for cell in cells if isinstance(found := _parsed(cell), list)]
+        most = max(lengths, key=lengths.count) if lengths else 0
+        ratings = [float(rating) for rating in range(1, most + 1)]
+    return tuple(ratings) if len(ratings) <= _MOST else ()
+
+
+def rated_in(names: Sequence[str], name: str) -> list[tuple[int, float | None]]:
+    """Return the columns that the elements of a list or object became, in order, and the rating where its name is one.
+
+    Args:
+        names: of all columns.
+        name: of the list or object: `votes[0]`, `votes[1]` are the elements of the list `votes`, `votes.1`, `votes.2` those of an object.
+    """
+    of_list = re.compile(re.escape(name) + r"\[(\d{1,3})\]", re.IGNORECASE)
+    of_object = re.compile(re.escape(name) + r"\.(-?\d{1,6}(?:\.\d{1,6})?)", re.IGNORECASE)
+    elements = [(int(found[1]), place) for place, one in enumerate(names) if (found := of_list.fullmatch(one))]
+    if elements:
+        return [(place, None) for _, place in sorted(elements)]
+    members = [(float(found[1]), place) for place, one in enumerate(names) if (found := of_object.fullmatch(one))]
+    return [(place, rating) for rating, place in sorted(members)]
+
+
+def read_cells(column: Any, ratings: Sequence[float]) -> tuple[np.ndarray, Any]:
+    """Read a column of votes.
+
+    Args:
+        column: text.
+        ratings: what lists count the votes for, in this order; objects name some of them, and nobody gave the others.
+
+    Returns:
+        Counts or shares, float64, shape (rows, ratings), and the problem of each row that has something else.
+    """
+    places = {rating: place for place, rating in enumerate(ratings)}
+    cells = column.to_pylist()
+    counts = np.zeros((len(cells), len(ratings)))
+    problems: list[str | None] = [None] * len(cells)
+    for row, cell in enumerate(cells):
+        found = _parsed(cell)
+        if isinstance(found, dict):
+            other = next((rating for rating in found if rating not in places), None)
+            if other is not None:
+                problems[row] = f"votes for {other:g}, which is none of the {len(ratings)} ratings"
+                continue
+            for rating, count in found.items():
+                counts[row, places[rating]] = count
+        elif isinstance(found, list) and len(found) == len(ratings):
+            counts[row] = found
+        elif isinstance(found, list):
+            problems[row] = f"{len(found)} counts of votes, where there are {len(ratings)} ratings"
+        else:
+            problems[row] = (
+                f"votes {str(cell)[:40]!r} are no counts" if (cell or "").strip() else "vote count is missing"
+            )
+    return counts, pa.array(problems, pa.string())
+
+
+def _parsed(cell: Any) -> list[float] | dict[float, float] | None:
+    """Return counts, by their ratings where a cell has these; None where it has no finite numbers."""
+    text = str(cell if cell is not None else "").strip()
+    if not text or len(text) > _LONGEST:
+        return None
+    try:
+        if text.startswith("{"):
+            parsed = json.loads(text.replace("'", '"') if '"' not in text else text)
+            members = {float(name): float(count) for name, count in parsed.items()}
+            return members if members and all(map(math.isfinite, (*members, *members.values()))) else None
+        numbers = [float(number) for number in _BETWEEN.split(text.strip("[](){} \t")) if number]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        return None
+    return numbers if len(numbers) > 1 and all(map(math.isfinite, numbers)) else None
