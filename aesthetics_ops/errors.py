@@ -165,7 +165,7 @@ class DatasetBusyError(TransientError):
 
 
 class ScratchSpaceError(TransientError):
-    """The machine's disk has too little room for what a task writes before it uploads."""
+    """The disk of the machine has too little room for what a task writes before it uploads, or lost it."""
 
 
 class StoreUnavailableError(TransientError):

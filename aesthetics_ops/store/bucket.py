@@ -23,13 +23,13 @@ from botocore.httpsession import get_cert_path
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
 from aesthetics_ops.store.access import S3Access, S3Options
 from aesthetics_ops.store.answers import explain_answer, hush, is_busy, is_passing
+from aesthetics_ops.store.connection import Body
 from aesthetics_ops.store.credentials import explain_credentials, explain_expiry
 from aesthetics_ops.store.http import Server
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.pace import pace_of
 from aesthetics_ops.store.reply import Reply
 from aesthetics_ops.store.signing import NO_BODY, Keys, encoded_path, encoded_query, signed
-from aesthetics_ops.store.transfer import Body
 from aesthetics_ops.store.trying import UnservedError, patiently
 
 __all__ = ["ConditionFailedError", "Request", "S3Bucket"]

@@ -92,7 +92,7 @@ class Fetched:
                 f"status {reply.status} and {reply.header('content-range')[:60]!r}; use a server, or a proxy before it, that does"
             )
 
-    def _write(self, chunk: bytes) -> None:
+    def _write(self, chunk: memoryview) -> None:
         if self._file is None:
             self._grown += chunk
         else:

@@ -1,27 +1,39 @@
 """HTTP/1.1 to one server, over connections that are kept: no redirect is followed, and no wait is longer than the limits.
 
 In: an endpoint, who is trusted, the limits.  Out: `Server.answer`, which gives a `Reply` to read, and `Server.end`.
+Python's `http.client` makes the connections, through a proxy where there is one; it carries no request, since its headers alone
+take longer than all else here.
+A client of our own, because a signed request must not go where a reply points to: obstore follows redirects, with the session
+token, and has no option against it; urllib3 does not, at twice the CPU of http.client for each small object.
 """
 
+import contextlib
+import http.client
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import pycurl
-
 from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.store.connection import Body, Connection
+from aesthetics_ops.store.interrupts import Interrupts
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.proxies import proxy_for
-from aesthetics_ops.store.reply import Reply
-from aesthetics_ops.store.transfer import Body, Transfer
+from aesthetics_ops.store.reply import Reply, named
+from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["Server"]
 
 _KEPT: Final = 32  # connections that wait for their next request
-_of_parents: list[list[Transfer]] = []  # a child that closed them would end the parent's connections
+_NO_TUNNEL: Final = "Tunnel connection failed: "  # how http.client begins what a proxy answers to CONNECT
+_KEPT_S: Final = 50.0  # a server or a balancer closes them after a minute or so
+
+
+class _Dropped(Exception):  # noqa: N818 -- not an error of the program: the request goes over another connection
+    """The server had closed the connection that was kept."""
 
 
 class Server:
@@ -41,28 +53,30 @@ class Server:
         Args:
             endpoint: http(s)://host:port, and perhaps a path.
             verify: False trusts any certificate, a path names a file of trusted ones.
-            authorities: a file of authorities that are trusted beside the system's, where neither verify nor the system names one.
+            authorities: a file of authorities that are trusted beside the system's, where verify names none.
             limits: how long it may be silent.
         """
         parts = urlsplit(endpoint)
         self.endpoint, self.limits = endpoint, limits
         self.path = parts.path.rstrip("/")
-        port = 443 if parts.scheme == "https" else 80
-        name = parts.hostname or ""
-        shown = f"[{name}]" if ":" in name else name
-        self.host = shown if parts.port in (None, port) else f"{shown}:{parts.port}"
-        self._base = f"{parts.scheme}://{self.host}"
+        self._is_tls = parts.scheme == "https"
+        self._name, self._port = parts.hostname or "", parts.port or (443 if self._is_tls else 80)
+        shown = f"[{self._name}]" if ":" in self._name else self._name
+        self.host = shown if parts.port in (None, 443 if self._is_tls else 80) else f"{shown}:{parts.port}"
+        self._verify, self._authorities = verify, authorities
+        self._tls: ssl.SSLContext | None = None
         self.proxy = proxy_for(parts.scheme, self.host)
-        self._options = {
-            pycurl.CONNECTTIMEOUT_MS: int(limits.connect_s * 1000),
-            pycurl.NOPROXY: "",
-            pycurl.PROXY: self.proxy.url if self.proxy else "",
-            **({pycurl.PROXYUSERPWD: self.proxy.credentials} if self.proxy and self.proxy.credentials else {}),
-            **_trust(verify, authorities),
-        }
-        self._process = os.getpid()
-        self._kept: list[Transfer] = []
         self._lock = threading.RLock()  # a signal's handler may come in anywhere
+        self._process = os.getpid()
+        self._kept: list[Connection] = []
+
+    def __del__(
+        self, getpid: Callable[[], int] = os.getpid
+    ) -> None:  # at the interpreter's end `os` may be gone already
+        """Close what is kept."""
+        if getattr(self, "_process", None) == getpid():
+            for connection in self._kept:
+                connection.close()
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: Body = b"") -> Reply:
         """Send a request, and return the answer to read; then `end` it.
@@ -77,43 +91,126 @@ class Server:
             UnservedError: no answer.
             StoreRefusedError: the server's certificate is not trusted, or a header cannot be sent.
         """
-        lines = [f"{name}: {value}" for name, value in headers.items() if name != "content-length"]
-        lines.append("accept-encoding: identity")
-        if any(not line.isascii() or not line.isprintable() for line in lines):
-            raise StoreRefusedError(
-                f"a header for {self.endpoint} has a line break or is not ASCII, so it cannot be sent; correct the credentials"
-            )
-        transfer = self._take()
-        try:
-            transfer.begin(method, self._base + target, lines, body, int(headers.get("content-length", 0)))
-            return Reply(transfer, method, self.endpoint, self.limits, self.proxy)
-        except BaseException:
-            transfer.close()
-            raise
+        head = self._head(method, target, headers)
+        kept = self._take()
+        if kept is not None:
+            with contextlib.suppress(_Dropped):
+                return self._exchanged(kept, method, head, body)
+        return self._exchanged(self._connected(), method, head, body)
 
     def end(self, reply: Reply) -> None:
         """Keep an answer's connection for the next request when it was read to the end, or else close it."""
-        reply.finish()
-        if reply.transfer.release() and self._process == os.getpid() and len(self._kept) < _KEPT:
-            self._kept.append(reply.transfer)
+        connection = reply.connection
+        Interrupts.sockets.discard(connection.socket)
+        reply.end()
+        if not (reply.is_done and self._keep(connection)):
+            connection.close()
 
-    def _take(self) -> Transfer:
-        with self._lock:
-            if self._process != os.getpid():
-                _of_parents.append(self._kept)
-                self._process, self._kept = os.getpid(), []
+    def _head(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
+        if self.proxy is not None and not self._is_tls:
+            target, headers = f"http://{self.host}{target}", {**headers, **self.proxy.headers}
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        text = "\r\n".join(lines)
+        if text.count("\n") >= len(lines) or text.count("\r") >= len(lines) or "\0" in text or not text.isascii():
+            raise StoreRefusedError(
+                f"a header for {self.endpoint} has a line break or is not ASCII, so it cannot be sent; correct the credentials"
+            )
+        return f"{text}\r\naccept-encoding: identity\r\n\r\n".encode()
+
+    def _exchanged(self, connection: Connection, method: str, head: bytes, body: Body) -> Reply:
+        count, was_kept = Interrupts.count, connection.kept_since is not None
+        Interrupts.sockets.add(connection.socket)
         try:
-            return self._kept.pop()
-        except IndexError:
-            return Transfer(self._options)
+            try:
+                connection.send(head, body)
+            except (BrokenPipeError, ConnectionResetError):
+                if was_kept:
+                    raise
+                # the server may have said why before it closed
+            return Reply(connection, method, self.limits)
+        except BaseException as error:
+            Interrupts.sockets.discard(connection.socket)
+            connection.close()
+            if isinstance(error, UnservedError):
+                raise UnservedError(f"no answer from {self.endpoint} ({error})", is_silent=True) from error
+            if not isinstance(error, OSError):
+                raise
+            is_stale = isinstance(error, ConnectionError) and was_kept and Interrupts.count == count
+            if is_stale and method in ("GET", "HEAD"):
+                raise _Dropped from None
+            raise self._unanswered(error) from error
 
+    def _unanswered(self, error: Exception) -> UnservedError:
+        if isinstance(error, TimeoutError):
+            return UnservedError(f"no answer from {self.endpoint} for {self.limits.timeout_s:g} s", is_silent=True)
+        return UnservedError(f"no answer from {self.endpoint} ({named(error)})", is_silent=True)
 
-def _trust(verify: bool | str | None, authorities: str | None) -> dict[int, Any]:
-    """Return libcurl's options for what certificates are trusted."""
-    if verify is False:
-        return {pycurl.SSL_VERIFYPEER: 0, pycurl.SSL_VERIFYHOST: 0}
-    if isinstance(verify, str):
-        return {pycurl.CAINFO: verify}
-    system = ssl.get_default_verify_paths()
-    found = {pycurl.CAINFO: system.cafile or authorities, pycurl.CAPATH: system.capath}
-    return {option: path for option, path in found.items() if path}
+    def _connected(self) -> Connection:
+        connection = self._new()
+        try:
+            connection.connect()
+            return Connection(connection.sock, self.limits.timeout_s)
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise StoreRefusedError(
+                f"the certificate of {self.endpoint} is not trusted; name its authority's file in AWS_CA_BUNDLE"
+            ) from error
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            connection.close()
+            said = str(error).removeprefix(_NO_TUNNEL)
+            if self.proxy is not None and said != str(error) and said.startswith("4"):
+                raise self.proxy.refusal(self.endpoint, said) from error
+            way = f", through {self.proxy}" if self.proxy else ""
+            raise UnservedError(f"no connection to {self.endpoint} ({named(error)}{way})", is_silent=True) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    def _new(self) -> http.client.HTTPConnection:
+        address = (self.proxy.host, self.proxy.port) if self.proxy else (self._name, self._port)
+        options: dict[str, Any] = {"timeout": self.limits.connect_s}
+        if not self._is_tls:
+            return http.client.HTTPConnection(*address, **options)
+        connection = http.client.HTTPSConnection(*address, **options, context=self._context())
+        if self.proxy:
+            host = self.host if self.host.endswith(f":{self._port}") else f"{self.host}:{self._port}"
+            connection.set_tunnel(self._name, self._port, {"Host": host, **self.proxy.headers})
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._tls is None:
+                given = self._verify if isinstance(self._verify, str) else None
+                try:
+                    self._tls = ssl.create_default_context(cafile=given)
+                    if given is None and self._authorities:
+                        self._tls.load_verify_locations(self._authorities)
+                except (OSError, ssl.SSLError) as error:
+                    raise StoreRefusedError(
+                        f"the file of trusted certificates {given or self._authorities!r} cannot be read ({named(error)}); correct "
+                        "AWS_CA_BUNDLE"
+                    ) from error
+                if self._verify is False:
+                    self._tls.check_hostname = False
+                    self._tls.verify_mode = ssl.CERT_NONE
+            return self._tls
+
+    def _take(self) -> Connection | None:
+        with self._lock:
+            if self._process != os.getpid():  # connections of the parent's are not ours to use
+                self._process, self._kept = os.getpid(), []
+        while True:
+            try:
+                connection = self._kept.pop()
+            except IndexError:
+                return None
+            if time.monotonic() - (connection.kept_since or 0) < _KEPT_S and connection.is_quiet:
+                return connection
+            connection.close()
+
+    def _keep(self, connection: Connection) -> bool:
+        connection.kept_since = time.monotonic()
+        if self._process != os.getpid() or len(self._kept) >= _KEPT:
+            return False
+        self._kept.append(connection)
+        return True

@@ -1,13 +1,15 @@
 """Ctrl-C and SIGTERM while threads wait for a store: their requests are cut off, so that the process can end.
 
-In: `give_up`, called by whoever is interrupted.  Out: every request in flight fails within a moment; later ones are not touched.
+In: `give_up`, called by whoever is interrupted.  Out: every request in flight fails at once; later ones are not touched.
 """
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -22,10 +24,12 @@ class Interrupts:
 
     Attributes:
         count: of interruptions so far; a request that sees another number than at its start ends.
+        sockets: of the requests in flight.
         changed: notified at each.
     """
 
     count = 0
+    sockets: "set[socket.socket]" = set()  # noqa: RUF012 - one for the process
     changed = threading.Condition()
 
     @classmethod
@@ -40,6 +44,11 @@ def give_up() -> None:
     with Interrupts.changed:
         Interrupts.count += 1
         Interrupts.changed.notify_all()
+    for connected in list(Interrupts.sockets):
+        with suppress(OSError):
+            socket.socket.shutdown(
+                connected, socket.SHUT_RDWR
+            )  # of TLS too, whose own would change what its reader holds
 
 
 class _Begun(threading.local):
@@ -97,6 +106,7 @@ def give_up_if_interrupted() -> None:
 
 
 def _forget() -> None:
+    Interrupts.sockets = set()
     Interrupts.changed = threading.Condition()
 
 

@@ -4,6 +4,7 @@ In: the scheme and host of a server.  Out: a `Proxy`, or None.  Nothing is sent.
 """
 
 import urllib.request
+from base64 import b64encode
 from urllib.parse import unquote, urlsplit
 
 from aesthetics_ops.errors import StoreRefusedError
@@ -17,7 +18,7 @@ class Proxy:
     Attributes:
         host: its name.
         port: its port.
-        credentials: user:password, where its URL has them, or an empty text.
+        headers: that it is sent: user and password, where its URL has them.
         setting: the variable that names it.
     """
 
@@ -38,12 +39,10 @@ class Proxy:
                 "http://host:port, or name the server in NO_PROXY"
             )
         self.host, self.port, self.setting = host, port, setting
-        self.credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-
-    @property
-    def url(self) -> str:
-        """Without user and password."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        self.headers: dict[str, str] = {}
+        if parts.username:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self.headers["Proxy-Authorization"] = f"Basic {b64encode(pair).decode()}"
 
     def __str__(self) -> str:
         """Return what messages call it; without user and password."""

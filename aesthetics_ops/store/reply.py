@@ -1,113 +1,154 @@
-"""What a server answered, read as it comes.
+"""What a server answered: framed by llhttp (`httptools`), its body read straight from the connection where its length is known.
 
-In: a request that was begun.  Out: `Reply`.
-Promised: no wait is longer than the limits, and an interruption ends each.
+In: a connection that a request was sent over.  Out: `Reply`.
 """
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from http.client import RemoteDisconnected
+from typing import Any, Final
 
-import pycurl
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from aesthetics_ops.errors import StoreRefusedError
-from aesthetics_ops.store.interrupts import Interrupts
+from aesthetics_ops.store.connection import BUFFER_BYTES, Connection
 from aesthetics_ops.store.limits import StoreLimits
-from aesthetics_ops.store.proxies import Proxy
-from aesthetics_ops.store.transfer import Transfer
 from aesthetics_ops.store.trying import UnservedError
 
-__all__ = ["Reply", "etag_of"]
+__all__ = ["Reply", "etag_of", "named"]
 
+_MOST_HEAD_BYTES: Final = 64 << 10
 _MOST_ERROR_BYTES: Final = 64 << 10
-_LOOK_S: Final = 0.2  # between looks at the clock and for interruptions
-_NOT_TRUSTED: Final = (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_ISSUER_ERROR)
-_E_PROXY: Final = 97  # of libcurl's numbers; pycurl has no name for it
-_NOT_CONNECTED: Final = {
-    pycurl.E_COULDNT_RESOLVE_HOST: "its name is not known",
-    pycurl.E_COULDNT_RESOLVE_PROXY: "the proxy's name is not known",
-    pycurl.E_COULDNT_CONNECT: "nobody takes connections",
-    pycurl.E_SSL_CONNECT_ERROR: "no TLS",
-    _E_PROXY: "the proxy refuses",
-}
+_GROWN_BYTES: Final = 64 << 20  # a longer body is not believed until it comes
+
+
+class _Answer:
+    """What the parser finds: the first answer that is no 1xx; `is_followed` says that something came after it."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.fields: dict[bytes, bytes] = {}
+        self.pieces: list[bytes] = []
+        self.is_ended = self.is_followed = self.is_kept_alive = False
+        self.parser: Any = HttpResponseParser(self)
+
+    def feed(self, data: memoryview) -> None:
+        try:
+            self.parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            if not self.is_ended:
+                raise
+            self.is_followed = True
+
+    def on_message_begin(self) -> None:
+        self.is_followed = self.is_ended
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # and no trailer
+            self.fields.setdefault(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        if self.status:
+            return
+        status = self.parser.get_status_code()
+        if status < 200:
+            self.fields.clear()
+        else:
+            self.status, self.is_kept_alive = status, self.parser.should_keep_alive()
+
+    def on_body(self, piece: bytes) -> None:
+        if not self.is_ended:
+            self.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        self.is_ended = self.status != 0
 
 
 class Reply:
     """What a server answered; the body is read once.
 
     Attributes:
-        transfer: that brings it.
+        connection: that it comes over.
         status: of HTTP.
         length: bytes of the body; None where the answer does not say.
     """
 
-    def __init__(
-        self, transfer: Transfer, method: str, endpoint: str, limits: StoreLimits, proxy: Proxy | None
-    ) -> None:
+    def __init__(self, connection: Connection, method: str, limits: StoreLimits) -> None:
         """Wait for the head of the answer.
 
-        Args:
-            transfer: that was begun.
-            method: of the request.
-            endpoint: for messages.
-            limits: how long the server may be silent.
-            proxy: that the request goes through.
-
         Raises:
-            UnservedError: there is none.
-            StoreRefusedError: the server's certificate is not trusted, or the proxy says no.
+            RemoteDisconnected: the server closed without a word.
+            UnservedError: what came is no answer.
+            OSError: the connection failed; TimeoutError when nothing came.
         """
-        self.transfer, self._endpoint, self._limits, self._proxy = transfer, endpoint, limits, proxy
-        self._interrupts = Interrupts.count
-        self._started, self._got = time.monotonic(), 0
-        while not transfer.status and not transfer.is_ended:
-            self._step()
-        if not transfer.status:
-            raise self._failure()
-        self.status, fields = transfer.status, transfer.fields
+        self.connection, self._limits = connection, limits
+        self._started = time.monotonic()
+        self._got = 0
+        self._answer = _Answer()
+        try:
+            self._take_head()
+        except BaseException:
+            self._answer.parser = None
+            raise
+        self.status, fields = self._answer.status, self._answer.fields
         self._is_chunked = fields.get(b"transfer-encoding", b"").lower().endswith(b"chunked")
         self.length: int | None = None
-        length = fields.get(b"content-length")
-        if length is not None and (self._is_chunked or not length.isdigit()):
-            raise UnservedError(f"no answer from {endpoint} (it says in two ways where it ends)", is_silent=True)
         if method == "HEAD" or self.status in (204, 304):
             self.length = 0
-        elif length is not None:
-            self.length = int(length)
+        elif b"content-length" in fields and b"transfer-encoding" not in fields:
+            self.length = int(fields[b"content-length"])  # the parser takes digits only
 
     def header(self, name: str) -> str:
         """Return a header by its lower-case name, or an empty text."""
-        return self.transfer.fields.get(name.encode(), b"").decode("latin-1")
+        return self._answer.fields.get(name.encode(), b"").decode("latin-1")
 
     @property
     def is_framed(self) -> bool:
         """Whether the answer says where its body ends, so that a cut one shows."""
         return self.length is not None or self._is_chunked
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body in pieces.
+    @property
+    def is_done(self) -> bool:
+        """Whether the connection is ready for another request: the answer was read to its end, and nothing came after it."""
+        answer = self._answer
+        is_whole = answer.is_ended or self._got == self.length
+        return answer.is_kept_alive and is_whole and not answer.pieces and not answer.is_followed
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the body in pieces; each is overwritten by the next.
 
         Raises:
             UnservedError: it broke off, or comes too slowly.
         """
-        while True:
-            is_ended = self.transfer.is_ended
-            for piece in self.transfer.take():
-                self._got += len(piece)
-                yield piece
-            if is_ended:
-                break
-            self._step()
-        if self.transfer.error[0]:
-            raise self._failure()
+        yield from self._arrived()
+        if self.length is None:
+            while not self._answer.is_ended and (count := self._into(self.connection.buffer)):
+                self._feed(count)
+                yield from self._arrived()
+            if self._is_chunked and not self._answer.is_ended:
+                raise UnservedError(f"the answer broke off after {self._got} bytes", is_silent=True)
+            return
+        while (left := self.length - self._got) > 0:
+            buffer = self.connection.buffer[: min(left, BUFFER_BYTES)]
+            count = self._whole(self._into(buffer, is_all=True))
+            self._got += count
+            yield buffer[:count]
 
     def data(self) -> memoryview:
-        """Return the whole body, read-only.
+        """Return the whole body.
 
         Raises:
             UnservedError: it broke off, or comes too slowly.
         """
-        return memoryview(b"".join(self.chunks()))
+        if self.length is None or self.length > _GROWN_BYTES:
+            return memoryview(b"".join(bytes(chunk) for chunk in self.chunks()))
+        arrived = list(self._arrived())
+        if len(arrived) == 1 and self._got == self.length:
+            return arrived[0]
+        body = memoryview(bytearray(self.length))
+        body[: self._got] = b"".join(arrived)
+        while self._got < self.length:
+            self._got += self._whole(self._into(body[self._got :], is_all=True))
+        return body.toreadonly()
 
     def text(self) -> str:
         """Return the start of the body, for what it says of an error."""
@@ -121,46 +162,56 @@ class Reply:
             pass  # what came says more than that it broke off
         return found.decode(errors="replace")
 
-    def finish(self) -> None:
-        """Read what is left where that takes no wait: the end of an answer without a body."""
-        if not self.transfer.is_ended and self._got == self.length:
-            self.transfer.step(0.0)
+    def end(self) -> None:
+        """Let go of the parser, which holds what holds it."""
+        self._answer.parser = None
 
-    def _step(self) -> None:
-        transfer, limits = self.transfer, self._limits
-        transfer.step(min(_LOOK_S, limits.timeout_s / 4))
-        now = time.monotonic()
-        if transfer.is_ended:
+    def _take_head(self) -> None:
+        received = 0
+        while not self._answer.status:
+            if received >= _MOST_HEAD_BYTES:
+                raise UnservedError(f"the answer's headers do not end after {received} bytes", is_silent=True)
+            self._require_speed(received)
+            count = self.connection.receive(self.connection.buffer)
+            if not count:
+                if received:
+                    raise UnservedError("the answer broke off in its headers", is_silent=True)
+                raise RemoteDisconnected("")
+            received += count
+            self._feed(count)
+
+    def _feed(self, count: int) -> None:
+        try:
+            self._answer.feed(self.connection.buffer[:count])
+        except (HttpParserError, HttpParserUpgrade) as error:
+            raise UnservedError("the answer is not HTTP/1.1 as it should be", is_silent=True) from error
+
+    def _arrived(self) -> Iterator[memoryview]:
+        """Yield what the parser has of the body."""
+        if self.length == 0:
             return
-        if Interrupts.count != self._interrupts:
-            raise UnservedError(f"no answer from {self._endpoint} (interrupted)", is_silent=True)
-        if now - transfer.moved > limits.timeout_s:
-            if transfer.status:
-                raise UnservedError(f"the answer broke off after {self._got} bytes (timed out)", is_silent=True)
-            raise UnservedError(f"no answer from {self._endpoint} for {limits.timeout_s:g} s", is_silent=True)
-        if transfer.status and now - self._started > limits.body_s(self._got):
-            raise UnservedError(f"the answer comes too slowly, {self._got} bytes so far", is_silent=True)
+        pieces, self._answer.pieces = self._answer.pieces, []
+        for piece in pieces:
+            self._got += len(piece)
+            yield memoryview(piece)
 
-    def _failure(self) -> UnservedError | StoreRefusedError:
-        number, text = self.transfer.error
-        if self.transfer.status:
-            return UnservedError(f"the answer broke off after {self._got} bytes", is_silent=True)
-        if number == pycurl.E_SSL_CACERT_BADFILE:
-            return StoreRefusedError("the file of trusted certificates cannot be read; correct AWS_CA_BUNDLE")
-        if number in _NOT_TRUSTED:
-            return StoreRefusedError(
-                f"the certificate of {self._endpoint} is not trusted; name its authority's file in AWS_CA_BUNDLE"
-            )
-        if self._proxy is not None and 400 <= self.transfer.proxy_status < 500:
-            return self._proxy.refusal(self._endpoint, f"status {self.transfer.proxy_status}")
-        said = self.transfer.system_error
-        way = f", through {self._proxy}" if self._proxy else ""
-        if number in _NOT_CONNECTED:
-            said = said or _NOT_CONNECTED[number]
-            return UnservedError(f"no connection to {self._endpoint} ({said}{way})", is_silent=True)
-        if number == pycurl.E_OPERATION_TIMEDOUT:
-            return UnservedError(f"no connection to {self._endpoint} (timed out{way})", is_silent=True)
-        return UnservedError(f"no answer from {self._endpoint} ({said or text or 'it closed'}{way})", is_silent=True)
+    def _into(self, buffer: memoryview, *, is_all: bool = False) -> int:
+        self._require_speed(self._got)
+        try:
+            return self.connection.receive(buffer, is_all=is_all)
+        except OSError as error:
+            raise UnservedError(
+                f"the answer broke off after {self._got} bytes ({named(error)})", is_silent=True
+            ) from error
+
+    def _require_speed(self, got: int) -> None:
+        if time.monotonic() - self._started > self._limits.body_s(got):
+            raise UnservedError(f"the answer comes too slowly, {got} bytes so far", is_silent=True)
+
+    def _whole(self, count: int) -> int:
+        if not count:
+            raise UnservedError(f"the answer broke off after {self._got} of {self.length} bytes", is_silent=True)
+        return count
 
 
 def etag_of(reply: Reply) -> str:
@@ -173,3 +224,8 @@ def etag_of(reply: Reply) -> str:
     if not etag:
         raise UnservedError("the answer has no ETag, so it is not the store's")
     return etag
+
+
+def named(error: BaseException) -> str:
+    """Return what went wrong in few words; a library's own texts may hold what the server sent."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

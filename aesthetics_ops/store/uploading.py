@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.errors import ObjectMissingError, ScratchSpaceError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store.bucket import Request, S3Bucket
+from aesthetics_ops.store.connection import Body
 from aesthetics_ops.store.interrupts import StoreThreads
 from aesthetics_ops.store.reply import Reply, etag_of
-from aesthetics_ops.store.transfer import Body
 from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["put_bytes", "upload_file"]
@@ -38,11 +38,20 @@ class _Slice:
     def __iter__(self) -> Iterator[bytes]:
         with self.path.open("rb", buffering=0) as file:
             for start in range(0, self.length, _PIECE_BYTES):
-                wanted = min(_PIECE_BYTES, self.length - start)
-                piece = os.pread(file.fileno(), wanted, self.offset + start)
-                if len(piece) != wanted:
-                    raise OSError(f"{self.path} was cut while it was uploaded")
-                yield piece
+                yield self._piece(file.fileno(), start, min(_PIECE_BYTES, self.length - start))
+
+    def _piece(self, file: int, start: int, wanted: int) -> bytes:
+        try:
+            piece = os.pread(file, wanted, self.offset + start)
+        except OSError as error:  # of the disk, and not of the connection that it goes over
+            raise ScratchSpaceError(
+                f"{str(self.path)!r} cannot be read while it is uploaded ({error.strerror}); check the disk, and run the same command again"
+            ) from error
+        if len(piece) != wanted:
+            raise ScratchSpaceError(
+                f"{str(self.path)!r} was cut while it was uploaded; let nobody else write there, and run the same command again"
+            )
+        return piece
 
     def sha256(self) -> str:
         hashed = hashlib.sha256()

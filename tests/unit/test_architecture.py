@@ -71,7 +71,7 @@ ONLY = {
     "boto3": {"store.access", "store.bucket", "store.credentials"},
     "botocore": {"store.bucket", "store.credentials"},
     "obstore": {"store.native", "store.limits", "store.answers"},
-    "pycurl": {"store.http", "store.reply", "store.transfer"},
+    "httptools": {"store.reply"},
     "matplotlib": {"report.plots"},
     "python_calamine": {"sources.labels.workbook"},
     "fastapi": {"browser", "airflow"},

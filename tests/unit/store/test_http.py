@@ -1,4 +1,4 @@
-"""One server over libcurl: what goes out is what was meant, and no wait is longer than the limits."""
+"""One server: what goes out is what was meant, and no wait is longer than the limits."""
 
 import socket
 import subprocess
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aesthetics_ops.errors import ScratchSpaceError
 from aesthetics_ops.store.http import Server
 from aesthetics_ops.store.interrupts import give_up
 from aesthetics_ops.store.limits import StoreLimits
@@ -62,7 +63,6 @@ def test_a_request_is_sent_as_it_was_given(method: str, body: bytes | memoryview
         "accept-encoding: identity",
         f"content-length: {len(sent)}",
         f"host: {server.host}",
-        "user-agent: aesthetics-ops",
         "x-amz-date: now",
     ]
     assert arrived == sent
@@ -71,9 +71,9 @@ def test_a_request_is_sent_as_it_was_given(method: str, body: bytes | memoryview
 def test_a_body_that_cannot_be_read_is_an_error_of_its_own() -> None:
     def pieces() -> Iterator[bytes]:
         yield b"ab"
-        raise OSError("the file was cut")
+        raise ScratchSpaceError("the file was cut")
 
-    with serving(silent) as server, pytest.raises(OSError, match="cut"):
+    with serving(silent) as server, pytest.raises(ScratchSpaceError, match="cut"):
         server.answer("PUT", "/k", {"host": server.host, "content-length": "4"}, pieces())
 
 
@@ -126,7 +126,7 @@ def test_silence_is_cut_off(serve: Callable[[socket.socket], None], said: str) -
 def test_an_interruption_ends_a_wait(serve: Callable[[socket.socket], None]) -> None:
     with serving(serve, StoreLimits(600, 0)) as server:
         threading.Timer(0.3, give_up).start()
-        with pytest.raises(UnservedError, match="interrupted"):
+        with pytest.raises(UnservedError):
             read(server)
 
 

@@ -1,0 +1,81 @@
+"""A connection waits for as long as its limit, and for no more than a quarter of it beside that."""
+
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from aesthetics_ops.store.connection import Connection
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def kernel_waits(connected: socket.socket, seconds: float | None = None) -> list[float]:
+    """Return how long one call waits, to receive and to send; set it first where it is given."""
+    found = []
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        if seconds is not None:
+            connected.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, int(seconds * 1e6)))
+        whole, part = struct.unpack("@ll", connected.getsockopt(socket.SOL_SOCKET, option, 16))
+        found.append(whole + part / 1e6)
+    return found
+
+
+def test_a_call_that_moved_something_hides_a_quarter_of_the_limit_at_most(pair: Pair) -> None:
+    Connection(pair[0], 20)
+    assert kernel_waits(pair[0]) == pytest.approx([5, 5], abs=0.02)
+
+
+def test_what_comes_within_the_limit_is_waited_for(pair: Pair) -> None:
+    connection = Connection(pair[0], 600)
+    kernel_waits(pair[0], 0.01)
+    sender = threading.Timer(0.2, pair[1].sendall, [b"late"])
+    sender.start()
+    assert connection.receive(connection.buffer[:4], is_all=True) == 4
+    sender.join()
+    assert bytes(connection.buffer[:4]) == b"late"
+
+
+def test_what_is_taken_within_the_limit_is_sent_whole(pair: Pair) -> None:
+    connection, sent, taken = Connection(pair[0], 600), bytes(range(256)) * 8192, bytearray()
+    kernel_waits(pair[0], 0.01)
+
+    def take() -> None:
+        while len(taken) < len(sent) + 4:
+            taken.extend(pair[1].recv(1 << 20))
+
+    taker = threading.Timer(0.2, take)
+    taker.start()
+    connection.send(b"head", memoryview(sent))
+    taker.join()
+    assert taken == b"head" + sent
+
+
+def test_silence_is_cut_off(pair: Pair) -> None:
+    connection = Connection(pair[0], 0.2)
+    pair[1].sendall(b"ab")
+    assert connection.receive(connection.buffer[:4], is_all=True) == 2
+    with pytest.raises(TimeoutError):
+        connection.receive(connection.buffer[:2], is_all=True)
+    with pytest.raises(TimeoutError):
+        connection.send(b"", memoryview(bytes(64 << 20)))
+
+
+def test_a_server_that_outlives_a_module_ends_without_a_word() -> None:
+    program = (
+        "import os; from aesthetics_ops.store.http import Server; from aesthetics_ops.store.limits import StoreLimits; "
+        "os.server = Server('http://127.0.0.1:9', None, None, StoreLimits(1, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
