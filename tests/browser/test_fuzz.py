@@ -71,7 +71,7 @@ def paths(versions: Sequence[str]) -> list[str]:
     return [
         "/", "/style.css", here, f"{here}/compare", f"{here}/compare?before={versions[0]}&after={versions[1]}", version, f"{version}/report",
         f"{version}/report.html", f"{version}/rejects", f"{version}/rejects?reason=corrupt", f"{version}/search?text=p",
-        f"{version}/search?text=p000", shards, f"{shards}/0", f"{shards}/0/0", f"{shards}/0/0/photo.jpg", f"{here}/builds",
+        f"{version}/search?text=p000", shards, f"{shards}/0", f"{shards}/0/0", f"{shards}/0/0/photo.jpg", f"{here}/builds", f"{here}/moves",
         f"{here}/builds/{BUILD}", f"{here}/builds/{BUILD}/partitions/0",
     ]  # fmt: skip
 

@@ -13,6 +13,12 @@ from aesthetics_ops.pixels import codecs
 from tests.support.nights import Source, build_once, shard_hashes, start
 
 
+def forget() -> None:
+    """Let this process find its releases, and what they make, anew."""
+    codecs._release.cache_clear()
+    codecs._fingerprint.cache_clear()
+
+
 @pytest.fixture
 def upgraded(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Call to put in another OpenCV: its encoder puts out other bytes, and its release says so."""
@@ -23,10 +29,10 @@ def upgraded(monkeypatch: pytest.MonkeyPatch) -> Any:
             cv2, "imencode", lambda suffix, array, options: encode(suffix, array, (options[0], options[1] - 1))
         )
         monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name.startswith("opencv") else release(name))
-        codecs._fingerprint.cache_clear()
+        forget()
 
     yield upgrade
-    codecs._fingerprint.cache_clear()
+    forget()
 
 
 def test_an_upgrade_gives_every_shard_another_name(source: Source, upgraded: Any) -> None:

@@ -165,7 +165,7 @@ def test_a_build_takes_several_files_whose_flag_comes_more_than_once(
     assert main(["build", *flags, "--labels", str(place / "train.csv")]) == 2
     assert "train.csv' twice; name each file once" in capsys.readouterr().err
     assert main(["build", *flags, "--labels", str(place / "test.csv")]) == 1
-    assert "has 1.0 train, row 4 has 2.0 test: correct the scores" in capsys.readouterr().err
+    assert "has 1.0 train, row 4 has 2.0 test" in capsys.readouterr().err
 
 
 def test_the_column_that_names_the_photos_is_shown_as_a_build_takes_it(
