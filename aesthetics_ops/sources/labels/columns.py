@@ -262,17 +262,8 @@ def _with_votes(file: LabelFile, columns: Sequence[str], sample: Sample) -> Foun
         raise file.error(
             f"has {len(votes)} columns of votes, but vote_values has {len(ratings)} ratings; give one for each"
         )
-    return FoundColumns(
-        names=tuple(columns),
-        ids=_find_ids(file, columns),
-        is_joined=settings.key_template is not None,
-        template=settings.key_template,
-        score=None,
-        split=_split(file, columns, None),
-        votes=votes,
-        ratings=ratings,
-        note=None if settings.vote_values else other_numbers(wanted, votes),
-    )
+    found = _voted(file, columns, votes, ratings)
+    return replace(found, note=None if settings.vote_values else other_numbers(wanted, votes))
 
 
 def _with_one_column(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
@@ -289,19 +280,23 @@ def _with_one_column(file: LabelFile, columns: Sequence[str], sample: Sample) ->
             f"has {len(votes) or 1} columns of votes by vote_columns, and {len(ratings)} ratings; name at least two, each once, or one "
             "column that has votes for each rating, such as [1, 0, 4], and set vote_values to the ratings"
         )
+    found = replace(_voted(file, columns, places, ratings), is_cell=not votes)
+    if settings.vote_values:
+        return found
+    return replace(found, note=f"takes {name!r} for votes for {', '.join(f'{rating:g}' for rating in ratings)}")
+
+
+def _voted(file: LabelFile, columns: Sequence[str], votes: tuple[int, ...], ratings: tuple[float, ...]) -> FoundColumns:
+    """Return the columns of a file whose votes stand in known places."""
     return FoundColumns(
         names=tuple(columns),
         ids=_find_ids(file, columns),
-        is_joined=settings.key_template is not None,
-        template=settings.key_template,
+        is_joined=file.settings.key_template is not None,
+        template=file.settings.key_template,
         score=None,
         split=_split(file, columns, None),
-        votes=places,
+        votes=votes,
         ratings=ratings,
-        is_cell=not votes,
-        note=None
-        if settings.vote_values
-        else f"takes {name!r} for votes for {', '.join(f'{rating:g}' for rating in ratings)}",
     )
 
 
