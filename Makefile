@@ -79,7 +79,7 @@ DEPLOYED := --extra airflow --extra cluster --extra excel --extra tensorflow-cpu
 # requirements-torch.txt pins torch; what its build for GPUs needs comes with it, where the index has that build
 GPU := cuda-bindings cuda-pathfinder cuda-toolkit triton $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
   cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
-TESTED := --extra torch --extra grain --extra demo --extra dev --constraint requirements-torch.txt \
+TESTED := --extra torch --extra grain --extra openlineage --extra demo --extra dev --constraint requirements-torch.txt \
   $(addprefix --no-emit-package ,torch $(GPU))
 
 lock:  ## resolve pyproject.toml anew: requirements.lock, and what an image needs of it (needs uv)

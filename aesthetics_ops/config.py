@@ -105,6 +105,13 @@ class AirflowSettings(BaseModel):
         le=8_760,
         description="an alarm where a run has not ended well so long after it was due, and no version appeared meanwhile, h",
     )
+    ask_on_refusal: bool = Field(
+        False,
+        description="when a gate refuses the version, a person is asked in Airflow whether to publish it all the same",
+    )
+    answer_within_h: float = Field(
+        12, gt=0, le=8_760, description="of that question; no answer in this time counts as a rejection, h"
+    )
 
     expire_keep: int | None = Field(
         None,
@@ -147,6 +154,15 @@ class AirflowSettings(BaseModel):
         if self.alarm_after_h is not None and not self.on_late and not self.on_failure:
             raise ValueError(
                 f"alarm_after_h is {self.alarm_after_h:g}, but nobody is told of the alarm; name a notifier as on_late or on_failure"
+            )
+        if "answer_within_h" in self.model_fields_set and not self.ask_on_refusal:
+            raise ValueError(
+                f"answer_within_h is {self.answer_within_h:g}, but nobody is asked; set ask_on_refusal to true, or leave it out"
+            )
+        if self.ask_on_refusal and self.run_timeout_h is not None and self.run_timeout_h <= self.answer_within_h:
+            raise ValueError(
+                f"run_timeout_h is {self.run_timeout_h:g}, and a person may take {self.answer_within_h:g} hours of it to answer "
+                "(answer_within_h); make run_timeout_h longer than that and a build together, or answer_within_h shorter"
             )
         return self
 

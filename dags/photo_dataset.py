@@ -12,6 +12,7 @@ again. When nothing changed, `publish` is skipped and no event reaches the train
 
 **To recover**: clear the failed task. Where another stage has to come first, the message says which task to clear, and the
 command that runs it alone. A refused gate says what it measured; mend the photos or scores, or trigger again with another limit. Nothing half-done is ever visible to readers.
+Where the table has `ask_on_refusal`, `ask` waits for a person to approve or reject what a gate refused, and `promote` publishes what was approved.
 Where the published version itself cannot be read, `aesthetics-ops rollback` goes back to another; where none is whole, trigger once with "Start anew".
 
 **Alone**: `airflow tasks test photo_dataset plan 2026-11-22`, then `download_and_convert … --map-index 0`,
@@ -34,6 +35,7 @@ from airflow.sdk import DAG, Asset, AssetAlias, Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from aesthetics_ops.airflow import tasks
+from aesthetics_ops.airflow.asking import AskPerson
 from aesthetics_ops.airflow.notices import notifying
 from aesthetics_ops.config import (
     AirflowSettings,
@@ -50,6 +52,10 @@ PARTITIONS = mapped_tasks()
 START = pendulum.datetime(2026, 1, 1, tz="UTC")
 # No backfills: Airflow does not count them among `max_active_runs`, and every build takes the photos as they are now.
 RUN_TYPES: Any = ["scheduled", "manual", "operator_triggered", "asset_triggered", "asset_materialization"]
+ASKING = """Asks a person whether to publish a version that a gate refused: "Required Actions" has the numbers and two buttons.
+
+Skipped where no gate refused. A rejection, and no answer in time, fail it; the version before stays. Clear it to be asked again.
+"""
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each task imports numpy, whose threads would spin on every core
 
 
@@ -96,6 +102,14 @@ def make_dag(config: DatasetConfig) -> DAG:
         """
         return tasks.publish(config, latest, inlet_events[latest], outlet_events[published])
 
+    @task(inlets=[latest], outlets=[published])
+    def promote(*, inlet_events: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        """Publishes the version that a person approved, and notes that its gates were overruled: by whom, and why.
+
+        Where LATEST moved meanwhile, or the candidate is gone, it fails at once and says so; nothing is published.
+        """
+        return tasks.promote(config, latest, inlet_events[latest], outlet_events[published])
+
     @dag(
         dag_id=config.name,
         schedule=[Asset(uri) for uri in how.run_on] or how.schedule,
@@ -122,7 +136,10 @@ def make_dag(config: DatasetConfig) -> DAG:
     )
     def build_dataset() -> None:
         numbers = list(range(partitions))
-        plan() >> download_and_convert.expand(partition=numbers) >> validate.expand(partition=numbers) >> publish()
+        end = publish()
+        plan() >> download_and_convert.expand(partition=numbers) >> validate.expand(partition=numbers) >> end
+        if how.ask_on_refusal:
+            end >> AskPerson(task_id="ask", config=config, doc_md=ASKING) >> promote()
 
     built: DAG = build_dataset()
     built.validate()  # type: ignore[no-untyped-call]  # Airflow's, without annotations

@@ -10,19 +10,19 @@ from airflow.sdk import BaseOperatorLink
 from aesthetics_ops.airflow.access import configured, xcom_in_database
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["ROUTE", "ShardsLink", "VersionLink", "base_path"]
+__all__ = ["ROUTE", "ShardsLink", "VersionLink", "base_path", "version_page"]
 
 ROUTE: Final = "dataset-browser"  # where the browser is mounted
 
 
 class VersionLink(BaseOperatorLink):
-    """From `publish` to the version that it published."""
+    """From `publish`, `ask` and `promote` to the version that they are about."""
 
     name = "Dataset version"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """Return where the version is shown; empty, which hides the link, for other tasks, and where no table has its dataset."""
-        if ti_key.task_id != "publish":
+        if ti_key.task_id not in ("publish", "ask", "promote"):
             return ""
         name = _table_of(ti_key.dag_id, _returned_by("plan", ti_key))
         if not name:
@@ -46,6 +46,18 @@ class ShardsLink(BaseOperatorLink):
             return ""
         partition = () if ti_key.map_index < 0 else ("partitions", ti_key.map_index)
         return _page(name, "builds", build, *partition)
+
+
+def version_page(dag_id: str, planned: Mapping[str, Any], version: str) -> str:
+    """Return the address of a version's page, inside Airflow's UI; empty where no table has the dataset that a run built.
+
+    Args:
+        dag_id: of the run.
+        planned: what its plan returned; `dataset` is looked at.
+        version: its name.
+    """
+    name = _table_of(dag_id, planned)
+    return _page(name, "versions", version) if name else ""
 
 
 def _table_of(dag_id: str, planned: Mapping[str, Any]) -> str:

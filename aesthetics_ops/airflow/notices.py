@@ -4,7 +4,8 @@ In: how a run ended.  Out: a message to each notifier of that end.
 Promised: a notifier that fails costs a line in a log and nothing else; what is wrong with one is said when the DAG is made.
 
 What a task found out lies in its XCom `problem`; the messages go out where Airflow runs callbacks of DAGs, in the DAG
-processor, so that a run that lost its worker is told of, too.  The alarm about an old dataset runs in the triggerer.
+processor, so that a run that lost its worker is told of, too.  The alarm about an old dataset runs in the triggerer; that a
+question waits for a person is told by the task that asks.
 """
 
 import logging
@@ -25,13 +26,13 @@ from aesthetics_ops.errors import AestheticsOpsError, GateError, SettingsError
 if TYPE_CHECKING:
     from aesthetics_ops.config import DatasetConfig
 
-__all__ = ["Notice", "PostJson", "keep_news", "keep_problem", "notifying", "tell_late"]
+__all__ = ["Notice", "PostJson", "keep_news", "keep_problem", "notifying", "tell_asked", "tell_late"]
 
 _log = logging.getLogger(__name__)
 
-Event = Literal["failed", "refused", "published", "late"]
+Event = Literal["failed", "refused", "asked", "published", "late"]
 _SETTINGS: Final[Mapping[Event, str]] = {
-    "failed": "on_failure", "refused": "on_refused", "published": "on_published", "late": "on_late",
+    "failed": "on_failure", "refused": "on_refused", "asked": "on_refused", "published": "on_published", "late": "on_late",
 }  # fmt: skip
 _PROBLEM: Final = "problem"  # the XCom in which a task that fails leaves what went wrong
 _NEWS: Final = "news"  # the XCom in which `publish` leaves a new version of the table's own dataset
@@ -43,12 +44,13 @@ class Notice:
     """What a notifier is told; templates of its arguments know it as `notice`.
 
     Attributes:
-        event: what happened: the run failed, a gate refused the version, a version was published, or none is new enough.
+        event: what happened: the run failed, a gate refused the version, a person is asked about one that a gate refused, a version
+            was published, or none is new enough.
         dataset: its URL.
         dag_id, run_id: of the run.
         task_id: of the task that failed; empty where there is none.
         reason: the line of the error or of the gates; of a published version its name and what is in it.
-        version: its name; empty where none was published.
+        version: its name; empty where none was published, nor is asked about.
         counts: of the version, or of the plan where there is no version.
     """
 
@@ -145,6 +147,22 @@ def keep_news(context: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     context["ti"].xcom_push(key=_NEWS, value=dict(summary))
 
 
+def tell_asked(config: "DatasetConfig", context: Mapping[str, Any], url: str, version: str, refusal: str) -> None:
+    """Tell that a person is to decide about a version that a gate refused.
+
+    Args:
+        config: of the dataset.
+        context: of the task that asks.
+        url: of the dataset.
+        version: its name.
+        refusal: the line of the gates.
+    """
+    reason = f"approve or reject it in Airflow within {config.airflow.answer_within_h:g} hours: {refusal}"
+    counts = _counts(_xcom(context, "plan") or {})
+    task_id = context["ti"].task_id
+    _tell(config, Notice("asked", url, config.name, _run_id(context), task_id, reason, version, counts), context)
+
+
 async def tell_late(table: str, context: Mapping[str, Any]) -> None:
     """Tell that a run has not ended well in time and that no version appeared meanwhile: called by the triggerer at the deadline.
 
@@ -204,7 +222,8 @@ def _tell_failure(config: "DatasetConfig", context: Mapping[str, Any]) -> None:
 
 
 def _tell_published(config: "DatasetConfig", context: Mapping[str, Any]) -> None:
-    published = _xcom(context, "publish", _NEWS)
+    news = ((task_id, _xcom(context, task_id, _NEWS)) for task_id in ("publish", "promote"))
+    task_id, published = next((found for found in news if found[1] is not None), ("", None))
     if published is None:  # nothing changed, or told before, or another dataset
         return
     counts = _counts(published)
@@ -214,7 +233,7 @@ def _tell_published(config: "DatasetConfig", context: Mapping[str, Any]) -> None
         published["dataset"],
         config.name,
         _run_id(context),
-        "publish",
+        task_id,
         reason,
         published["version"],
         counts,

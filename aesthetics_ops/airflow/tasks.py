@@ -5,7 +5,7 @@ Airflow's to retry.  Stages are imported in the tasks, since Airflow imports thi
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,16 +15,36 @@ from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from aesthetics_ops.airflow.access import open_configured, s3_access
+from aesthetics_ops.airflow.lineage import emit_lineage
 from aesthetics_ops.airflow.log import count_photos, gauge_version, say_partition, say_settings, say_version
 from aesthetics_ops.airflow.notices import keep_news, keep_problem
-from aesthetics_ops.errors import InputMissingError, IntegrityError, NoSuchVersionError, PermanentError, TransientError
+from aesthetics_ops.errors import (
+    GateError,
+    InputMissingError,
+    IntegrityError,
+    NoSuchVersionError,
+    PermanentError,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from aesthetics_ops.builds import Build, BuildPlan
     from aesthetics_ops.config import DatasetConfig
-    from aesthetics_ops.store import S3Access
+    from aesthetics_ops.dataset.candidates import CandidateMark
+    from aesthetics_ops.dataset.manifest import Manifest
+    from aesthetics_ops.store import S3Access, Store
 
-__all__ = ["download_and_convert", "expire", "plan", "publish", "validate"]
+__all__ = [
+    "Question",
+    "download_and_convert",
+    "expire",
+    "plan",
+    "promote",
+    "publish",
+    "question",
+    "take_answer",
+    "validate",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +66,12 @@ class _Attempt:
     values: dict[str, Any]
     build_id: str
     s3: "S3Access"
+
+    def open_dataset(self) -> "Store":
+        """Open the store that the run publishes into."""
+        from aesthetics_ops.store import open_store
+
+        return open_store(self.values["dataset"], s3=self.s3)
 
     def resume(self) -> "tuple[Build, BuildPlan]":
         """Open the build as `plan` left it."""
@@ -95,7 +121,7 @@ def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
 
 
 def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> dict[str, Any]:
-    """Publish the build.  Skipped where nothing changed.
+    """Publish the build.  Skipped where nothing changed.  Where a person is asked about what gates refuse, it ends well all the same.
 
     Args:
         config: of the dataset.
@@ -112,20 +138,112 @@ def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> di
             "accounting for %d photos and looking for near-duplicates; nothing more is said until that is done",
             record.listed,
         )
-        published = publish_build(build, record)
+        try:
+            published = publish_build(build, record)
+        except GateError as error:
+            if error.candidate is None or not config.airflow.ask_on_refusal:
+                raise
+            _log.warning("%s; task 'ask' asks a person", error)
+            return _refused(build.dataset.url, error)
     manifest = published.manifest
     say_version(manifest)
     if not published.is_new:
         repaired = f"; {published.repaired} of its shards were repaired" if published.repaired else ""
         raise AirflowSkipException(f"nothing changed since version {manifest.version}{repaired}")
-    if manifest.dataset != config.build.dataset:
-        _log.info("no event of %s: this run built %s", latest.uri, manifest.dataset)
-    elif any(earlier.extra.get("version") == manifest.version for earlier in sent.after(f"{manifest.created_at}")):
-        _log.info("no second event of %s: version %s has one", latest.uri, manifest.version)
-    else:
-        gauge_version(config.name, manifest)
-        event.add(latest, extra=published.summary)
-        keep_news(cast(dict[str, Any], get_current_context()), published.summary)
+    _send(config, manifest, published.summary, latest, sent, event)
+    return published.summary
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked of a version that a gate refused.
+
+    Attributes:
+        url: of the dataset.
+        manifest: of the version.
+        mark: of the candidate; None where LATEST names it already, so that there is nothing to ask.
+        refusal: the line that `publish` ended with.
+    """
+
+    url: str
+    manifest: "Manifest"
+    mark: "CandidateMark | None"
+    refusal: str
+
+
+def question(config: "DatasetConfig") -> Question:
+    """Return what a person is to be asked.  Skipped where no gate refused.
+
+    Where nothing says how `publish` ended, as under `tasks test`, the build is published once more: it finds its candidate.
+    """
+    from aesthetics_ops.publishing.publish import publish_build
+    from aesthetics_ops.versions.promote import candidate_to_promote
+
+    with _attempt(config) as attempt:
+        ended = get_current_context()["ti"].xcom_pull(task_ids="publish")
+        if ended is None:
+            build, record = attempt.resume()
+            try:
+                ended = publish_build(build, record).summary
+            except GateError as error:
+                if error.candidate is None:
+                    raise
+                ended = _refused(attempt.values["dataset"], error)
+        if "refused" not in ended:
+            raise AirflowSkipException("no gate refused, so nobody is asked")
+        dataset = attempt.open_dataset()
+        manifest, mark = candidate_to_promote(dataset, ended["version"])
+        return Question(dataset.url, manifest, mark, ended["refused"])
+
+
+def take_answer(config: "DatasetConfig", version: str, event: Mapping[str, Any], *, approve: str) -> dict[str, str]:
+    """Return who approved a version, and why; any other answer, and none in time, fails the task.
+
+    Args:
+        config: of the dataset.
+        version: that was asked about.
+        event: the answer, as Airflow gives it.
+        approve: the option that approves.
+    """
+    from aesthetics_ops.dataset.moves import Given
+
+    with _failing_in_one_line(config):
+        stays = f"this run publishes nothing, version {version!r} stays as it is"
+        if "error" in event:
+            why = f"nobody answered within {config.airflow.answer_within_h:g} hours"
+            if event.get("error_type") != "timeout":
+                why = f"no answer: {event['error']}"
+            raise GateError(f"not published: {why}; {stays}", candidate=version)
+        user = event.get("responded_by_user") or {}
+        by = str(user.get("name") or user.get("id") or "somebody whom Airflow does not name")
+        said = (event.get("params_input") or {}).get("reason")
+        reason = "" if said is None else str(said).strip()
+        if list(event["chosen_options"]) != [approve]:
+            why = f": {' '.join(reason.split())}" if reason else ""
+            raise GateError(f"not published: {by} rejected it{why}; {stays}", candidate=version)
+        given = Given.of(by, reason or f"approved in Airflow by {by}")
+    _log.info("version %s is approved by %s: %s", version, given.by, given.reason)
+    return {"version": version, "by": given.by, "reason": given.reason}
+
+
+def promote(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> dict[str, Any]:
+    """Publish the candidate that a person approved.  Arguments are those of `publish`."""
+    from aesthetics_ops.dataset.moves import Given
+    from aesthetics_ops.publishing.publish import published_as
+    from aesthetics_ops.versions.promote import promote
+
+    with _attempt(config) as attempt:
+        approved = get_current_context()["ti"].xcom_pull(task_ids="ask")
+        if not isinstance(approved, dict):
+            raise GateError(
+                "nobody has approved a version in this run; clear 'ask' and answer it, or without Airflow: `aesthetics-ops promote "
+                f"{attempt.values['dataset']} VERSION --reason TEXT`"
+            )
+        dataset = attempt.open_dataset()
+        manifest = promote(dataset, approved["version"], Given(approved["by"], approved["reason"]))
+        published = published_as(dataset, manifest)
+    say_version(manifest)
+    _send(config, manifest, published.summary, latest, sent, event)
     return published.summary
 
 
@@ -153,6 +271,26 @@ def expire(config: "DatasetConfig") -> dict[str, Any]:
     }  # fmt: skip
     _log.info("deleted: %s", summary)
     return summary
+
+
+def _refused(url: str, error: GateError) -> dict[str, Any]:
+    """Return what `publish` returns of a refusal that a person is asked about."""
+    return {"published": False, "dataset": url, "version": error.candidate, "refused": str(error)}
+
+
+def _send(
+    config: "DatasetConfig", manifest: "Manifest", summary: dict[str, Any], latest: Asset, sent: Any, event: Any
+) -> None:
+    """Send the event of a new version, unless it has one, or is another dataset's; the last three are those of `publish`."""
+    emit_lineage(manifest, f"{manifest.dataset}LATEST.json")
+    if manifest.dataset != config.build.dataset:
+        _log.info("no event of %s: this run built %s", latest.uri, manifest.dataset)
+    elif any(earlier.extra.get("version") == manifest.version for earlier in sent.after(f"{manifest.created_at}")):
+        _log.info("no second event of %s: version %s has one", latest.uri, manifest.version)
+    else:
+        gauge_version(config.name, manifest)
+        event.add(latest, extra=summary)
+        keep_news(cast(dict[str, Any], get_current_context()), summary)
 
 
 def _mapped_in_this_run() -> int:

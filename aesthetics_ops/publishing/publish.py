@@ -47,7 +47,7 @@ from aesthetics_ops.publishing.regroup import regroup
 from aesthetics_ops.publishing.tables import MoreColumns, Outcome, ShardRows, make_tables
 from aesthetics_ops.store import Store, Swap
 
-__all__ = ["Published", "publish_build"]
+__all__ = ["Published", "publish_build", "published_as"]
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +123,16 @@ def publish_build(build: Build, plan: BuildPlan, *, documents: Mapping[VersionFi
     """
     with scratch_for() as scratch:
         return _publish(build, plan, documents, scratch)
+
+
+def published_as(dataset: Store, manifest: Manifest) -> Published:
+    """Return how publishing ended for a version that LATEST names since a person promoted it.
+
+    Args:
+        dataset: that it lies in.
+        manifest: of the version.
+    """
+    return _found(dataset, manifest, DOCUMENTS, is_new=True, repaired=0)
 
 
 def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Renderer], scratch: Path) -> Published:

@@ -34,7 +34,7 @@ from aesthetics_ops.dataset.layout import (
     version_of,
     version_time,
 )
-from aesthetics_ops.dataset.lease import LEASE, ExpiryLease, expiry_lease
+from aesthetics_ops.dataset.lease import LEASE, ExpiryLease, expiry_lease, note_marks
 from aesthetics_ops.dataset.manifest import read_manifest_of
 from aesthetics_ops.dataset.moves import logged_moves
 from aesthetics_ops.dataset.sidecars import read_table
@@ -181,8 +181,9 @@ def expire_versions(
     """
     rules = _rules(keep, older_than, grace, now)
     with expiry_lease(dataset) as lease:
+        _bring_back_marks(dataset, lease)
         doomed = _doomed(dataset, rules)
-        _take_marks(dataset, doomed)
+        _take_marks(dataset, doomed, lease)
         _delete(dataset, doomed.keys, lease)
         return doomed.expired
 
@@ -311,12 +312,29 @@ def _old_unpublished(keys: Iterable[str], published: Collection[str], now: datet
     return {name for name in names if (at := version_time(name)) is not None and now - at >= _BUILD_GRACE}
 
 
-def _take_marks(dataset: Store, doomed: _Doomed) -> None:
+def _bring_back_marks(dataset: Store, lease: ExpiryLease) -> None:
+    """Bring back the marks that an expiry took which died before it deleted their versions: what is named since stays one.
+
+    Manifests go first, so a version that has its manifest has all of its files.
+    """
+    for key, mark in lease.marks.items():
+        version = published_in(key) or candidate_in(key)
+        if version is None or dataset.head(key) is not None:
+            continue
+        if dataset.head(version_key(version, VersionFile.MANIFEST)) is not None:
+            dataset.put(key, mark.encode())
+            _log.info("version %s has its mark again, which an expiry took that died", version)
+
+
+def _take_marks(dataset: Store, doomed: _Doomed, lease: ExpiryLease) -> None:
     """Take the marks of versions and candidates that are to go, unless LATEST, a pointer or a pin names one of them by now.
 
     Whoever makes one of these name a version looks for its mark afterwards; so one of both sees the other.
     """
     marks = {key: stored for key in doomed.marks if (stored := PublishedMark.stored(dataset, key)) is not None}
+    if marks or lease.marks:
+        texts = {key: bytes(stored.data).decode(errors="replace") for key, stored in marks.items()}
+        note_marks(dataset, lease, texts)
     try:
         dataset.delete(doomed.marks)
         _require_unnamed(dataset, {*doomed.expired.versions, *doomed.expired.candidates})

@@ -18,7 +18,27 @@ from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishCon
 from aesthetics_ops.store import Store, StoredObject, Swap
 from aesthetics_ops.versions.whole import require_whole
 
-__all__ = ["promote"]
+__all__ = ["candidate_to_promote", "promote"]
+
+
+def candidate_to_promote(dataset: Store, version: str) -> tuple[Manifest, CandidateMark | None]:
+    """Return a candidate and its mark, if it can be promoted as things are; the mark is None where LATEST names it already.
+
+    Args:
+        dataset: that it lies in.
+        version: its name.
+
+    Raises:
+        NoSuchVersionError, IntegrityError, PublishConflictError: as `promote`, which also looks at every file of it.
+    """
+    before = LatestPointer.stored(dataset, LATEST_KEY)
+    latest = pointer_in_object(before)
+    if latest is not None and latest.version == version:
+        return _finished(dataset, latest), None
+    mark = _candidate(dataset, version)
+    manifest, _ = _manifest_of(dataset, version)
+    _require_parent(dataset, mark, latest, before)
+    return manifest, mark
 
 
 def promote(dataset: Store, version: str, given: Given) -> Manifest:
@@ -44,12 +64,7 @@ def promote(dataset: Store, version: str, given: Given) -> Manifest:
     if latest is not None and latest.version == version:
         return _finished(dataset, latest)
     mark = _candidate(dataset, version)
-    stored = stored_manifest(dataset, version, None)
-    manifest = Manifest.parse(stored.data, name=dataset.url_of(stored.key))
-    if manifest.version != version:
-        raise IntegrityError(
-            f"{dataset.url_of(stored.key)} is the manifest of version {manifest.version!r}; LATEST stays"
-        )
+    manifest, data = _manifest_of(dataset, version)
     require_whole(dataset, manifest)
     _require_parent(dataset, mark, latest, before)
     move = Move.now(
@@ -58,7 +73,7 @@ def promote(dataset: Store, version: str, given: Given) -> Manifest:
         previous=latest.version if latest else None,
         overruled=tuple(gate.name for gate in mark.refused),
     )
-    pointer = pointer_to(version, bytes(stored.data), move)
+    pointer = pointer_to(version, data, move)
     compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
     ending = move_latest(dataset, pointer, expected_etag=before.etag if before else None, compares=compares)
     _require_done(dataset, version, ending)
@@ -78,6 +93,17 @@ def _candidate(dataset: Store, version: str) -> CandidateMark:
             f"{dataset.url} has no candidate {version!r}; `aesthetics-ops versions` lists the candidates after the versions"
         )
     return mark
+
+
+def _manifest_of(dataset: Store, version: str) -> tuple[Manifest, bytes]:
+    """Return a candidate's manifest, and its bytes."""
+    stored = stored_manifest(dataset, version, None)
+    manifest = Manifest.parse(stored.data, name=dataset.url_of(stored.key))
+    if manifest.version != version:
+        raise IntegrityError(
+            f"{dataset.url_of(stored.key)} is the manifest of version {manifest.version!r}; LATEST stays"
+        )
+    return manifest, bytes(stored.data)
 
 
 def _require_parent(

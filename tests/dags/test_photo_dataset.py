@@ -88,6 +88,9 @@ def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[
     assert set(parsed["stages"]) == {
         "aesthetics_ops.airflow",
         "aesthetics_ops.airflow.access",
+        "aesthetics_ops.airflow.asking",
+        "aesthetics_ops.airflow.lineage",
+        "aesthetics_ops.airflow.links",
         "aesthetics_ops.airflow.log",
         "aesthetics_ops.airflow.notices",
         "aesthetics_ops.airflow.tasks",
@@ -301,6 +304,32 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
     assert parsed["dags"]["birds"]["tasks"]["plan"]["inlets"] == ["s3://b/p", "s3://b/1.csv", "s3://b/2.csv"]
 
 
+def test_a_dataset_that_asks_a_person_has_two_tasks_more_and_the_same_four(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    table = '[{0}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/{0}/"\n[{0}.airflow]\n{1}\n'
+    config.write_text(
+        table.format("asks", "ask_on_refusal = true\nanswer_within_h = 20\ntask_timeout_h = 2")
+        + table.format("is_silent", "task_timeout_h = 2")
+        + table.format("too_short", "ask_on_refusal = true\nrun_timeout_h = 12")
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    asks, silent = (dict(parsed["dags"][name]["tasks"]) for name in ("asks", "is_silent"))
+    assert {name: task["downstream"] for name, task in asks.items()} == {
+        "plan": ["download_and_convert"],
+        "download_and_convert": ["validate"],
+        "validate": ["publish"],
+        "publish": ["ask"],
+        "ask": ["promote"],
+        "promote": [],
+    }
+    assert asks["promote"]["outlets"] == asks["publish"]["outlets"] == ["asks published"]
+    assert asks["promote"]["inlets"] == ["s3://b/asks/LATEST.json"]
+    assert set(silent) == {"plan", "download_and_convert", "validate", "publish"}
+    assert {task["how"]["execution_timeout"] for task in asks.values()} == {"2:00:00"}
+    assert "a person may take 12 hours of it" in parsed["dags"]["too_short"]["doc"]
+
+
 def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(tmp_path: Path) -> None:
     tables = {"cats": "expire_keep = 30", "dogs": "expire_older_than_days = 90", "birds": "", "expire_versions": ""}
     config = tmp_path / "mine.toml"
@@ -328,14 +357,14 @@ def test_every_key_of_the_airflow_table_stands_on_the_page(name: str) -> None:
 
 def test_the_pages_table_is_a_dag(tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
-    table, notifiers = blocks("toml")
-    config.write_text(table + notifiers.removeprefix("[cats.airflow]"))
+    table, asking, notifiers = blocks("toml")
+    config.write_text("".join([table, *(block.removeprefix("[cats.airflow]") for block in (asking, notifiers))]))
     parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
     cats = parsed["dags"]["cats"]
     assert (parsed["errors"], cats["schedule"], set(cats["tasks"])) == (
         {},
         "30 1 * * *",
-        {"plan", "download_and_convert", "validate", "publish"},
+        {"plan", "download_and_convert", "validate", "publish", "ask", "promote"},
     )
     assert (cats["on_failure"], cats["on_success"], cats["alarm_after"]) == (True, True, "1 day, 6:00:00")
 

@@ -10,8 +10,9 @@ import pytest
 
 from aesthetics_ops import open_dataset
 from aesthetics_ops.cli import main
-from aesthetics_ops.dataset.latest import move_latest, pointer_to, read_latest
+from aesthetics_ops.dataset.latest import LatestPointer, move_latest, pointer_to, read_latest
 from aesthetics_ops.dataset.layout import (
+    EXPIRY_KEY,
     LATEST_KEY,
     VersionFile,
     candidate_key,
@@ -22,9 +23,10 @@ from aesthetics_ops.dataset.layout import (
     published_key,
     version_key,
 )
+from aesthetics_ops.dataset.lease import LEASE, ExpiryLease
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given, Move, logged_moves
-from aesthetics_ops.dataset.pointers import read_pointer, resolve_version
+from aesthetics_ops.dataset.pointers import Pin, read_pointer, resolve_version
 from aesthetics_ops.errors import (
     GateError,
     IntegrityError,
@@ -389,6 +391,35 @@ class TestRetention:
         assert read_manifest(store, old).records == 6
         assert verify_version(store, old).records == 6
 
+    @pytest.mark.parametrize("who", ["pointer", "pin"])
+    def test_a_mark_that_an_expiry_took_and_died_with_is_brought_back_by_the_next(self, made: Made, who: str) -> None:
+        store, (old, _, new) = made
+        marks = {version: bytes(store.get(published_key(version)).data) for version in made.versions}
+        deaths = 0
+        while cut_off(lambda dying: expire_versions(dying, keep=1, now=LATER), store, after=deaths):
+            deaths += 1
+            left = {
+                version
+                for version in made.versions
+                if store.head(version_key(version, VersionFile.MANIFEST)) is not None
+            }
+            if store.head(published_key(old)) is None and old in left:
+                # named by somebody who looked for the mark before it went
+                name = LatestPointer(version=old, manifest=version_key(old, VersionFile.MANIFEST), sha256="0" * 64)
+                given = Move.now("pin", GIVEN, previous=None)
+                if who == "pin":
+                    store.put(pin_key("run-7"), Pin(name="run-7", version=old, move=given).encoded())
+                else:
+                    store.put(pointer_key("prod"), name.encoded())
+                age_lease(store)
+                expire_versions(store, keep=1, now=LATER)
+                assert bytes(store.get(published_key(old)).data) == marks[old]
+                assert [info.version for info in list_versions(store)] == [new, old]
+                assert verify_version(store, old).records == 6
+                return
+            age_lease(store)
+        raise AssertionError("no death came between the marks and the files")
+
     def test_cut_off_at_any_request_it_leaves_whole_versions_and_goes_on(self, made: Made) -> None:
         store, (_, _, new) = made
         pin(store, "run-7", made.versions[1], GIVEN)
@@ -398,7 +429,7 @@ class TestRetention:
             for info in list_versions(store):
                 verify_version(store, info.version)
             assert {new, made.versions[1]} <= {info.version for info in list_versions(store)}
-            store.delete(["expiry.json"])  # its hour is over
+            age_lease(store)
             expire_versions(store, keep=1, now=LATER)
             assert {info.version for info in list_versions(store)} == {new, made.versions[1]}
             for key, data in objects.items():
@@ -431,6 +462,13 @@ def test_candidates_expire_by_number_and_age(source: Source, monkeypatch: pytest
     assert expired.stays[refused[0]] == ("pinned by look (to look at)",)
     assert verify_version(dataset, refused[0]).records == 10
     assert promote(dataset, refused[0], GIVEN).records == 10
+
+
+def age_lease(store: Store) -> None:
+    """Make the hour of a lease be over that an expiry left."""
+    lease = ExpiryLease.read(store, EXPIRY_KEY)
+    if lease is not None:
+        store.put(EXPIRY_KEY, lease.model_copy(update={"since": lease.since - LEASE}).encoded())
 
 
 class TestCommands:

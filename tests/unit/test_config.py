@@ -104,6 +104,17 @@ GOOD = TABLE.format(name="good", photos="s3://b/good/", dataset="s3://b/sets/goo
             r".*airflow: schedule and run_on are both set; .*leave one out",
         ),
         (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/") + "[bad.airflow]\nanswer_within_h = 3",
+            "bad",
+            ".*answer_within_h is 3, but nobody is asked; set ask_on_refusal to true, or leave it out",
+        ),
+        (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/")
+            + "[bad.airflow]\nask_on_refusal = true\nrun_timeout_h = 6",
+            "bad",
+            ".*run_timeout_h is 6, and a person may take 12 hours of it to answer.*",
+        ),
+        (
             TABLE.format(name='"my photos"', photos="s3://b/p/", dataset="s3://b/bad/"),
             "my_photos",
             r"table \['my photos'\] .* cannot name a DAG: .*its dataset stays the same",
