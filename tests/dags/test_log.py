@@ -1,6 +1,8 @@
 """What a task's log says of a build, and the numbers that a collector gets through Airflow's metrics."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -8,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from tests.support.airflow_home import AirflowHome
 
 _SAY = """
 import logging, sys, warnings
@@ -37,9 +41,52 @@ gauge_version("cats", manifest)
 """
 
 
-def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> None:
-    from tests.support.airflow_home import AirflowHome
+def said_in(home: AirflowHome, **variables: str) -> list[str]:
+    """Say and count a night in a process of its own; return the lines."""
+    absent = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.directory}/absent/airflow.db"}
+    command = [sys.executable, "-c", _SAY, home.directory.as_uri()]
+    done = subprocess.run(
+        command,
+        env=home.env | absent | variables,
+        cwd=os.environ.get("TMPDIR", "/"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [
+        line.partition("|")[2] for line in done.stdout.splitlines() if line.startswith("aesthetics_ops.airflow.log|")
+    ]
 
+
+def test_statsd_gets_the_numbers_with_the_dag_in_the_form_that_airflow_is_told_to_write(tmp_path: Path) -> None:
+    home = AirflowHome(tmp_path / "home")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        said_in(
+            home,
+            AIRFLOW__METRICS__STATSD_ON="True",
+            AIRFLOW__METRICS__STATSD_HOST="127.0.0.1",
+            AIRFLOW__METRICS__STATSD_PORT=str(server.getsockname()[1]),
+            AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED="True",
+        )
+        heard = set()
+        with contextlib.suppress(TimeoutError):
+            while not {line for line in heard if "aesthetics.bytes" in line}:
+                heard |= set(server.recv(65_536).decode().splitlines())
+    ours = {line.rpartition("aesthetics.")[2] for line in heard if "aesthetics." in line}
+    assert {line for line in ours if not line.startswith("bytes")} == {
+        "photos,dag_id=cats:100|c",
+        "photos_rejected,dag_id=cats:5|c",
+        "versions,dag_id=cats:1|c",
+        "records,dag_id=cats:6|g",
+        "rejects,dag_id=cats:0|g",
+    }
+    assert any(line.startswith("bytes,dag_id=cats:") for line in ours)
+
+
+def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> None:
     home = AirflowHome(tmp_path / "home")
     (home.directory / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
     with (home.directory / "scores.csv").open("a") as file:
@@ -67,22 +114,14 @@ def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> No
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         endpoint = f"http://127.0.0.1:{server.server_port}"
-        env = home.env | {
-            "AIRFLOW__METRICS__OTEL_ON": "True",
-            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{endpoint}/v1/metrics",
-            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/absent/airflow.db",
-        }
-        command = [sys.executable, "-c", _SAY, home.directory.as_uri()]
-        done = subprocess.run(
-            command, env=env, cwd=os.environ.get("TMPDIR", "/"), capture_output=True, text=True, check=False
+        said = said_in(
+            home,
+            AIRFLOW__METRICS__OTEL_ON="True",
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{endpoint}/v1/metrics",
+            OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="http/protobuf",
         )
         server.shutdown()
         thread.join()
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = [
-        line.partition("|")[2] for line in done.stdout.splitlines() if line.startswith("aesthetics_ops.airflow.log|")
-    ]
     url = home.directory.as_uri()
     assert said[0] == f"photos {url}/photos/, scores {url}/scores.csv, dataset {url}/set/, build night"
     assert said[1] == "settings that differ from the defaults: quality = 90, max_reject_fraction = 0.5"
