@@ -157,7 +157,11 @@ def _announce(sandbox: Sandbox, port: str) -> None:
                 user, password = next(iter(json.loads(passwords.read_text()).items()))
         except (OSError, ValueError, StopIteration):
             continue
-        print(f"\n=== Airflow is up: {url}   user {user}   password {password}   (Ctrl-C stops it)\n", flush=True)
+        s3 = sandbox.env["AWS_ENDPOINT_URL"]
+        print(
+            f"\n=== Airflow is up: {url}   user {user}   password {password}   S3 {s3}   (Ctrl-C stops it)\n",
+            flush=True,
+        )
         return
     print(f"\n=== Airflow did not answer on {url} within 3 minutes; see the lines above\n", flush=True)
 

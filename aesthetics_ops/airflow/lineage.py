@@ -36,16 +36,18 @@ def emit_lineage(manifest: "Manifest", latest_url: str) -> None:
 
 def _inputs(manifest: "Manifest") -> list[Any]:
     from openlineage.client.event_v2 import InputDataset
+    from openlineage.client.facet_v2 import InputDatasetFacet
     from openlineage.client.facet_v2 import input_statistics_input_dataset as statistics
 
     settings, counts = BuildSettings.model_validate(manifest.settings), manifest.accounting
     photos = statistics.InputStatisticsInputDatasetFacet(rowCount=counts.listed, fileCount=counts.listed)
     scores = statistics.InputStatisticsInputDatasetFacet(rowCount=counts.label_rows)
-    found = [InputDataset(*_named(settings.photos), inputFacets={"inputStatistics": photos})]
-    alone = (
-        {"inputStatistics": scores} if len(settings.label_urls) == 1 else {}
-    )  # of several files the rows are counted together
-    return found + [InputDataset(*_named(url), inputFacets=alone) for url in settings.label_urls]
+    # of several files the rows are counted together
+    rows: dict[str, InputDatasetFacet] = {"inputStatistics": scores} if len(settings.label_urls) == 1 else {}
+    return [
+        InputDataset(*_named(settings.photos), inputFacets={"inputStatistics": photos}),
+        *(InputDataset(*_named(url), inputFacets=rows) for url in settings.label_urls),
+    ]
 
 
 def _output(manifest: "Manifest", url: str) -> Any:
@@ -64,24 +66,21 @@ def _output(manifest: "Manifest", url: str) -> Any:
         count=manifest.records, min=manifest.labels.min, max=manifest.labels.max, nullCount=0
     )
     shards = sum(len(split.shards) for split in manifest.splits.values())
-    return OutputDataset(
-        *_named(url),
-        facets={
-            "version": version.DatasetVersionDatasetFacet(datasetVersion=manifest.version),
-            "schema": schema.SchemaDatasetFacet(fields=fields),
-            "dataQualityMetrics": metrics.DataQualityMetricsDatasetFacet(
-                rowCount=manifest.records, bytes=manifest.bytes, fileCount=shards, columnMetrics={"image/label": labels}
-            ),
-            "dataQualityAssertions": assertions.DataQualityAssertionsDatasetFacet(
-                assertions=[assertions.Assertion(**_assertion(gate)) for gate in manifest.gates]
-            ),
-        },
-        outputFacets={
-            "outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(
-                rowCount=manifest.records, size=manifest.bytes, fileCount=shards
-            )
-        },
+    facets: dict[str, Any] = {
+        "version": version.DatasetVersionDatasetFacet(datasetVersion=manifest.version),
+        "schema": schema.SchemaDatasetFacet(fields=fields),
+        "dataQualityMetrics": metrics.DataQualityMetricsDatasetFacet(
+            rowCount=manifest.records, bytes=manifest.bytes, fileCount=shards, columnMetrics={"image/label": labels}
+        ),
+        # the client has it for inputs only; any dataset may have more facets
+        "dataQualityAssertions": assertions.DataQualityAssertionsDatasetFacet(
+            assertions=[assertions.Assertion(**_assertion(gate)) for gate in manifest.gates]
+        ),
+    }
+    written = statistics.OutputStatisticsOutputDatasetFacet(
+        rowCount=manifest.records, size=manifest.bytes, fileCount=shards
     )
+    return OutputDataset(*_named(url), facets=facets, outputFacets={"outputStatistics": written})
 
 
 def _assertion(gate: "GateResult") -> dict[str, Any]:

@@ -38,20 +38,29 @@ playwright_sync = pytest.importorskip("playwright.sync_api", reason="playwright 
 
 @dataclass(frozen=True)
 class Airflow:
-    """A running `airflow standalone`: where it is, and who may log in."""
+    """A running `airflow standalone`: where it is, who may log in, and where its S3 is."""
 
     url: str
     user: str
     password: str
+    s3: str
 
 
 @pytest.fixture(scope="module")
-def airflow() -> Iterator[Airflow]:
-    """`make airflow`, in a sandbox of its own."""
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """`make airflow`, in a sandbox of its own, whose dataset asks a person about what a gate refuses."""
     name = f"ui-{os.getpid()}"
+    config = tmp_path_factory.mktemp("config") / "datasets.toml"
+    config.write_text((ROOT / "samples" / "datasets.toml").read_text() + "\nask_on_refusal = true\n")
     command = [sys.executable, str(ROOT / "demo" / "sandbox.py"), name, "airflow", "standalone"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+        command,
+        env=os.environ | {"AESTHETICS_CONFIG": str(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     )
     lines: Queue[str | None] = Queue()
     kept: list[str] = []
@@ -72,7 +81,7 @@ def airflow() -> Iterator[Airflow]:
             announced = lines.get(timeout=START_SECONDS)
         except Empty:
             announced = None
-        found = re.search(r"is up: (\S+) +user (\S+) +password (\S+)", announced or "")
+        found = re.search(r"is up: (\S+) +user (\S+) +password (\S+) +S3 (\S+)", announced or "")
         assert found, "".join(kept[-60:])
         yield Airflow(*found.groups())
     finally:
@@ -112,6 +121,19 @@ class Person:
             self.page.wait_for_timeout(2000)
             state = self.page.request.get(address).json().get("state")
         assert state == "success"
+
+    def wait_for_question(self, run_id: str) -> None:
+        """Wait until a run waits for a person."""
+        deadline = time.monotonic() + RUN_SECONDS
+        address = f"{self.airflow.url}/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/ask"
+        state = None
+        while state != "awaiting_input" and time.monotonic() < deadline:
+            self.page.wait_for_timeout(2000)
+            state = self.page.request.get(address).json().get("state")
+        assert state == "awaiting_input"
+
+    def open_dataset(self, page: str = "") -> None:
+        self.page.goto(f"{self.airflow.url}/plugin/datasets/dataset-browser/datasets/{DAG}{page}")
 
     def save(self, name: str, *, frame: bool = True) -> None:
         """Save what is seen; small enough for a repository."""
@@ -242,3 +264,53 @@ def test_a_person_builds_a_version_from_the_form_and_looks_at_what_came_out(pers
     person.datasets.get_by_role("navigation", name="Dataset").get_by_role("link", name="Builds").click()
     expect(person.datasets.get_by_role("link", name="published").first).to_be_visible()
     person.save("builds")
+
+
+def test_a_person_decides_about_a_refused_version_and_everybody_sees_who_moved_what(person: Person) -> None:
+    page, expect, airflow = person.page, playwright_sync.expect, person.airflow
+    page.request.patch(f"{airflow.url}/api/v2/dags/{DAG}", data={"is_paused": False})
+    conf = {"min_records": 1000, "quality": 80}
+    started = page.request.post(
+        f"{airflow.url}/api/v2/dags/{DAG}/dagRuns",
+        data={"logical_date": None, "dag_run_id": "refused", "conf": conf},
+    )
+    assert started.ok, started.text()
+    person.wait_for_question("refused")
+
+    # the candidate, while it waits
+    person.open_dataset()
+    row = person.datasets.get_by_role("row").filter(has_text="min_records")
+    expect(row).to_be_visible()
+    version = row.get_by_role("link").first.inner_text()
+    row.scroll_into_view_if_needed()
+    person.save("candidates")
+
+    # the question, and its answer
+    page.goto(f"{airflow.url}/dags/{DAG}/runs/refused/tasks/ask/required_actions")
+    expect(page.get_by_text(re.compile("measured 7[0-9], allowed is at least 1000"))).to_be_visible()
+    page.get_by_label("Reason").first.fill("the sample is small")
+    person.save("question", frame=False)
+    page.get_by_role("button", name="Approve").click()
+    person.wait_for_run("refused")
+
+    # pointers and pins from a shell, and how they look
+    for words in (("point", "prod", version, "trained well"), ("pin", version, "run-7", "paper of March")):
+        run_command(
+            airflow, words[0], f"s3://aesthetics/datasets/{DAG}/", *words[1:3], "--reason", words[3], "--by", "ada"
+        )
+    person.open_dataset()
+    expect(person.datasets.get_by_role("row").filter(has_text=version)).to_contain_text("prod")
+    person.save("pointers")
+    person.open_dataset("/moves")
+    expect(person.datasets.get_by_role("row").filter(has_text="promote")).to_contain_text("the sample is small")
+    expect(person.datasets.get_by_role("row").filter(has_text="run-7")).to_contain_text("paper of March")
+    person.save("moves")
+
+
+def run_command(airflow: Airflow, *words: str) -> None:
+    """Run a command of aesthetics-ops against the sandbox's S3."""
+    env = os.environ | {
+        "AWS_ENDPOINT_URL": airflow.s3, "AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-m", "aesthetics_ops", *words], env=env, check=True, capture_output=True)

@@ -71,7 +71,7 @@ def test_statsd_gets_the_numbers_with_the_dag_in_the_form_that_airflow_is_told_t
             AIRFLOW__METRICS__STATSD_PORT=str(server.getsockname()[1]),
             AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED="True",
         )
-        heard = set()
+        heard: set[str] = set()
         with contextlib.suppress(TimeoutError):
             while not {line for line in heard if "aesthetics.bytes" in line}:
                 heard |= set(server.recv(65_536).decode().splitlines())
