@@ -217,16 +217,18 @@ def test_what_is_rejected_stays_a_candidate_and_may_be_approved_after_all(cats: 
 
 
 def test_an_approval_after_latest_moved_or_the_candidate_went_is_one_line_and_publishes_nothing(cats: Nights) -> None:
-    cats.start("overtaken", min_records=998, label_scale="unit")
+    cats.start("overtaken", min_records=998, encoding="reencode", quality=71)
     cats.question("overtaken")
-    settings = BuildSettings(**cats.sources, dataset=cats.url, near_duplicate_distance=0, label_scale="zscore")
+    settings = BuildSettings(
+        **cats.sources, dataset=cats.url, near_duplicate_distance=0, encoding="reencode", quality=72
+    )
     moved = build_dataset(settings).manifest.version
     events = cats.events
     cats.answer("overtaken", "Approve")
     assert cats.end("overtaken")[1]["promote"] == "failed"
     assert "what came between would be lost; build again" in cats.problem("overtaken", "promote")
 
-    cats.start("gone", min_records=998, label_scale="unit")
+    cats.start("gone", min_records=998, encoding="reencode", quality=73)
     asked = cats.question("gone")
     gone = next(name for name in candidate_names(cats.dataset, None) if name in asked["subject"])
     cats.dataset.delete([candidate_key(gone)])
