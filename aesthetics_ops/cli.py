@@ -100,12 +100,21 @@ def _parser() -> argparse.ArgumentParser:
         ("show", _show, "Print a version's manifest."),
         ("verify", _verify, "Read a version whole and compare it with its manifest."),
         ("pull", _pull, "Bring a version's shards to a local directory, each checked."),
+        ("export", _export, "Write a version as WebDataset, Parquet or MDS files; no photo is encoded anew."),
         ("rejects", _rejects, "List what a version left out, and why; fetch the originals to look at."),
     ):
         sub = command(name, run, text)
         sub.add_argument("--version", dest="of_version", metavar="V", help="by default the one that LATEST names")
-        if name == "pull":
+        if name in ("pull", "export"):
             sub.add_argument("directory", metavar="DIR", help="on this machine; made if it does not exist")
+            sub.add_argument(
+                "--split", action="append", choices=SPLITS, help="may be given more than once; by default all"
+            )
+        if name == "export":
+            sub.add_argument(
+                "--format", required=True, choices=_FORMATS, help="tar files, Parquet with an image column, or MDS"
+            )
+        if name == "pull":
             sub.add_argument(
                 "--connections",
                 type=_positive,
@@ -116,8 +125,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--verify", action="store_true", help="hash every file that is there, not only those that look changed"
             )
             sub.add_argument(
-                "--split", action="append", choices=SPLITS, help="may be given more than once; by default all"
-            )
+                "--for", dest="tools", action="append", choices=_TOOLS,
+                help="lay beside the shards what this tool wants there: an index of each, or documents; may be given more than once",
+            )  # fmt: skip
         if name == "verify":
             sub.add_argument(
                 "--repair",
@@ -169,6 +179,8 @@ _LABEL_SETTINGS = (
 )  # fmt: skip
 
 
+_FORMATS = ("webdataset", "parquet", "mds")  # of readers.exporting, which a command line should not have to load
+_TOOLS = ("dali", "tfds")  # likewise of readers.pulling
 _REPEATED = ("labels",)  # settings of several URLs, whose flag may come more than once
 
 
@@ -308,12 +320,31 @@ def _pull(options: argparse.Namespace) -> tuple[Any, list[str]]:
             splits=splits,
             connections=options.connections or CONNECTIONS,
             verify=options.verify,
+            tools=options.tools or (),
             progress=progress,
         )
     files = [str(path) for split in pulled.files.values() for path in split]
     document = {"version": pulled.manifest.version, "files": files, "downloaded_bytes": pulled.downloaded_bytes}
     return document, [
         f"version {pulled.manifest.version}: {_shards(len(files))} in {options.directory}, {pulled.downloaded_bytes:,} bytes downloaded"
+    ]
+
+
+def _export(options: argparse.Namespace) -> tuple[Any, list[str]]:
+    from aesthetics_ops.readers.dataset import open_dataset
+
+    dataset = open_dataset(options.dataset, options.of_version)
+    splits = options.split or tuple(dataset.splits)
+    total = sum(dataset.splits[split].bytes for split in splits if split in dataset.splits)
+    with _bar("export", total, "B") as progress:
+        exported = dataset.export(options.directory, options.format, splits=splits, progress=progress)
+    files = [file.document() for split in exported.files.values() for file in split]
+    records = sum(file["records"] for file in files)
+    document = {"version": dataset.version, "format": options.format, "records": records, "files": files}
+    document["written_bytes"] = exported.written_bytes
+    return document, [
+        f"version {dataset.version} as {options.format}: {records:,} records, {len(files):,} files in {exported.directory}, "
+        f"{exported.written_bytes:,} bytes written"
     ]
 
 

@@ -28,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from exports import EXPORTS, read_back
 from fast_s3 import Bucket, FastS3, find_nginx
 from figures import last_line
 from jobs import Job, Sample
@@ -330,7 +331,7 @@ def main() -> int:
     """Run what is asked for, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--only", nargs="+", choices=(*GROUPS, EXPORTS), default=list(GROUPS))
     parser.add_argument("--quick", action="store_true", help="few photos: tries the benchmark, measures nothing")
     parser.add_argument("--encoding", choices=ENCODINGS, help="leave jobs of other encodings out")
     parser.add_argument("--set", dest="photo_set", choices=sorted(SETS), help="leave jobs of other photos out")
@@ -344,6 +345,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server stops and folders go
     CACHE.mkdir(exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
+    if options.only == [EXPORTS]:  # no figures: whether two libraries find what was exported
+        return read_back(CACHE / "venvs")
     nginx = find_nginx(install=True)
     if nginx is None:
         return 2

@@ -31,6 +31,7 @@ from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.urls import as_url
 
 if TYPE_CHECKING:
+    from aesthetics_ops.readers.exporting.export import Exported
     from aesthetics_ops.readers.grain import GrainBatches
     from aesthetics_ops.readers.keras import KerasBatches
     from aesthetics_ops.readers.torch import (
@@ -122,6 +123,7 @@ class Dataset:
         splits: Sequence[str] | None = None,
         connections: int = CONNECTIONS,
         verify: bool = False,
+        tools: Sequence[str] = (),
         progress: Callable[[int], None] = lambda size: None,
     ) -> Pulled:
         """Bring shards to local disk, each checked by its sha256; what is there already is not fetched again.
@@ -133,12 +135,13 @@ class Dataset:
             splits: by default all.
             connections: requests at once, 1 to 256.
             verify: hash every file that is there; by default those whose size, time of change or inode is new.
+            tools: dali, tfds: lay beside the shards what these want there; later pulls into the directory keep that up.
             progress: called with the number of bytes that were there or have just arrived.
 
         Raises:
             NoSuchSplitError: the version has no such split.
             NoSuchVersionError: the version has expired since it was opened.
-            SettingsError: no such directory or number of connections; or files are in the way that no pull has made.
+            SettingsError: no such directory, number of connections or tool; or files are in the way that no pull has made.
             IntegrityError: a shard is not what the manifest says, or is missing.
             ScratchSpaceError: the disk has no room for what is missing.
             OSError: the directory cannot be written, or the disk is full; names the file.
@@ -152,8 +155,43 @@ class Dataset:
             splits=wanted,
             connections=connections,
             verify=verify,
+            tools=tools,
             progress=progress,
         )
+
+    def export(
+        self,
+        directory: str | Path,
+        format: str,
+        *,
+        splits: Sequence[str] | None = None,
+        progress: Callable[[int], None] = lambda size: None,
+    ) -> "Exported":
+        """Write splits as another tool's files: the same ids, labels and JPEG bytes; docs/reading.md says what each holds.
+
+        A directory whose export was cut off is gone on with; one whose export is whole is left as it is.
+
+        Args:
+            directory: made if it does not exist; else empty, or of this export.
+            format: webdataset, parquet or mds.
+            splits: by default all.
+            progress: called with the number of bytes of shards that were there or have just been written.
+
+        Raises:
+            NoSuchSplitError: the version has no such split.
+            NoSuchVersionError: the version is a candidate, or has expired since it was opened.
+            SettingsError: no such format; or the directory holds something else.
+            IntegrityError: a record is damaged; names version, shard, record and id.
+            DatasetBusyError: another export is at work in the directory.
+            ScratchSpaceError: the disk has no room.
+            OSError: the directory cannot be written, or the disk is full; names the file.
+        """
+        from aesthetics_ops.readers.exporting.export import export
+
+        wanted = tuple(self.splits) if splits is None else tuple(splits)
+        for split in wanted:
+            self._check(split)
+        return export(self.source, local_directory(directory), container=format, splits=wanted, progress=progress)
 
     def read(self, name: str, split: str, **options: Any) -> Any:
         """Read a split with a registered reader.

@@ -8,10 +8,11 @@ Source:
 """
 
 import json
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
+from aesthetics_ops.dataset.croissant import CROISSANT, CROISSANT_CONTEXT
 from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.tables import RECORDS, Column, record_columns
@@ -19,27 +20,6 @@ from aesthetics_ops.report.card import dataset_name
 from aesthetics_ops.urls import split_urls
 
 __all__ = ["render_croissant"]
-
-# Appendix 1 of the specification, and what the reference loader adds to it: that warns about any other.
-_TERMS: Final = (
-    "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileProperty fileObject "
-    "fileSet format includes isArray isLiveDataset jsonPath key md5 parentField path readLines recordSet references regex repeated replace "
-    "samplingRate sdVersion separator source subField transform unArchive value"
-)
-
-_CONTEXT: Final = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "dct": "http://purl.org/dc/terms/",
-    "prov": "http://www.w3.org/ns/prov#",
-    "conformsTo": "dct:conformsTo",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-} | {term: f"cr:{term}" for term in _TERMS.split()}
 
 
 def render_croissant(
@@ -53,9 +33,9 @@ def render_croissant(
         schema: of `records.parquet`.
     """
     document = {
-        "@context": _CONTEXT,
+        "@context": CROISSANT_CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "conformsTo": CROISSANT,
         "name": dataset_name(manifest),
         "description": (
             f"{manifest.records:,} photos with aesthetic scores, as JPEG in TFRecords. Version {manifest.version}. "

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +34,14 @@ from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import IntegrityError, ScratchSpaceError, SettingsError
 from aesthetics_ops.machine import naming
 from aesthetics_ops.readers.opened import Version
+from aesthetics_ops.readers.pulling.companions import (
+    COLUMNS,
+    TOOLS,
+    companions_of,
+    drop_companions,
+    refuse_foreign,
+    tools_in,
+)
 from aesthetics_ops.readers.pulling.stamps import STAMPS, Stamps
 from aesthetics_ops.readers.pulling.transfer import Arriving, arrived_bytes, transfer
 
@@ -75,6 +83,7 @@ def pull(
     splits: Sequence[str],
     connections: int = CONNECTIONS,
     verify: bool = False,
+    tools: Sequence[str] = (),
     progress: Callable[[int], None],
 ) -> Pulled:
     """Bring a version's shards to local disk, each checked by its sha256, its table of records, and its manifest last.
@@ -88,10 +97,11 @@ def pull(
         splits: to bring; the version has them.
         connections: requests at once, 1 to 256.
         verify: hash every file that is there, whatever it looks like.
+        tools: some of TOOLS: for which to lay beside the shards what they want there; later pulls keep that up.
         progress: called with the number of bytes of shards that were there or have just arrived.
 
     Raises:
-        SettingsError: no such number of connections; or what is in the directory was not pulled there.
+        SettingsError: no such number of connections, or no such tool; or what is in the directory was not pulled there.
         NoSuchVersionError: the version has expired meanwhile.
         IntegrityError: a shard or the table is not what the manifest says, or is missing.
         ScratchSpaceError: the disk has no room for what is missing.
@@ -99,11 +109,14 @@ def pull(
     """
     if type(connections) is not int or not 1 <= connections <= _MOST_CONNECTIONS:
         raise SettingsError(f"connections is {connections!r}, but must be 1 to {_MOST_CONNECTIONS}")
+    if unknown := [tool for tool in tools if tool not in TOOLS]:
+        raise SettingsError(f"{unknown[0]!r} is no tool that a pull knows; it knows {', '.join(TOOLS)}")
     manifest = version.manifest
     named = {split: list(_named(directory, split, manifest.splits[split].shards)) for split in splits}
     wanted = {path: shard for pairs in named.values() for path, shard in pairs}
     _check_places(directory, wanted)
     _refuse_foreign(directory)
+    refuse_foreign(directory, tools)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -114,7 +127,7 @@ def pull(
             there.clean(wanted.values())
         coming = _Coming.of(version, there, wanted, is_locked=is_locked)
         downloaded = coming.fetch(version, connections, progress)
-        there.become(version, wanted, splits)
+        there.become(version, wanted, splits, tools)
     return Pulled(manifest, {split: [path for path, _ in pairs] for split, pairs in named.items()}, downloaded)
 
 
@@ -179,13 +192,17 @@ class _Directory:
             if path.name.startswith(_OWN) and path.suffix in (_WHOLE, _CUT, _TABLE) and path not in useful:
                 path.unlink()
 
-    def become(self, version: Version, wanted: dict[Path, Shard], splits: Sequence[str]) -> None:
+    def become(
+        self, version: Version, wanted: dict[Path, Shard], splits: Sequence[str], tools: Sequence[str] = ()
+    ) -> None:
         """Put every file at its place, delete what belongs to another version, and write the manifest.
 
         A kill in between costs no shard: a file has its place or a name of its own, and is found by its sha256.
         """
+        kept_up = tools_in(self.path) | set(tools)
         if not self.is_this_version:
             (self.path / PULLED_MANIFEST).unlink(missing_ok=True)
+            drop_companions(self.path)
         kept = {path for path, shard in wanted.items() if path in self.found[shard.sha256]}
         if self.is_this_version:
             kept |= {path for path in self.path.iterdir() if split_of_pulled_shard(path.name) not in (None, *splits)}
@@ -200,6 +217,8 @@ class _Directory:
             table = self.waiting_table.replace(self.path / PULLED_RECORDS)
             self.stamps.note(table, _sha256(table))
         self.stamps.write(_new(self.path, _CUT))
+        if kept_up:
+            self._write_companions(version.manifest, kept_up)
         if not self.is_this_version:
             self._write_manifest(version.stored)
 
@@ -216,6 +235,22 @@ class _Directory:
         else:
             _link_or_copy(files[0], whole)
         return whole
+
+    def _write_companions(self, manifest: Manifest, tools: Collection[str]) -> None:
+        """Lay beside the shards what other tools want there, where it is not there already."""
+        splits = [
+            name
+            for name, split in manifest.splits.items()
+            if split.shards and (self.path / pulled_shard_name(name, 0, len(split.shards))).exists()
+        ]
+        table = parse_parquet(self.path / PULLED_RECORDS, COLUMNS, name=PULLED_RECORDS)
+        for name, data in companions_of(manifest, table, splits, tools):
+            path = self.path / name
+            if not path.is_file() or path.read_bytes() != data:
+                new = _new(self.path, _CUT)
+                with naming(new):
+                    new.write_bytes(data)
+                new.replace(path)
 
     def _write_manifest(self, stored: bytes) -> None:
         new = _new(self.path, _CUT)
