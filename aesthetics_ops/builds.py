@@ -7,7 +7,8 @@ process, on another machine, or again:
     plan.parquet              every listed photo's place (tables.PLAN)
     unmatched.parquet         label rows that name no photo
     kept.parquet              columns of the score file that records.parquet keeps, where some are, by key
-    partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check
+    partitions/<n>.parquet    the rows of the shards that partition n still has to make or to check; `before` says in which of
+                              the parent's shards a photo is that has not changed since
     plan.json                 the rest, `BuildPlan`; written last, so it is the plan's done-marker
     converted/<n>.json        partition n's done-marker, `PartitionResult`
 """
@@ -26,7 +27,7 @@ from aesthetics_ops.dataset.example import features_with
 from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result_key, partition_rows_key
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.recipe import Converter
-from aesthetics_ops.dataset.tables import read_parquet
+from aesthetics_ops.dataset.tables import BEFORE, parse_parquet
 from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
@@ -65,11 +66,18 @@ class BuildStart(Document):
 
 
 class Partition(Document):
-    """The shards that one parallel task makes and checks."""
+    """The shards that one parallel task makes and checks.
+
+    Attributes:
+        shards: digests of their recipes.
+        photos, source_bytes: of all of them.
+        rows_sha256: of `partitions/<n>.parquet`, in hex; empty in plans of earlier releases.
+    """
 
     shards: tuple[str, ...]
     photos: int
     source_bytes: int
+    rows_sha256: str = ""
 
 
 class LostPhoto(Document):
@@ -108,7 +116,7 @@ class PartitionResult(Document):
 
 def plan_identity(rows_sha256: str, partitions: Iterable[Partition]) -> str:
     """Return the digest of a plan's content: of the sha256 of `plan.parquet`, and of its partitions."""
-    parts = "".join(part.model_dump_json() for part in partitions)
+    parts = "".join(part.model_dump_json(exclude_defaults=True) for part in partitions)
     return hashlib.sha256((rows_sha256 + parts).encode()).hexdigest()
 
 
@@ -226,9 +234,17 @@ class Build:
     dataset: Store
     inventory: Store | None = None
 
-    def partition_photos(self, partition: int) -> pa.Table:
-        """Read the plan's rows for one partition, shard by shard, in record order."""
-        return read_parquet(self.dataset, partition_rows_key(self.id, partition))
+    def partition_photos(self, plan: BuildPlan, partition: int) -> pa.Table:
+        """Read the plan's rows for one partition, shard by shard, in record order.
+
+        Rows that are not those that were written come without `before`: a recipe's digest says whether the rest is as planned.
+        """
+        key = partition_rows_key(self.id, partition)
+        data = self.dataset.get(key).data
+        rows = parse_parquet(data, name=self.dataset.url_of(key))
+        if BEFORE in rows.column_names and hashlib.sha256(data).hexdigest() != plan.partitions[partition].rows_sha256:
+            return rows.drop_columns([BEFORE])
+        return rows
 
     def partition_result(self, plan: BuildPlan, partition: int) -> PartitionResult | None:
         """Read what became of a partition; None while it is not converted under this plan, or what says so is damaged."""

@@ -194,7 +194,7 @@ def forge_conversion(world: World, night: int) -> None:
     """Leave what download_and_convert and validate leave, for every partition of a planned build, without any photo."""
     build, record = resume_build(world.settings(night).dataset, f"night-{night}")
     for number, part in enumerate(record.partitions):
-        rows = build.partition_photos(number)
+        rows = build.partition_photos(record, number)
         first = 0
         lengths = {run["values"]: run["counts"] for run in rows["digest"].value_counts().to_pylist()}
         for digest in part.shards:

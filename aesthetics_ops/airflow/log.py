@@ -69,8 +69,8 @@ def in_words(counts: Mapping[str, int]) -> str:
 def count_photos(dag_id: str, summary: "ConversionSummary") -> None:
     """Say and count the photos that a task read, and those of them that it left out."""
     _log.info(
-        "%d of %d shards made by this task, %d photos read, left out: %s",
-        summary.built, summary.shards, summary.photos, in_words(summary.rejected),
+        "%d of %d shards made by this task, %d photos read, %d copied from the version before, left out: %s",
+        summary.built, summary.shards, summary.photos, summary.copied, in_words(summary.rejected),
     )  # fmt: skip
     stats.incr(f"{_PREFIX}.photos", summary.photos, tags={"dag_id": dag_id})
     stats.incr(f"{_PREFIX}.photos_rejected", sum(summary.rejected.values()), tags={"dag_id": dag_id})

@@ -22,7 +22,7 @@ from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.store import Store
 
-__all__ = ["StoredRecord", "copy_shard"]
+__all__ = ["StoredRecord", "complete", "copy_shard"]
 
 _RUN_BYTES: Final = 4 << 20  # of records that lie side by side, read at once
 
@@ -83,7 +83,7 @@ def copy_shard(
                     f"not of {image_id!r}"
                 )
             span = shard.append(FramedRecord((b"", framed, b""), len(framed)))
-            index.add(key, image_id, span, _complete(entry.jpeg, found.image))
+            index.add(key, image_id, span, complete(entry.jpeg, found.image))
     return ShardResult(
         digest=digest,
         photos=rows.num_rows,
@@ -98,7 +98,7 @@ def copy_shard(
     )
 
 
-def _complete(entry: StoredJpeg, image: bytes | memoryview) -> StoredJpeg:
+def complete(entry: StoredJpeg, image: bytes | memoryview) -> StoredJpeg:
     """Say of a record of an earlier release's what only its JPEG tells: how that is coded."""
     if entry.progressive is not None and entry.sampling is not None:
         return entry

@@ -1,5 +1,6 @@
 """Make one partition's shards: download photos, convert them, write TFRecords, upload.
 
+Photos that have not changed since the parent version are copied out of its shards (`known.py`).
 In: the plan's rows for the partition.  Out: per shard `<digest>.tfrecord` and, after it, `<digest>.json`, its result and
 done-marker; per partition `converted/<n>.json`.
 Promised: a shard that has its result is not touched again; records stand in the plan's order whatever finishes first;
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto, PartitionResult
+from aesthetics_ops.conversion.known import known_photos
 from aesthetics_ops.conversion.photos import PlannedPhoto, photos_of
 from aesthetics_ops.conversion.upload import Uploader
 from aesthetics_ops.conversion.workers import Built, Outcome, Workers
@@ -32,6 +34,7 @@ from aesthetics_ops.pixels.codecs import require_converter
 from aesthetics_ops.pixels.photo import Converted
 from aesthetics_ops.rejects import Rejected
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.store import Store
 
 __all__ = ["ConversionSummary", "convert_partition", "remake_shard"]
 
@@ -48,13 +51,15 @@ class ConversionSummary:
     Attributes:
         shards: in the partition.
         built: made by this call; the others were finished before.
-        photos: read by this call.
-        rejected: of those, left out, by reason.
+        photos: read from their source by this call.
+        copied: not read, since the parent version has their records, or says why they have none.
+        rejected: of both, left out, by reason.
     """
 
     shards: int
     built: int
     photos: int
+    copied: int
     rejected: dict[str, int]
 
 
@@ -85,26 +90,44 @@ class _Account:
         built: planned digest to built digest, as in `PartitionResult.shards`.
         lost: photos lost since the plan.
         converted: shards converted by this call.
-        photos, rejected: as in `ConversionSummary`.
+        photos, copied, rejected: as in `ConversionSummary`.
     """
 
     built: dict[str, str] = field(default_factory=dict)
     lost: list[LostPhoto] = field(default_factory=list)
     converted: int = 0
     photos: int = 0
+    copied: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
-    def add(self, shard: _Shard, result: ShardResult, lost: list[LostPhoto]) -> None:
+    def add(self, shard: _Shard, made: "_Made") -> None:
+        result, lost = made.result, made.lost
         self.built[shard.digest] = result.digest if result.photos else ""
         self.lost += lost
         self.converted += 1
-        self.photos += shard.photos
+        self.photos += shard.photos - made.copied
+        self.copied += made.copied
         self.rejected.update(photo.reason for photo in result.rejected)
         self.rejected.update(photo.reason for photo in lost)
         _log.info(
-            "shard %s: %d records, %d bytes, %d rejected, %d lost",
-            result.digest[:12], result.records, result.bytes, len(result.rejected), len(lost),
+            "shard %s: %d records, %d bytes, %d rejected, %d lost; %d photos read, %d copied from the version before",
+            result.digest[:12], result.records, result.bytes, len(result.rejected), len(lost), shard.photos - made.copied, made.copied,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A shard whose file is written.
+
+    Attributes:
+        result: of it.
+        lost: photos lost since the plan.
+        copied: as in `ConversionSummary`.
+    """
+
+    result: ShardResult
+    lost: list[LostPhoto]
+    copied: int
 
 
 def convert_partition(
@@ -130,12 +153,14 @@ def convert_partition(
             f"build {build.id!r} has {len(plan.partitions)} partitions, so none has number {partition}"
         )
     require_converter(plan.converter, plan.codec_releases, build.settings.pixels)
-    rows = build.partition_photos(partition)
+    rows = build.partition_photos(plan, partition)
     with scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch:
         account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, progress)
     result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
     build.dataset.put(partition_result_key(build.id, partition), result.encoded())
-    return ConversionSummary(len(account.built), account.converted, account.photos, dict(account.rejected))
+    return ConversionSummary(
+        len(account.built), account.converted, account.photos, account.copied, dict(account.rejected)
+    )
 
 
 def remake_shard(build: Build, rows: pa.Table, converter: Converter, path: Path) -> ShardResult:
@@ -158,8 +183,8 @@ def remake_shard(build: Build, rows: pa.Table, converter: Converter, path: Path)
     digest = recipe_digest(rows, build.settings, converter=converter)
     with batch_scheduling(), Workers(build) as workers, threadpool_limits(1, user_api="blas"):
         outcomes = workers.outcomes(photos_of(rows))
-        result, _ = _write_shard(build, _Shard(digest, rows, converter), path, outcomes, lambda photos: None)
-    return result
+        made = _write_shard(build, _Shard(digest, rows, converter), path, outcomes, lambda photos: None)
+    return made.result
 
 
 def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callable[[int], None]) -> _Account:
@@ -181,13 +206,17 @@ def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callab
                 _require_recipe(build, shard)
                 unfinished.append(shard)
         # one stream over all shards: cores go on with the next one's photos while the last of a shard are written
-        outcomes = workers.outcomes(photo for shard in unfinished for photo in photos_of(shard.rows))
+        outcomes = workers.outcomes(photo for shard in unfinished for photo in _photos(build.dataset, shard))
         for shard in unfinished:
             path = scratch / f"{shard.digest}.tfrecord"
-            result, lost = _write_shard(build, shard, path, islice(outcomes, shard.photos), progress)
-            uploader.upload(result, path)
-            account.add(shard, result, lost)
+            made = _write_shard(build, shard, path, islice(outcomes, shard.photos), progress)
+            uploader.upload(made.result, path)
+            account.add(shard, made)
     return account
+
+
+def _photos(dataset: Store, shard: _Shard) -> Iterator[PlannedPhoto]:
+    return photos_of(shard.rows, known_photos(dataset, shard.rows, shard.converter))
 
 
 def _require_recipe(build: Build, shard: _Shard) -> None:
@@ -222,20 +251,23 @@ def _write_shard(
     path: Path,
     outcomes: Iterable[tuple[PlannedPhoto, Outcome]],
     progress: Callable[[int], None],
-) -> tuple[ShardResult, list[LostPhoto]]:
-    """Write one shard's file; return its result and the photos that were lost since the plan."""
+) -> _Made:
+    """Write one shard's file."""
     index = RecordIndex()
     rejected: list[RejectedPhoto] = []
     lost: list[LostPhoto] = []
+    copied = 0
     with ShardWriter(path) as file:
         for photo, outcome in outcomes:
             match outcome:
                 case Built():
                     index.add(photo.key, photo.id, file.append(outcome.record), _stored(outcome.photo))
+                    copied += outcome.is_copied
                 case Rejected(reason, detail) if reason.is_loss:
                     lost.append(LostPhoto(key=photo.key, digest=shard.digest, reason=reason, detail=detail))
                 case Rejected(reason, detail):
                     rejected.append(RejectedPhoto(key=photo.key, reason=reason, detail=detail))
+                    copied += outcome is photo.known
             progress(1)
     result = ShardResult(
         digest=_digest_without(lost, shard, build.settings),
@@ -249,7 +281,7 @@ def _write_shard(
         index=index,
         rejected=tuple(rejected),
     )
-    return result, lost
+    return _Made(result, lost, copied)
 
 
 def _digest_without(lost: list[LostPhoto], shard: _Shard, settings: BuildSettings) -> str:

@@ -3,18 +3,23 @@
 In: the plan's rows.  Out: a record per row, in order, with what conversion needs of it.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from aesthetics_ops.conversion.copying import StoredRecord
+from aesthetics_ops.rejects import Rejected
+
 __all__ = ["PlannedPhoto", "photos_of"]
 
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE: Final = 1024
+_NOTHING: Final[Mapping[str, StoredRecord | Rejected]] = MappingProxyType({})
 
 
 class PlannedPhoto(NamedTuple):
-    """One photo, as the plan has it; the columns of tables.PLAN have the same names.
+    """One photo, as the plan has it; the columns of tables.PLAN have the same names, but for `known`.
 
     A NamedTuple, since one is made per photo: it takes half the time of a row as a dict, and a frozen dataclass all of it.
 
@@ -28,6 +33,7 @@ class PlannedPhoto(NamedTuple):
         votes: how many for each rating; None where no whole counts are known.
         label_std: their standard deviation; None without votes.
         extra_scores: one number for each of the setting's columns, in its order; None without such columns.
+        known: where the parent has the record of this photo, or why it has none; None where the photo has to be read.
     """
 
     key: str
@@ -39,9 +45,16 @@ class PlannedPhoto(NamedTuple):
     votes: Sequence[int] | None = None
     label_std: float | None = None
     extra_scores: Sequence[float] | None = None
+    known: StoredRecord | Rejected | None = None
 
 
-def photos_of(rows: pa.Table) -> Iterator[PlannedPhoto]:
-    """Yield the photos of some of the plan's rows, a thousand at a time in memory."""
-    for batch in rows.select(PlannedPhoto._fields).to_batches(max_chunksize=_ROWS_AT_ONCE):
-        yield from map(PlannedPhoto._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+def photos_of(rows: pa.Table, known: Mapping[str, StoredRecord | Rejected] = _NOTHING) -> Iterator[PlannedPhoto]:
+    """Yield the photos of some of the plan's rows, a thousand at a time in memory.
+
+    Args:
+        rows: of the plan.
+        known: by key, what the parent has of photos that have not changed since.
+    """
+    for batch in rows.select(PlannedPhoto._fields[:-1]).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        columns = [column.to_pylist() for column in batch.columns]
+        yield from map(PlannedPhoto._make, zip(*columns, map(known.get, columns[0]), strict=True))

@@ -1,4 +1,7 @@
-"""Threads that download photos ahead, and one codec thread per core that converts them in the plan's order."""
+"""Threads that download photos ahead, and one codec thread per core that converts them in the plan's order.
+
+What the parent has of a photo that has not changed since is taken from there, and not converted again.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,6 +11,8 @@ from functools import partial
 from typing import Final
 
 from aesthetics_ops.builds import Build
+from aesthetics_ops.conversion.copying import StoredRecord
+from aesthetics_ops.conversion.known import RecordReader
 from aesthetics_ops.conversion.photos import PlannedPhoto
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
@@ -41,14 +46,16 @@ class Built:
     Attributes:
         photo: as the index of its shard tells of it.
         record: framed as it stands in the shard.
+        is_copied: whether the JPEG is that of the parent's record.
     """
 
     photo: Converted
     record: FramedRecord
+    is_copied: bool = False
 
 
 Outcome = Built | Rejected
-_Source = bytes | memoryview | Rejected  # Rejected where the photo is lost
+_Source = bytes | memoryview | Converted | Rejected  # Rejected where the photo is lost, or known not to be a record
 
 
 def _is_finished(dataset: Store, digest: str) -> bool:
@@ -74,6 +81,7 @@ class Workers:
     def __init__(self, build: Build) -> None:
         self._build = build
         self._photos = IntactReader(build.photos)
+        self._records = RecordReader(build.dataset)
         self._downloads = StoreThreads(_DOWNLOADS, thread_name_prefix="download")
         threads = codec_threads()
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
@@ -112,9 +120,12 @@ class Workers:
             yield from zip(done, outcomes.result(), strict=True)
 
     def _download(self, group: list[PlannedPhoto]) -> list[_Source]:
-        return [self._source(photo) for photo in group]
+        copied = self._records.read(group)
+        return [copied[photo.key] if photo.key in copied else self._source(photo) for photo in group]
 
     def _source(self, photo: PlannedPhoto) -> _Source:
+        if isinstance(photo.known, Rejected):
+            return photo.known
         try:
             source = self._photos.get(photo.key, (photo.size, photo.etag))
         except ObjectAlteredError as error:
@@ -137,20 +148,21 @@ class Workers:
         read = sources.result()
         converted = iter(
             convert_photos(
-                [source for source in read if not isinstance(source, Rejected)],
+                [source for source in read if not isinstance(source, Rejected | Converted)],
                 self._build.settings.pixels,
                 reserve=self._room.reserve,
             )
         )
+        names = self._build.settings.extra_scores
         return [
-            source
-            if isinstance(source, Rejected)
-            else _framed(photo, next(converted), self._build.settings.extra_scores)
+            _framed(photo, source if isinstance(source, Rejected | Converted) else next(converted), source, names)
             for photo, source in zip(group, read, strict=True)
         ]
 
 
-def _framed(planned: PlannedPhoto, photo: Converted | Rejected, extra_scores: Sequence[str]) -> Outcome:
+def _framed(
+    planned: PlannedPhoto, photo: Converted | Rejected, source: _Source, extra_scores: Sequence[str]
+) -> Outcome:
     if isinstance(photo, Rejected):
         return photo
     example = Example(
@@ -164,14 +176,14 @@ def _framed(planned: PlannedPhoto, photo: Converted | Rejected, extra_scores: Se
         label_std=planned.label_std,
         extra_scores=dict(zip(extra_scores, planned.extra_scores or (), strict=True)),
     )
-    return Built(photo, frame_example(example))
+    return Built(photo, frame_example(example), is_copied=photo is source)
 
 
 def _groups(photos: Iterable[PlannedPhoto]) -> Iterator[list[PlannedPhoto]]:
     """Cut photos into what one thread handles at a time: a few small ones or a single large one."""
     group: list[PlannedPhoto] = []
     for photo in photos:
-        if len(group) == _GROUP_PHOTOS or (group and _bytes_of(group) + photo.size > _GROUP_BYTES):
+        if len(group) == _GROUP_PHOTOS or (group and _bytes_of(group) + _bytes_to_read(photo) > _GROUP_BYTES):
             yield group
             group = []
         group.append(photo)
@@ -180,4 +192,14 @@ def _groups(photos: Iterable[PlannedPhoto]) -> Iterator[list[PlannedPhoto]]:
 
 
 def _bytes_of(group: list[PlannedPhoto]) -> int:
-    return sum(photo.size for photo in group)
+    return sum(map(_bytes_to_read, group))
+
+
+def _bytes_to_read(photo: PlannedPhoto) -> int:
+    match photo.known:
+        case None:
+            return photo.size
+        case StoredRecord():
+            return photo.known.length
+        case _:
+            return 0

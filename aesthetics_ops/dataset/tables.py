@@ -19,6 +19,7 @@ from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import Store
 
 __all__ = [
+    "BEFORE",
     "EXTRA_SCORE",
     "NEAR_DUPLICATES",
     "PLAN",
@@ -192,6 +193,9 @@ UNMATCHED: Final = Table(
     ),
 )
 TABLES: Final = (RECORDS, REJECTS, NEAR_DUPLICATES, PLAN, UNMATCHED)
+
+BEFORE: Final = "before"
+"""The column that a partition's rows have beside those of PLAN: digest of the parent's shard that has the same photo; null where none has."""
 
 EXTRA_SCORE: Final = "label/"
 """What the names of the columns of `extra_scores` begin with in `records.parquet`."""

@@ -14,7 +14,7 @@ class ParentPlan:
     """What the parent version decided, as far as this plan keeps to it.
 
     Attributes:
-        photos: rows of PLAN.schema, of which key, split and slot are looked at; or a Parquet file of them.
+        photos: rows of PLAN.schema, of which what says where a photo is, and which photo it is, is looked at; or a Parquet file of them.
         groups: key and group (strings) of photos that it found to be near-duplicates; a key stands in one group only.
         seed: its shuffle seed.
         shard_bytes: its shard size, bytes.
@@ -40,6 +40,7 @@ class PlannedShard:
         first: its first row in the plan's photos.
         photos: its number of rows there.
         source_bytes: their size.
+        is_same: whether the parent had the same photo, of this id, in the same slot; boolean, shape (photos,).
     """
 
     split: str
@@ -48,6 +49,7 @@ class PlannedShard:
     first: int
     photos: int
     source_bytes: int
+    is_same: pa.BooleanArray = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Plan:
         contrary_copies: photos left out as copies that have another score than the one that stays.
         edges: where the bins of stratified splits begin, in scores before scaling; None where splits are not stratified.
         matched_by: how many label rows each rule has matched, in the order of the rules.
+        before: digest of the recipe that the parent planned for each split and slot, where slots are kept.
     """
 
     photos: pa.Table
@@ -81,3 +84,4 @@ class Plan:
     contrary_copies: int = 0
     matched_by: Mapping[str, int] = field(default_factory=dict)
     edges: tuple[float, ...] | None = None
+    before: Mapping[tuple[str, int], str] = field(default_factory=dict)

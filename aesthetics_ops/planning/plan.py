@@ -90,10 +90,13 @@ def plan_photos(
         unmatched = db.sql("SELECT row, name FROM unmatched ORDER BY row").to_arrow_table()
         matched_by = count_matches(db)
         kept = None if labels.kept is None else _kept(db, labels.kept, scratch)
+        before = {(split, slot): digest for split, slot, digest in db.sql(_SHARDS_BEFORE).fetchall()}
     return Plan(
-        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, labels.has_votes, kept, contrary_copies, matched_by, edges,
+        photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, labels.has_votes, kept, contrary_copies, matched_by, edges, before,
     )  # fmt: skip
 
+
+_SHARDS_BEFORE: Final = "SELECT split, slot, min(digest) FROM parent WHERE slot IS NOT NULL GROUP BY split, slot"
 
 _PLACES: Final = """
     SELECT key, coalesce(key_place, stem_place) AS place FROM photo WHERE reason IS NULL ORDER BY key

@@ -21,7 +21,7 @@ LABEL_COLUMNS: Final = ("distribution", "votes", "label_std", "extra_scores")
 ORDERED: Final = """
     SELECT p.key, p.etag, p.size, p.id, placed.split_index, placed.slot,
         CASE WHEN p.reason IS NULL THEN (p.score - ?) / ? END::FLOAT AS label,
-        coalesce(p.key_place, p.stem_place) AS place, p.reason, p.detail
+        coalesce(p.key_place, p.stem_place) AS place, p.reason, p.detail, placed.is_same
     FROM photo p LEFT JOIN placed ON placed.n = p.rowid
     ORDER BY placed.split_index NULLS LAST, placed.slot, p.rank, p.id, p.key
 """
@@ -47,6 +47,7 @@ def planned_rows(
     for rows in _whole_shards(ordered):
         bounds = _bounds(rows)
         starts, ends = bounds[:-1], bounds[1:]
+        is_same = rows["is_same"].fill_null(False).to_numpy()
         columns = {
             **{name: rows[name] for name in ("key", "etag", "size", "id", "slot", "label", "reason", "detail")},
             "split": pa.array(SPLITS).take(rows["split_index"]),
@@ -59,7 +60,8 @@ def planned_rows(
         sizes = np.add.reduceat(rows["size"].to_numpy(), starts) if len(starts) else ()
         for start, end, digest, size in zip(starts, ends, digests, sizes, strict=True):
             split, slot = columns["split"][start].as_py(), rows["slot"][start].as_py()
-            shards.append(PlannedShard(split, slot, digest, first + int(start), int(end - start), int(size)))
+            same = pa.array(is_same[start:end])
+            shards.append(PlannedShard(split, slot, digest, first + int(start), int(end - start), int(size), same))
         first += rows.num_rows
         yield pa.table({name: columns[name] for name in PLAN.schema.names}).cast(PLAN.schema)
 

@@ -1,4 +1,7 @@
 """Choose each photo's split, and its slot there: the shard's number, kept from version to version."""
+# ruff: noqa: S608 -- what is put into the queries are constants of this file
+
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -10,11 +13,20 @@ from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["choose_slots", "choose_splits"]
 
+# what a photo's record depends on beside its label and the settings; hashed, since texts of every photo would fill the memory
+_CONTENT: Final = "md5_number(etag || ' ' || size || ' ' || id)"
+_CHOSEN: Final = (
+    "CREATE TABLE chosen AS SELECT n, rank, id, size, split, slot, coalesce(content = content_before, false) AS is_same"
+)
+_BEFORE: Final = (
+    f"LEFT JOIN (SELECT key, split, slot, {_CONTENT} AS content_before FROM parent) AS before USING (key, split)"
+)
+
 
 def choose_splits(
     db: duckdb.DuckDBPyConnection, settings: BuildSettings, *, is_named: bool, edges: tuple[float, ...] | None = None
 ) -> None:
-    """Make table `chosen`, one row per usable photo: its row in `photo`, its split and the parent's slot there.
+    """Make table `chosen`, one row per usable photo: its row in `photo`, its split, the parent's slot there, and whether the photo is the same.
 
     The split is the label file's, where that names splits, or goes by a hash of the id alone, so that a photo never changes it.  Near-duplicates
     go by a hash of their group's name, so that they come together.  Stratified splits are those of `strata`, by bins of
@@ -22,23 +34,22 @@ def choose_splits(
     """
     if settings.stratify and not is_named:
         make_stratified(db, settings, edges)
-        db.execute("""
-            CREATE TABLE chosen AS
-            SELECT n, rank, id, size, split, slot
-            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, s.split FROM photo p JOIN stratified s ON s.n = p.rowid)
-            LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""")
+        db.execute(f"""
+            {_CHOSEN}
+            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, {_CONTENT} AS content, s.split
+                FROM photo p JOIN stratified s ON s.n = p.rowid)
+            {_BEFORE}""")
         return
     db.execute(
-        """
-        CREATE TABLE chosen AS
-        SELECT n, rank, id, size, split, slot
+        f"""
+        {_CHOSEN}
         FROM (SELECT *, CASE WHEN $is_named THEN named_split WHEN share < $test THEN 'test'
                 WHEN share < $test_and_validation THEN 'validation' ELSE 'train' END AS split
-            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, p.named_split,
+            FROM (SELECT p.rowid AS n, p.rank, p.id, p.key, p.size, {_CONTENT} AS content, p.named_split,
                     CASE WHEN NOT $is_named
                         THEN md5_number_upper($salt || ':' || coalesce(near."group", p.id)) / 18446744073709551616.0 END AS share
                 FROM photo p LEFT JOIN near USING (key) WHERE p.reason IS NULL))
-        LEFT JOIN (SELECT key, split, slot FROM parent) AS before USING (key, split)""",
+        {_BEFORE}""",
         {
             "is_named": is_named,
             "test": settings.test_fraction,
@@ -51,13 +62,13 @@ def choose_splits(
 def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
     """Make table `placed`: each usable photo's row in `photo`, its split as a position in SPLITS, and its slot there.
 
-    A photo takes the parent's slot where there is one, else room in open shards, else new shards.  Open are a split's
+    `is_same` says whether the parent had the same photo, of this id, in that slot.  A photo takes the parent's slot where there is one, else room in open shards, else new shards.  Open are a split's
     last shard and those under half full.  New photos fill them in order of hash, so a night's arrivals touch few shards.
     """
-    db.execute("CREATE TABLE placed (n BIGINT, split_index INTEGER, slot INTEGER)")
+    db.execute("CREATE TABLE placed (n BIGINT, split_index INTEGER, slot INTEGER, is_same BOOLEAN)")
     for split_index, split in enumerate(SPLITS):
         db.execute(
-            "INSERT INTO placed SELECT n, ?, slot FROM chosen WHERE split = ? AND slot IS NOT NULL",
+            "INSERT INTO placed SELECT n, ?, slot, is_same FROM chosen WHERE split = ? AND slot IS NOT NULL",
             [split_index, split],
         )
         arrived = db.execute(
@@ -74,7 +85,7 @@ def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None
         ).fetchnumpy()
         slots = _cut(arrived["size"], filled["slot"], filled["bytes"], settings.shard_bytes)
         db.register("arrived", pa.table({"n": arrived["n"], "slot": slots}))
-        db.execute("INSERT INTO placed SELECT n, ?, slot FROM arrived", [split_index])
+        db.execute("INSERT INTO placed SELECT n, ?, slot, false FROM arrived", [split_index])
         db.unregister("arrived")
 
 

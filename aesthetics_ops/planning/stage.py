@@ -1,13 +1,13 @@
 """The plan stage: read the listing, the labels and the parent's plan; write the build's plan and its partitions."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache, partial
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from typing import Final
 from uuid import uuid4
@@ -33,7 +33,7 @@ from aesthetics_ops.dataset.parent import building_on, find_parent, is_stratifie
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.dataset.sidecars import download_sidecar, put_proven, read_table
-from aesthetics_ops.dataset.tables import iterate_rows, put_rows, write_parquet
+from aesthetics_ops.dataset.tables import BEFORE, iterate_rows, put_rows, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
@@ -53,6 +53,10 @@ __all__ = ["plan_build"]
 _log = logging.getLogger(__name__)
 
 _READS: Final = 16
+_PARENT: Final = "parent.parquet"  # in the scratch folder: the parent's plan
+_LOSSES: Final = [reason.value for reason in RejectReason if reason.is_loss]
+
+_Before = Mapping[tuple[str, int], str]
 
 
 def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildPlan:
@@ -82,7 +86,8 @@ def plan_build(build: Build, *, created_at: datetime, partitions: int) -> BuildP
         with scratch_for() as scratch:
             plan, source = _plan(build, manifest, planned_for, scratch)
             work = _unfinished(build.dataset, plan.shards, manifest)
-            identity, parts = _write_plan(build, plan, work, partitions, scratch)
+            before = _shards_before(build, plan, manifest, planned_for, scratch)
+            identity, parts = _write_plan(build, plan, work, before, partitions, scratch)
             kept = (
                 ""
                 if plan.kept is None
@@ -172,8 +177,9 @@ class _RejectedPhotos:
         self._rejected: set[tuple[str, str]] = set()
         if parent is not None and _same_recipe(build.settings, parent):
             rows = read_table(build.dataset, parent, VersionFile.REJECTS, ["key", "etag", "shard", "reason"])
-            lost = pa.array([reason.value for reason in RejectReason if reason.is_loss])
-            rows = rows.filter(pc.and_(pc.is_valid(rows["shard"]), pc.invert(pc.is_in(rows["reason"], lost))))
+            rows = rows.filter(
+                pc.and_(pc.is_valid(rows["shard"]), pc.invert(pc.is_in(rows["reason"], pa.array(_LOSSES))))
+            )
             self._rejected = set(zip(rows["key"].to_pylist(), rows["etag"].to_pylist(), strict=True))
 
     @property
@@ -225,7 +231,7 @@ def _read_labels(build: Build) -> tuple[Labels, str]:
 
 
 def _parent_plan(dataset: Store, manifest: Manifest, settings: BuildSettings, scratch: Path) -> ParentPlan:
-    photos = scratch / "parent.parquet"
+    photos = scratch / _PARENT
     key = version_key(manifest.version, VersionFile.PLAN)
     with building_on(manifest.version):
         download_sidecar(dataset, manifest, VersionFile.PLAN, photos)
@@ -263,19 +269,19 @@ def _unfinished(dataset: Store, shards: Sequence[PlannedShard], parent: Manifest
 
 
 def _write_plan(
-    build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
+    build: Build, plan: Plan, work: list[PlannedShard], before: _Before, partitions: int, scratch: Path
 ) -> tuple[str, list[Partition]]:
     """Write the rows of the plan and of its partitions; return the plan's identity and the partitions."""
     with StoreThreads(1) as pool:  # both take a core, for a minute where there are 10 million photos
         written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
-        parts = _write_partitions(build, plan, work, partitions, scratch)
+        parts = _write_partitions(build, plan, work, before, partitions, scratch)
         content = written.result()
     put_proven(build.dataset, build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
     return plan_identity(content, parts), parts
 
 
 def _write_partitions(
-    build: Build, plan: Plan, work: list[PlannedShard], partitions: int, scratch: Path
+    build: Build, plan: Plan, work: list[PlannedShard], before: _Before, partitions: int, scratch: Path
 ) -> list[Partition]:
     by_digest = {shard.digest: shard for shard in work}
     dealt = balance(
@@ -286,14 +292,61 @@ def _write_partitions(
     parts = []
     for number, digests in enumerate(dealt):
         shards = [by_digest[digest] for digest in digests]
-        rows = pa.concat_tables(plan.photos.slice(shard.first, shard.photos) for shard in shards)
-        put_rows(build.dataset, partition_rows_key(build.id, number), rows, scratch)
-        parts.append(
-            Partition(
-                shards=tuple(digests), photos=rows.num_rows, source_bytes=sum(shard.source_bytes for shard in shards)
-            )
-        )
+        rows = pa.concat_tables(_rows_of(plan, shard, before.get((shard.split, shard.slot))) for shard in shards)
+        sha256 = put_rows(build.dataset, partition_rows_key(build.id, number), rows, scratch)
+        size = sum(shard.source_bytes for shard in shards)
+        parts.append(Partition(shards=tuple(digests), photos=rows.num_rows, source_bytes=size, rows_sha256=sha256))
     return parts
+
+
+def _rows_of(plan: Plan, shard: PlannedShard, before: str | None) -> pa.Table:
+    """Return the rows of a shard, and in which of the parent's shards each photo is that has not changed since."""
+    # a shard that is to be made again under its own name has lost something
+    held = pa.scalar(None if before == shard.digest else before, pa.string())
+    column = pc.if_else(shard.is_same, held, pa.scalar(None, pa.string()))
+    return plan.photos.slice(shard.first, shard.photos).append_column(BEFORE, column)
+
+
+def _shards_before(
+    build: Build, plan: Plan, manifest: Manifest | None, planned_for: Converter, scratch: Path
+) -> _Before:
+    """Return the digest of the parent's shard of each slot, if its records are what this build would make of the same photos."""
+    if manifest is None or manifest.converter is None or not _has_same_pixels(build.settings, manifest):
+        return {}
+    if (manifest.converter.version, manifest.converter.codecs) != (planned_for.version, planned_for.codecs):
+        return {}
+    built = _shards_with_losses(build.dataset, manifest, scratch / _PARENT)
+    return {slot: digest for slot, planned in plan.before.items() if (digest := built.get(planned, planned))}
+
+
+def _has_same_pixels(settings: BuildSettings, parent: Manifest) -> bool:
+    """Say whether a parent's settings make the same JPEG of a photo; a release that did not know a setting had its default."""
+    fields = BuildSettings.model_fields
+    return all(
+        parent.settings.get(name, fields[name].default) == value for name, value in asdict(settings.pixels).items()
+    )
+
+
+def _shards_with_losses(dataset: Store, manifest: Manifest, photos: Path) -> dict[str, str]:
+    """Return planned digest to built digest of the parent's shards that lost photos; an empty text where nothing was left.
+
+    Args:
+        dataset: that the parent lies in.
+        manifest: of the parent.
+        photos: the parent's plan, a file of this machine.
+    """
+    if not any(manifest.rejects.get(reason) for reason in _LOSSES):
+        return {}
+    with building_on(manifest.version):
+        rejects = read_table(dataset, manifest, VersionFile.REJECTS, ["key", "shard", "reason"])
+    lost = rejects.filter(pc.is_in(rejects["reason"], pa.array(_LOSSES)))
+    shards = dict(zip(lost["key"].to_pylist(), lost["shard"].to_pylist(), strict=True))
+    keys = lost["key"].combine_chunks()
+    built = {}
+    for batch in iterate_rows(photos, ["key", "digest"], name=f"plan of version {manifest.version!r}"):
+        for row in batch.filter(pc.is_in(batch["key"], keys)).to_pylist():
+            built[row["digest"]] = PurePosixPath(shards[row["key"]] or "").stem
+    return built
 
 
 def _log_plan(record: BuildPlan, shards: Sequence[PlannedShard], label_format: str, manifest: Manifest | None) -> None:

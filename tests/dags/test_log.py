@@ -34,7 +34,7 @@ log.disabled = log.propagate = False
 url = sys.argv[1]
 settings = BuildSettings(photos=url + "/photos/", labels=url + "/scores.csv", dataset=url + "/set/", quality=90, max_reject_fraction=0.5)
 say_settings(settings, "night")
-count_photos("cats", ConversionSummary(3, 2, 100, {"corrupt": 1, "too_large": 4}))
+count_photos("cats", ConversionSummary(3, 2, 100, 1000, {"corrupt": 1, "too_large": 4}))
 manifest = build_dataset(settings).manifest
 say_version(manifest)
 gauge_version("cats", manifest)
@@ -126,7 +126,10 @@ def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> No
     assert said[0] == f"photos {url}/photos/, scores {url}/scores.csv, dataset {url}/set/, build night"
     assert said[1] == "settings that differ from the defaults: quality = 90, max_reject_fraction = 0.5"
     assert said[2].startswith("listing the photos")
-    assert said[3] == "2 of 3 shards made by this task, 100 photos read, left out: 4 too_large, 1 corrupt"
+    assert (
+        said[3]
+        == "2 of 3 shards made by this task, 100 photos read, 1000 copied from the version before, left out: 4 too_large, 1 corrupt"
+    )
     assert " 6 records, " in said[4]
     assert "made of 7 listed photos; left out: 1 corrupt, 1 label_without_photo" in said[4]
     assert "gate max_reject_fraction: measured 0.1429, at most 0.5 fraction" in said
