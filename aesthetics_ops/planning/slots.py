@@ -1,6 +1,8 @@
 """Choose each photo's split, and its slot there: the shard's number, kept from version to version."""
 # ruff: noqa: S608 -- what is put into the queries are constants of this file
 
+from collections.abc import Mapping
+from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 import duckdb
@@ -62,8 +64,10 @@ def choose_splits(
 def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None:
     """Make table `placed`: each usable photo's row in `photo`, its split as a position in SPLITS, and its slot there.
 
-    `is_same` says whether the parent had the same photo, of this id, in that slot.  A photo takes the parent's slot where there is one, else room in open shards, else new shards.  Open are a split's
-    last shard and those under half full.  New photos fill them in order of hash, so a night's arrivals touch few shards.
+    A photo takes the parent's slot where there is one, else room in open shards, else new shards.  Open are a split's last
+    shard and those under half full.  New photos fill them in order of hash, so a night's arrivals touch few shards.  Where
+    photos went and none came, the emptiest shards are merged, two by two, while a split has more than twice as many as its
+    bytes would fill, and one.  `is_same` says whether the parent had the same photo, of this id, in that slot.
     """
     db.execute("CREATE TABLE placed (n BIGINT, split_index INTEGER, slot INTEGER, is_same BOOLEAN)")
     for split_index, split in enumerate(SPLITS):
@@ -71,11 +75,6 @@ def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None
             "INSERT INTO placed SELECT n, ?, slot, is_same FROM chosen WHERE split = ? AND slot IS NOT NULL",
             [split_index, split],
         )
-        arrived = db.execute(
-            "SELECT n, size FROM chosen WHERE split = ? AND slot IS NULL ORDER BY rank, id", [split]
-        ).fetchnumpy()
-        if not len(arrived["n"]):
-            continue
         filled = db.execute(
             """SELECT slot, coalesce(bytes, 0)::BIGINT AS bytes
             FROM (SELECT DISTINCT slot FROM parent WHERE split = $split AND slot IS NOT NULL)
@@ -83,10 +82,57 @@ def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None
             ORDER BY slot""",
             {"split": split},
         ).fetchnumpy()
-        slots = _cut(arrived["size"], filled["slot"], filled["bytes"], settings.shard_bytes)
-        db.register("arrived", pa.table({"n": arrived["n"], "slot": slots}))
-        db.execute("INSERT INTO placed SELECT n, ?, slot, false FROM arrived", [split_index])
-        db.unregister("arrived")
+        held = dict(zip(filled["slot"].tolist(), filled["bytes"].tolist(), strict=True))
+        arrived = db.execute(
+            "SELECT n, size FROM chosen WHERE split = ? AND slot IS NULL ORDER BY rank, id", [split]
+        ).fetchnumpy()
+        if len(arrived["n"]):
+            slots = _cut(arrived["size"], filled["slot"], filled["bytes"], settings.shard_bytes)
+            db.register("arrived", pa.table({"n": arrived["n"], "slot": slots}))
+            db.execute("INSERT INTO placed SELECT n, ?, slot, false FROM arrived", [split_index])
+            db.unregister("arrived")
+            numbers, places = np.unique(slots, return_inverse=True)
+            for slot, size in zip(numbers.tolist(), np.bincount(places, arrived["size"]).tolist(), strict=True):
+                held[slot] = held.get(slot, 0) + int(size)
+        _merge(db, split_index, {slot: size for slot, size in held.items() if size}, settings.shard_bytes)
+
+
+def _merge(db: duckdb.DuckDBPyConnection, split_index: int, held: Mapping[int, int], shard_bytes: int) -> None:
+    """Move the photos of shards that are too many into others."""
+    into = _merged(held, shard_bytes)
+    if not into:
+        return
+    db.register("merged", pa.table({"slot": pa.array(into), "target": pa.array(into.values(), pa.int32())}))
+    db.execute(
+        """UPDATE placed SET slot = target, is_same = false FROM merged
+        WHERE placed.split_index = ? AND placed.slot = merged.slot""",
+        [split_index],
+    )
+    db.unregister("merged")
+
+
+def _merged(held: Mapping[int, int], shard_bytes: int) -> dict[int, int]:
+    """Return the slots whose photos move, and where each moves: the emptiest into the one that is nearest to it.
+
+    Two of more shards than are allowed are under half full, so what they hold together is at most one shard.  Once merged,
+    a split is left alone until it has lost a shard's worth of photos more.
+
+    Args:
+        held: bytes in each slot that is in use; > 0.
+        shard_bytes: bytes that fill a shard.
+    """
+    most = 2 * -(-sum(held.values()) // shard_bytes) + 1
+    shards = [(size, slot) for slot, size in held.items()]
+    heapify(shards)
+    into: dict[int, int] = {}
+    while len(shards) > most:
+        size, slot = heappop(shards)
+        into[slot] = shards[0][1]
+        heapreplace(shards, (shards[0][0] + size, shards[0][1]))
+    for slot in into:
+        while into[slot] in into:
+            into[slot] = into[into[slot]]
+    return into
 
 
 def _cut(sizes: np.ndarray, slots: np.ndarray, filled: np.ndarray, shard_bytes: int) -> np.ndarray:

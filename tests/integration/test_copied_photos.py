@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -164,7 +165,7 @@ class TestWhatIsRead:
         "setting", [{"max_side_px": 64}, {"min_side_px": 10}, {"quality": 70, "encoding": "reencode"}]
     )
     def test_under_another_setting_that_touches_pixels_all_is_read(
-        self, source: Source, first: Night, setting: dict[str, object]
+        self, source: Source, first: Night, setting: dict[str, Any]
     ) -> None:
         second = counted(source, **setting)
         assert len(second.sources) == len(PHOTOS) + 2
