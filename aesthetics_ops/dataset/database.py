@@ -42,7 +42,7 @@ def open_database(
     """
     limits: dict[str, str | bool | int | float | list[str]] = {"preserve_insertion_order": scratch is None}
     if scratch is not None:
-        limits |= {"memory_limit": _MEMORY_LIMIT, "temp_directory": str(scratch / "spill")}
+        limits |= {"memory_limit": memory_limit, "temp_directory": str(scratch / "spill")}
     if threads is not None:
         limits["threads"] = threads
     try:

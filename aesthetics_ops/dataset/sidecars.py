@@ -12,14 +12,26 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, StoredFile
-from aesthetics_ops.dataset.tables import TABLES, parse_parquet, require_types
+from aesthetics_ops.dataset.spilled import Spilled, spill_parquet
+from aesthetics_ops.dataset.tables import TABLES, parse_parquet, readable, require_types
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store
 
-__all__ = ["download_sidecar", "is_kept", "put_proven", "read_sidecar", "read_table", "stored_file", "upload_proven"]
+__all__ = [
+    "download_sidecar",
+    "download_table",
+    "is_kept",
+    "put_proven",
+    "read_sidecar",
+    "read_table",
+    "spill_table",
+    "stored_file",
+    "upload_proven",
+]
 
 _Read = TypeVar("_Read")
 
@@ -93,6 +105,38 @@ def download_sidecar(dataset: Store, manifest: Manifest, file: VersionFile, path
     _as_stated(dataset.url_of(key), manifest, file, read)
 
 
+def download_table(dataset: Store, manifest: Manifest, file: VersionFile, path: Path) -> Path:
+    """Copy a table of a version to this machine, for a reader that does not hold all of it; errors as `read_sidecar`."""
+    download_sidecar(dataset, manifest, file, path)
+    name = dataset.url_of(version_key(manifest.version, file))
+    with readable(name):
+        schema = pq.read_schema(path)
+    _require_table(schema, file, name)
+    return path
+
+
+def spill_table(
+    dataset: Store,
+    manifest: Manifest,
+    file: VersionFile,
+    scratch: Path,
+    columns: Sequence[str],
+    *,
+    if_there: Sequence[str] = (),
+) -> Spilled:
+    """Read some columns of a table as `read_table` does, into a file of `scratch`, so that they are not held in memory.
+
+    Raises:
+        OSError: the disk is full; others as `read_sidecar`.
+    """
+    path = scratch / f"{manifest.version}-{file}"
+    download_table(dataset, manifest, file, path)
+    name = dataset.url_of(version_key(manifest.version, file))
+    spilled = spill_parquet(path, path.with_suffix(".arrow"), columns, if_there=if_there, name=name)
+    path.unlink()
+    return spilled
+
+
 def read_table(
     dataset: Store,
     manifest: Manifest,
@@ -112,10 +156,14 @@ def read_table(
     """
     name = dataset.url_of(version_key(manifest.version, file))
     rows = parse_parquet(read_sidecar(dataset, manifest, file), columns, name=name, if_there=if_there)
+    _require_table(rows.schema, file, name)
+    return rows
+
+
+def _require_table(schema: pa.Schema, file: VersionFile, name: str) -> None:
     for table in TABLES:
         if file == f"{table.name}.parquet":
-            require_types(rows.schema, table, name)
-    return rows
+            require_types(schema, table, name)
 
 
 def _proven(store: Store, key: str, meant: StoredFile, write: Callable[[], None]) -> StoredFile:

@@ -26,6 +26,7 @@ __all__ = [
     "RECORDS",
     "REJECTS",
     "ROWS_AT_ONCE",
+    "ROWS_OF_GROUP",
     "TABLES",
     "UNMATCHED",
     "Column",
@@ -36,6 +37,7 @@ __all__ = [
     "parse_parquet",
     "put_rows",
     "read_parquet",
+    "readable",
     "record_columns",
     "require_types",
     "write_parquet",
@@ -203,8 +205,10 @@ EXTRA_SCORE: Final = "label/"
 ROWS_AT_ONCE: Final = 1 << 16
 """Most rows of a batch where a table is read some rows at a time."""
 
+ROWS_OF_GROUP: Final = 1 << 17
+"""Of a row group in a Parquet file; what one takes in memory while it is written."""
+
 _BUFFER_BYTES: Final = 1 << 20  # of a column that is read some rows at a time; by default the whole file would be held
-_ROWS_OF_GROUP: Final = 1 << 17  # in a Parquet file; what one takes in memory while it is written
 
 
 def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -237,7 +241,7 @@ def parse_parquet(
         IntegrityError: not a whole Parquet file, or without these columns.
     """
     whole = source if isinstance(source, Path) else pa.BufferReader(source)
-    with _readable(name), pq.ParquetFile(whole, read_dictionary=list(repeated)) as file:
+    with readable(name), pq.ParquetFile(whole, read_dictionary=list(repeated)) as file:
         _require_columns(file, columns or (), name)
         if columns is not None:
             there = file.schema_arrow.names
@@ -310,7 +314,7 @@ def iterate_rows(
     Raises:
         IntegrityError: not a whole Parquet file, or without these columns.
     """
-    with _readable(name), pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+    with readable(name), pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
         _require_columns(file, columns or (), name)
         wanted = None if columns is None else list(columns)
         yield from file.iter_batches(at_once, columns=wanted, use_threads=False)
@@ -323,7 +327,8 @@ def _require_columns(file: pq.ParquetFile, columns: Sequence[str], name: str) ->
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
+    """Say of a Parquet file that cannot be read that it is not whole, as an IntegrityError with its name."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -333,13 +338,13 @@ def _readable(name: str) -> Iterator[None]:
 def write_parquet(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=_ROWS_OF_GROUP)
+    pq.write_table(table, sink, compression="zstd", row_group_size=ROWS_OF_GROUP)
     return sink.getvalue()
 
 
 def write_rows(rows: pa.Table, path: Path) -> None:
     """Write a table to a local Parquet file, some rows at a time; equal tables give equal bytes."""
-    pq.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_GROUP)
+    pq.write_table(rows, path, compression="zstd", row_group_size=ROWS_OF_GROUP)
 
 
 def put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:

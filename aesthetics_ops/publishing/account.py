@@ -1,22 +1,26 @@
 """Account for every shard of a build: what was planned, what was built, what was read back."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto
 from aesthetics_ops.dataset.layout import SHARDS, ShardFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Validation
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
+from aesthetics_ops.dataset.tables import iterate_rows
 from aesthetics_ops.errors import InputMissingError, IntegrityError
-from aesthetics_ops.publishing.tables import Outcome, ShardRows, rows_of
+from aesthetics_ops.publishing.tables import AddedRows, Outcome, ShardRows, rows_of
 from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = ["BuiltShard", "account_shards", "check_stored", "partition_results"]
 
 _READS: Final = 16
+_RESULTS_HELD: Final = 4 * _READS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,16 @@ def partition_results(build: Build, plan: BuildPlan) -> Outcome:
 
 
 def account_shards(
-    build: Build, plan: pa.Table, outcome: Outcome, parent: Manifest | None
-) -> tuple[list[BuiltShard], dict[str, ShardRows]]:
-    """Return the version's shards in reading order, and the rows of those that the parent does not have, by digest.
+    build: Build, plan: Path, outcome: Outcome, parent: Manifest | None, added: AddedRows
+) -> list[BuiltShard]:
+    """Return the version's shards in reading order.
+
+    Args:
+        build: converted and validated.
+        plan: Parquet file of PLAN.schema.
+        outcome: what became of its shards.
+        parent: the version before; None where there is none.
+        added: takes the rows of the shards that the parent does not have, and is closed.
 
     Raises:
         InputMissingError: a shard was not converted, or not validated.
@@ -69,14 +80,21 @@ def account_shards(
     inherited = {shard.digest: shard for split in parent.splits.values() for shard in split.shards} if parent else {}
     order = [(split, outcome.digest(digest)) for split, digest in _planned(plan)]
     order = [(split, digest) for split, digest in order if digest]
+    new = [digest for _, digest in order if digest not in inherited]
+    results: dict[str, tuple[Shard | None, Validation]] = {}
     with StoreThreads(_READS) as pool:
-        new = [digest for _, digest in order if digest not in inherited]
-        results = dict(zip(new, pool.map(lambda digest: _checked_result(build, digest), new), strict=True))
-    shards = [
-        BuiltShard(split, digest, *(_inherited(inherited[digest]) if digest in inherited else results[digest][:2]))
+        for first in range(0, len(new), _RESULTS_HELD):
+            some = new[first : first + _RESULTS_HELD]
+            for digest, (entry, validation, rows) in zip(
+                some, pool.map(lambda digest: _checked_result(build, digest), some), strict=True
+            ):
+                results[digest] = entry, validation
+                added.add(rows)
+    added.close()
+    return [
+        BuiltShard(split, digest, *(_inherited(inherited[digest]) if digest in inherited else results[digest]))
         for split, digest in order
     ]
-    return shards, {digest: rows for digest, (_, _, rows) in results.items()}
 
 
 def _inherited(shard: Shard) -> tuple[Shard, Validation]:
@@ -84,13 +102,20 @@ def _inherited(shard: Shard) -> tuple[Shard, Validation]:
     return shard, Validation(records=shard.records, decoded=shard.records)
 
 
-def _planned(plan: pa.Table) -> list[tuple[str, str]]:
+def _planned(plan: Path) -> list[tuple[str, str]]:
     """Return split and digest of the planned shards, whose rows stand together, in order."""
-    digests = plan["digest"].combine_chunks()
-    codes = digests.indices.fill_null(-1).to_numpy()
-    first = np.flatnonzero(np.diff(codes, prepend=-1) * (codes >= 0))
-    rows = plan.select(["split", "digest"]).take(pa.array(first)).to_pylist()
-    return [(row["split"], row["digest"]) for row in rows]
+    found: list[tuple[str, str]] = []
+    last: str | None = None
+    for rows in iterate_rows(plan, ["split", "digest"], name="the plan"):
+        codes = pc.rank(rows["digest"], tiebreaker="dense").to_numpy()
+        starts = np.flatnonzero(np.diff(codes, prepend=-1))
+        for split, digest in zip(
+            *(rows[name].take(pa.array(starts)).to_pylist() for name in rows.schema.names), strict=True
+        ):
+            if digest is not None and digest != last:
+                found.append((split, digest))
+            last = digest
+    return found
 
 
 def _checked_result(build: Build, digest: str) -> tuple[Shard | None, Validation, ShardRows]:

@@ -90,39 +90,55 @@ def find_groups(phash: np.ndarray, *, max_distance: int, together: np.ndarray | 
     for some in np.array_split(pairs, len(pairs) // 100_000 + 1):
         for one, other in some.tolist():
             forest.join(one, other, most=_MOST_IN_GROUP)
-    roots = np.array([forest.root(number) for number in range(len(hashes))], np.int64)[place]
+    roots = forest.roots()[place]
     _, first, member, sizes = np.unique(roots, return_index=True, return_inverse=True, return_counts=True)
     labels[rows] = np.where(sizes[member] > 1, rows[first[member]], -1)
     return Groups(labels, searched)
 
 
 class _Forest:
-    """Which hashes are joined, and how many photos each group has."""
+    """Which hashes are joined, and how many photos each group has; only those that are joined take room."""
 
     def __init__(self, sizes: np.ndarray) -> None:
-        self._parents = list(range(len(sizes)))
-        self._sizes = sizes.tolist()
+        self._parents: dict[int, int] = {}
+        self._alone = sizes
+        self._sizes: dict[int, int] = {}
+
+    def roots(self) -> np.ndarray:
+        """Return each one's root, int64."""
+        roots = np.arange(len(self._alone))
+        for number in list(self._parents):
+            roots[number] = self.root(number)
+        return roots
 
     def root(self, number: int) -> int:
-        while (parent := self._parents[number]) != number:
-            self._parents[number] = self._parents[parent]
-            number = parent
+        parents = self._parents
+        while (parent := parents.get(number, number)) != number:
+            above = parents.get(parent, parent)
+            parents[number] = above
+            number = above
         return number
 
     def join(self, one: int, other: int, *, most: int | None = None) -> None:
         one, other = self.root(one), self.root(other)
-        if one == other or (most is not None and self._sizes[one] + self._sizes[other] > most):
+        if one == other:
             return
-        if self._sizes[one] < self._sizes[other]:
+        sizes = self._size(one), self._size(other)
+        if most is not None and sum(sizes) > most:
+            return
+        if sizes[0] < sizes[1]:
             one, other = other, one
         self._parents[other] = one
-        self._sizes[one] += self._sizes[other]
+        self._sizes[one] = sum(sizes)
+
+    def _size(self, root: int) -> int:
+        return self._sizes.get(root) or int(self._alone[root])
 
 
 def _neighbours(together: np.ndarray, place: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield places that have the same number, each with the next."""
-    order = np.argsort(together, kind="stable")
-    order = order[together[order] >= 0]
+    held = np.flatnonzero(together >= 0)
+    order = held[np.argsort(together[held], kind="stable")]
     same = together[order[1:]] == together[order[:-1]]
     yield from zip(place[order[:-1][same]].tolist(), place[order[1:][same]].tolist(), strict=True)
 
@@ -201,18 +217,18 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
     if max_distance is None:
         return NearDuplicateGroups(none := NEAR_DUPLICATES.schema.empty_table(), _summary(none, None))
     phash = _numbers(records["phash"])
-    earlier = _earlier_names(records, before)
-    found = find_groups(phash, max_distance=max_distance, together=_codes(earlier))
-    alone = np.flatnonzero((found.labels < 0) & np.asarray(pc.is_valid(earlier)) & (phash != 0))
+    places, names = _earlier_names(records, before)
+    together = np.full(len(phash), -1, np.int64)
+    together[places] = _codes(names)
+    found = find_groups(phash, max_distance=max_distance, together=together)
+    alone = np.flatnonzero((found.labels < 0) & (together >= 0) & (phash != 0))
     named = np.union1d(np.flatnonzero(found.labels >= 0), alone)
     members: dict[int, list[int]] = defaultdict(list)
     for row, label in zip(named.tolist(), found.labels[named].tolist(), strict=True):
         members[label if label >= 0 else row].append(row)
-    ids, names = (
-        dict(zip(named.tolist(), column.take(pa.array(named)).to_pylist(), strict=True))
-        for column in (records["id"], earlier)
-    )
-    called = [(name, row) for name, rows in _names(list(members.values()), names, ids) for row in rows]
+    ids = dict(zip(named.tolist(), records["id"].take(pa.array(named)).to_pylist(), strict=True))
+    earlier = dict(zip(places.tolist(), names.to_pylist(), strict=True))
+    called = [(name, row) for name, rows in _names(list(members.values()), earlier, ids) for row in rows]
     called.sort(key=lambda pair: (pair[0], ids[pair[1]]))
     columns = records.select(["id", "key", "etag", "split", "shard"]).take(
         pa.array([row for _, row in called], pa.int64())
@@ -231,33 +247,32 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate([np.empty(0, np.uint64), *found])
 
 
-def _earlier_names(records: pa.Table, before: pa.Table | None) -> pa.ChunkedArray:
-    """Return the group that each record's photo was in, if it still has the same bytes."""
+def _earlier_names(records: pa.Table, before: pa.Table | None) -> tuple[np.ndarray, pa.ChunkedArray]:
+    """Return which records' photos were in a group and still have the same bytes, int64, ascending, and the group's name."""
     if before is None:
-        return pa.chunked_array([pa.nulls(records.num_rows, pa.string())])
+        return np.empty(0, np.int64), pa.chunked_array([], pa.string())
     with duckdb.connect() as db:
         db.register(
             "record", records.select(["key", "etag"]).append_column("place", pa.array(np.arange(records.num_rows)))
         )
         db.register("before", before)
-        names = db.sql('SELECT "group" FROM record LEFT JOIN before USING (key, etag) ORDER BY place').to_arrow_table()
-    return names["group"]
+        found = db.sql(
+            'SELECT place, "group" FROM record JOIN before USING (key, etag) ORDER BY place'
+        ).to_arrow_table()
+    return found["place"].to_numpy(), found["group"]
 
 
 def _codes(names: pa.ChunkedArray) -> np.ndarray:
-    """Return a number for each name, in order of the names, and -1 for null; int64."""
-    encoded = names.combine_chunks().dictionary_encode()
-    encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.combine_chunks()
-    order = np.argsort(pc.sort_indices(encoded.dictionary).to_numpy())
-    codes = encoded.indices.fill_null(-1).to_numpy()
-    return np.where(codes < 0, -1, np.r_[order, -1][codes]).astype(np.int64)
+    """Return a number for each name, in order of the names; int64."""
+    codes: np.ndarray = pc.rank(names, tiebreaker="dense").to_numpy().astype(np.int64)
+    return codes
 
 
 def _names(
-    groups: list[list[int]], earlier: Mapping[int, str | None], ids: Mapping[int, str]
+    groups: list[list[int]], earlier: Mapping[int, str], ids: Mapping[int, str]
 ) -> Iterator[tuple[str, list[int]]]:
     """Name each group: as most of its photos were called before, else after its first id."""
-    counts = [Counter(name for row in rows if (name := earlier[row]) is not None) for rows in groups]
+    counts = [Counter(name for row in rows if (name := earlier.get(row)) is not None) for rows in groups]
     claims = [min(((-count, name) for name, count in counted.items()), default=None) for counted in counts]
     taken = {claim[1] for claim in claims if claim is not None}
     for rows, claim in zip(groups, claims, strict=True):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.candidates import drop_candidates
@@ -32,6 +31,7 @@ from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_ma
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.dataset.parent import building_on, is_stratified_alike
 from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, stored_file, upload_proven
+from aesthetics_ops.dataset.spilled import Spilled, spill_parquet
 from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons
 from aesthetics_ops.dataset.tables import write_rows
 from aesthetics_ops.errors import GateError, IntegrityError, PublishConflictError, PublishUnknownError
@@ -44,7 +44,7 @@ from aesthetics_ops.publishing.gates import Candidate, measure_gates
 from aesthetics_ops.publishing.kept import has_same_columns, read_kept
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.publishing.regroup import regroup
-from aesthetics_ops.publishing.tables import MoreColumns, Outcome, ShardRows, make_tables
+from aesthetics_ops.publishing.tables import AddedRows, MoreColumns, Outcome, make_tables
 from aesthetics_ops.store import Store, Swap
 
 __all__ = ["Published", "publish_build", "published_as"]
@@ -52,9 +52,6 @@ __all__ = ["Published", "publish_build", "published_as"]
 _log = logging.getLogger(__name__)
 
 _READINGS: Final = 2
-
-# of the plan: the rest is not looked at here
-_PLAN_COLUMNS: Final = ("key", "etag", "size", "id", "split", "digest", "label", "reason", "detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +139,19 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
     if parent is not None and account.is_the_same(build, parent):
         check_stored(build.dataset, account.shards)
         return _found_unchanged(build.dataset, parent, documents, repaired)
-    candidate, near = _assemble(build, plan, account, parent)
-    if near.summary.spanning_splits and not plan.names_splits:
-        account = _second_round(build, plan, account, candidate, near, parent, scratch)
+    made = _assemble(build, plan, account, parent, scratch)
+    if made.near.summary.spanning_splits and not plan.names_splits:
+        account = _second_round(build, plan, account, made, parent, scratch)
         if parent is not None and account.is_the_same(build, parent):
             return _found_unchanged(build.dataset, parent, documents, repaired)
-        candidate, near = _assemble(build, plan, account, parent, found=near.table)
-    _warn_of_copies(candidate.records, near.table)
+        made = _assemble(build, plan, account, parent, scratch, found=made.near.table)
+    candidate = made.candidate(plan, parent)
+    _warn_of_copies(candidate.records, made.near.table)
     gates = measure_gates(candidate)
     if gates.refused and not candidate.records.num_rows:
         raise GateError(explain_refusal(build.dataset, gates.refused, None))
     manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates.results)
+    del candidate  # what it has mapped is not held while the rest is made
     latest, etag = peek_latest(build.dataset)
     if latest is not None and latest.version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
@@ -163,7 +162,6 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
     if etag != plan.latest_etag:
         raise _conflict(build.dataset, manifest)
     check_stored(build.dataset, account.shards)
-    del account  # the plan's rows are not needed any more, and large
     if gates.refused and (standing := standing_candidate(build.dataset, manifest)) is not None:
         stands = standing.version != manifest.version
         raise GateError(
@@ -171,7 +169,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         )
     data = _written(build.dataset, manifest)
     if data is None:
-        data = _write_version(build, manifest, parent, candidate, near, documents, scratch)
+        data = _write_version(build, manifest, parent, made, documents, scratch)
     if gates.refused:
         mark = keep_candidate(build.dataset, plan, manifest, data, gates.refused)
         raise GateError(explain_refusal(build.dataset, gates.refused, mark), candidate=mark.version)
@@ -212,27 +210,14 @@ def _write_version(
     build: Build,
     manifest: Manifest,
     parent: Manifest | None,
-    candidate: Candidate,
-    near: NearDuplicateGroups,
+    made: "_Assembled",
     documents: Mapping[VersionFile, Renderer],
     scratch: Path,
 ) -> bytes:
     """Write the version's own files, the manifest last, each proven to be there as meant; return the manifest's bytes."""
-    tables = {
-        VersionFile.RECORDS: candidate.records,
-        VersionFile.REJECTS: candidate.rejects,
-        VersionFile.NEAR_DUPLICATES: near.table,
-    }
-    files = _write_tables(build.dataset, manifest.version, tables, scratch)
-    shown = Shown(
-        manifest,
-        parent,
-        candidate.records,
-        files[VersionFile.RECORDS].sha256,
-        candidate.rejects,
-        build.dataset,
-        build.photos,
-    )
+    files = _write_tables(build.dataset, manifest.version, made, scratch)
+    records, rejects = made.records.table, made.rejects.table
+    shown = Shown(manifest, parent, records, files[VersionFile.RECORDS].sha256, rejects, build.dataset, build.photos)
     for file, content in render_documents(shown, documents).items():
         files[file] = put_proven(build.dataset, version_key(manifest.version, file), content)
     data = manifest.model_copy(
@@ -247,18 +232,18 @@ class _Account:
     """What the build's shards are.
 
     Attributes:
-        rows: of the plan, _PLAN_COLUMNS and what it has of votes and extra scores.
+        plan: Parquet file of PLAN.schema.
         kept: key, and columns of the score file that the records keep; None where none are.
         outcome: what became of the planned shards.
         shards: of the version, in reading order.
-        added: rows of the shards that the parent does not have, by digest.
+        added: rows of the shards that the parent does not have.
     """
 
-    rows: pa.Table
+    plan: Path
     kept: pa.Table | None
     outcome: Outcome
     shards: list[BuiltShard]
-    added: Mapping[str, ShardRows]
+    added: AddedRows
 
     def is_the_same(self, build: Build, parent: Manifest) -> bool:
         """Say whether the parent holds exactly this, its near-duplicates searched and its splits made as the settings ask."""
@@ -284,15 +269,14 @@ def _account(build: Build, plan: BuildPlan, parent: Manifest | None, scratch: Pa
             f"{build.dataset.url_of(key)} is not the plan that was made; plan the build again, finished shards are kept",
             stage="plan",
         )
-    rows = _plan_rows(plan, scratch / VersionFile.PLAN)
-    return _Account(rows, read_kept(build, plan), outcome, *account_shards(build, rows, outcome, parent))
+    return _accounted(build, scratch / VersionFile.PLAN, read_kept(build, plan), outcome, parent, scratch)
 
 
-def _plan_rows(plan: BuildPlan, path: Path) -> pa.Table:
-    """Read what is looked at here of the plan's rows; of votes and extra scores what the records have."""
-    more = MoreColumns.of(plan.features, None)
-    columns = [*_PLAN_COLUMNS, *more.votes, *(["extra_scores"] if more.extra_scores else [])]
-    return pq.read_table(path, columns=columns, read_dictionary=["split", "digest"])
+def _accounted(
+    build: Build, plan: Path, kept: pa.Table | None, outcome: Outcome, parent: Manifest | None, scratch: Path
+) -> _Account:
+    added = AddedRows(scratch)
+    return _Account(plan, kept, outcome, account_shards(build, plan, outcome, parent, added), added)
 
 
 def _repaired(plan: BuildPlan, outcome: Outcome, parent: Manifest | None) -> int:
@@ -310,33 +294,61 @@ def _second_round(
     build: Build,
     plan: BuildPlan,
     account: _Account,
-    candidate: Candidate,
-    near: NearDuplicateGroups,
+    made: "_Assembled",
     parent: Manifest | None,
     scratch: Path,
 ) -> _Account:
     """Bring every group of near-duplicates into one split; the plan's file in `scratch` becomes that of the new rows."""
-    (scratch / "again").mkdir()
-    regrouped = regroup(
-        build, plan, pq.read_table(scratch / VersionFile.PLAN), account.outcome, (candidate.records, candidate.rejects),
-        near.table, scratch / "again",
-    )  # fmt: skip
+    again = scratch / "again"
+    again.mkdir()
+    rows = spill_parquet(scratch / VersionFile.PLAN, scratch / "first_round.arrow", name="the plan").table
+    tables = (made.records.table, made.rejects.table)
+    regrouped = regroup(build, plan, rows, account.outcome, tables, made.near.table, again)
     write_rows(regrouped.rows, scratch / VersionFile.PLAN)
-    rows = _plan_rows(plan, scratch / VersionFile.PLAN)
-    return _Account(rows, account.kept, regrouped.outcome, *account_shards(build, rows, regrouped.outcome, parent))
+    return _accounted(build, scratch / VersionFile.PLAN, account.kept, regrouped.outcome, parent, scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembled:
+    """What the version is to be.
+
+    Attributes:
+        near: its near-duplicates.
+        records, rejects: its tables.
+    """
+
+    near: NearDuplicateGroups
+    records: Spilled
+    rejects: Spilled
+
+    def candidate(self, plan: BuildPlan, parent: Manifest | None) -> Candidate:
+        """Return what the gates measure, its tables mapped anew."""
+        rejects = self.rejects.table
+        return Candidate(
+            plan.settings,
+            self.records.table,
+            rejects,
+            count_reasons(rejects),
+            self.near.summary,
+            parent,
+            plan.label_rows,
+            plan.label_range,
+        )
 
 
 def _assemble(
-    build: Build, plan: BuildPlan, account: _Account, parent: Manifest | None, found: pa.Table | None = None
-) -> tuple[Candidate, NearDuplicateGroups]:
+    build: Build,
+    plan: BuildPlan,
+    account: _Account,
+    parent: Manifest | None,
+    scratch: Path,
+    found: pa.Table | None = None,
+) -> _Assembled:
     """Make the version's tables; `found` are the groups that this build has found already."""
-    records, rejects = make_tables(
-        build, account.rows, account.outcome, account.added, parent, MoreColumns.of(plan.features, account.kept)
-    )
-    near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records, parent, found)
-    return Candidate(
-        plan.settings, records, rejects, count_reasons(rejects), near.summary, parent, plan.label_rows, plan.label_range
-    ), near
+    more = MoreColumns.of(plan.features, account.kept)
+    records, rejects = make_tables(build, account.plan, account.outcome, account.added, parent, more, scratch)
+    near = _near_duplicates(build.dataset, plan.settings.near_duplicate_distance, records.table, parent, found)
+    return _Assembled(near, records, rejects)
 
 
 def _near_duplicates(
@@ -374,17 +386,16 @@ def _warn_of_copies(records: pa.Table, alike: pa.Table) -> None:
         )  # fmt: skip
 
 
-def _write_tables(
-    dataset: Store, version: str, tables: Mapping[VersionFile, pa.Table], scratch: Path
-) -> dict[VersionFile, StoredFile]:
+def _write_tables(dataset: Store, version: str, made: _Assembled, scratch: Path) -> dict[VersionFile, StoredFile]:
     """Write the version's tables, and the build's plan as it is; return what the manifest says of each."""
-    files = {
-        VersionFile.PLAN: upload_proven(dataset, version_key(version, VersionFile.PLAN), scratch / VersionFile.PLAN)
-    }
-    for file, table in tables.items():
-        write_rows(table, scratch / file)
+    made.records.write_parquet(scratch / VersionFile.RECORDS)
+    made.rejects.write_parquet(scratch / VersionFile.REJECTS)
+    write_rows(made.near.table, scratch / VersionFile.NEAR_DUPLICATES)
+    files = {}
+    for file in (VersionFile.PLAN, VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES):
         files[file] = upload_proven(dataset, version_key(version, file), scratch / file)
-        (scratch / file).unlink()
+        if file is not VersionFile.PLAN:
+            (scratch / file).unlink()
     return files
 
 

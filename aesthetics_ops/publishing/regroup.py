@@ -7,11 +7,12 @@ Running it again is safe: the shards are named by their recipes, and those that 
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +33,10 @@ from aesthetics_ops.validation.partition import validate_shard
 __all__ = ["Regrouped", "regroup"]
 
 _AT_ONCE: Final = 4  # shards that are made side by side
+_FIELDS: Final = (
+    ["key", "shard", "offset", "length", *(field.name for field in fields(StoredJpeg))],
+    ["key", "reason", "detail"],
+)  # of records and rejects
 _log = logging.getLogger(__name__)
 
 
@@ -93,11 +98,10 @@ def regroup(
         "%d of %d shards are made again, so that near-duplicates come into one split", len(work), len(again.shards)
     )
     _make(build, plan, work, tables)
-    places = {
-        row: digest
-        for row, digest in zip(again.photos["key"].to_pylist(), again.photos["digest"].to_pylist(), strict=True)
-        if row in lost
-    }
+    moves = again.photos.select(["key", "digest"]).filter(
+        pc.is_in(again.photos["key"], pa.array(sorted(lost), pa.string()))
+    )
+    places = dict(zip(moves["key"].to_pylist(), moves["digest"].to_pylist(), strict=True))
     moved = tuple(photo.model_copy(update={"digest": places[photo.key]}) for photo in outcome.lost)
     return Regrouped(again.photos, Outcome(built, moved))
 
@@ -119,20 +123,21 @@ def _make(
     """Make and read back every shard that is not there, a few side by side."""
     largest = max((size for _, _, size in work), default=0)
     with scratch_for(2 * _AT_ONCE * largest) as scratch, StoreThreads(_AT_ONCE, "regroup") as pool:
+        records, rejects = (_by_shard(table.select(names), work) for table, names in zip(tables, _FIELDS, strict=True))
 
-        def make(shard: tuple[str, pa.Table, int]) -> ShardResult:
-            digest, rows, _ = shard
+        def make(number: int) -> ShardResult:
+            digest, rows, _ = work[number]
             if (there := _finished(build, digest)) is not None:
                 return there
             path = scratch / f"{digest}.tfrecord"
-            entries = dict(_entries(rows, *tables))
+            entries = dict(_entries(records(number), rejects(number)))
             result = copy_shard(build.dataset, digest, rows, entries, plan.converter, path)
             build.dataset.upload(shard_key(digest, ShardFile.RECORDS), path)
             write_shard_result(build.dataset, result)
             path.unlink()
             return result
 
-        for result in pool.map(make, work):
+        for result in pool.map(make, range(len(work))):
             verdict = read_verdict(build.dataset, result.digest)
             if verdict is None or verdict.sha256 != result.sha256:
                 validate_shard(build.dataset, result, plan.features)
@@ -144,12 +149,21 @@ def _finished(build: Build, digest: str) -> ShardResult | None:
     return result if result is not None and there is not None and there[0] == result.bytes else None
 
 
-def _entries(rows: pa.Table, records: pa.Table, rejects: pa.Table) -> Iterator[tuple[str, StoredRecord | Rejected]]:
+def _by_shard(table: pa.Table, work: Sequence[tuple[str, pa.Table, int]]) -> Callable[[int], pa.Table]:
+    """Return what gives those rows of a table that are of a shard's photos, by the shard's place in the work."""
+    ends = np.cumsum([rows.num_rows for _, rows, _ in work])
+    keys = pa.concat_tables([rows.select(["key"]) for _, rows, _ in work])["key"] if work else pa.array([], pa.string())
+    held = table.filter(pc.is_in(table["key"], keys))
+    shards = np.searchsorted(ends, pc.index_in(held["key"], keys).to_numpy(), side="right")
+    order = np.argsort(shards, kind="stable")
+    limits = np.searchsorted(shards[order], np.arange(len(work) + 1))
+    return lambda number: held.take(pa.array(order[limits[number] : limits[number + 1]]))
+
+
+def _entries(records: pa.Table, rejects: pa.Table) -> Iterator[tuple[str, StoredRecord | Rejected]]:
     """Yield for each photo where its record lies, or why there is none."""
-    keys = rows["key"].combine_chunks()
-    fields = ["key", "shard", "offset", "length", *StoredJpeg.__dataclass_fields__]
-    for row in records.filter(pc.is_in(records["key"], keys)).select(fields).to_pylist():
+    for row in records.to_pylist():
         key, shard, offset, length = (row.pop(name) for name in ("key", "shard", "offset", "length"))
         yield key, StoredRecord(shard, offset, length, StoredJpeg(**row))
-    for row in rejects.filter(pc.is_in(rejects["key"], keys)).select(["key", "reason", "detail"]).to_pylist():
+    for row in rejects.to_pylist():
         yield row["key"], Rejected(RejectReason(row["reason"]), row["detail"])

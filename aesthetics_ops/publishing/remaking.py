@@ -30,6 +30,7 @@ from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile, read_ma
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import ShardResult
 from aesthetics_ops.dataset.sidecars import read_table, stored_file
+from aesthetics_ops.dataset.spilled import Spilled
 from aesthetics_ops.dataset.tables import (
     PLAN,
     RECORDS,
@@ -44,7 +45,7 @@ from aesthetics_ops.errors import AestheticsOpsError, IntegrityError, NoSuchVers
 from aesthetics_ops.publishing.documents import DOCUMENTS, Shown, render_documents
 from aesthetics_ops.publishing.kept import read_kept
 from aesthetics_ops.publishing.near_duplicates import group_records
-from aesthetics_ops.publishing.tables import Inherited, MoreColumns, Outcome, ShardRows, join_tables, rows_of
+from aesthetics_ops.publishing.tables import AddedRows, Inherited, MoreColumns, Outcome, join_tables, rows_of
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.versions.accounts import settings_of
@@ -143,7 +144,7 @@ class Remaker:
                 )
             if file is VersionFile.RECORDS and self._manifest.settings.get("keep_columns") and self._kept is None:
                 return "the state of its build is gone, which told what keep_columns kept of the score file"
-            candidates = iter([self._joined[file is VersionFile.REJECTS]])
+            candidates = iter([self._joined[file is VersionFile.REJECTS].table])
             source = f"{VersionFile.PLAN} and the shards' results"
         path = self._scratch / f"made-{file}"
         for rows in candidates:
@@ -282,24 +283,25 @@ class Remaker:
         return {built: rows for _, built, rows in self._shards if built}
 
     @cached_property
-    def _joined(self) -> tuple[pa.Table, pa.Table] | None:
+    def _joined(self) -> tuple[Spilled, Spilled] | None:
         """The records and the rejects, made as publishing makes them; None where a shard's rows are nowhere."""
         built = {planned: digest for planned, digest, _ in self._shards}
-        added: dict[str, ShardRows] = {}
+        added, known = AddedRows(self._scratch), set[str]()
         for digest in filter(None, built.values()):
             with suppress(IntegrityError):
                 # never `read_shard_result`, which withdraws a damaged one
                 result = ShardResult.read(self._dataset, shard_key(digest, ShardFile.RESULT))
                 if result is not None and result.digest == digest:
-                    added[digest] = rows_of(result)
-        missing = {shard_key(digest, ShardFile.RECORDS) for digest in built.values() if digest} - {
-            shard_key(digest, ShardFile.RECORDS) for digest in added
-        }
+                    added.add(rows_of(result))
+                    known.add(digest)
+        added.close()
+        missing = {shard_key(digest, ShardFile.RECORDS) for digest in built.values() if digest and digest not in known}
         inherited = self._rows_elsewhere(missing)
         if inherited is None:
             return None
         plan, more = self._read(VersionFile.PLAN), MoreColumns.of(self._manifest.features, self._kept)
-        return join_tables(plan, Outcome(built, tuple(self._lost)), added, inherited, self._unmatched(), more)
+        outcome = Outcome(built, tuple(self._lost))
+        return join_tables(plan, outcome, added, inherited, self._unmatched(), more, self._scratch)
 
     @cached_property
     def _kept(self) -> pa.Table | None:

@@ -2,29 +2,40 @@
 
 In: the plan, and what became of its shards.  Rows of shards that the parent version has are taken from its tables, so
 that a night costs what changed and not what is there.
+Nothing here grows in memory with the photos: rows are read from files, joined in a database in scratch, and written to files.
 """
+
+# ruff: noqa: S608 - what is put into the queries are names of columns and of files of this module's own
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, LostPhoto
+from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import BuildFile, ShardFile, VersionFile, build_key, shard_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.parent import building_on
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
-from aesthetics_ops.dataset.sidecars import read_table
-from aesthetics_ops.dataset.tables import EXTRA_SCORE, PLAN, RECORDS, REJECTS, Table, all_columns, read_parquet
+from aesthetics_ops.dataset.sidecars import download_table
+from aesthetics_ops.dataset.spilled import ROWS_OF_CHUNK, Spilled, spill
+from aesthetics_ops.dataset.tables import EXTRA_SCORE, PLAN, RECORDS, REJECTS, ROWS_AT_ONCE, read_parquet
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store
 
-__all__ = ["Inherited", "MoreColumns", "Outcome", "ShardRows", "join_tables", "make_tables", "rows_of"]
+__all__ = ["AddedRows", "Inherited", "MoreColumns", "Outcome", "ShardRows", "join_tables", "make_tables", "rows_of"]
+
+_MEMORY_LIMIT: Final = "384MiB"  # of DuckDB's own; what is more goes to scratch
+_THREADS: Final = 2  # each holds some of that
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +75,13 @@ class Inherited:
 
     Attributes:
         shards: keys of their files.
-        records: rows of RECORDS; those of other shards are passed over.
+        records: rows of RECORDS, in memory or in a Parquet file; those of other shards are passed over.
         rejects: rows of REJECTS, likewise.
     """
 
     shards: frozenset[str]
-    records: pa.Table
-    rejects: pa.Table
+    records: pa.Table | Path
+    rejects: pa.Table | Path
 
     @classmethod
     def nothing(cls) -> "Inherited":
@@ -97,72 +108,156 @@ def rows_of(result: ShardResult) -> ShardRows:
     return ShardRows(records, _left_out((photo.key, path, photo.reason, photo.detail) for photo in result.rejected))
 
 
+class AddedRows:
+    """Rows of shards that no version before has, on their way: two Parquet files, so that memory does not grow with them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin without rows.
+
+        Args:
+            folder: an existing one in scratch, for the files.
+        """
+        self.records = folder / "added_records.parquet"
+        self.rejects = folder / "added_rejects.parquet"
+        self._writers = [
+            pq.ParquetWriter(self.records, _INDEX_SCHEMA),
+            pq.ParquetWriter(self.rejects, _LEFT_OUT_SCHEMA),
+        ]
+        self._held: list[ShardRows] = []
+
+    def add(self, rows: ShardRows) -> None:
+        """Add a shard's.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._held.append(rows)
+        if sum(held.records.num_rows + held.rejects.num_rows for held in self._held) >= ROWS_AT_ONCE:
+            self._write()
+
+    def close(self) -> None:
+        """Make the files whole."""
+        self._write()
+        for writer in self._writers:
+            writer.close()
+
+    def _write(self) -> None:
+        records, rejects = self._writers
+        if self._held:
+            records.write_table(pa.concat_tables([rows.records for rows in self._held]))
+            rejects.write_table(pa.concat_tables([rows.rejects for rows in self._held]))
+        self._held.clear()
+
+
 def make_tables(
     build: Build,
-    plan: pa.Table,
+    plan: Path,
     outcome: Outcome,
-    added: Mapping[str, ShardRows],
+    added: AddedRows,
     parent: Manifest | None,
     more: "MoreColumns",
-) -> tuple[pa.Table, pa.Table]:
+    scratch: Path,
+) -> tuple[Spilled, Spilled]:
     """Return the records and the rejects of the version.
 
     Args:
         build: whose dataset has the parent's tables and the label rows without a photo.
-        plan: rows of PLAN.schema, without slot; of votes and extra scores what the records have at least.
+        plan: Parquet file of PLAN.schema.
         outcome: what became of the planned shards.
-        added: rows of the shards that the parent does not have, by digest; the others' are the parent's.
+        added: rows of the shards that the parent does not have; the others' are the parent's.
         parent: the version before; None where there is none.
         more: what the records have beside RECORDS.
+        scratch: a folder for the tables, and for what does not fit in memory meanwhile.
     """
     unmatched = read_parquet(build.dataset, build_key(build.id, BuildFile.UNMATCHED))
-    return join_tables(plan, outcome, added, _parents(build.dataset, parent), unmatched, more)
+    with TemporaryDirectory(dir=scratch) as folder:
+        inherited = _parents(build.dataset, parent, Path(folder))
+        return join_tables(plan, outcome, added, inherited, unmatched, more, scratch)
 
 
 def join_tables(
-    plan: pa.Table,
+    plan: pa.Table | Path,
     outcome: Outcome,
-    added: Mapping[str, ShardRows],
+    added: AddedRows,
     inherited: Inherited,
     unmatched: pa.Table,
     more: "MoreColumns",
-) -> tuple[pa.Table, pa.Table]:
+    scratch: Path,
+) -> tuple[Spilled, Spilled]:
     """Return the records and the rejects of a version.
 
     Args:
         plan: rows of PLAN.schema, without slot; of votes and extra scores what the records have at least.
         outcome: what became of the planned shards.
-        added: rows of shards, by digest.
+        added: rows of shards, closed.
         inherited: rows of the other shards.
         unmatched: rows of UNMATCHED.
         more: what the records have beside RECORDS.
+        scratch: a folder for the tables, which are new files in it, and for what does not fit in memory meanwhile.
     """
-    with duckdb.connect() as db:
-        planned = plan["digest"].unique().cast(pa.string()).drop_null()
-        actual = [outcome.digest(digest) for digest in planned.to_pylist()]
-        paths = [shard_key(digest, ShardFile.RECORDS) if digest else None for digest in actual]
+    place = Path(mkdtemp(dir=scratch))
+    try:
+        with open_database(place, memory_limit=_MEMORY_LIMIT, threads=_THREADS) as db:
+            _attach_plan(db, plan)
+            planned = [
+                digest for (digest,) in db.sql("SELECT DISTINCT digest FROM plan WHERE digest IS NOT NULL").fetchall()
+            ]
+            paths = [
+                shard_key(digest, ShardFile.RECORDS) if digest else None for digest in map(outcome.digest, planned)
+            ]
+            known = sorted({path for path in paths if path})
+            places = {path: number for number, path in enumerate(known)}
+            numbers = pa.array([None if path is None else places[path] for path in paths], pa.int32())
+            texts = (pa.array(column, pa.string()) for column in (planned, paths))
+            db.register("shard", pa.table([*texts, numbers], names=["digest", "shard", "number"]))
+            db.register("inherited", pa.table({"shard": pa.array(sorted(inherited.shards), pa.string())}))
+            db.register("unmatched", unmatched)
+            db.register("lost", _lost_rows(outcome))
+            _attach(db, "new_records", added.records, _INDEX_SCHEMA)
+            _attach(db, "new_rejects", added.rejects, _LEFT_OUT_SCHEMA)
+            _attach(db, "old_records", inherited.records, RECORDS.schema)
+            _attach(db, "old_rejects", inherited.rejects, REJECTS.schema)
+            return _records(db, known, more, place), _rejects(db, place)
+    finally:
+        for file in place.glob("rows.duckdb*"):
+            file.unlink()
+
+
+def _attach_plan(db: duckdb.DuckDBPyConnection, plan: pa.Table | Path) -> None:
+    """Give the plan a name in SQL, each row with its position."""
+    if isinstance(plan, Path):
+        db.sql(
+            f"CREATE TEMP VIEW plan AS SELECT *, file_row_number AS position FROM read_parquet({_quoted(plan)}, file_row_number = true)"
+        )
+    else:
         db.register("plan", plan.append_column("position", pa.array(np.arange(plan.num_rows))))
-        db.register("shard", pa.table({"digest": planned, "shard": pa.array(paths, pa.string())}))
-        new = list(added.values())
-        db.register("new_records", pa.concat_tables([_INDEX_SCHEMA.empty_table(), *(rows.records for rows in new)]))
-        db.register("new_rejects", pa.concat_tables([_lost_rows(outcome), *(rows.rejects for rows in new)]))
-        db.register("inherited", pa.table({"shard": pa.array(sorted(inherited.shards), pa.string())}))
-        db.register("unmatched", unmatched)
-        db.register("old_records", all_columns(inherited.records, RECORDS))
-        db.register("old_rejects", all_columns(inherited.rejects, REJECTS))
-        records = _with_labels(db.sql(_RECORDS).to_arrow_table(), plan, more)
-        rejects = db.sql(_REJECTS).to_arrow_table().cast(REJECTS.schema)
-    return records, rejects
 
 
-def _parents(dataset: Store, parent: Manifest | None) -> Inherited:
+def _attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path, schema: pa.Schema) -> None:
+    """Give rows a name in SQL; columns that an earlier release did not write are null."""
+    if not isinstance(rows, Path):
+        source = f"{name}_held"
+        db.register(source, rows)
+        there = rows.column_names
+    else:
+        source = f"read_parquet({_quoted(rows)})"
+        there = pq.read_schema(rows).names
+    columns = ", ".join(f'"{column}"' if column in there else f'NULL AS "{column}"' for column in schema.names)
+    db.sql(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {source}")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _parents(dataset: Store, parent: Manifest | None, folder: Path) -> Inherited:
     if parent is None:
         return Inherited.nothing()
     shards = frozenset(shard.path for split in parent.splits.values() for shard in split.shards)
-    records, rejects = (
-        _read_parents(dataset, parent, *table)
-        for table in ((VersionFile.RECORDS, RECORDS), (VersionFile.REJECTS, REJECTS))
-    )
+    with building_on(parent.version):
+        records, rejects = (
+            download_table(dataset, parent, file, folder / file) for file in (VersionFile.RECORDS, VersionFile.REJECTS)
+        )
     return Inherited(shards, records, rejects)
 
 
@@ -191,50 +286,75 @@ class MoreColumns:
         )
 
 
-def _with_labels(found: pa.Table, plan: pa.Table, more: MoreColumns) -> pa.Table:
-    """Return the records with what the score file says of them beside the score.
+def _records(db: duckdb.DuckDBPyConnection, shards: list[str], more: MoreColumns, folder: Path) -> Spilled:
+    """Write the records; `shards` are the keys that the numbers in the database stand for."""
+    kept = None if more.kept is None else more.kept.unify_dictionaries()
+    columns = [*more.votes, *(["extra_scores"] if more.extra_scores else [])]
+    selected = "".join(f', plan."{name}"' for name in columns)
+    joined = ""
+    if kept is not None:
+        keys = pa.table({"key": kept["key"], "kept_place": pa.array(np.arange(kept.num_rows))})
+        db.register("kept", keys)
+        selected, joined = f"{selected}, kept.kept_place", "LEFT JOIN kept ON kept.key = plan.key"
+    found = db.sql(_RECORDS.format(selected=selected, joined=joined)).to_arrow_reader(ROWS_OF_CHUNK)
+    paths = pa.array(shards, pa.string())
+
+    def whole(rows: pa.Table) -> pa.Table:
+        return _with_labels(rows, paths, more, kept)
+
+    empty = whole(found.schema.empty_table())
+    return spill((whole(pa.Table.from_batches([batch])) for batch in found), empty.schema, folder / "records.arrow")
+
+
+def _with_labels(found: pa.Table, paths: pa.Array, more: MoreColumns, kept: pa.Table | None) -> pa.Table:
+    """Return records with what the score file says of them beside the score.
 
     Args:
-        found: columns of RECORDS, and `position`: each record's row in the plan.
-        plan: rows of PLAN.schema, those columns at least that are wanted.
-        more: which these are.
+        found: columns of RECORDS, `number` in place of the shard, and of `more` what the plan has.
+        paths: keys of the shards' files, by number.
+        more: what is wanted beside RECORDS.
+        kept: its kept columns, by `kept_place` of what was found.
     """
-    records = found.select(RECORDS.names).cast(RECORDS.schema)
-    rows = found["position"]
+    shards = paths.take(found["number"].combine_chunks())
+    records = found.append_column("shard", shards).select(RECORDS.names).cast(RECORDS.schema)
     for name in more.votes:
-        records = records.append_column(name, plan[name].take(rows).cast(PLAN.schema.field(name).type))
+        records = records.append_column(name, found[name].cast(PLAN.schema.field(name).type))
     if more.extra_scores:
-        lists = plan["extra_scores"].take(rows)
+        lists = found["extra_scores"].cast(PLAN.schema.field("extra_scores").type)
         for place, name in enumerate(more.extra_scores):
             records = records.append_column(f"{EXTRA_SCORE}{name}", pc.list_element(lists, place))
-    if more.kept is not None:
-        places = pc.index_in(records["key"], more.kept["key"].combine_chunks())
-        for name in more.kept.column_names[1:]:
-            records = records.append_column(name, more.kept[name].take(places))
+    if kept is not None:
+        for name in kept.column_names[1:]:
+            records = records.append_column(name, kept[name].take(found["kept_place"]))
     return records
 
 
-def _read_parents(dataset: Store, parent: Manifest, file: VersionFile, table: Table) -> pa.Table:
-    """Return the rows of a parent's table, without what the plan and the score file say anew."""
-    with building_on(parent.version):
-        return read_table(dataset, parent, file, [], if_there=table.names)
+def _rejects(db: duckdb.DuckDBPyConnection, folder: Path) -> Spilled:
+    found = db.sql(_REJECTS).to_arrow_reader(ROWS_OF_CHUNK)
+    rows = (pa.Table.from_batches([batch]).cast(REJECTS.schema) for batch in found)
+    return spill(rows, REJECTS.schema, folder / "rejects.arrow")
 
 
 _RECORDS = """
-    WITH held AS (
+    WITH every AS (
         FROM new_records
         UNION ALL BY NAME
         SELECT key, shard, "offset", length, bytes, width, height, transforms, phash, progressive, sampling
-        FROM old_records WHERE shard IN (FROM inherited))
-    SELECT plan.id, plan.key, plan.etag, plan.split, shard.shard, held."offset", held.length, plan.label,
-        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling, position
-    FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.shard = shard.shard
+        FROM old_records WHERE shard IN (FROM inherited)),
+    held AS (
+        SELECT every.* EXCLUDE shard, number
+        FROM every JOIN (SELECT DISTINCT shard, number FROM shard WHERE number IS NOT NULL) USING (shard))
+    SELECT plan.id, plan.key, plan.etag, plan.split, held.number, held."offset", held.length, plan.label,
+        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling{selected}
+    FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.number = shard.number {joined}
     ORDER BY position
 """
 
 _LOSSES = ", ".join(f"'{reason}'" for reason in RejectReason if reason.is_loss)  # of a build, not of a shard
 _REJECTS = f"""
     WITH held AS (
+        FROM lost
+        UNION ALL BY NAME
         FROM new_rejects
         UNION ALL BY NAME
         SELECT key, shard, reason, detail FROM old_rejects WHERE shard IN (FROM inherited)
@@ -251,7 +371,7 @@ _REJECTS = f"""
             (SELECT count(*) FROM plan) + row AS position
         FROM unmatched)
     ORDER BY position
-"""  # noqa: S608
+"""
 
 
 def _lost_rows(outcome: Outcome) -> pa.Table:

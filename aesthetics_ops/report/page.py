@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -22,9 +23,12 @@ import pyarrow.compute as pc
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.sidecars import read_table
+from aesthetics_ops.dataset.sidecars import spill_table
+from aesthetics_ops.dataset.spilled import Spilled
+from aesthetics_ops.dataset.tables import ROWS_AT_ONCE
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
+from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.plots import extra_score_plots, image_plots, score_histograms, weight_plot
 from aesthetics_ops.report.thumbnails import Thumbnail, fetch_all, thumbnail
@@ -141,15 +145,17 @@ def render_report(
         photos: where the rejected photos lie.
     """
     score = score_format(manifest.labels)
-    old = _parent_records(dataset, parent) if parent else None
-    score_plots, score_bins = score_histograms(records, old, score)
+    with scratch_for() as scratch:
+        old = _parent_records(dataset, parent, scratch) if parent else None
+        score_plots, score_bins = score_histograms(records, None if old is None else old.table, score)
+        photo_changes = None
+        if parent and old is not None:
+            photo_changes = compare_records(old, records, parent.settings, manifest.settings, scratch=scratch)
     page: str = _template(score).render(
         manifest=manifest,
         parent=parent,
         parent_is_read=old is not None,
-        photo_changes=(
-            compare_records(old, records, parent.settings, manifest.settings) if parent and old is not None else None
-        ),
+        photo_changes=photo_changes,
         changes=_changes(manifest, parent, score_format(manifest.labels, 2)) if parent else (),
         split_names=SPLITS,
         score_plots=score_plots,
@@ -190,10 +196,10 @@ def _template(score: Callable[[float], str]) -> Any:
 # what changed
 
 
-def _parent_records(dataset: Store, parent: Manifest) -> pa.Table | None:
+def _parent_records(dataset: Store, parent: Manifest, scratch: Path) -> Spilled | None:
     """Return the parent's records, or None when they cannot be read: a page without them is better than none."""
     try:
-        return read_table(dataset, parent, VersionFile.RECORDS, COMPARED, if_there=compared_columns(parent))
+        return spill_table(dataset, parent, VersionFile.RECORDS, scratch, COMPARED, if_there=compared_columns(parent))
     except AestheticsOpsError as error:
         _log.warning("report without a comparison of records: %s", error)
         return None
@@ -256,11 +262,10 @@ def _rank(text: str) -> bytes:
 
 def _contact_sheet(records: pa.Table, dataset: Store) -> tuple[_Decile, ...]:
     """Return photos of every tenth of the scores: the same ones in each version that has them in that tenth."""
-    ids = records["id"].to_pylist()
     scores = records["label"].to_numpy()
     order = pc.sort_indices(records, [("label", "ascending"), ("id", "ascending")]).to_numpy()
-    tenths = [tenth for tenth in np.array_split(order, min(_DECILES, len(ids))) if tenth.size]
-    chosen = [heapq.nsmallest(_PHOTOS_PER_DECILE, tenth.tolist(), key=lambda row: _rank(ids[row])) for tenth in tenths]
+    tenths = [tenth for tenth in np.array_split(order, min(_DECILES, records.num_rows)) if tenth.size]
+    chosen = [_chosen(records["id"], tenth) for tenth in tenths]
     # one photo of each tenth before the second of any, so that a limit is shared
     turns = [row for turn in zip_longest(*chosen) for row in turn if row is not None]
     rows = records.take(turns).to_pylist()
@@ -279,6 +284,21 @@ def _contact_sheet(records: pa.Table, dataset: Store) -> tuple[_Decile, ...]:
         )
         for number, (tenth, picked) in enumerate(zip(tenths, chosen, strict=True), start=1)
     )
+
+
+def _chosen(ids: pa.ChunkedArray, rows: np.ndarray) -> list[int]:
+    """Return the few of these rows that are shown, by the rank of their ids."""
+    found: list[tuple[bytes, int, int]] = []
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[first : first + ROWS_AT_ONCE]
+        ranked = zip(
+            map(_rank, ids.take(pa.array(some)).to_pylist()),
+            range(first, first + len(some)),
+            some.tolist(),
+            strict=True,
+        )
+        found = heapq.nsmallest(_PHOTOS_PER_DECILE, (*found, *ranked))
+    return [row for _, _, row in found]
 
 
 def _stored_photo(dataset: Store, row: dict[str, Any]) -> bytes | memoryview:

@@ -194,7 +194,7 @@ def _photos(count: int) -> str:
 
 
 def _counts_of_split(table: pa.Table, split: str, edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    values = table.filter(pc.equal(table["split"], split))["label"].to_numpy()
+    values = table["label"].filter(pc.equal(table["split"], split)).to_numpy()
     return np.histogram(values, bins=edges)[0]
 
 

@@ -6,16 +6,19 @@ a key that holds another file is the same photo with other pixels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import pyarrow as pa
 
+from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
-from aesthetics_ops.dataset.sidecars import read_table
+from aesthetics_ops.dataset.sidecars import spill_table
+from aesthetics_ops.dataset.spilled import Spilled
 from aesthetics_ops.dataset.tables import is_label
+from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.store import Store
 
@@ -29,6 +32,9 @@ __all__ = [
     "compared_columns",
     "diff_versions",
 ]
+
+_MEMORY_LIMIT: Final = "384MiB"  # of DuckDB's own; what is more goes to scratch
+_THREADS: Final = 2  # each holds some of that
 
 COMPARED: Final = ("id", "key", "etag", "split", "label", "width", "height", "bytes", "transforms")
 """The columns of `records.parquet` that a comparison looks at, beside those of votes, extra scores and kept columns."""
@@ -113,7 +119,12 @@ def compared_columns(manifest: Manifest) -> list[str]:
 
 
 def compare_records(
-    old: pa.Table, new: pa.Table, old_settings: Mapping[str, Any], new_settings: Mapping[str, Any]
+    old: pa.Table | Spilled,
+    new: pa.Table | Spilled,
+    old_settings: Mapping[str, Any],
+    new_settings: Mapping[str, Any],
+    *,
+    scratch: Path | None = None,
 ) -> Changes:
     """Compare the records of two versions.
 
@@ -127,14 +138,17 @@ def compare_records(
         new: the later version's.
         old_settings: of the earlier version, as its manifest has them.
         new_settings: of the later version.
+        scratch: an existing folder for what does not fit in memory meanwhile; None holds all of it.
     """
     quality_differs = old_settings.get("quality") != new_settings.get("quality")
-    with duckdb.connect() as db:
+    with open_database(scratch, memory_limit=_MEMORY_LIMIT, threads=None if scratch is None else _THREADS) as db:
         kept = {*old_settings.get("keep_columns", ())} & {*new_settings.get("keep_columns", ())}
-        both = [name for name in new.column_names if name in old.column_names]
+        names = [_columns_of(table) for table in (old, new)]
+        both = [name for name in names[1] if name in names[0]]
         more = [name for name in both if is_label(name) or name in kept]
         for name, table in (("old", old), ("new", new)):
-            db.register(name, table.select([*COMPARED, *more]))
+            compared = [*COMPARED, *more]
+            db.register(name, table.read_once(compared) if isinstance(table, Spilled) else table.select(compared))
         values = {"reencoded": Transform.REENCODED.value, "quality_differs": quality_differs}
         changes = _CHANGES.format(
             relabelled=_differs(["label", *filter(is_label, more)]),
@@ -142,6 +156,11 @@ def compare_records(
         )
         found = {kind: Change(count, tuple(ids)) for kind, count, ids in db.execute(changes, values).fetchall()}
     return Changes(**{field.name: found.get(field.name, Change(0, ())) for field in fields(Changes)})
+
+
+def _columns_of(rows: pa.Table | Spilled) -> list[str]:
+    found: list[str] = (rows.table if isinstance(rows, Spilled) else rows).column_names
+    return found
 
 
 def _differs(columns: Sequence[str]) -> str:
@@ -172,13 +191,16 @@ def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
     Raises:
         NoSuchVersionError: one of them does not exist.
         IntegrityError: a manifest or a table cannot be read.
+        ScratchSpaceError: the disk is full.
     """
     old, new = (read_manifest(dataset, version) for version in (before, after))
     columns = [compared_columns(manifest) for manifest in (old, new)]
-    old_records, new_records = (
-        read_table(dataset, manifest, VersionFile.RECORDS, COMPARED, if_there=compared_columns(manifest))
-        for manifest in (old, new)
-    )
+    with scratch_for() as scratch:
+        old_records, new_records = (
+            spill_table(dataset, manifest, VersionFile.RECORDS, scratch, COMPARED, if_there=compared_columns(manifest))
+            for manifest in (old, new)
+        )
+        changes = compare_records(old_records, new_records, old.settings, new.settings, scratch=scratch)
     ours, theirs = _paths(old), _paths(new)
     return VersionDiff(
         before=old.version,
@@ -190,7 +212,7 @@ def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
             tuple(name for name in columns[0] if name not in columns[1]),
             tuple(name for name in columns[1] if name not in columns[0]),
         ),
-        changes=compare_records(old_records, new_records, old.settings, new.settings),
+        changes=changes,
         shards=ShardChanges(shared=len(ours & theirs), dropped=len(ours - theirs), new=len(theirs - ours)),
     )
 
