@@ -22,7 +22,8 @@ def numbered(rows: int) -> pa.Table:
 
 
 def in_pieces(table: pa.Table, *sizes: int) -> list[pa.Table]:
-    pieces, first = [], 0
+    pieces: list[pa.Table] = []
+    first = 0
     for size in itertools.cycle(sizes):
         if first >= table.num_rows:
             return pieces
