@@ -28,7 +28,7 @@ __all__ = ["APPROVE", "REJECT", "AskPerson"]
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
 _ASKED: Final = "asked"  # the XCom with the version that the question is about
-_MOST_CHARACTERS: Final = 1000  # of a reason
+_MOST_CHARACTERS: Final = 1000  # of a reason, as in `dataset.moves`, which is not imported to parse a DAG
 
 
 class AskPerson(HITLOperator):

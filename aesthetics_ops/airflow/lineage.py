@@ -5,6 +5,7 @@ schema, how much it holds, and each gate as an assertion.
 Promised: a lineage that cannot be told costs a line in the log, and nothing else.
 """
 
+import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from aesthetics_ops.dataset.manifest import GateResult, Manifest
 
 __all__ = ["emit_lineage"]
+
+_log = logging.getLogger(__name__)
 
 _PROVIDER = "airflow.providers.openlineage"
 
@@ -31,7 +34,10 @@ def emit_lineage(manifest: "Manifest", latest_url: str) -> None:
 
     if not is_openlineage_active():
         return
-    emit_dataset_lineage(inputs=_inputs(manifest), outputs=[_output(manifest, latest_url)])
+    try:
+        emit_dataset_lineage(inputs=_inputs(manifest), outputs=[_output(manifest, latest_url)])
+    except Exception as error:  # of a client that anyone may replace; the version is published
+        _log.warning("OpenLineage is not told of version %s: %s: %s", manifest.version, type(error).__name__, error)
 
 
 def _inputs(manifest: "Manifest") -> list[Any]:

@@ -205,7 +205,7 @@ def take_answer(config: "DatasetConfig", version: str, event: Mapping[str, Any],
         event: the answer, as Airflow gives it.
         approve: the option that approves.
     """
-    from aesthetics_ops.dataset.moves import Given
+    from aesthetics_ops.dataset.moves import MOST_CHARACTERS, Given
 
     with _failing_in_one_line(config):
         stays = f"this run publishes nothing, version {version!r} stays as it is"
@@ -217,7 +217,7 @@ def take_answer(config: "DatasetConfig", version: str, event: Mapping[str, Any],
         user = event.get("responded_by_user") or {}
         by = str(user.get("name") or user.get("id") or "somebody whom Airflow does not name")
         said = (event.get("params_input") or {}).get("reason")
-        reason = "" if said is None else str(said).strip()
+        reason = "" if said is None else str(said).strip()[:MOST_CHARACTERS]  # the API lets more pass than the form
         if list(event["chosen_options"]) != [approve]:
             why = f": {' '.join(reason.split())}" if reason else ""
             raise GateError(f"not published: {by} rejected it{why}; {stays}", candidate=version)

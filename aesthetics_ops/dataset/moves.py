@@ -21,10 +21,10 @@ from aesthetics_ops.dataset.layout import LOG, log_key
 from aesthetics_ops.errors import IntegrityError, SettingsError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import Store, StoreThreads
 
-__all__ = ["Given", "LogEntry", "Move", "log_move", "logged_moves"]
+__all__ = ["MOST_CHARACTERS", "Given", "LogEntry", "Move", "log_move", "logged_moves"]
 
 _log = logging.getLogger(__name__)
-_MOST_CHARACTERS: Final = 1000
+MOST_CHARACTERS: Final = 1000  # of who and why
 _READS: Final = 16
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998  # in any zone
 
@@ -57,8 +57,8 @@ class Given:
                 raise SettingsError(
                     f"--{name} is empty; say {'who moves it' if name == 'by' else 'why'}, the log keeps it"
                 )
-            if len(text) > _MOST_CHARACTERS:
-                raise SettingsError(f"--{name} has {len(text):,} characters; {_MOST_CHARACTERS:,} are the most")
+            if len(text) > MOST_CHARACTERS:
+                raise SettingsError(f"--{name} has {len(text):,} characters; {MOST_CHARACTERS:,} are the most")
             try:
                 text.encode()
             except UnicodeEncodeError as error:

@@ -14,6 +14,7 @@ import pytest
 from aesthetics_ops.dataset.candidates import candidate_names
 from aesthetics_ops.dataset.latest import peek_latest
 from aesthetics_ops.dataset.layout import candidate_key
+from aesthetics_ops.errors import GateError
 from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, open_store
@@ -40,10 +41,38 @@ def home(hook: Hook, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
     connection = {"conn_type": "http", "host": hook.url}
     home = AirflowHome(tmp_path_factory.mktemp("home") / "it", {"AIRFLOW_CONN_HOOK": json.dumps(connection)})
     home.configure(
-        home.table("cats", ASKING), home.table("dogs", f"answer_within_h = 0.001\n{ASKING}", "min_records = 1000")
+        home.table("cats", ASKING),
+        home.table("dogs", f"answer_within_h = 0.001\n{ASKING}", "min_records = 1000"),
+        home.table("birds", "ask_on_refusal = true", "min_records = 1000"),
     )
     assert home.run("db", "migrate")[0] == 0
     return home
+
+
+def test_each_task_runs_alone_without_what_the_others_left_in_airflow(home: AirflowHome) -> None:
+    here, date = home.directory.as_uri(), "2026-11-09"
+    settings = BuildSettings(
+        photos=f"{here}/photos/",
+        labels=f"{here}/scores.csv",
+        dataset=f"{here}/datasets/birds/",
+        near_duplicate_distance=0,
+        min_records=1000,
+    )
+    with pytest.raises(GateError) as refused:
+        build_dataset(settings, build_id=f"{date}T000000")
+    _, published = home.run("tasks", "test", "birds", "publish", date)
+    assert "new_state=success" in published, published[-3000:]
+    assert f"{refused.value.candidate!r}" in published
+    _, asked = home.run("tasks", "test", "birds", "ask", date)
+    assert "Waiting for response" in asked, asked[-3000:]
+    assert "new_state=awaiting_input" in asked
+    _, promoted = home.run("tasks", "test", "birds", "promote", date)
+    assert "new_state=failed" in promoted, promoted[-3000:]
+    assert (
+        f"nobody has approved a version in this run; clear 'ask' and answer it, or without Airflow: `aesthetics-ops promote {here}"
+        in promoted
+    )
+    assert peek_latest(open_store(settings.dataset))[0] is None
 
 
 class Nights:
