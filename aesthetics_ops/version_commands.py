@@ -12,7 +12,7 @@ from typing import Any, Final
 from aesthetics_ops.dataset.layout import LATEST_KEY, LATEST_NAME
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.errors import NoSuchVersionError
-from aesthetics_ops.store import open_store
+from aesthetics_ops.store import Store, open_store
 
 __all__ = ["add_version_commands"]
 
@@ -116,26 +116,43 @@ def _pinned(pins: tuple[str, ...]) -> list[str]:
 def _rollback(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.rollback import rollback
 
-    given = _given(options, needs_reason=False)
-    manifest = rollback(open_store(options.dataset), options.of_version, given)
-    return {"version": manifest.version}, [f"LATEST names {manifest.version} now"]
+    given, dataset = _given(options, needs_reason=False), open_store(options.dataset)
+    manifest = rollback(dataset, options.of_version, given)
+    return {"version": manifest.version}, [f"LATEST names {manifest.version} {_since(_move_of_latest(dataset), given)}"]
 
 
 def _promote(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.promote import promote
 
-    manifest = promote(open_store(options.dataset), options.of_version, _given(options))
+    given, dataset = _given(options), open_store(options.dataset)
+    manifest = promote(dataset, options.of_version, given)
     overruled = [gate.name for gate in manifest.gates if not gate.passed]
-    return {"version": manifest.version, "overruled": overruled}, [
-        f"LATEST names {manifest.version} now; overruled: {', '.join(overruled) or 'no gate'}"
-    ]
+    since = _since(_move_of_latest(dataset), given)
+    gates = f"; overruled: {', '.join(overruled) or 'no gate'}" if since == "now" else ""
+    return {"version": manifest.version, "overruled": overruled}, [f"LATEST names {manifest.version} {since}{gates}"]
 
 
 def _point(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.pointing import point
 
-    pointer = point(open_store(options.dataset), options.name, options.of_version, _given(options))
-    return {"pointer": options.name, "version": pointer.version}, [f"{options.name} names {pointer.version} now"]
+    given = _given(options)
+    pointer = point(open_store(options.dataset), options.name, options.of_version, given)
+    line = f"{options.name} names {pointer.version} {_since(pointer.move, given)}"
+    return {"pointer": options.name, "version": pointer.version}, [line]
+
+
+def _move_of_latest(dataset: Store) -> Move | None:
+    from aesthetics_ops.dataset.latest import peek_latest
+
+    latest = peek_latest(dataset)[0]
+    return latest.move if latest is not None else None
+
+
+def _since(move: Move | None, given: Given) -> str:
+    """Return `now`, or who made it so before: then nothing was moved, and the log has nothing of what was given."""
+    if move is None or (move.by, move.reason) == (given.by, given.reason):
+        return "now"
+    return f"already, {_how(move)}; nothing is moved, and this reason is not kept"
 
 
 def _unpoint(options: argparse.Namespace) -> tuple[Any, list[str]]:
@@ -148,8 +165,10 @@ def _unpoint(options: argparse.Namespace) -> tuple[Any, list[str]]:
 def _pin(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.pointing import pin
 
-    made = pin(open_store(options.dataset), options.name, options.of_version, _given(options))
-    return {"pin": made.name, "version": made.version}, [f"{made.name} keeps {made.version}"]
+    given = _given(options)
+    made = pin(open_store(options.dataset), options.name, options.of_version, given)
+    since = _since(made.move, given).removeprefix("now")
+    return {"pin": made.name, "version": made.version}, [f"{made.name} keeps {made.version} {since}".rstrip()]
 
 
 def _unpin(options: argparse.Namespace) -> tuple[Any, list[str]]:

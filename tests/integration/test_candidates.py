@@ -24,7 +24,7 @@ from aesthetics_ops.testing.stores import WrappedStore
 from aesthetics_ops.versions.diff import diff_versions
 from aesthetics_ops.versions.listing import list_candidates, list_versions
 from aesthetics_ops.versions.pointing import pin, point
-from aesthetics_ops.versions.promote import promote
+from aesthetics_ops.versions.promote import candidate_to_promote, promote
 from aesthetics_ops.versions.rejects import list_rejects
 from aesthetics_ops.versions.rollback import rollback
 from aesthetics_ops.versions.verify import verify_version
@@ -204,6 +204,20 @@ class TestPromote:
         assert (noted.previous, noted.overruled) == (night.manifest.version, ("max_shrink_fraction",))
         assert logged_moves(dataset)[-1].move == noted
         assert promotion_of(dataset, night.manifest.version, peek_latest(dataset)[0]) is None
+
+    def test_whether_it_can_be_promoted_is_known_without_a_move(self, source: Source) -> None:
+        night, version = bad_night(source)
+        dataset = night.dataset
+        manifest, mark = candidate_to_promote(dataset, version)
+        assert (manifest, mark.version if mark else None) == (read_manifest(dataset, version), version)
+        assert read_latest(dataset)[0].version == night.manifest.version
+        with pytest.raises(NoSuchVersionError, match="has no candidate 'v0'"):
+            candidate_to_promote(dataset, "v0")
+        promote(dataset, version, GIVEN)
+        assert candidate_to_promote(dataset, version) == (manifest, None)
+        rollback(dataset, night.manifest.version, GIVEN)
+        with pytest.raises(NoSuchVersionError, match="is published already"):
+            candidate_to_promote(dataset, version)
 
     def test_the_build_that_was_refused_finds_its_version_published(self, source: Source) -> None:
         """So a publish task that is cleared after a promotion ends well, and sends its event."""

@@ -501,6 +501,26 @@ class TestCommands:
         assert run("unpoint", store.url, "prod", *who) == f"prod is gone; it named {middle}\n"
         assert run("unpin", store.url, "run-7", *who) == f"run-7 is gone; it kept {middle}\n"
 
+    def test_a_move_that_is_none_says_who_made_it_and_that_the_reason_is_not_kept(
+        self, made: Made, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        store, (old, middle, _) = made
+        for words, names in (
+            (("point", store.url, "prod", middle), f"prod names {middle}"),
+            (("pin", store.url, middle, "run-7"), f"run-7 keeps {middle}"),
+            (("rollback", store.url, old), f"LATEST names {old}"),
+        ):
+            assert main((*words, "--reason", "it is good", "--by", "ada")) == 0
+            assert capsys.readouterr().out in (f"{names} now\n", f"{names}\n")
+            moves = all_moves(store)
+            assert main((*words, "--reason", "again", "--by", "bob")) == 0
+            said = capsys.readouterr().out
+            assert said.startswith(f"{names} already, since 20")
+            assert said.endswith("ada: it is good; nothing is moved, and this reason is not kept\n")
+            assert all_moves(store) == moves
+        assert main(("promote", store.url, old, "--reason", "again")) == 0
+        assert f"LATEST names {old} already" in capsys.readouterr().out
+
     @pytest.mark.parametrize("words", [
         ["--keep", "1", "--older-than", "soon"], ["--older-than", "90"], ["--older-than", "-1d"], ["--older-than", "9" * 30 + "d"], [],
     ])  # fmt: skip
