@@ -87,7 +87,8 @@ def choose_slots(db: duckdb.DuckDBPyConnection, settings: BuildSettings) -> None
             "SELECT n, size FROM chosen WHERE split = ? AND slot IS NULL ORDER BY rank, id", [split]
         ).fetchnumpy()
         if len(arrived["n"]):
-            slots = _cut(arrived["size"], filled["slot"], filled["bytes"], settings.shard_bytes)
+            sizes, held_slots, held_bytes = map(np.asarray, (arrived["size"], filled["slot"], filled["bytes"]))
+            slots = _cut(sizes, held_slots, held_bytes, settings.shard_bytes)
             db.register("arrived", pa.table({"n": arrived["n"], "slot": slots}))
             db.execute("INSERT INTO placed SELECT n, ?, slot, false FROM arrived", [split_index])
             db.unregister("arrived")

@@ -74,7 +74,7 @@ def make_stratified(db: duckdb.DuckDBPyConnection, settings: BuildSettings, edge
         found[new[share < shares[0]]] = _position("test")
     else:
         bins = np.searchsorted(np.array(edges, np.float64), units["score"], side="right")
-        found[new] = _fill(bins, units["photos"], kept, new, shares)
+        found[new] = _fill(bins, np.asarray(units["photos"]), kept, new, shares)
     split = pa.array(SPLITS).take(pa.array(found))
     db.register("decided", pa.table({"unit": units["unit"], "split": split}))
     db.execute(_STRATIFIED)
