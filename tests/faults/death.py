@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.faults.death
     .venv/bin/python -m tests.faults.death --sample 40 --seed 7
 
-Commands: build (a first version and a second), rollback, expire, pull, point, pin.  SIGTERM ends a command in seconds with status 143 and one
+Commands: build (a first version and a second), rollback, promote, expire, pull, point, unpoint, pin, unpin.  SIGTERM ends a command in seconds with status 143 and one
 line, and leaves no scratch; what SIGKILL leaves there, the next command sweeps.  An expiry that was killed holds its lease for an
 hour, which here has passed.  Prints a row for each command and signal.  Exit status 1 when anything is wrong.
 """
@@ -14,6 +14,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -26,17 +27,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from aesthetics_ops.dataset.candidates import candidate_names
+from aesthetics_ops.dataset.latest import peek_latest
+from aesthetics_ops.dataset.pointers import read_pins, read_pointers
 from aesthetics_ops.testing.faults import Fault, SeenRequest
 from aesthetics_ops.versions.listing import list_versions
 from aesthetics_ops.versions.verify import verify_version
 from tests.faults.bucket import DATASET, FLAGS, Bucket, Ended, open_bucket
 from tests.faults.child import start_child
 from tests.faults.judge import BrokenError, Content, read_latest_version
+from tests.support.nights import PHOTOS, photo, smaller
 
 __all__ = ["SIGNALS", "Death", "Stage", "open_stage"]
 
 SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM)
 _TERMINATED: Final = 143
+_TAKES_AWAY: Final = ("unpoint", "unpin")  # nothing is left to do once it is done
+
+Names = dict[str, str]
+"""What each pointer and each pin names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +71,12 @@ class Stage:
 
     Attributes:
         bucket: where all happens.
-        states: the bucket's objects: first, without a version; second, with one, photos changed; third, with two.
+        states: the bucket's objects: first, without a version; second, with one, photos changed; third, with two; refused, with a
+            candidate too; pointed, with a pointer and a pin.
         words: of each command, with the state that it starts from.
         requests: how many each sends.
-        contents: of the version that LATEST names after each.
+        before: what readers find in each state.
+        contents: what they find after each command.
         slowest: of the ends, in seconds from SIGTERM on.
     """
 
@@ -73,7 +84,8 @@ class Stage:
     states: dict[str, dict[str, bytes]] = field(default_factory=dict)
     words: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
-    contents: dict[tuple[str, str], Content] = field(default_factory=dict)
+    before: dict[str, tuple[Content, Names]] = field(default_factory=dict)
+    contents: dict[tuple[str, str], tuple[Content, Names]] = field(default_factory=dict)
     slowest: float = 0.0
 
     def __post_init__(self) -> None:
@@ -86,6 +98,14 @@ class Stage:
         self.states["second"] = dict(bucket.server.objects)
         assert bucket.build().status == 0
         self.states["third"] = dict(bucket.server.objects)
+        bucket.put(f"photos/{PHOTOS[3]}.jpg", smaller(photo(PHOTOS[13]), scale=0.3))
+        assert bucket.run("build", *FLAGS, "--min-records=100").status == 1
+        (candidate,) = candidate_names(bucket.clean, peek_latest(bucket.clean)[0])
+        self.states["refused"] = dict(bucket.server.objects)
+        self.restore_objects("third")
+        assert bucket.run("point", DATASET, "prod", older, "--reason=tried").status == 0
+        assert bucket.run("pin", DATASET, older, "run-7", "--reason=trained").status == 0
+        self.states["pointed"] = dict(bucket.server.objects)
         self.pulled = bucket.scratch / "pulled"
         self.words = {
             ("build", "first"): ("build", *FLAGS),
@@ -94,20 +114,30 @@ class Stage:
             ("expire", "third"): ("expire", DATASET, "--keep=1", "--grace=0d", "--yes"),
             ("pull", "third"): ("pull", DATASET, str(self.pulled)),
             ("point", "third"): ("point", DATASET, "prod", older, "--reason=tried"),
+            ("unpoint", "pointed"): ("unpoint", DATASET, "prod", "--reason=tried"),
             ("pin", "third"): ("pin", DATASET, older, "run-7", "--reason=trained"),
+            ("unpin", "pointed"): ("unpin", DATASET, "run-7", "--reason=trained"),
+            ("promote", "refused"): ("promote", DATASET, candidate, "--reason=wanted"),
         }
         for (command, state), words in self.words.items():
             self.restore(state)
+            self.before[state] = self.content()
             assert bucket.run(*words).status == 0
             self.requests[command, state] = len(bucket.proxy.seen)
             self.contents[command, state] = self.content()
 
-    def restore(self, state: str) -> None:
+    def restore_objects(self, state: str) -> None:
         self.bucket.server.objects = dict(self.states[state])
+
+    def restore(self, state: str) -> None:
+        self.restore_objects(state)
         shutil.rmtree(self.pulled, ignore_errors=True)
 
-    def content(self) -> Content:
-        return read_latest_version(self.bucket.objects, self.bucket.clean).content
+    def content(self) -> tuple[Content, Names]:
+        """Return what LATEST's version holds, and what pointers and pins name."""
+        named = {name: pointer.version for name, pointer in read_pointers(self.bucket.clean).items()}
+        named |= {f"pin {pin.name}": pin.version for pin in read_pins(self.bucket.clean)}
+        return read_latest_version(self.bucket.objects, self.bucket.clean).content, named
 
     def deaths(self) -> list[Death]:
         """Return every signal at every request."""
@@ -125,7 +155,7 @@ class Stage:
         ended = self._died(death, words)
         if ended is None:
             return [f"it does not end after {death.signal.name}"]
-        return [*_wrong_end(ended, death), *self._broken(), *self._not_healed(death, words)]
+        return [*_wrong_end(ended, death), *self._broken(death), *self._not_healed(death, words)]
 
     def _died(self, death: Death, words: tuple[str, ...]) -> Ended | None:
         started, signalled = threading.Event(), list[float]()
@@ -147,9 +177,10 @@ class Stage:
             self.slowest = max(self.slowest, time.monotonic() - signalled[0])
         return ended
 
-    def _broken(self) -> Iterator[str]:
+    def _broken(self, death: Death) -> Iterator[str]:
         try:
-            self.content()
+            if self.content() not in (self.before[death.state], self.contents[death.command, death.state]):
+                yield "neither the old state nor the new one"
             for info in list_versions(self.bucket.clean) if "LATEST.json" in self.bucket.objects else ():
                 verify_version(self.bucket.clean, info.version)
         except Exception as error:  # whatever is wrong is a finding
@@ -160,7 +191,8 @@ class Stage:
             self._end_lease()
         ended = self.bucket.run(*words)
         yield from (f"again: {fault}" for fault in ended.faults)
-        if ended.status:
+        is_gone = death.command in _TAKES_AWAY and re.search(r" has no (pointer|pin) ", ended.err)
+        if ended.status and not is_gone:
             yield f"again: {ended.err}"
         try:
             if self.content() != self.contents[death.command, death.state]:

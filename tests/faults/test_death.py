@@ -11,7 +11,7 @@ from tests.faults.shortage import play, shortages
 from tests.faults.sweep import Scene, open_scene
 
 SEED = 2
-COMMANDS = ("build", "rollback", "expire", "pull", "point", "pin")
+COMMANDS = ("build", "rollback", "promote", "expire", "pull", "point", "unpoint", "pin", "unpin")
 
 
 @pytest.fixture(scope="module")
