@@ -424,6 +424,15 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         allow_inf_nan=False,
         json_schema_extra={"section": "Gates"},
     )
+    max_leak_fraction: float = Field(
+        0.02,
+        title="Gate: most near-duplicates in several splits",
+        description="Refuse to publish when there are more groups of near-duplicates with photos in several splits than this share of the "
+        "records; only a score file that names the splits makes such groups",
+        ge=0,
+        le=1,
+        json_schema_extra={"section": "Gates"},
+    )
 
     start_anew: bool = Field(
         False,
@@ -614,7 +623,7 @@ _SINCE_THE_FIRST = (
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
-    "max_growth_fraction", "max_reject_rise", "max_label_shift", "max_label_distance", "max_pixel_shift", "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
+    "max_growth_fraction", "max_reject_rise", "max_label_shift", "max_label_distance", "max_pixel_shift", "max_leak_fraction", "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
 }  # fmt: skip
 
 

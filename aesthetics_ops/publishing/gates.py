@@ -320,6 +320,20 @@ def _explain_pixels(candidate: Candidate) -> str:
     return f"a photo has {now:,.0f} pixels on average, {before:,.0f} before"
 
 
+def _leak_fraction(candidate: Candidate) -> float:
+    records = candidate.records.num_rows
+    return candidate.near_duplicates.spanning_splits / records if records >= _ENOUGH_RECORDS else 0.0
+
+
+def _explain_leaks(candidate: Candidate) -> str:
+    near = candidate.near_duplicates
+    alike = ", ".join(near.examples[0]) if near.examples else ""
+    return (
+        f"{near.spanning_splits} groups of near-duplicates have photos in several splits, for example {alike}; the score file names the "
+        "splits: put such photos into one, or leave the splits to the build"
+    )
+
+
 GATES: Final = (
     Gate(
         name="max_reject_fraction",
@@ -401,6 +415,14 @@ GATES: Final = (
         limit=lambda settings: settings.max_pixel_shift,
         measure=_pixel_shift,
         explain=_explain_pixels,
+    ),
+    Gate(
+        name="max_leak_fraction",
+        unit="fraction",
+        bound="most",
+        limit=lambda settings: settings.max_leak_fraction,
+        measure=_leak_fraction,
+        explain=_explain_leaks,
     ),
 )
 """The gates of this package, in the order in which they are measured; those that were added follow."""

@@ -73,14 +73,14 @@ def measured(results: tuple[GateResult, ...]) -> dict[str, float]:
 def test_the_first_version_has_nothing_to_shrink_from() -> None:
     assert measured(results_of(candidate())) == {
         "max_reject_fraction": 0, "max_unmatched_fraction": 0, "max_shrink_fraction": 0, "min_records": 10, "max_growth_fraction": 0,
-        "max_reject_rise": 0, "max_label_shift": 0, "max_label_distance": 0, "max_pixel_shift": 0,
+        "max_reject_rise": 0, "max_label_shift": 0, "max_label_distance": 0, "max_pixel_shift": 0, "max_leak_fraction": 0,
     }  # fmt: skip
 
 
 def test_a_result_says_what_it_measured_in_and_which_side_is_allowed() -> None:
     assert [(result.unit, result.bound) for result in results_of(candidate())] == [
         ("fraction", "most"), ("fraction", "most"), ("fraction", "most"), ("records", "least"), ("fraction", "most"),
-        ("fraction", "most"), ("deviations", "most"), ("fraction", "most"), ("doublings", "most"),
+        ("fraction", "most"), ("deviations", "most"), ("fraction", "most"), ("doublings", "most"), ("fraction", "most"),
     ]  # fmt: skip
 
 
@@ -93,6 +93,22 @@ def test_a_result_says_what_it_measured_in_and_which_side_is_allowed() -> None:
 )  # fmt: skip
 def test_what_is_left_out_on_purpose_holds_up_nothing(reason: RejectReason) -> None:
     assert measured(results_of(candidate(rejects={reason: 1000})))["max_reject_fraction"] == 0
+
+
+@pytest.mark.parametrize(("records", "spanning", "refused"), [(1000, 20, False), (1000, 21, True), (999, 500, False)])
+def test_near_duplicates_in_several_splits_are_refused_where_many_records_have_them(
+    records: int, spanning: int, refused: bool
+) -> None:
+    near = NearDuplicates(
+        max_distance=6, groups=600, records=1200, spanning_splits=spanning, examples=(("a", "b"), ("c", "d"))
+    )
+    found = measure_gates(replace(candidate(records), near_duplicates=near))
+    assert measured(found.results)["max_leak_fraction"] == (spanning / records if records >= 1000 else 0)
+    assert [gate.name for gate in found.refused] == ["max_leak_fraction"] * refused
+    assert all(
+        f"{spanning} groups of near-duplicates" in gate.found and "for example a, b;" in gate.found
+        for gate in found.refused
+    )
 
 
 def test_a_limit_itself_is_allowed() -> None:
