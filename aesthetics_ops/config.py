@@ -4,13 +4,15 @@ In: a path.  Out: per table the settings of its builds, and how Airflow runs the
 Promised: a table that cannot be used hides no other.
 """
 
+import hashlib
+import json
 import os
 import posixpath
 import re
 import tomllib
 from collections.abc import Container
-from dataclasses import dataclass
-from itertools import combinations, count
+from dataclasses import dataclass, replace
+from itertools import combinations, count, permutations
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import unquote
@@ -20,24 +22,30 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import Addressing, BuildSettings, Encryption, parse_model, parse_settings
+from aesthetics_ops.urls import as_url
 
 __all__ = [
     "EXPIRY_DAG",
     "MOST_PARTITIONS",
     "PARTITIONS_VARIABLE",
+    "TRAINING_DAG",
     "AirflowSettings",
     "Configuration",
     "DatasetConfig",
     "FaultyTable",
+    "TrainingSettings",
     "config_path",
     "load_configuration",
     "mapped_tasks",
+    "training_settings",
 ]
 
 PARTITIONS_VARIABLE: Final = "AESTHETICS_PARTITIONS"
 _PARTITIONS: Final = 8
 MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
 EXPIRY_DAG: Final = "expire_versions"
+TRAINING_DAG: Final = "train_on_new_version"  # begins the ids of DAGs that train; no table may have such a name
+_FUNCTION: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
@@ -167,6 +175,67 @@ class AirflowSettings(BaseModel):
         return self
 
 
+class TrainingSettings(BaseModel):
+    """What is trained on each new version, and how: the `training` table inside the dataset's table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    train: str = Field(
+        "aesthetics_ops.training.keras_model:train",
+        pattern=f"^{_FUNCTION}$",
+        description="the function that trains, as module:function; docs/training.md has what it is given and returns",
+    )
+    url: str | None = Field(
+        None,
+        min_length=1,
+        description="where trainings lie, in a folder for each version; by default beside the dataset, at <dataset>-training/",
+    )
+    seed: int = Field(0, ge=0, lt=1 << 32, description="handed to the function")
+    options: dict[str, Any] = Field({}, description="handed to the function, which says what it takes")
+    directory: str | None = Field(
+        None,
+        min_length=1,
+        description="on the worker, that versions are pulled into; by default scratch, which goes afterwards",
+    )
+    retries: int = Field(2, ge=0, le=100, description="how often a training that failed is tried again")
+    retry_delay_s: float = Field(
+        300, ge=0, le=86_400, description="before the first of these, s; each next one waits twice as long"
+    )
+    task_timeout_h: float | None = Field(
+        None, gt=0, description="a training that runs longer is stopped and tried again, h"
+    )
+    pool: str | None = Field(None, min_length=1, description="Airflow pool that the training takes a slot of")
+    queue: str | None = Field(
+        None, min_length=1, description="queue of the workers that train, such as those with a GPU"
+    )
+    executor_config: dict[str, Any] = Field({}, description="handed to the executor with the training")
+    tags: tuple[str, ...] = Field(("training",), description="shown in the list of DAGs, to filter by")
+
+    @field_validator("options")
+    @classmethod
+    def _is_json(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"options hold what JSON cannot: {error}; write dates as text, and no nan or inf"
+            ) from None
+        return options
+
+    @field_validator("directory")
+    @classmethod
+    def _is_absolute(cls, directory: str | None) -> str | None:
+        if directory is not None and not Path(directory).is_absolute():
+            raise ValueError(f"directory is {directory!r}, a relative path; write one from the root on")
+        return directory
+
+    @property
+    def digest(self) -> str:
+        """Sha256, in hex, of what decides the model beside the data: the function, its options and the seed."""
+        content = {"train": self.train, "options": self.options, "seed": self.seed}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetConfig:
     """One table of the configuration file.
@@ -175,11 +244,20 @@ class DatasetConfig:
         name: the table's name; also the DAG's id.
         build: the settings of its scheduled builds.
         airflow: how Airflow runs it.
+        training: what is trained on each new version, its URL known; None where nothing is, or that table cannot be used.
+        training_problem: what is wrong with the table of the training, in one line; empty where nothing is.
     """
 
     name: str
     build: BuildSettings
     airflow: AirflowSettings
+    training: TrainingSettings | None = None
+    training_problem: str = ""
+
+    @property
+    def training_dag(self) -> str:
+        """Id of the DAG that trains."""
+        return f"{TRAINING_DAG}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +321,9 @@ def load_configuration(path: Path) -> Configuration:
     for one, other in combinations(read.values(), 2):
         if shared := _shared_prefix(path, one, other):
             problems |= {config.name: shared for config in (one, other) if config.name not in problems}
+    for one, other in permutations(read.values(), 2):
+        if shared := _shared_training(path, one, other):
+            read[one.name] = replace(read[one.name], training=None, training_problem=shared)
     taken = read.keys() - problems.keys()
     faulty = []
     for name in sorted(problems, key=list(tables).index):
@@ -293,6 +374,52 @@ def _shared_prefix(path: Path, one: DatasetConfig, other: DatasetConfig) -> str:
     return ""
 
 
+def _shared_training(path: Path, one: DatasetConfig, other: DatasetConfig) -> str:
+    """Say where the trainings of one table would lie in what another table reads or writes; empty: nowhere."""
+    if one.training is None:
+        return ""
+    theirs: dict[str, Any] = {"dataset": other.build.dataset, "photos": other.build.photos}
+    if other.training is not None:
+        theirs["training"] = other.training.url
+    return _inside(f"table [{one.name}.training] of {str(path)!r}", one.training.url, theirs, f" of [{other.name}]")
+
+
+def _inside(where: str, url: str | None, places: dict[str, Any], whose: str = "") -> str:
+    """Say which of these prefixes a training's URL shares; empty: none."""
+    for name, place in places.items():
+        inner, outer = _parts_of(url or ""), _parts_of(place)
+        shorter = min(len(inner), len(outer))
+        if inner[:shorter] == outer[:shorter]:
+            return (
+                f"{where}: url {url!r} and {name} {place!r}{whose} are equal or one lies inside the other, so models would lie "
+                "among other data; set url to a prefix of its own"
+            )
+    return ""
+
+
+def training_settings(values: dict[str, Any], dataset: str, where: str) -> TrainingSettings:
+    """Make the settings of a training from plain values.
+
+    Args:
+        values: as the table has them.
+        dataset: the dataset's URL, beside which trainings lie by default.
+        where: the origin of the values, for messages.
+
+    Raises:
+        SettingsError: a value is wrong; or no url is given, and there is no place beside the dataset.
+    """
+    settings = parse_model(TrainingSettings, values, where)
+    url = settings.url
+    if url is None:
+        parts = _parts_of(dataset)
+        if len(parts) < (2 if parts[0] == "file" else 3):
+            raise SettingsError(
+                f"{where}: dataset {dataset!r} is a whole bucket, so nothing lies beside it; set url, where trainings lie"
+            )
+        url = dataset.rstrip("/") + "-training"
+    return settings.model_copy(update={"url": as_url(url).rstrip("/") + "/"})
+
+
 def _parts_of(url: str) -> tuple[str, ...]:
     """Return what a prefix is made of, the same for every way to write it."""
     scheme, _, rest = url.partition("://")
@@ -311,16 +438,32 @@ def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
             f"table [{name!r}] of {str(path)!r} cannot name a DAG: letters, digits, '_', '-' and '.' can, at most 200, and not "
             "first '-' or '.'; give it another name, its dataset stays the same"
         )
-    if name == EXPIRY_DAG:
+    if name == EXPIRY_DAG or name.partition(".")[0] == TRAINING_DAG:
+        what = "expires versions" if name == EXPIRY_DAG else "trains"
         raise SettingsError(
-            f"{where} has the name of the DAG that expires versions; give it another name, its dataset stays the same"
+            f"{where} has the name of the DAG that {what}; give it another name, its dataset stays the same"
         )
     values = dict(table)
+    training = values.pop("training", None)
     airflow = parse_model(AirflowSettings, values.pop("airflow", {}), f"{where}, airflow")
     inner = [key for key, value in values.items() if isinstance(value, dict) and key not in BuildSettings.model_fields]
     if inner:
         raise SettingsError(
             f"{where} has a table [{name}.{inner[0]}] inside it: a dot makes a table in a table; for a dataset of its own write "
-            f'[{name}_{inner[0]}], or with quotes ["{name}.{inner[0]}"]; only [{name}.airflow] belongs in here'
+            f'[{name}_{inner[0]}], or with quotes ["{name}.{inner[0]}"]; only [{name}.airflow] and [{name}.training] belong in here'
         )
-    return DatasetConfig(name, parse_settings(values, where=where), airflow)
+    config = DatasetConfig(name, parse_settings(values, where=where), airflow)
+    return config if training is None else _with_training(config, training, f"{where}, training")
+
+
+def _with_training(config: DatasetConfig, table: object, where: str) -> DatasetConfig:
+    """Add what the inner table says of trainings; one that is wrong stops no build."""
+    if not isinstance(table, dict):
+        return replace(config, training_problem=f"{where} is {table!r}, and no table; write [{config.name}.training]")
+    build = config.build
+    try:
+        training = training_settings(dict(table), build.dataset, where)
+    except SettingsError as error:
+        return replace(config, training_problem=str(error))
+    problem = _inside(where, training.url, {"dataset": build.dataset, "photos": build.photos})
+    return replace(config, training=None if problem else training, training_problem=problem)

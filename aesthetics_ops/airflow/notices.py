@@ -26,7 +26,16 @@ from aesthetics_ops.errors import AestheticsOpsError, GateError, SettingsError
 if TYPE_CHECKING:
     from aesthetics_ops.config import DatasetConfig
 
-__all__ = ["Notice", "PostJson", "keep_news", "keep_problem", "notifying", "tell_asked", "tell_late"]
+__all__ = [
+    "Notice",
+    "PostJson",
+    "keep_news",
+    "keep_problem",
+    "notifying",
+    "tell_asked",
+    "tell_late",
+    "telling_failures",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -133,6 +142,13 @@ def notifying(config: "DatasetConfig") -> dict[str, Any]:
     return arguments
 
 
+def telling_failures(config: "DatasetConfig", dag_id: str) -> dict[str, Any]:
+    """Return the arguments of a DAG beside the table's own, whose failures those of `on_failure` are told of."""
+    if not config.airflow.on_failure:
+        return {}
+    return {"on_failure_callback": lambda context: _tell_failure(config, context, dag_id)}
+
+
 def keep_problem(context: Mapping[str, Any], error: Exception, message: str) -> None:
     """Leave what went wrong in a task where the notifiers of its run find it."""
     event: Event = "refused" if isinstance(error, GateError) else "failed"
@@ -203,7 +219,7 @@ def _newest(config: "DatasetConfig") -> tuple[str, datetime | None, str]:
     return manifest.version, manifest.created_at, ""
 
 
-def _tell_failure(config: "DatasetConfig", context: Mapping[str, Any]) -> None:
+def _tell_failure(config: "DatasetConfig", context: Mapping[str, Any], dag_id: str | None = None) -> None:
     task_id, problem = "", None
     if "ti" in context:
         task_id = context["ti"].task_id
@@ -215,7 +231,7 @@ def _tell_failure(config: "DatasetConfig", context: Mapping[str, Any]) -> None:
     planned = _xcom(context, "plan") or {}
     event = problem["event"]
     notice = Notice(
-        event, planned.get("dataset", config.build.dataset), config.name, _run_id(context), task_id, problem["reason"],
+        event, planned.get("dataset", config.build.dataset), dag_id or config.name, _run_id(context), task_id, problem["reason"],
         counts=_counts(planned),
     )  # fmt: skip
     _tell(config, notice, context)

@@ -38,6 +38,7 @@ __all__ = [
     "Question",
     "download_and_convert",
     "expire",
+    "failing_in_one_line",
     "plan",
     "promote",
     "publish",
@@ -207,7 +208,7 @@ def take_answer(config: "DatasetConfig", version: str, event: Mapping[str, Any],
     """
     from aesthetics_ops.dataset.moves import MOST_CHARACTERS, Given
 
-    with _failing_in_one_line(config):
+    with failing_in_one_line(config):
         stays = f"this run publishes nothing, version {version!r} stays as it is"
         if "error" in event:
             why = f"nobody answered within {config.airflow.answer_within_h:g} hours"
@@ -252,7 +253,7 @@ def expire(config: "DatasetConfig") -> dict[str, Any]:
     from aesthetics_ops.versions.expire import expire_versions
 
     days = config.airflow.expire_older_than_days
-    with _failing_in_one_line(config):
+    with failing_in_one_line(config):
         try:
             expired = expire_versions(
                 open_configured(config),
@@ -309,13 +310,13 @@ def _attempt(config: "DatasetConfig") -> Iterator[_Attempt]:
 
     context = cast(dict[str, Any], get_current_context())
     run = context["dag_run"]
-    with _failing_in_one_line(config):
+    with failing_in_one_line(config):
         build_id = build_id_from(f"{run.logical_date:%Y-%m-%dT%H%M%S}" if run.logical_date else run.run_id)
         yield _Attempt(dict(context["params"]) | dict(run.conf or {}), build_id, s3_access(config))
 
 
 @contextmanager
-def _failing_in_one_line(config: "DatasetConfig") -> Iterator[None]:
+def failing_in_one_line(config: "DatasetConfig") -> Iterator[None]:
     """Make of what a task raises one message, kept for the notifiers; say whether a retry can help."""
     context = cast(dict[str, Any], get_current_context())
     try:

@@ -32,7 +32,7 @@ from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishCon
 from aesthetics_ops.store import Store, StoredObject, Swap
 from aesthetics_ops.versions.whole import require_whole
 
-__all__ = ["all_moves", "pin", "point", "unpin", "unpoint"]
+__all__ = ["all_moves", "pin", "point", "published_version", "unpin", "unpoint"]
 
 
 def point(dataset: Store, name: str, version: str, given: Given) -> LatestPointer:
@@ -54,7 +54,7 @@ def point(dataset: Store, name: str, version: str, given: Given) -> LatestPointe
     _require_pointer_name(dataset, name)
     key = pointer_key(name)
     before = LatestPointer.stored(dataset, key)
-    manifest, pointer = _published(dataset, version)
+    manifest, pointer = published_version(dataset, version)
     now = pointer_in_object(before)
     if now is not None and (now.version, now.sha256) == (pointer.version, pointer.sha256):
         _log_pointer(dataset, name, now)
@@ -196,8 +196,18 @@ def _version(dataset: Store, name: str) -> str:
     return version
 
 
-def _published(dataset: Store, name: str) -> tuple[Manifest, LatestPointer]:
-    """Return the manifest of a published version, and a pointer to it."""
+def published_version(dataset: Store, name: str) -> tuple[Manifest, LatestPointer]:
+    """Return the manifest of a published version, and a pointer to it.
+
+    Args:
+        dataset: that it lies in.
+        name: of the version, or of a pointer, or LATEST.
+
+    Raises:
+        NoSuchVersionError: there is no such version, or it was never published.
+        IntegrityError: its manifest cannot be read.
+        PublishConflictError: an expiry has just deleted it.
+    """
     version = _version(dataset, name)
     manifest = read_manifest_of(dataset, version, peek_latest(dataset)[0])
     if not is_published(dataset, version):

@@ -94,6 +94,7 @@ def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[
         "aesthetics_ops.airflow.log",
         "aesthetics_ops.airflow.notices",
         "aesthetics_ops.airflow.tasks",
+        "aesthetics_ops.airflow.training",
         "aesthetics_ops.config",
         "aesthetics_ops.errors",
         "aesthetics_ops.key_template",
@@ -230,7 +231,7 @@ def test_a_file_that_is_wrong_as_a_whole_is_an_import_error_that_says_what_is_wr
     config = tmp_path / "mine.toml"
     config.write_text(text)
     errors = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"]
-    assert {Path(file).name for file in errors} == {"photo_dataset.py", "expire_versions.py"}
+    assert {Path(file).name for file in errors} == {"photo_dataset.py", "expire_versions.py", "train_on_new_version.py"}
     assert all(words in error for error in errors.values())
 
 

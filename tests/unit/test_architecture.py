@@ -24,6 +24,7 @@ LAYERS = (
     "sources readers",
     "builds",
     "planning conversion validation versions",
+    "training",
     "report",
     "publishing browser",
     "pipeline airflow",
@@ -45,6 +46,8 @@ PURE = {
     "report.plots",
     "report.card",
     "report.croissant",
+    "training.metrics",
+    "training.receipt",
 }
 NOT_PURE = {"planning.stage"}
 IMPURE = {
@@ -66,7 +69,7 @@ ONLY = {
     "torch": {"readers.torch"},
     "torchcodec": {"readers.torch.decode"},
     "torchvision": {"readers.torch.decode"},
-    "keras": {"readers.keras"},
+    "keras": {"readers.keras", "training.keras_model"},
     "grain": {"readers.grain"},
     "boto3": {"store.access", "store.bucket", "store.credentials"},
     "botocore": {"store.bucket", "store.credentials"},
@@ -241,6 +244,8 @@ print(json.dumps(sorted(heavy & sys.modules.keys())))
         "conversion.partition",
         "validation.partition",
         "publishing.publish",
+        "training.stage",
+        "training.finding",
     ):
         assert loads(module) & {"tensorflow", "torch", "keras", "grain", "airflow", "boto3", "matplotlib"} == set(), (
             module

@@ -130,7 +130,7 @@ GOOD = TABLE.format(name="good", photos="s3://b/good/", dataset="s3://b/sets/goo
         (
             TABLE.format(name="a.b", photos="s3://b/p/", dataset="s3://b/bad/"),
             "a",
-            r'.* has a table \[a.b\] inside it: .* write \[a_b\], or with quotes \["a.b"\]; only \[a.airflow\] belongs in here',
+            r'.* has a table \[a.b\] inside it: .* write \[a_b\], or with quotes \["a.b"\]; only \[a.airflow\] and \[a.training\] belong in here',
         ),
         ("bad = 3", "bad", "'bad' in configuration file '.*' is not a table; write .bad."),
     ],
