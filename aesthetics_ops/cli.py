@@ -32,6 +32,7 @@ from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.shell import guarded, log_to_stderr, one_line, write_out
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.training_commands import add_training_commands
 from aesthetics_ops.version_commands import add_version_commands
 
 __all__ = ["main"]
@@ -146,30 +147,17 @@ def _parser() -> argparse.ArgumentParser:
                 type=Path,
                 help="fetch the photos, unchanged, to DIR/REASON/KEY; what is there is not fetched again",
             )
-    replay = command("replay", _replay, "Print which photos a trainer got in a past batch, from its reader's state.")
-    replay.add_argument(
-        "--state", type=Path, required=True, metavar="F", help="JSON file of what state_dict() returned"
-    )
-    replay.add_argument(
-        "--batch", type=_counted, metavar="N", help="its number in the epoch, from 0; by default the last handed out"
-    )
-    replay.add_argument("--rank", type=_counted, metavar="R", help="whose photos, from 0; by default all ranks'")
     diff = command("diff", _diff, "Compare two versions photo by photo.")
     diff.add_argument("before", metavar="V1")
     diff.add_argument("after", metavar="V2")
     add_version_commands(command)
+    add_training_commands(command)
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def _counted(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 
 
@@ -365,36 +353,6 @@ def _rejects(options: argparse.Namespace) -> tuple[Any, list[str]]:
         outcomes = Counter(photo.outcome for photo in saved)
         lines.append(f"in {options.save}: {outcomes[Outcome.SAVED]:,} saved, {outcomes[Outcome.KEPT]:,} there already")
         lines += [f"not saved, {photo.outcome} since: {photo.key}" for photo in saved if photo.path is None]
-    return document, lines
-
-
-def _replay(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.readers.sampling.replay import replay
-
-    try:
-        state = json.loads(options.state.read_bytes())
-    except ValueError as error:  # no JSON, or no text
-        raise SettingsError(
-            f"{str(options.state)!r} is not JSON: {error}; write what state_dict() returned with json.dump"
-        ) from error
-    replayed = replay(options.dataset, state, batch=options.batch, rank=options.rank)
-    rows, of = replayed.records.to_pylist(), replayed.state
-    document = {
-        "version": of.version,
-        "split": of.split,
-        "where": of.where,
-        "epoch": of.epoch,
-        "batch": replayed.batch,
-        "batches": replayed.batches,
-        "ranks": replayed.ranks,
-        "records": rows,
-    }
-    ranks = "1 rank" if replayed.ranks == 1 else f"{replayed.ranks} ranks"
-    lines = [
-        f"version {of.version}, {of.split}: batch {replayed.batch} of epoch {of.epoch}, on {ranks}; the last handed out is {replayed.batches - 1}",
-        "rank  position  id  key  etag",
-        *("{rank:>4}  {position:>8}  {id}  {key}  {etag}".format(**row) for row in rows),
-    ]
     return document, lines
 
 

@@ -45,7 +45,7 @@ _PARTITIONS: Final = 8
 MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
 EXPIRY_DAG: Final = "expire_versions"
 TRAINING_DAG: Final = "train_on_new_version"  # begins the ids of DAGs that train; no table may have such a name
-_FUNCTION: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+_FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
@@ -182,7 +182,6 @@ class TrainingSettings(BaseModel):
 
     train: str = Field(
         "aesthetics_ops.training.keras_model:train",
-        pattern=f"^{_FUNCTION}$",
         description="the function that trains, as module:function; docs/training.md has what it is given and returns",
     )
     url: str | None = Field(
@@ -210,6 +209,13 @@ class TrainingSettings(BaseModel):
     )
     executor_config: dict[str, Any] = Field({}, description="handed to the executor with the training")
     tags: tuple[str, ...] = Field(("training",), description="shown in the list of DAGs, to filter by")
+
+    @field_validator("train")
+    @classmethod
+    def _is_a_path(cls, train: str) -> str:
+        if not _FUNCTION.fullmatch(train):
+            raise ValueError(f"train is {train!r}, and no module:function; write one such as my_models.nima:train")
+        return train
 
     @field_validator("options")
     @classmethod

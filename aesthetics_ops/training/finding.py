@@ -60,7 +60,7 @@ def _in_folder(folder: Store) -> TrainingReceipt:
     if TrainingDone.read(folder, TrainingFile.DONE) is None:
         raise ObjectMissingError(
             f"{folder.url} has no finished training: {TrainingFile.DONE} is missing; give the folder of one version, its "
-            f"{TrainingFile.RECEIPT}, or a {_MODEL} model"
+            f"{TrainingFile.RECEIPT}, or a {_MODEL} model; with a dataset give --state or --training"
         )
     receipt = TrainingReceipt.read(folder, TrainingFile.RECEIPT)
     if receipt is None:

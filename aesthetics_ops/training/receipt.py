@@ -112,7 +112,7 @@ def state_of_epoch(reader: Sequence[Mapping[str, Any]], epoch: int | None = None
         )
     first, last = states[0].epoch, states[-1]
     final = last.epoch if last.position else last.epoch - 1
-    number = final if epoch is None else epoch
+    number = max(final, first) if epoch is None else epoch
     if not first <= number <= final:
         had = f"it read epochs {first} to {final}" if final >= first else "it read none"
         raise SettingsError(f"the training has no epoch {number}: {had}")

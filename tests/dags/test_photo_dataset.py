@@ -25,7 +25,7 @@ loaded = [name for name in ("tensorflow", "cv2", "obstore", "duckdb") if name in
 def triggered(dag):
     # the form sends every field as JSON, and Airflow checks each against its schema
     from aesthetics_ops.settings import parse_settings
-    if not dag.params:
+    if "photos" not in dag.params:
         return None
     params = copy.deepcopy(dag.params)
     params.update(json.loads(json.dumps(dict(dag.params))))
@@ -346,6 +346,74 @@ def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(t
     assert (expiry["schedule"], expiry["max_active_runs"], expiry["catchup"]) == ("0 6 * * 0", 1, False)
     assert {name: task["expanded"] for name, task in expiry["tasks"].items()} == {"expire": ["cats", "dogs"]}
     assert "has the name of the DAG that expires versions" in parsed["dags"]["expire_versions_2"]["doc"]
+
+
+def test_a_table_that_asks_for_it_has_a_dag_that_trains_on_each_new_version(tmp_path: Path) -> None:
+    tables = {
+        "cats": '[cats.airflow]\nowner = "ada"\non_failure = { conn_id = "ops" }\n[cats.training]\nretries = 1\nretry_delay_s = 5\n'
+        'task_timeout_h = 2\npool = "gpus"\nqueue = "gpu"\nexecutor_config = {"KEY" = 1}\ntags = ["models"]',
+        "dogs": "[dogs.training]",
+        "birds": "",
+    }
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        "\n".join(
+            f'[{name}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/{name}/"\n{more}'
+            for name, more in tables.items()
+        )
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    assert parsed["loaded"] == []
+    dags = parsed["dags"]
+    assert set(dags) == {*tables, "train_on_new_version.cats", "train_on_new_version.dogs"}
+    cats = dags["train_on_new_version.cats"]
+    assert (cats["starts_after"], cats["max_active_runs"], cats["catchup"]) == (["s3://b/cats/LATEST.json"], 1, False)
+    assert (cats["tags"], cats["on_failure"], "To recover" in cats["doc"]) == (["models"], True, True)
+    assert {name: task["downstream"] for name, task in cats["tasks"].items()} == {"choose": ["train"], "train": []}
+    usual = {"retries": 1, "retry_delay": "0:00:05", "owner": "ada"}
+    assert cats["tasks"]["train"]["how"] == usual | {
+        "execution_timeout": "2:00:00", "pool": "gpus", "queue": "gpu", "executor_config": {"KEY": 1},
+    }  # fmt: skip
+    assert cats["tasks"]["choose"]["how"] == usual | {
+        "execution_timeout": None, "pool": "default_pool", "queue": "default", "executor_config": {},
+    }  # fmt: skip
+    assert list(cats["params"]) == ["version"]
+    assert dags["train_on_new_version.dogs"]["on_failure"] is False
+
+
+def test_a_training_table_that_is_wrong_fails_alone_and_the_dataset_is_built(tmp_path: Path) -> None:
+    tables = {
+        "path": 'train = "no path"',
+        "misspelt": "optoins = {}",
+        "relative": 'directory = "here"',
+        "inside": 'url = "s3://b/d3/models/"',
+        "dates": "options = { since = 2026-11-26 }",
+        "pool": "task_timeout_h = 1e300",
+    }
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        "\n".join(
+            f'[{name}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/d{number}/"\n[{name}.training]\n{more}'
+            for number, (name, more) in enumerate(tables.items())
+        )
+    )
+    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    assert parsed["errors"] == {}
+    for name, problem in {
+        "path": "train is 'no path', and no module:function; write one such as",
+        "misspelt": "'optoins' is not a setting",
+        "relative": "directory is 'here', a relative path",
+        "inside": "url 's3://b/d3/models/' and dataset 's3://b/d3/' are equal or one lies inside the other",
+        "dates": "options hold what JSON cannot",
+        "pool": "Airflow refuses the DAG of [pool.training]",
+    }.items():
+        assert set(parsed["dags"][name]["tasks"]) == {"plan", "download_and_convert", "validate", "publish"}
+        wrong = parsed["dags"][f"train_on_new_version.{name}"]
+        assert set(wrong["tasks"]) == {"read_configuration"}
+        (line,) = [line for line in wrong["doc"].splitlines() if line.startswith("    ")]
+        assert problem in line
+        assert f"[{name}" in line
 
 
 PAGE = (ROOT / "docs" / "airflow.md").read_text()

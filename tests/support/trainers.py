@@ -116,3 +116,10 @@ def state_of_before(dataset: Dataset, context: TrainingContext) -> Any:
 
 def unsaveable(dataset: Dataset, context: TrainingContext) -> Any:
     context.save({"weights": np.ones(3)})
+
+
+def fit_without_fault(dataset: Dataset, context: TrainingContext) -> Trained:
+    """Train, unless a file is there."""
+    if Path(context.options["fault"]).exists():
+        raise RuntimeError("the fault is there")
+    return fit(dataset, context)

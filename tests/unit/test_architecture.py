@@ -30,7 +30,7 @@ LAYERS = (
     "pipeline airflow",
     "testing",
     "shell",
-    "version_commands",
+    "version_commands training_commands",
     "cli",
     "__main__",
 )

@@ -2,10 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aesthetics_ops.config import PARTITIONS_VARIABLE, load_configuration, mapped_tasks
+from aesthetics_ops.config import (
+    PARTITIONS_VARIABLE,
+    DatasetConfig,
+    load_configuration,
+    mapped_tasks,
+    training_settings,
+)
 from aesthetics_ops.errors import SettingsError
 
 TABLE = '[{name}]\nphotos = "{photos}"\nlabels = "s3://b/scores.csv"\ndataset = "{dataset}"\n'
@@ -181,3 +188,49 @@ def test_a_number_of_mapped_tasks_that_is_none_is_one_clear_line(text: str, monk
         SettingsError, match=r"AESTHETICS_PARTITIONS is '.*', but must be a whole number from 1 to 1024"
     ):
         mapped_tasks()
+
+
+def trained(tmp_path: Path, **tables: str) -> dict[str, DatasetConfig]:
+    path = tmp_path / "datasets.toml"
+    text = [
+        TABLE.format(name=name, photos="s3://raw/p/", dataset=f"s3://b/{name}") + f"[{name}.training]\n{more}\n"
+        for name, more in tables.items()
+    ]
+    path.write_text("\n".join(text))
+    return {config.name: config for config in load_configuration(path).datasets}
+
+
+def test_trainings_lie_beside_the_dataset_and_keep_clear_of_every_other_prefix(tmp_path: Path) -> None:
+    found = trained(tmp_path, cats="", dogs='url = "s3://models/dogs"', fish='url = "s3://models/dogs/fish/"')
+    assert found["cats"].training is not None
+    assert found["cats"].training.url == "s3://b/cats-training/"
+    assert (found["dogs"].training, found["fish"].training) == (None, None)
+    for name, other in (("dogs", "fish"), ("fish", "dogs")):
+        assert f"table [{name}.training]" in found[name].training_problem
+        assert f"of [{other}] are equal or one lies inside the other" in found[name].training_problem
+    found = trained(tmp_path, cats='url = "s3://raw/p/models/"', dogs='url = "s3://b/cats/models/"')
+    assert "and photos 's3://raw/p/' are equal or one lies" in found["cats"].training_problem
+    assert "and dataset 's3://b/cats/' of [cats] are equal or one lies" in found["dogs"].training_problem
+
+
+@pytest.mark.parametrize("dataset", ["s3://bucket/", "s3://bucket", "file:///", "gs://b"])
+def test_beside_a_whole_bucket_there_is_no_place(dataset: str) -> None:
+    with pytest.raises(SettingsError, match="is a whole bucket, so nothing lies beside it; set url"):
+        training_settings({}, dataset, "here")
+    assert training_settings({"url": "s3://m/x"}, dataset, "here").url == "s3://m/x/"
+
+
+def test_the_digest_is_of_what_decides_the_model_alone() -> None:
+    base = training_settings({}, "s3://b/d/", "here")
+    same = training_settings({"retries": 7, "queue": "gpu", "url": "s3://b/x/", "directory": "/d"}, "s3://b/d/", "here")
+    assert base.digest == same.digest
+    others: list[dict[str, Any]] = [{"seed": 1}, {"options": {"epochs": 3}}, {"train": "a.b:c"}]
+    assert len({base.digest, *(training_settings(each, "s3://b/d/", "here").digest for each in others)}) == 4
+
+
+@pytest.mark.parametrize("name", ["train_on_new_version", '"train_on_new_version.cats"'])
+def test_no_table_has_the_name_of_a_dag_that_trains(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, (name, "s3://b/p/", "s3://b/d/"), ("cats", "s3://b/q/", "s3://b/e/"))
+    found = load_configuration(path)
+    assert [config.name for config in found.datasets] == ["cats"]
+    assert "has the name of the DAG that trains; give it another name" in found.faulty[0].problem
