@@ -34,6 +34,7 @@ def add_training_commands(command: Callable[[str, Command, str], argparse.Argume
     train.add_argument("--options", metavar="JSON", help=fields["options"].description)
     train.add_argument(
         "--run",
+        dest="who",
         metavar="NAME",
         default="aesthetics-ops train",
         help="who trains, for pin and receipt; by default this command",
@@ -75,8 +76,8 @@ def _train(options: argparse.Namespace) -> tuple[Any, list[str]]:
     settings = training_settings(values, dataset.url, "flags")
     assignment = assign(dataset, options.of_version, settings)
     if not assignment.is_done:
-        keep_version(dataset, assignment, run=options.run)
-    done = train_version(assignment, settings, run=options.run)
+        keep_version(dataset, assignment, run=options.who)
+    done = train_version(assignment, settings, run=options.who)
     document = {
         "version": assignment.version, "folder": assignment.folder, "model": done.model, "is_new": done.is_new,
         **done.metrics.model_dump(mode="json"),
