@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.faults.sweep                  # all of them
     .venv/bin/python -m tests.faults.sweep --minutes 30     # so many of them as half an hour allows, one of each kind first
+    .venv/bin/python -m tests.faults.sweep --skip 772       # goes on where that ended after 772
     .venv/bin/python -m tests.faults.sweep --sample 40 --seed 7
 
 A first version is built, and a second one upon it after the photos changed.  A request is named by its method, its path
@@ -340,12 +341,13 @@ def main() -> int:
     parser.add_argument(
         "--once", action="store_true", help="one case of each kind: requests for shards or photos are one kind"
     )
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many: a run before did them")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many")
     options = parser.parse_args()
 
     def chosen(every: list[Case]) -> list[Case]:
         if options.schedules:
-            return schedules(options.schedules, options.seed)[: options.sample]
+            return schedules(options.schedules, options.seed)[options.skip :][: options.sample]
         if options.fault:
             every = [case for case in every if str(case.fault) in options.fault]
         if options.without:
@@ -353,7 +355,7 @@ def main() -> int:
         every = drawn(every, options.seed)
         if options.once:
             every = every[: len({kind_of(case) for case in every})]
-        return every[: options.sample]
+        return every[options.skip :][: options.sample]
 
     done, requests = [], 0
     until = time.monotonic() + 60 * options.minutes
