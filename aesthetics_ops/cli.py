@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
             )
         return sub
 
-    build = command("build", _build, "Make and publish a version: all stages in one process, without Airflow.")
+    build = command("build", _build, "Make and publish a version: all stages on this machine, without Airflow.")
+    build.add_argument(
+        "--processes",
+        type=_positive,
+        metavar="N",
+        help="how many processes convert and validate, each on its share of the cores (default one for each four cores, as far as "
+        "memory goes; one where AESTHETICS_THREADS or AESTHETICS_TASKS is set)",
+    )
     _add_settings(build, BuildSettings.model_fields)
     labels = command(
         "labels", _labels, "Show how a score file is understood, and which photos it finds; nothing is built."
@@ -193,8 +200,10 @@ def _build(options: argparse.Namespace) -> tuple[Any, list[str]]:
     values = {name: getattr(options, name) for name in BuildSettings.model_fields}
     settings = parse_settings({name: value for name, value in values.items() if value is not None}, where="flags")
     from aesthetics_ops.pipeline import build_dataset
+    from aesthetics_ops.processes import default_processes
 
-    published = build_dataset(settings, progress=_bar)
+    processes = options.processes or default_processes()
+    published = build_dataset(settings, processes=processes, progress=_bar)
     manifest = published.manifest
     report = published.report_url or "none: it could not be made; the data is whole"
     lacked = f"{_shards(published.repaired)} of the version before lacked an object in the store"

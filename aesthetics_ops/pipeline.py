@@ -1,4 +1,4 @@
-"""A whole build in one process: plan, convert, validate, publish, without Airflow.
+"""A whole build on one machine: plan, convert, validate, publish, without Airflow.
 
 In: settings.  Out: a published version.
 Each step is a function of its own, and imports its stage when it is called: who only plans does not pay for a decoder, and
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from aesthetics_ops.builds import Build, BuildPlan, open_build
-from aesthetics_ops.errors import InputMissingError, IntegrityError
+from aesthetics_ops.errors import InputMissingError, IntegrityError, SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access
 
@@ -26,6 +26,7 @@ __all__ = ["Progress", "build_dataset", "convert_build", "silent", "start_build"
 _log = logging.getLogger(__name__)
 
 _MADE_ANEW: Final = 3  # times: a store that alters every upload is not tried for ever
+_PARTS_OF_PROCESS: Final = 4  # so that none waits long for the last
 
 
 class Progress(Protocol):
@@ -51,10 +52,11 @@ def build_dataset(
     s3: S3Access | None = None,
     build_id: str | None = None,
     created_at: datetime | None = None,
-    partitions: int = 1,
+    partitions: int | None = None,
+    processes: int = 1,
     progress: Progress = silent,
 ) -> "Published":
-    """Make a version of a dataset and publish it: all stages, in this process.
+    """Make a version of a dataset and publish it: all stages, on this machine.
 
     What an earlier build finished is not made again: a call that was interrupted goes on where it stopped, and one that finds
     nothing changed publishes nothing.
@@ -64,8 +66,10 @@ def build_dataset(
         s3: how to reach s3:// URLs; None leaves it to boto3: environment, profile, AWS_ENDPOINT_URL.
         build_id: names `builds/<build_id>/` in the dataset; by default made from `created_at`, and unlike any other.
         created_at: the version's name begins with this time, which has a zone; by default now.
-        partitions: parts that the work is cut into at most; they are worked on one after the other.
-        progress: told of each partition that is converted or validated, in photos.
+        partitions: parts that the work is cut into at most; by default 1, and a few for each process where there are several.
+        processes: how many convert and validate, each on its share of the cores; they are started anew (`processes.py`), and need
+            the work to have several parts.  With one, all is done in this process, part after part.
+        progress: told of each partition that is converted or validated, in photos; where several processes work, of all.
 
     Returns:
         The version that LATEST names now, and whether this call made it.
@@ -76,14 +80,23 @@ def build_dataset(
         GateError: the version is complete, and a gate refuses it.
         PublishConflictError: another build published first.
         IntegrityError: a shard is not what its result says, though it was made anew.
-        SettingsError, StoreRefusedError: a URL cannot be opened, or the store says no.
-        TransientError: the store gave no answer, or the disk is full; the same call goes on later.
+        SettingsError, StoreRefusedError: a URL cannot be opened, or the store says no; several processes are asked for with `s3`,
+            which stays in this one.
+        TransientError: the store gave no answer, the disk is full, or a process was killed; the same call goes on later.
     """
     from aesthetics_ops.publishing.publish import publish_build
 
-    build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=partitions)
-    convert_build(build, plan, progress=progress)
-    _read_back(build, plan, progress)
+    if processes > 1 and s3 is not None:
+        raise SettingsError(
+            "several processes reach s3:// URLs by the environment only; leave out s3, or take one process"
+        )
+    parts = partitions or (1 if processes == 1 else processes * _PARTS_OF_PROCESS)
+    build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=parts)
+    if processes > 1 and len(plan.partitions) > 1:
+        _work_side_by_side(build, plan, processes, progress)
+    else:
+        convert_build(build, plan, progress=progress)
+        _read_back(build, plan, progress)
     return publish_build(build, plan)
 
 
@@ -103,6 +116,14 @@ def start_build(
         settings, build_id or f"local-{created_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:6]}", s3=s3
     )
     return build, plan_build(build, created_at=created_at, partitions=partitions)
+
+
+def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: Progress) -> None:
+    """Convert and read back a plan in several processes; each photo counts twice."""
+    from aesthetics_ops.processes import run_build
+
+    with progress("convert, validate", 2 * sum(part.photos for part in plan.partitions), "photo") as done:
+        run_build(build, plan, processes, done)
 
 
 def convert_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> "list[ConversionSummary]":

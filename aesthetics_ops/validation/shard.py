@@ -17,7 +17,7 @@ from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.machine import quiet_stderr
 
-__all__ = ["Counts", "check_shard"]
+__all__ = ["Counts", "check_shard", "load_tensorflow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,13 @@ class _Records:
     ids: list[str] = field(default_factory=list)
     has_label: list[bool] = field(default_factory=list)
     has_image: list[bool] = field(default_factory=list)
+
+
+def load_tensorflow() -> None:
+    """Load what shards are read with, which takes seconds: the first shard is then read as fast as the others."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():
+        import tensorflow  # noqa: F401
 
 
 def check_shard(path: Path, result: ShardResult, features: Mapping[str, Any], *, name: str) -> Counts:
@@ -107,9 +114,8 @@ def _first_difference(path: Path, result: ShardResult) -> str:
 
 def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], name: str) -> _Records:
     """Parse every record, decode its image, and compare the image with the features."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_stderr():
-        import tensorflow as tf
+    load_tensorflow()
+    import tensorflow as tf
 
     more = more_labels(features)
     check = _record_check(tuple((name, tuple(kind["shape"]), kind["dtype"]) for name, kind in more.items()))

@@ -27,6 +27,7 @@ LAYERS = (
     "training",
     "report",
     "publishing browser",
+    "processes",
     "pipeline airflow",
     "testing",
     "shell",
