@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test coverage test-stack test-compose test-faults test-all check shell airflow fuzz bench sbom audit lock clean
+.PHONY: help install demo test coverage test-stack test-compose test-faults test-all check shell airflow fuzz bench before-after sbom audit lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -64,6 +64,9 @@ fuzz: install  ## 20,000 damaged photos through the converter, in a bounded chil
 
 bench: install  ## builds and readers against the bare codec and against peers: benchmarks/RESULTS.md; ONLY=readers runs one group
 	@$(BIN)/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
+
+before-after: install  ## the origin's post: serialised tensors against JPEGs and this project's readers, with enough memory and with too little
+	@$(BIN)/python benchmarks/bench.py --only origin
 
 sbom: install  ## what .venv has installed, as CycloneDX: .sandbox/sbom.json
 	@mkdir -p .sandbox

@@ -4,7 +4,7 @@
 
 Every round runs every job once, backwards in every other round, so that what changes on the machine touches all alike.
 The groups about builds make one part of `benchmarks/RESULTS.md`, out of `results.json`; `readers` makes one out of `readers.json`,
-and `labels` one out of `labels.json`.  A part that ran whole is written there, the others stay as they are; any other run writes to
+`labels` one out of `labels.json`, and `origin`, which runs where it is asked for, one out of `origin.json`.  A part that ran whole is written there, the others stay as they are; any other run writes to
 `.bench/`.  `--render` writes the page of what these files hold anew.  benchmarks/README.md says what each job is.
 """
 
@@ -35,6 +35,8 @@ from jobs import Job, Sample
 from label_jobs import LABELS, QUICK_LABELS, LabelSizes, label_jobs
 from labels_report import render_labels
 from measure import measure
+from origin import ORIGIN, ORIGIN_SIZES, QUICK_ORIGIN, Limits, origin_jobs
+from origin_report import render_origin
 from peers import PEERS, Peer, ready
 from photos import SETS, make_photos
 from read_labels import BARE
@@ -50,12 +52,14 @@ READING: Final = "readers"
 BUILD_RESULTS: Final = "results.json"
 READ_RESULTS: Final = "readers.json"
 LABEL_RESULTS: Final = "labels.json"
+ORIGIN_RESULTS: Final = "origin.json"
 GROUPS: Final = (*BUILDING, READING, LABELS)
 # What has to run for a part of the page to be whole, by the file of its results.
 PARTS: Final = {
     BUILD_RESULTS: frozenset(BUILDING),
     READ_RESULTS: frozenset({READING}),
     LABEL_RESULTS: frozenset({LABELS}),
+    ORIGIN_RESULTS: frozenset({ORIGIN}),
 }
 ENCODINGS: Final = ("keep", "reencode", "resize")
 VERSIONS: Final = (
@@ -331,7 +335,7 @@ def main() -> int:
     """Run what is asked for, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=(*GROUPS, EXPORTS), default=list(GROUPS))
+    parser.add_argument("--only", nargs="+", choices=(*GROUPS, ORIGIN, EXPORTS), default=list(GROUPS))
     parser.add_argument("--quick", action="store_true", help="few photos: tries the benchmark, measures nothing")
     parser.add_argument("--encoding", choices=ENCODINGS, help="leave jobs of other encodings out")
     parser.add_argument("--set", dest="photo_set", choices=sorted(SETS), help="leave jobs of other photos out")
@@ -351,14 +355,18 @@ def main() -> int:
     if nginx is None:
         return 2
     groups = frozenset(options.only)
+    if groups >= {READING, ORIGIN}:
+        parser.error("readers and origin build the same dataset, of other sizes; run one after the other")
     common = {"machine": machine(), "rounds": options.rounds}
     with ExitStack() as stack:
         place = stack.enter_context(_folder(CACHE, "run"))
         s3 = stack.enter_context(FastS3(nginx, place / "s3", CACHE / "photos"))
         bench = Bench(s3, place / "inputs", QUICK if options.quick else Sizes(), groups)
         jobs = [job for job in bench.jobs() if _wanted(job, options)]
-        readers = stack.enter_context(_readers(bench, place, quick=options.quick)) if READING in groups else None
-        jobs += [job for job in readers.jobs() if _wanted(job, options)] if readers else []
+        readers = stack.enter_context(_readers(bench, place, groups, quick=options.quick))
+        if readers:
+            found = readers.jobs() if READING in groups else origin_jobs(readers, Limits())
+            jobs += [job for job in found if _wanted(job, options)]
         sizes = QUICK_LABELS if options.quick else LabelSizes()
         if LABELS in groups:
             jobs += [job for job in label_jobs(CACHE / "labels", sizes) if _wanted(job, options)]
@@ -367,7 +375,8 @@ def main() -> int:
     if groups & set(BUILDING):
         parts[BUILD_RESULTS] = common | _building(bench, _samples_of(BUILD_RESULTS, samples, jobs))
     if readers:
-        parts[READ_RESULTS] = common | _reading(readers, _samples_of(READ_RESULTS, samples, jobs))
+        name = READ_RESULTS if READING in groups else ORIGIN_RESULTS
+        parts[name] = common | _reading(readers, _samples_of(name, samples, jobs)) | {"limits": asdict(Limits())}
     if LABELS in groups:
         parts[LABEL_RESULTS] = common | _of_labels(sizes, _samples_of(LABEL_RESULTS, samples, jobs))
     is_tried = any((options.quick, options.encoding, options.photo_set, options.skip_build, options.word))
@@ -382,10 +391,19 @@ def main() -> int:
     return 1 if any(sample.error for sample in samples) else 0
 
 
-def _readers(bench: Bench, place: Path, *, quick: bool) -> Readers:
-    sizes = QUICK_READERS if quick else ReaderSizes()
+@contextmanager
+def _readers(bench: Bench, place: Path, groups: frozenset[str], *, quick: bool) -> Iterator[Readers | None]:
+    """Give what the groups that read have in common; None where none of them is wanted."""
+    if not groups & {READING, ORIGIN}:
+        yield None
+        return
+    if READING in groups:
+        sizes = QUICK_READERS if quick else ReaderSizes()
+    else:
+        sizes = QUICK_ORIGIN if quick else ORIGIN_SIZES
     bucket = bench.bucket("ava", sizes.photos)
-    return Readers(bench.s3, place, CACHE, bucket, bench.inputs / bucket.name, sizes)
+    with Readers(bench.s3, place, CACHE, bucket, bench.inputs / bucket.name, sizes) as readers:
+        yield readers
 
 
 def _samples_of(part: str, samples: Sequence[Sample], jobs: Sequence[Job]) -> list[Sample]:
@@ -430,7 +448,12 @@ def _of_labels(sizes: LabelSizes, samples: Sequence[Sample]) -> dict[str, Any]:
 def write_page(folder: Path) -> str:
     """Write `RESULTS.md` of what the runs in a folder found, and return it."""
     parts = ["# Benchmark results\n"]
-    for name, render_part in ((BUILD_RESULTS, render), (READ_RESULTS, render_readers), (LABEL_RESULTS, render_labels)):
+    for name, render_part in (
+        (BUILD_RESULTS, render),
+        (READ_RESULTS, render_readers),
+        (LABEL_RESULTS, render_labels),
+        (ORIGIN_RESULTS, render_origin),
+    ):
         if (folder / name).exists():
             parts.append(render_part(json.loads((folder / name).read_text())))
     text = "\n".join(parts)
@@ -440,7 +463,7 @@ def write_page(folder: Path) -> str:
 
 def _wanted(job: Job, options: argparse.Namespace) -> bool:
     words = job.name.split()
-    if job.groups & {READING, LABELS}:
+    if job.groups & {READING, LABELS, ORIGIN}:
         return options.word is None or options.word in words
     if options.encoding and words[1] != "get" and not words[1].startswith(options.encoding):
         return False

@@ -25,7 +25,7 @@ from loopback import Loopback
 from peers import Peer, ready
 from reading import COUNTS
 
-__all__ = ["CLOUD", "LATENCIES_MS", "READING_PEERS", "ReaderSizes", "Readers"]
+__all__ = ["CLOUD", "LATENCIES_MS", "READING_PEERS", "ReaderSizes", "Readers", "run_step"]
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent
@@ -107,13 +107,20 @@ class Readers:
         """Return the jobs, each once."""
         return [*self._local(), *self._peers(), *self._cloud(), *self._single()]
 
+    def against_peers(self) -> Iterator[Job]:
+        """Yield this project's readers and every peer's, from a local disk and from the S3 server, near and far."""
+        for reader in ("numpy", "torch"):
+            yield self._ours(f"ours {reader} fast", reader)
+        yield from self._peers()
+        yield from self._cloud()
+
     def _local(self) -> Iterator[Job]:
         """Bare codec, the origin, this project: from a local disk."""
         count, epochs = self.bucket.photos, self.sizes.epochs
         for antialias in ("linear", "fast", "fine"):
             folder = self.bucket.files[0].parent
             yield self._job(f"bare {antialias}", "reading.py", folder, count, antialias, epochs)
-        yield self._job("origin", "peers/read_origin.py", self._shards, count, epochs)
+        yield self._job("origin", "peers/read_origin.py", self.shards, count, epochs)
         for reader in ("numpy", "torch", "torch-loader", "tf", "keras", "grain"):
             yield self._ours(f"ours {reader} fast", reader)
         for antialias in ("fine", "exact", "none"):
@@ -201,7 +208,13 @@ class Readers:
         return self._place / "pulled"
 
     @property
-    def _shards(self) -> Path:
+    def place(self) -> Path:
+        """The folder of this run, on a disk."""
+        return self._place
+
+    @property
+    def shards(self) -> Path:
+        """The directory that the version was pulled into."""
         return self._pulled / "ours"
 
     @property
@@ -239,11 +252,11 @@ class Readers:
             tasks += [lambda peer=peer: self._write(peer) for peer in self._present if peer.name != "dali"]  # type: ignore[misc]
             for done in [pool.submit(task) for task in tasks]:
                 done.result()
-        _write_dali(self._shards, self._place / "dali")
+        _write_dali(self.shards, self._place / "dali")
         for count in self.sizes.indexes:
-            make_large_index(self._shards, self._index(count), count)
-        state = self._step("state", str(self._shards), "state", "--state", self._state, "--shuffle", "true")
-        _run(state.command, state.env)
+            make_large_index(self.shards, self._index(count), count)
+        state = self._step("state", str(self.shards), "state", "--state", self._state, "--shuffle", "true")
+        run_step(state.command, state.env)
         for peer in self._present:
             if peer.name in ("webdataset", "litdata"):
                 (self.s3.files / peer.name).symlink_to(self._written(peer))
@@ -259,8 +272,8 @@ class Readers:
             str(_SHARD_BYTES), "--max-reject-fraction", "0", "--encoding", *encoding,
         )  # fmt: skip
         environment = {**self.s3.environment(), "PYTHONPATH": str(ROOT)}
-        _run(build, environment)
-        _run((program, "pull", dataset.as_uri(), str(self._pulled / name)), environment)
+        run_step(build, environment)
+        run_step((program, "pull", dataset.as_uri(), str(self._pulled / name), "--for", "dali"), environment)
 
     def _write(self, peer: Peer) -> None:
         """Write a peer's files, unless they are there."""
@@ -274,7 +287,7 @@ class Readers:
         rows = self.inputs / "photos.csv"
         environment = {"PYTHONPATH": os.pathsep.join(map(str, (HERE, ROOT)))}
         script = (python, str(HERE / "peers" / peer.file))
-        _run((*script, "prepare", peer.name, str(rows), str(part)), environment)
+        run_step((*script, "prepare", peer.name, str(rows), str(part)), environment)
         part.rename(folder)
 
 
@@ -284,22 +297,14 @@ def _digest(*files: Path) -> str:
 
 
 def _write_dali(shards: Path, folder: Path) -> None:
-    """Lay an index beside each shard: offset and length of each record."""
-    from aesthetics_ops.dataset.tfrecord import read_records
-
+    """Lay a link to each shard, and to its index, which `pull --for dali` wrote."""
     folder.mkdir()
     for shard in sorted(shards.glob("*.tfrecord")):
         (folder / shard.name).symlink_to(shard.resolve())
-        lines, at = [], 0
-        with shard.open("rb") as file:
-            for record in read_records(file):
-                size = len(record) + 16
-                lines.append(f"{at} {size}\n")
-                at += size
-        (folder / f"{shard.name}.index").write_text("".join(lines))
+        (folder / f"{shard.name}.index").symlink_to(shard.resolve().with_name(f"{shard.name}.idx"))
 
 
-def _run(command: tuple[str, ...], added: Mapping[str, str]) -> None:
+def run_step(command: tuple[str, ...], added: Mapping[str, str]) -> None:
     """Run what prepares the jobs.
 
     Raises:
