@@ -28,7 +28,7 @@ from aesthetics_ops.dataset.manifest import Manifest, matches_in_words, read_man
 from aesthetics_ops.dataset.moves import Move
 from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
-from aesthetics_ops.report.words import hardware_in_words
+from aesthetics_ops.report.words import crops_in_words, hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.shell import guarded, log_to_stderr, one_line, write_out
 from aesthetics_ops.store import Store, open_store
@@ -422,6 +422,7 @@ def _describe(manifest: Manifest, *, is_new: bool = True) -> list[str]:
         f"left out    {rejects}",
         f"bytes       {manifest.source.bytes:,} listed -> {manifest.bytes:,} dataset (uint8 tensors: {manifest.images.total_pixels * 3:,})",
         *([f"jpegs       {hardware_in_words(manifest.jpegs)} for a hardware decoder"] if manifest.jpegs else []),
+        f"crops       {crops_in_words(manifest.images)}",
         "splits      " + ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items()),
         f"shards      {reuse.shards_total:,}: {came_about}",
         f"manifest    {manifest.dataset}{version_key(manifest.version, VersionFile.MANIFEST)}",

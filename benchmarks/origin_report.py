@@ -127,14 +127,12 @@ def _crossing(results: Results) -> Iterator[str]:
 def _peer_rows(results: Results) -> Iterator[list[str]]:
     names = ["ours numpy fast", "ours torch fast"]
     names += [f"{peer} {which}" for which in ("same", "own") for peer in results.peers]
-    for latency in (0, 20):
-        names += [
-            f"cloud {latency} {who}" for who in ("ours block", "ours global", "ours pulled", "webdataset", "litdata")
-        ]
+    for ms in (0, 20):
+        names += [f"cloud {ms} {who}" for who in ("ours block", "ours global", "ours pulled", "webdataset", "litdata")]
     for name in names:
         speed = results.spread([name], lambda run: run["photos"] / _wall(run))
         cpu = results.spread([name], lambda run: 1000 * _cpu(run) / run["photos"])
         if speed and cpu:
-            where, latency, *who = name.split() if name.startswith("cloud") else ("", "")
-            shown = f"from S3, {latency} ms: {' '.join(who)}" if where else name
+            words = name.split()
+            shown = f"from S3, {words[1]} ms: {' '.join(words[2:])}" if words[0] == "cloud" else name
             yield [shown, str(speed), str(cpu)]

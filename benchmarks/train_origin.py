@@ -79,7 +79,7 @@ def open_feed(feed: str, folder: str) -> Any:
     from aesthetics_ops.readers.pixels import Pixels
 
     pixels = Pixels(SIDE_PX, "squash", "fine" if feed == "cache" else "fast")
-    options = {"cache": "uint8"} if feed == "cache" else {}
+    options: dict[str, Any] = {"cache": "uint8"} if feed == "cache" else {}
     return open_dataset(folder).tf("train", batch=BATCH, shuffle=True, seed=0, pixels=pixels, **options)
 
 
@@ -92,7 +92,6 @@ def trainer() -> Callable[[Any, Any], Any]:
     model.build((None, SIDE_PX, SIDE_PX, 3))
     optimizer = tf.keras.optimizers.SGD(0.001)
 
-    @tf.function(reduce_retracing=True)
     def step(images: Any, labels: Any) -> Any:
         scale = 1 / 255 if images.dtype == tf.uint8 else 1.0
         with tf.GradientTape() as tape:
@@ -101,7 +100,8 @@ def trainer() -> Callable[[Any, Any], Any]:
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
-    return step
+    compiled: Callable[[Any, Any], Any] = tf.function(step, reduce_retracing=True)
+    return compiled
 
 
 def _from_disk() -> int:

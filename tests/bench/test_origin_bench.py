@@ -55,7 +55,7 @@ def test_a_command_has_no_more_memory_than_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 10_000)
 
     def held(size: int) -> int:
-        command = [
+        command: list[str | Path] = [
             sys.executable,
             script,
             str(64 << 20),

@@ -3,7 +3,7 @@
 import pytest
 from markupsafe import Markup
 
-from aesthetics_ops.dataset.manifest import JpegKind, Jpegs, Labels
+from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import (
@@ -12,6 +12,7 @@ from aesthetics_ops.report.words import (
     change_in_words,
     coding_in_words,
     count_in_words,
+    crops_in_words,
     difference_in_words,
     hardware_in_words,
     name_in_words,
@@ -129,3 +130,21 @@ def test_control_characters_of_a_text_are_spelled_out() -> None:
     assert visible("a\x1b[2J\x9b\r\u202e\ud800") == "a\\x1b[2J\\x9b\\r\\u202e\\ud800"
     assert [visible(value) for value in ("Ä\n\t\xa0\u200d 🐈", 7, None)] == ["Ä\n\t\xa0\u200d 🐈", 7, None]
     assert visible(Markup("<b>\r")) == "<b>\r"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "words"),
+    [
+        (640, 427, "9 of 10 photos fill 427 x 427 px; for training at 224 px, photos stored with max_side_px 384 take a third of the CPU, with 320 a quarter"),
+        (240, 4_000, "9 of 10 photos fill 240 x 240 px"),
+        (1_319.7, 1_319.7, "9 of 10 photos fill 1,319 x 1,319 px; for training at 224 px, photos stored with max_side_px 384 take a third of the CPU, with 320 a quarter"),
+    ],
+)  # fmt: skip
+def test_the_crop_that_photos_fill_is_that_of_the_narrow_and_the_low_ones(
+    width: float, height: float, words: str
+) -> None:
+    images = Images(
+        quantiles=(0, 0.05, 1), width=(1, width, 9e3), height=(1, height, 9e3), bytes=(1, 2, 3), total_pixels=7
+    )
+    assert crops_in_words(images) == words
+    assert crops_in_words(images.model_copy(update={"quantiles": (0, 1)})) == "not noted"
