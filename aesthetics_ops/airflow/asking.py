@@ -48,7 +48,9 @@ class AskPerson(HITLOperator):
             response_timeout=timedelta(hours=config.airflow.answer_within_h),
             **kwargs,
         )
-        reason = Param("", type="string", title="Reason", description="the log keeps it", maxLength=_MOST_CHARACTERS)
+        reason = Param(
+            "", type=["string", "null"], title="Reason", description="the log keeps it", maxLength=_MOST_CHARACTERS
+        )
         self.params = ParamsDict({"reason": reason})  # Airflow hands those of the DAG to every operator
         self.config = config
 
@@ -97,7 +99,7 @@ def _in_words(asked: "Question", page: str, hours: float) -> str:
             "",
             *([f"[Its page]({page}) shows it. On a command line:"] if page else ["On a command line:"]),
             "",
-            *(f"    {command}" for command in commands),
+            *(f"- {_as_code(command)}" for command in commands),
             "",
             f"**{APPROVE}** publishes it: the gates are noted as overruled, with your name and the reason. **{REJECT}** publishes "
             f"nothing, and the version stays a candidate; so does no answer within {hours:g} hours.",

@@ -287,7 +287,7 @@ def test_a_person_decides_about_a_refused_version_and_everybody_sees_who_moved_w
     # the question, and its answer
     page.goto(f"{airflow.url}/dags/{DAG}/runs/refused/tasks/ask/required_actions")
     expect(page.get_by_text(re.compile("measured 7[0-9], allowed is at least 1000"))).to_be_visible()
-    page.get_by_label("Reason").first.fill("the sample is small")
+    page.locator("[name=element_reason]").fill("the sample is small")
     person.save("question", frame=False)
     page.get_by_role("button", name="Approve").click()
     person.wait_for_run("refused")
