@@ -91,9 +91,9 @@ class AirflowSettings(BaseModel):
         60, ge=0, le=86_400, description="before the first of these, s; each next one waits twice as long"
     )
     task_timeout_h: float | None = Field(
-        None, gt=0, description="a task that runs longer is stopped and tried again, h"
+        None, gt=0, le=8_760, description="a task that runs longer is stopped and tried again, h"
     )
-    run_timeout_h: float | None = Field(None, gt=0, description="a run that takes longer fails, h")
+    run_timeout_h: float | None = Field(None, gt=0, le=8_760, description="a run that takes longer fails, h")
     pool: str | None = Field(None, min_length=1, description="Airflow pool that every task takes a slot of")
     queue: str | None = Field(None, min_length=1, description="queue of the workers that run the tasks")
     owner: str = Field("airflow", min_length=1, description="shown in the list of DAGs")

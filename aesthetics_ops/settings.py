@@ -684,10 +684,20 @@ def parse_model(model: type[Model], values: dict[str, Any], where: str) -> Model
     """Make a model from plain values; `where` names their origin in the one message about all that is wrong."""
     optional = {name for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
     unset = {name for name, value in values.items() if value == "" and name in optional}
+    if truths := [name for name, value in values.items() if isinstance(value, bool) and _is_number(model, name)]:
+        wrong = "; ".join(f"{name} is {str(values[name]).lower()}, but must be a number" for name in truths)
+        raise SettingsError(f"{where}: {wrong}")
     try:
         return model.model_validate({name: None if name in unset else value for name, value in values.items()})
     except ValidationError as error:
         raise SettingsError(_problems(model, error, where)) from error
+
+
+def _is_number(model: type[BaseModel], name: str) -> bool:
+    """Say whether a setting takes numbers and neither true nor false, which Python counts among the numbers."""
+    field = model.model_fields.get(name)
+    kinds = set() if field is None else {field.annotation, *get_args(field.annotation)}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 def _problems(model: Any, error: ValidationError, where: str) -> str:
@@ -708,4 +718,5 @@ def _problem(model: type[BaseModel], problem: Any) -> str:
             shown = without_secrets(problem["input"]) if "@" in problem["input"] else problem["input"]
             return f"{name} is {shown!r}, which is not a URL; {model.model_fields[name].description}"
         case _:
-            return f"{name} is {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            message = problem["msg"].replace("valid tuple", "list").replace("valid dictionary", "table")
+            return f"{name} is {problem['input']!r}, but {message[0].lower()}{message[1:]}"

@@ -110,6 +110,26 @@ GOOD = TABLE.format(name="good", photos="s3://b/good/", dataset="s3://b/sets/goo
             "bad",
             r".*airflow: schedule and run_on are both set; .*leave one out",
         ),
+        *(
+            (
+                TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/") + f"[bad.airflow]\n{line}",
+                "bad",
+                f".*{problem}",
+            )
+            for line, problem in (
+                ("retries = true", "retries is true, but must be a number"),
+                ("alarm_after_h = false", "alarm_after_h is false, but must be a number"),
+                ("run_timeout_h = inf", "run_timeout_h is inf, but input should be less than or equal to 8760"),
+                ("task_timeout_h = 1e300", "task_timeout_h is 1e.300, but input should be less than or equal to 8760"),
+                ('tags = "a"', "tags is 'a', but input should be a list"),
+                ("executor_config = []", r"executor_config is \[\], but input should be a table"),
+            )
+        ),
+        (
+            TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/") + "quality = true",
+            "bad",
+            ".*quality is true, but must be a number",
+        ),
         (
             TABLE.format(name="bad", photos="s3://b/p/", dataset="s3://b/bad/") + "[bad.airflow]\nanswer_within_h = 3",
             "bad",
