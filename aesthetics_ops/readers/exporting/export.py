@@ -80,7 +80,7 @@ def export(
         progress: called with the number of bytes of shards that are written.
 
     Raises:
-        SettingsError: no such format; or the directory holds something else.
+        SettingsError: no such format, or no record; or the directory holds something else.
         NoSuchVersionError: the version is a candidate, or has expired meanwhile.
         IntegrityError: a record is damaged, or an export that was whole is not any more.
         DatasetBusyError: another export is at work in the directory.
@@ -90,7 +90,12 @@ def export(
     if container not in FORMATS:
         raise SettingsError(f"{container!r} is not a format of exports; the formats are {', '.join(FORMATS)}")
     _refuse_candidate(version)
-    work = _Export(version, directory, container, tuple(dict.fromkeys(splits)))
+    chosen = tuple(split for split in version.manifest.splits if split in splits)
+    if not any(version.manifest.splits[split].records for split in chosen):
+        raise SettingsError(
+            f"there is nothing to export: {', '.join(map(repr, chosen)) + ' has no records' if chosen else 'no split was chosen'}"
+        )
+    work = _Export(version, directory, container, chosen)
     work.refuse_foreign()
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import pytest
 from aesthetics_ops import Dataset, open_dataset, open_store
 from aesthetics_ops.cli import _FORMATS, _TOOLS, main
 from aesthetics_ops.dataset.example import Example
-from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, published_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, candidate_key, published_key, version_key
 from aesthetics_ops.errors import (
     DatasetBusyError,
     IntegrityError,
@@ -147,6 +147,28 @@ def _has(module: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(module) is not None
+
+
+INDEX = """
+import json, sys
+import mlcroissant
+rows = mlcroissant.Dataset(sys.argv[1]).records("records")
+print(json.dumps({row["records/id"].decode(): [row["records/label"], row["records/votes"]] for row in rows}))
+"""
+
+
+def test_the_datasets_own_croissant_gives_every_records_labels(voted: Dataset) -> None:
+    if not _has("mlcroissant"):
+        pytest.skip("mlcroissant is not installed")
+    store = open_store(voted.manifest.dataset)
+    path = store.local_path(version_key(voted.version, VersionFile.CROISSANT))
+    done = subprocess.run(
+        [sys.executable, "-c", INDEX, str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    expected = {photo: [label, votes] for rows in rows_of(voted).values() for photo, (label, _, votes) in rows.items()}
+    assert json.loads(done.stdout or "{}") == {
+        photo: [label, list(votes)] for photo, (label, votes) in expected.items()
+    }, done.stderr
 
 
 @pytest.mark.parametrize(("reader", "written"), [("webdataset", "webdataset"), ("datasets", "parquet")])
@@ -282,6 +304,28 @@ def test_memory_does_not_grow_with_a_shard(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "out")
 
 
+def test_from_a_store_come_the_same_files_and_an_expiry_on_the_way_is_said(dataset: Dataset, tmp_path: Path) -> None:
+    store = open_store(f"memory://{tmp_path.name}/")
+    photos = [Photo(row.id, bytes(row.image), row.label) for row in dataset.open_split("train")]
+    version = SyntheticDataset(store, per_shard=9).publish(photos)
+    far = open_dataset(store.url)
+    there = far.export(tmp_path / "far", "webdataset")
+    here = dataset.export(tmp_path / "here", "webdataset", splits=["train"])
+    assert [(file.path, file.sha256) for file in there.files["train"]] == [
+        (file.path, file.sha256) for file in here.files["train"]
+    ]
+
+    def expire(size: int) -> None:
+        del size
+        store.delete(
+            [LATEST_KEY, published_key(version.version), *(shard.path for shard in far.splits["train"].shards)]
+        )
+
+    with pytest.raises(NoSuchVersionError, match=r"has expired since it was opened: .* is gone"):
+        far.export(tmp_path / "cut", "mds", progress=expire)
+    assert list((tmp_path / "cut").glob("[!.]*")) == []
+
+
 class TestRefused:
     """One line each, and nothing is written."""
 
@@ -323,6 +367,10 @@ class TestRefused:
         with pytest.raises(NoSuchSplitError, match="'holdout'"):
             open_dataset(made.store.url).export(tmp_path / "out", "mds", splits=["holdout"])
         assert not (tmp_path / "out").exists()
+
+    def test_no_record(self, dataset: Dataset, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="there is nothing to export: no split was chosen"):
+            dataset.export(tmp_path / "out", "mds", splits=[])
 
     def test_a_format_that_there_is_not(self, dataset: Dataset, tmp_path: Path) -> None:
         with pytest.raises(
@@ -400,7 +448,7 @@ class TestCompanions:
     """What a pull lays beside shards for other tools."""
 
     def test_an_index_names_each_record_of_its_shard(self, dataset: Dataset, tmp_path: Path) -> None:
-        dataset.pull(tmp_path / "out", tools=["dali"])
+        assert main(["pull", dataset.manifest.dataset, str(tmp_path / "out"), "--for", "dali"]) == 0
         rows = dataset.records("train")
         lines = []
         for path in sorted((tmp_path / "out").glob("train-*.idx")):
