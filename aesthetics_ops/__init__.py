@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aesthetics_ops.rejects import Rejected, RejectReason
     from aesthetics_ops.settings import BuildSettings, PixelSettings
     from aesthetics_ops.store import S3Access, S3Options, StoreLimits, open_store
+    from aesthetics_ops.training.context import Trained, TrainingContext
 
     __version__: str
 
@@ -84,6 +85,8 @@ __all__ = [
     "StoreLimits",
     "StoreRefusedError",
     "StoreUnavailableError",
+    "Trained",
+    "TrainingContext",
     "TransientError",
     "__version__",
     "as_tf",
@@ -108,6 +111,8 @@ _HOMES = {
     "S3Options": "store",
     "Sampler": "readers.sampling.sampler",
     "StoreLimits": "store",
+    "Trained": "training.context",
+    "TrainingContext": "training.context",
     "as_tf": "readers.tensorflow",
     "build_dataset": "pipeline",
     "convert_photo": "pixels.photo",

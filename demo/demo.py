@@ -1,13 +1,15 @@
-"""Two nights of the DAG on the bundled sample, through Airflow and an embedded S3: what `make demo` runs.
+"""Two nights of the DAG on the bundled sample, and a training, through Airflow and an embedded S3: what `make demo` runs.
 
 The first night builds a dataset from nothing, and a batch is read back as a training job would.  Before the second
 night one photo arrives, one is deleted and one gets another score: only the shards that this touches are built again.
+Then a small model is trained on the second night's version, as its event would have it.
 """
 
 import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from demo.sandbox import BUCKET, ROOT, Sandbox, open_sandbox
@@ -15,6 +17,7 @@ from demo.sandbox import BUCKET, ROOT, Sandbox, open_sandbox
 DATASET = f"s3://{BUCKET}/datasets/photo_dataset/"
 REMOVED, RESCORED = "photos/902203.jpg", "904435"
 NIGHTS = ("2026-11-21", "2026-11-22")
+TRAINING = "train_on_new_version.photo_dataset"
 
 
 def main() -> int:
@@ -34,6 +37,7 @@ def main() -> int:
             second.reuse.shards_total - second.reuse.shards_added - second.reuse.shards_reused,
         ):
             sys.exit("the second night did not build on the first")
+        train(sandbox, second.version)
         bucket = sandbox.snapshot()
     version = bucket / "datasets" / "photo_dataset" / "versions" / second.version
     print(f"\nOn disk, to look at:\n  report    {version / 'report.html'}\n  manifest  {version / 'manifest.json'}")
@@ -45,12 +49,45 @@ def night(sandbox: Sandbox, number: int, what: str) -> None:
     """Run the DAG for one date, or stop with the end of its log."""
     date = NIGHTS[number]
     log = sandbox.directory / f"night-{number + 1}.log"
-    print(f"\nNight {number + 1}: {what}\n  airflow dags test photo_dataset {date} ...", flush=True)
+    print(f"\nNight {number + 1}: {what}")
+    run_dag(sandbox, "photo_dataset", date, log)
+
+
+def run_dag(sandbox: Sandbox, name: str, date: str, log: Path) -> None:
+    """Run a DAG for one date, or stop with the end of its log."""
+    print(f"  airflow dags test {name} {date} ...", flush=True)
     started = time.monotonic()
-    if sandbox.run("airflow", "dags", "test", "photo_dataset", date, log=log) != 0:
+    if sandbox.run("airflow", "dags", "test", name, date, log=log) != 0:
         print("\n".join(log.read_text(errors="replace").splitlines()[-30:]), file=sys.stderr)
         sys.exit(f"the DAG failed; the whole log is {log}")
     print(f"  done in {time.monotonic() - started:.0f} s, log in {log.relative_to(ROOT)}")
+
+
+def train(sandbox: Sandbox, version: str) -> None:
+    """Train on a version, and print what the model is worth and what it was made from."""
+    from aesthetics_ops.dataset.pointers import read_pins
+    from aesthetics_ops.store import open_store
+    from aesthetics_ops.training.finding import find_receipt, replay_training
+    from aesthetics_ops.training.receipt import Metrics
+
+    print("\nTraining: a small Keras model on the new version")
+    run_dag(sandbox, TRAINING, NIGHTS[1], sandbox.directory / "training.log")
+    folder = f"{DATASET.removesuffix('/')}-training/{version}/"
+    receipt, metrics = find_receipt(f"{folder}model.keras"), Metrics.read(open_store(folder), "metrics.json")
+    pinned = [pin.version for pin in read_pins(open_store(DATASET))]
+    if (receipt.version, pinned) != (version, [version]) or metrics is None:
+        sys.exit("the model does not name the version, or it is not pinned")
+    last = replay_training(receipt)
+    print(
+        f"  trained   {last.state.records} photos, {last.state.epoch + 1} epochs; the model names its version, which is pinned"
+    )
+    for split, found in metrics.splits.items():
+        print(
+            f"  {split:<10} {found.records} photos: MAE {found.mae:.2f} (who says the mean: {found.mae_of_mean:.2f}), EMD {found.emd:.3f}"
+        )
+    ids = ", ".join(last.records["id"].to_pylist()[:3])
+    print(f"  replayed  the last batch held {last.records.num_rows} photos: {ids}, ...")
+    print(f"  model     {folder}model.keras")
 
 
 def describe() -> Any:

@@ -96,8 +96,8 @@ class TrainingContext:
     evaluated: Sequence[str]
     settings: str
     folder: Store = field(repr=False)
-    reader: list[dict[str, Any]] = field(default_factory=list)
-    _number: int = 0
+    reader: list[dict[str, Any]] = field(init=False, default_factory=list)
+    _number: int = field(init=False, default=0)
 
     @property
     def receipt(self) -> dict[str, Any]:

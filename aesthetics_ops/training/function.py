@@ -55,7 +55,7 @@ def checked(
     """
     if not isinstance(trained, Trained):
         raise SettingsError(
-            f"{path!r} returned a {type(trained).__name__}, and not Trained(model, predictions) of aesthetics_ops.training.context; "
+            f"{path!r} returned a {type(trained).__name__}, and not aesthetics_ops.Trained(model, predictions); "
             "docs/training.md has the contract"
         )
     model, directory = Path(trained.model).absolute(), context.directory.absolute()

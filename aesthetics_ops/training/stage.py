@@ -10,7 +10,7 @@ import logging
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -26,7 +26,7 @@ from aesthetics_ops.config import TrainingSettings
 from aesthetics_ops.dataset.layout import is_name
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.moves import Given
-from aesthetics_ops.errors import IntegrityError, LabelError, NoSuchSplitError
+from aesthetics_ops.errors import IntegrityError, LabelError, NoSuchSplitError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.readers.dataset import Dataset, open_dataset
 from aesthetics_ops.store import S3Access, Store, open_store
@@ -42,6 +42,7 @@ __all__ = ["Assignment", "Training", "assign", "keep_version", "pin_name", "trai
 _log = logging.getLogger(__name__)
 
 _FRAMEWORKS: Final = ("numpy", "keras", "tensorflow", "torch", "jax", "cv2", "simplejpeg")
+_UPLOADS: Final = 2  # of a file that the store does not hold as it was sent
 _LONGEST_RUN: Final = 120  # characters of a run's name in that of its pin
 
 
@@ -84,7 +85,7 @@ class Training:
 def assign(
     dataset: Store, version: str | None, settings: TrainingSettings, *, s3: S3Access | None = None
 ) -> Assignment:
-    """Find the version to train on, and whether that was done; nothing is written.
+    """Find the version to train on, and whether that was done.
 
     Args:
         dataset: that it is published in.
@@ -268,11 +269,11 @@ def _upload(
     digests |= {str(name): sha256(data).hexdigest() for name, data in documents.items()}
     if before is not None:
         folder.delete([TrainingFile.DONE])
-    for name, path in paths.items():
-        folder.upload(name, path)
     for name, data in documents.items():
-        folder.put(name, data)
-    _require_kept(folder, {name: path.stat().st_size for name, path in paths.items()})
+        paths[name] = context.directory.parent / name
+        paths[name].write_bytes(data)
+    for name, path in paths.items():
+        _upload_whole(folder, name, path, digests[name])
     done = TrainingDone(
         dataset=receipt.dataset, version=receipt.version, manifest_sha256=receipt.manifest_sha256, settings=receipt.settings,
         model=receipt.model, files=digests,
@@ -282,14 +283,20 @@ def _upload(
     folder.delete([*stale, *folder.list(TrainingFile.RESUME)["key"].to_pylist()])
 
 
-def _require_kept(folder: Store, sizes: dict[str, int]) -> None:
-    for name, size in sizes.items():
-        found = folder.head(name)
-        if found is None or found[0] != size:
-            kept = "nothing" if found is None else f"{found[0]:,} bytes"
-            raise IntegrityError(
-                f"{folder.url_of(name)} was written with {size:,} bytes, and the store holds {kept}; the training is not marked as done"
-            )
+def _upload_whole(folder: Store, name: str, path: Path, digest: str) -> None:
+    """Upload a file and read it back; once more where the store holds something else."""
+    back = path.parent / f"read-back-{path.name}"
+    for _ in range(_UPLOADS):
+        folder.upload(name, path)
+        with suppress(ObjectMissingError):
+            folder.download(name, back)
+            if _sha256(back) == digest:
+                back.unlink()
+                return
+    raise IntegrityError(
+        f"{folder.url_of(name)} was written {_UPLOADS} times, and the store holds something else: it, or something before it, changes "
+        "what is uploaded; the training is not marked as done"
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -23,6 +23,8 @@ from aesthetics_ops.errors import (
 )
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.stores import AlteringStore
+from aesthetics_ops.training import stage
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.receipt import TrainingDone
 from aesthetics_ops.training.stage import Training, assign, keep_version, pin_name, train_version
@@ -127,6 +129,27 @@ def test_a_mark_that_is_damaged_counts_for_nothing(nights: Nights) -> None:
     assert nights.train().is_new
 
 
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_model_that_the_store_alters_is_sent_again_or_refused(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    version, left = nights.publish(), [times]
+
+    def alter(method: str, key: str, data: bytes) -> bytes:
+        if method != "upload" or key != "model.npy" or not left[0]:
+            return data
+        left[0] -= 1
+        return data[:-1] + b"?"
+
+    monkeypatch.setattr(stage, "open_store", lambda url, **how: AlteringStore(open_store(url, **how), alter))
+    if times == 1:
+        assert nights.train().is_new
+    else:
+        with pytest.raises(IntegrityError, match=r"model.npy was written 2 times, and the store holds something else"):
+            nights.train()
+    assert ("done.json" in nights.files(version)) == (times == 1)
+
+
 def test_a_training_that_died_leaves_no_mark_and_the_next_goes_on_from_what_it_saved(nights: Nights) -> None:
     version = nights.publish()
     trainers.tries.clear()
@@ -165,7 +188,7 @@ def test_a_directory_of_ones_own_keeps_the_version_for_the_next(nights: Nights, 
         ("nowhere.at.all:train", "module 'nowhere.at.all' cannot be imported"),
         ("tests.support.trainers:missing", "has no 'missing'; correct the path"),
         ("tests.support.trainers:NOT_A_FUNCTION", "which is a int, and no function"),
-        ("tests.support.trainers:nothing", "returned a NoneType, and not Trained"),
+        ("tests.support.trainers:nothing", r"returned a NoneType, and not aesthetics_ops\.Trained"),
         ("tests.support.trainers:no_model", "which is no file below context.directory"),
         ("tests.support.trainers:model_elsewhere", "which is no file below context.directory"),
         ("tests.support.trainers:no_predictions", "returned no predictions for split 'validation'"),
