@@ -82,9 +82,12 @@ def train(sandbox: Sandbox, version: str) -> None:
         f"  trained   {last.state.records} photos, {last.state.epoch + 1} epochs; the model names its version, which is pinned"
     )
     for split, found in metrics.splits.items():
-        print(
-            f"  {split:<10} {found.records} photos: MAE {found.mae:.2f} (who says the mean: {found.mae_of_mean:.2f}), EMD {found.emd:.3f}"
+        rank = "-" if found.spearman is None else f"{found.spearman:.2f}"
+        judged = (
+            f"MAE {found.mae:.2f} (who says the mean: {found.mae_of_mean:.2f}), Spearman {rank}, EMD {found.emd:.3f}"
         )
+        print(f"  {split:<10} {found.records} photos: {judged}")
+    print("  (the sample's scores are made up: there is little to learn)")
     ids = ", ".join(last.records["id"].to_pylist()[:3])
     print(f"  replayed  the last batch held {last.records.num_rows} photos: {ids}, ...")
     print(f"  model     {folder}model.keras")
