@@ -16,7 +16,7 @@ from pydantic import AwareDatetime
 
 from aesthetics_ops.builds import BuildStart, PartitionResult
 from aesthetics_ops.dataset.documents import Document
-from aesthetics_ops.dataset.latest import PublishedMark, read_latest
+from aesthetics_ops.dataset.latest import LatestPointer, PublishedMark, read_latest
 from aesthetics_ops.dataset.layout import (
     LATEST_NAME,
     BuildFile,
@@ -46,7 +46,7 @@ from aesthetics_ops.errors import (
     PublishConflictError,
     SettingsError,
 )
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.listing import CandidateInfo, VersionInfo, kept_by_name, list_candidates, list_versions
 
 __all__ = ["Expired", "expire_versions", "in_words", "plan_expiry"]
@@ -62,6 +62,8 @@ _CANDIDATES: Final = 3
 _CANDIDATE_AGE: Final = timedelta(days=30)
 _CLOCKS_DIFFER: Final = timedelta(days=1)
 _KEYS_AT_ONCE: Final = 1000
+_READS: Final = 16
+_PLANS_AT_ONCE: Final = 2  # each is in memory as it is read
 _LEASE_REST: Final = timedelta(minutes=5)  # the last keys are deleted well before the lease ends
 
 
@@ -383,19 +385,23 @@ def _needs_of_versions(dataset: Store, versions: list[str]) -> frozenset[str]:
     Their plans also name shards without records, whose results save reading their photos again.
     """
     found = read_latest(dataset)
-    named: set[str] = set()
-    for version in versions:
-        manifest = read_manifest_of(dataset, version, found[0] if found else None)
-        named |= {shard.digest for split in manifest.splits.values() for shard in split.shards}
-        try:
-            with suppress(ObjectMissingError):
-                named |= _named(read_table(dataset, manifest, VersionFile.PLAN, ["digest"]))
-        except IntegrityError as error:
-            raise IntegrityError(
-                f"which shards version {version!r} needs is unknown, so nothing is deleted: {error}; "
-                "restore that file, or delete the version's files"
-            ) from error
-    return frozenset(named)
+    latest = found[0] if found else None
+    with StoreThreads(_PLANS_AT_ONCE, thread_name_prefix="needs") as pool:
+        return frozenset().union(*pool.map(lambda version: _needs_of_version(dataset, version, latest), versions))
+
+
+def _needs_of_version(dataset: Store, version: str, latest: LatestPointer | None) -> set[str]:
+    manifest = read_manifest_of(dataset, version, latest)
+    named = {shard.digest for split in manifest.splits.values() for shard in split.shards}
+    try:
+        with suppress(ObjectMissingError):
+            named |= _named(read_table(dataset, manifest, VersionFile.PLAN, ["digest"]))
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"which shards version {version!r} needs is unknown, so nothing is deleted: {error}; "
+            "restore that file, or delete the version's files"
+        ) from error
+    return named
 
 
 def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict[str, _Needs]:
@@ -409,8 +415,9 @@ def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict
         if (build := build_of(key)) is not None:
             results.setdefault(build, []).extend([key] if is_partition_result(key) else [])
     needs = {}
-    for build, keys_of_results in results.items():
-        planned_at, started_at = _times(dataset, build, now)
+    with StoreThreads(_READS, thread_name_prefix="builds") as pool:
+        times = list(pool.map(lambda build: _times(dataset, build, now), results))
+    for (build, keys_of_results), (planned_at, started_at) in zip(results.items(), times, strict=True):
         is_planning = started_at not in (None, planned_at) and now - started_at < _PLANNING_GRACE
         if is_planning:
             _log.warning("build %s is being planned since %s, so no shard is deleted now", build, started_at)
@@ -447,12 +454,16 @@ def _needs_of_build(dataset: Store, build: str, results: list[str]) -> _Needs:
         named = _digests_in(dataset, build_key(build, BuildFile.ROWS))
         named |= _digests_in(dataset, build_key(build, BuildFile.REGROUPED))
         # a photo that was lost gave its shard a name that stands in no plan yet
-        for key in results:
-            named |= set(PartitionResult.parse(dataset.get(key).data, name=dataset.url_of(key)).shards.values())
+        with StoreThreads(_READS, thread_name_prefix="results") as pool:
+            named = named.union(*pool.map(lambda key: _built(dataset, key), results))
     except IntegrityError as error:
         _log.warning("which shards build %s needs is unknown, so no shard is deleted now: %s", build, error)
         return _Needs(frozenset(), are_known=False)
     return _Needs(frozenset(named))
+
+
+def _built(dataset: Store, key: str) -> set[str]:
+    return set(PartitionResult.parse(dataset.get(key).data, name=dataset.url_of(key)).shards.values())
 
 
 def _digests_in(dataset: Store, key: str) -> set[str]:

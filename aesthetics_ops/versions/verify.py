@@ -1,8 +1,8 @@
 """Read a version whole and compare it with what it says of itself.
 
 In: a published version.  Out: its manifest, or the first difference in reading order, whichever shard is read first.
-A few shards are read at once; scratch holds the version's tables and those shards, memory some rows of
-the tables and a record of each shard.
+Four shards are read at once, and more where they are small, since then the store's answers are waited for; scratch holds the
+version's tables and those shards, memory some rows of the tables and a record of each shard.
 """
 
 import logging
@@ -35,7 +35,9 @@ __all__ = ["verify_version"]
 
 _log = logging.getLogger(__name__)
 
-_SHARDS_AT_ONCE: Final = 4
+_LEAST_AT_ONCE: Final = 4  # shards
+_MOST_AT_ONCE: Final = 32
+_BYTES_AT_ONCE: Final = 256 << 20
 _BLOCK_BYTES: Final = 1 << 20
 _IN_A_SHARD: Final = (  # columns of records.parquet, beside those of votes and extra scores
     "id", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "progressive", "sampling",
@@ -65,8 +67,8 @@ def verify_version(
     """
     manifest = read_manifest(dataset, version)
     shards = [(split, shard) for split, content in manifest.splits.items() for shard in content.shards]
-    needed_bytes = _SHARDS_AT_ONCE * max((shard.bytes for _, shard in shards), default=0)
-    with scratch_for(needed_bytes) as scratch:
+    largest = max((shard.bytes for _, shard in shards), default=0)
+    with scratch_for(_at_once(shards) * largest) as scratch:
         damaged = _fetch_files(dataset, manifest, scratch)
         with _after(damaged):  # what lies inside a damaged table says more than its sum
             check_tables(manifest, scratch)
@@ -74,6 +76,12 @@ def verify_version(
             _verify_shards(dataset, shards, rows, scratch, progress)
             check_counts(manifest, scratch)
     return manifest
+
+
+def _at_once(shards: Sequence[tuple[str, Shard]]) -> int:
+    """Return how many shards are read side by side: in all as many bytes as a few of the usual size have."""
+    largest = max((shard.bytes for _, shard in shards), default=0)
+    return min(_MOST_AT_ONCE, max(_LEAST_AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
 
 
 def _fetch_files(dataset: Store, manifest: Manifest, scratch: Path) -> list[str]:
@@ -160,7 +168,8 @@ def _verify_shards(
             verified.result()
             progress(shard.bytes)
 
-    pool = StoreThreads(_SHARDS_AT_ONCE, thread_name_prefix="verify")
+    at_once = _at_once(shards)
+    pool = StoreThreads(at_once, thread_name_prefix="verify")
     try:
         for number, (_, shard) in enumerate(shards):
             try:
@@ -169,7 +178,7 @@ def _verify_shards(
                 finish(0)  # a difference in an earlier shard comes first
                 raise
             running.append((shard, pool.submit(_verify_shard, dataset, shard, rows, scratch / f"{number}.tfrecord")))
-            finish(2 * _SHARDS_AT_ONCE)
+            finish(2 * at_once)
         finish(0)
     finally:
         pool.shutdown(cancel_futures=True)
