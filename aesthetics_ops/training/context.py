@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError, SettingsError
@@ -68,6 +68,13 @@ class _SavedState(Document):
     state: dict[str, Any]
     reader: tuple[dict[str, Any], ...]
     files: tuple[str, ...] = Field(description="names; they lie at resume/<number>/<name>")
+
+    @field_validator("files")
+    @classmethod
+    def _are_plain(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        if any(name in ("", ".", "..") or Path(name).name != name for name in files):
+            raise ValueError("a file's name leads out of its folder")
+        return files
 
 
 @dataclass(slots=True)

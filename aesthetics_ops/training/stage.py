@@ -279,8 +279,9 @@ def _upload(
         model=receipt.model, files=digests,
     )  # fmt: skip
     folder.put(TrainingFile.DONE, done.encoded())
-    stale = set(before.files) - set(digests) if before is not None else set()
-    folder.delete([*stale, *folder.list(TrainingFile.RESUME)["key"].to_pylist()])
+    there = set(folder.list()["key"].to_pylist())
+    stale = {*before.files} & there - {*digests} if before is not None else set()
+    folder.delete([*stale, *(key for key in there if key.startswith(TrainingFile.RESUME))])
 
 
 def _upload_whole(folder: Store, name: str, path: Path, digest: str) -> None:

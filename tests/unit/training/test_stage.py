@@ -167,6 +167,24 @@ def test_a_training_that_died_leaves_no_mark_and_the_next_goes_on_from_what_it_s
     assert len({key for batch in keys for key in batch}) == 32, "each once"
 
 
+@pytest.mark.parametrize("name", ["../../weights.bin", "/etc/weights.bin", ".."])
+def test_a_saved_state_whose_files_lead_elsewhere_is_not_taken_up(
+    nights: Nights, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.publish()
+    trainers.tries.clear()
+    settings = nights.settings(train="tests.support.trainers:fit_at_the_second_try")
+    folder = open_store(assign(nights.store, None, settings).folder)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            train_version(assign(nights.store, None, settings), settings, run="r")
+        state = json.loads(bytes(folder.get("resume/state.json").data))
+        del state["checksum"]
+        folder.put("resume/state.json", json.dumps(state | {"files": [name]}).encode())
+    assert trainers.tries == ["nothing", "nothing"]
+    assert "a file's name leads out of its folder; the training begins anew" in caplog.text
+
+
 def test_what_a_training_of_other_settings_saved_is_not_taken_up(nights: Nights) -> None:
     nights.publish()
     trainers.tries.clear()
