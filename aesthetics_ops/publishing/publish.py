@@ -150,8 +150,8 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
     gates = measure_gates(candidate)
     if gates.refused and not candidate.records.num_rows:
         raise GateError(explain_refusal(build.dataset, gates.refused, None))
-    manifest = describe_version(build.dataset.url, plan, candidate, account.shards, gates.results)
     del candidate  # what it has mapped is not held while the rest is made
+    manifest = describe_version(build.dataset.url, plan, made.candidate(plan, parent), account.shards, gates.results)
     latest, etag = peek_latest(build.dataset)
     if latest is not None and latest.version == manifest.version:
         _log.info("version %s is published already, by an earlier try", manifest.version)
