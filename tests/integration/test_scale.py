@@ -66,10 +66,14 @@ def test_a_build_from_an_inventory_is_the_one_from_a_listing_and_notices_what_ha
     source.remove(f"a b+ü/{PHOTOS[1]}")
     source.add(ARRIVING, photo(ARRIVING), 4)
     source.score({PHOTOS[0]: 9, PHOTOS[1]: 9})  # so that their shards are made again
-    again = build_once(settings.model_copy(update={"max_reject_fraction": 1.0}))
-    assert again.manifest.rejects == {"source_changed": 1, "source_missing": 1, "label_without_photo": 1}
-    assert again.manifest.records == 6
+    again = build_once(settings)
+    assert again.manifest.rejects == {"label_without_photo": 1}, "what the inventory calls unchanged is copied"
+    assert (again.manifest.records, again.photos_read) == (8, 0)
     assert set(shard_hashes(night.manifest)) != set(shard_hashes(again.manifest))
+    # where photos are read, it is noticed
+    anew = build_once(settings.model_copy(update={"max_reject_fraction": 1.0, "dataset": f"{source.url}anew/"}))
+    assert anew.manifest.rejects == {"source_changed": 1, "source_missing": 1, "label_without_photo": 1}
+    assert anew.manifest.records == 6
 
 
 def summaries(source: Source, photos: int) -> dict[str, Any]:
