@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -234,23 +234,27 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="so many of the deaths; by default all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="append", help="only these")
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many: a run before did them")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     bad = 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         stage = open_stage(stack)
         deaths = [death for death in stage.deaths() if not options.command or death.command in options.command]
         random.Random(options.seed).shuffle(deaths)  # noqa: S311 -- no secret
         until = time.monotonic() + 60 * options.minutes
-        for death in deaths[: options.sample]:
-            if time.monotonic() > until:
-                break
-            wrong = stage.play(death)
-            counts[f"{death.command:<9} {death.signal.name}"] += 1
-            bad += bool(wrong)
-            if wrong:
-                print(death, *wrong, sep="; ", flush=True)
+        # whoever is tired of waiting presses Ctrl-C, and reads what was found so far
+        with suppress(KeyboardInterrupt):
+            for death in deaths[options.skip :][: options.sample]:
+                if time.monotonic() > until:
+                    break
+                wrong = stage.play(death)
+                counts[f"{death.command:<9} {death.signal.name}"] += 1
+                bad += bool(wrong)
+                if wrong:
+                    print(death, *wrong, sep="; ", flush=True)
     for name, count in sorted(counts.items()):
         print(f"{name}: {count}")
     print(f"the slowest end after SIGTERM took {stage.slowest:.1f} s")
