@@ -47,14 +47,16 @@ __all__ = [
     "promotion_of",
     "published_sha256",
     "published_versions",
+    "put_back",
     "read_latest",
-    "require_kept",
+    "write_pointer",
 ]
 
 WAY_BACK: Final = (
     "`aesthetics-ops rollback DATASET VERSION` makes LATEST name one of `aesthetics-ops versions DATASET`; where none of "
     "them is whole, a build with start_anew (`--start-anew`) takes their place, and keeps finished shards"
 )
+_WRITES: Final = 3  # of a pointer that is lost or altered on its way
 _log = logging.getLogger(__name__)
 
 
@@ -165,11 +167,7 @@ def move_latest(dataset: Store, pointer: LatestPointer, *, expected_etag: str | 
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing; nothing was written.
     """
     _mark_current(dataset)
-    swap = dataset.swap if compares else dataset.replace
-    ending = swap(LATEST_KEY, pointer.encoded(), expected_etag)
-    if ending is Swap.DONE:
-        require_kept(dataset, LATEST_KEY, pointer, expected_etag)
-    return ending
+    return write_pointer(dataset, LATEST_KEY, pointer, expected_etag, compares=compares)
 
 
 def pointer_to(version: str, manifest: bytes, move: Move | None = None) -> LatestPointer:
@@ -242,31 +240,78 @@ def _mark_current(dataset: Store) -> None:
             log_latest(dataset, found[0])
 
 
-def require_kept(dataset: Store, key: str, pointer: LatestPointer, replaced_etag: str | None) -> None:
-    """Read LATEST, or another pointer, back: a store may answer well and keep something else, or what it had.
+def write_pointer(
+    dataset: Store, key: str, pointer: LatestPointer, expected_etag: str | None, *, compares: bool
+) -> Swap:
+    """Write LATEST, or another pointer, and read it back; what was lost or altered on its way is written again.
+
+    Args:
+        dataset: the store that it lies in.
+        key: of the pointer.
+        pointer: what it is to hold.
+        expected_etag: of the object that is to be replaced; None where there must be none yet.
+        compares: the answer of `compares_writes`; False looks, writes and reads back.
 
     Raises:
-        StoreUnavailableError: it holds what it held before, whose ETag is `replaced_etag`.
-        IntegrityError: it holds something else, which is no pointer to another version.
+        StoreUnavailableError: time and again it holds what it held before.
+        IntegrityError: time and again it holds something else, which is no pointer to another version.
     """
-    stored = LatestPointer.stored(dataset, key)
-    if stored is not None and bytes(stored.data) == pointer.encoded():
-        return
+    swap = dataset.swap if compares else dataset.replace
+    expected = expected_etag
+    for _ in range(_WRITES):
+        ending = swap(key, pointer.encoded(), expected)
+        try:
+            stored = LatestPointer.stored(dataset, key)
+        except (StoreUnavailableError, StoreRefusedError):
+            if ending is Swap.DONE:
+                raise
+            return ending
+        if stored is not None and bytes(stored.data) == pointer.encoded():
+            return Swap.DONE
+        found = pointer_in_object(stored)
+        is_lost = stored is None or stored.etag == expected
+        is_altered = not is_lost and (
+            found is None or (found.version == pointer.version and ending is not Swap.REFUSED)
+        )
+        if not is_altered and not (is_lost and (ending is Swap.DONE or not compares)):
+            return ending  # somebody else was first, or has moved it on, or what was written may still come
+        _log.warning("%s was written, and does not hold what was written; that is done again", dataset.url_of(key))
+        expected = stored.etag if stored is not None else None
+    raise _not_kept(dataset, key, pointer, stored, expected_etag)
+
+
+def put_back(dataset: Store, key: str, before: StoredObject, *, compares: bool) -> None:
+    """Make a pointer hold what it held before, unless it is gone meanwhile; where somebody else moved it just now, that stays.
+
+    Args:
+        dataset: the store that it lies in.
+        key: of the pointer.
+        before: what it held.
+        compares: the answer of `compares_writes`.
+    """
+    swap = dataset.swap if compares else dataset.replace
+    for _ in range(_WRITES):
+        now = LatestPointer.stored(dataset, key)
+        if now is None or bytes(now.data) == bytes(before.data):
+            return
+        if swap(key, bytes(before.data), now.etag) is not Swap.DONE:
+            return
+
+
+def _not_kept(
+    dataset: Store, key: str, pointer: LatestPointer, stored: StoredObject | None, replaced_etag: str | None
+) -> IntegrityError | StoreUnavailableError:
+    """Return the error for a store that answers well and keeps something else, or what it had, whose ETag is given."""
     if stored is not None and stored.etag == replaced_etag:
-        raise StoreUnavailableError(
+        return StoreUnavailableError(
             f"{dataset.url_of(key)} was written, and holds what it held before: the store, or something before it, "
             f"answers well and loses what is uploaded; it does not name version {pointer.version!r}: try again later"
         )
-    try:
-        moved_on = stored is not None and LatestPointer.parse(stored.data, name="").version != pointer.version
-    except IntegrityError:
-        moved_on = False
-    if not moved_on:
-        found = "nothing" if stored is None else f"{len(stored.data)} bytes that begin with {bytes(stored.data[:24])!r}"
-        raise IntegrityError(
-            f"{dataset.url_of(key)} was written as {len(pointer.encoded())} bytes and holds {found}: the store or "
-            f"something before it changes what is uploaded; correct it, then {WAY_BACK}"
-        )
+    found = "nothing" if stored is None else f"{len(stored.data)} bytes that begin with {bytes(stored.data[:24])!r}"
+    return IntegrityError(
+        f"{dataset.url_of(key)} was written as {len(pointer.encoded())} bytes and holds {found}: the store or "
+        f"something before it changes what is uploaded; correct it, then {WAY_BACK}"
+    )
 
 
 def compares_writes(dataset: Store, *, single_writer: bool) -> bool:

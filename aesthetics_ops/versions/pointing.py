@@ -13,7 +13,8 @@ from aesthetics_ops.dataset.latest import (
     peek_latest,
     pointer_in_object,
     pointer_to,
-    require_kept,
+    put_back,
+    write_pointer,
 )
 from aesthetics_ops.dataset.layout import (
     LATEST_NAME,
@@ -29,7 +30,7 @@ from aesthetics_ops.dataset.manifest import Manifest, nothing_published, read_ma
 from aesthetics_ops.dataset.moves import Given, LogEntry, Move, log_move, logged_moves
 from aesthetics_ops.dataset.pointers import Pin, read_pin, read_pins, read_pointers, resolve_version
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError, SettingsError
-from aesthetics_ops.store import Store, StoredObject, Swap
+from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.versions.whole import require_whole
 
 __all__ = ["all_moves", "pin", "point", "published_version", "unpin", "unpoint"]
@@ -65,17 +66,17 @@ def point(dataset: Store, name: str, version: str, given: Given) -> LatestPointe
     move = Move.now("point", given, previous=now.version if now is not None else None)
     pointer = pointer.model_copy(update={"move": move})
     compares = compares_writes(dataset, single_writer=bool(manifest.settings.get("single_writer")))
-    swap = dataset.swap if compares else dataset.replace
-    expected = before.etag if before is not None else None
-    ending = swap(key, pointer.encoded(), expected)
+    ending = write_pointer(dataset, key, pointer, before.etag if before is not None else None, compares=compares)
     if ending is not Swap.DONE:
         raise PublishConflictError(
             f"{dataset.url_of(key)} could not be moved to {pointer.version!r} ({ending.name.lower()}): somebody else may have moved it; "
             "look at `aesthetics-ops pointers`, then try again"
         )
-    require_kept(dataset, key, pointer, expected)
     if not is_published(dataset, pointer.version):
-        _put_back(dataset, key, before, compares=compares)
+        if before is None:
+            dataset.delete([key])
+        else:
+            put_back(dataset, key, before, compares=compares)
         raise _going(dataset, pointer.version, f"pointer {name!r} names what it named before")
     _log_pointer(dataset, name, pointer)
     return pointer
@@ -240,15 +241,6 @@ def _same_pin(dataset: Store, name: str, version: str) -> Pin:
             "first"
         )
     return found
-
-
-def _put_back(dataset: Store, key: str, before: StoredObject | None, *, compares: bool) -> None:
-    moved = LatestPointer.stored(dataset, key)
-    if before is None:
-        dataset.delete([key])
-    elif moved is not None:
-        swap = dataset.swap if compares else dataset.replace
-        swap(key, bytes(before.data), moved.etag)
 
 
 def _going(dataset: Store, version: str, end: str) -> PublishConflictError:

@@ -10,6 +10,7 @@ from aesthetics_ops.dataset.latest import (
     move_latest,
     pointer_in_object,
     pointer_to,
+    put_back,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, is_name
 from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
@@ -142,10 +143,8 @@ def _stand_back(dataset: Store, version: str, before: StoredObject | None, *, co
     """
     if dataset.head(candidate_key(version)) is not None:
         return
-    moved = LatestPointer.stored(dataset, LATEST_KEY)
-    if moved is not None and before is not None:
-        swap = dataset.swap if compares else dataset.replace
-        swap(LATEST_KEY, bytes(before.data), moved.etag)
+    if before is not None:
+        put_back(dataset, LATEST_KEY, before, compares=compares)
     raise PublishConflictError(
         f"candidate {version!r} of {dataset.url} is being deleted by an expiry; LATEST names what it named before: build again"
     )

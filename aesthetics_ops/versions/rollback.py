@@ -9,6 +9,7 @@ from aesthetics_ops.dataset.latest import (
     move_latest,
     pointer_in_object,
     pointer_to,
+    put_back,
     read_latest,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key
@@ -101,10 +102,8 @@ def _stand_back(dataset: Store, manifest: Manifest, before: StoredObject | None,
     """
     if is_published(dataset, manifest.version):
         return
-    moved = LatestPointer.stored(dataset, LATEST_KEY)
-    if moved is not None and before is not None:
-        swap = dataset.swap if compares else dataset.replace
-        swap(LATEST_KEY, bytes(before.data), moved.etag)
+    if before is not None:
+        put_back(dataset, LATEST_KEY, before, compares=compares)
     raise PublishConflictError(
         f"version {manifest.version!r} of {dataset.url} is being deleted by an expiry; LATEST names what it named before: "
         "choose another of `aesthetics-ops versions`"

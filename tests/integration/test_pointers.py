@@ -1,6 +1,7 @@
 """Pointers beside LATEST, pins, the log of moves, and what expiry leaves alone because of them."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,10 +34,11 @@ from aesthetics_ops.errors import (
     NoSuchVersionError,
     PublishConflictError,
     SettingsError,
+    StoreUnavailableError,
 )
-from aesthetics_ops.store import Store
+from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
-from aesthetics_ops.testing.stores import CountingStore, WrappedStore
+from aesthetics_ops.testing.stores import AlteringStore, CountingStore, WrappedStore, flipped
 from aesthetics_ops.versions.expire import expire_versions, plan_expiry
 from aesthetics_ops.versions.listing import list_candidates, list_versions
 from aesthetics_ops.versions.pointing import all_moves, pin, point, unpin, unpoint
@@ -547,3 +549,73 @@ def test_latest_moves_with_its_move(made: Made) -> None:
     latest = read_latest(made.store)
     assert latest is not None
     assert latest[0].move == move
+
+
+ALTERED: dict[str, Callable[[bytes], bytes | None]] = {
+    **{f"bit {bit} flipped": partial(flipped, bit=bit) for bit in range(5, 3000, 371)},
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "lost": lambda data: None,
+    "a portal": lambda data: b"<html>",
+}
+WRITERS = {
+    "rollback": (LATEST_KEY, lambda store, made: rollback(store, made.versions[0], GIVEN)),
+    "point": (pointer_key("prod"), lambda store, made: point(store, "prod", made.versions[0], GIVEN)),
+    "point again": (pointer_key("old"), lambda store, made: point(store, "old", made.versions[0], GIVEN)),
+    "move without comparing": (
+        LATEST_KEY,
+        lambda store, made: move_latest(
+            store, pointer_of(made, 0), expected_etag=store.get(LATEST_KEY).etag, compares=False
+        ),
+    ),
+}
+
+
+def pointer_of(made: Made, number: int) -> LatestPointer:
+    version = made.versions[number]
+    return pointer_to(version, bytes(made.store.get(version_key(version, VersionFile.MANIFEST)).data))
+
+
+def altering(store: Store, key: str, alter: Callable[[bytes], bytes | None], *, times: int) -> AlteringStore:
+    """Return a store that alters the first writes of one key."""
+    left = [times]
+
+    def on_its_way(method: str, asked: str, data: bytes) -> bytes | None:
+        if asked != key or method not in ("put", "put_if") or left[0] == 0:
+            return data
+        left[0] -= 1
+        return alter(data)
+
+    return AlteringStore(store, on_its_way)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("how", ALTERED)
+def test_a_pointer_that_is_altered_on_its_way_is_written_again(made: Made, how: str, writer: str) -> None:
+    key, write = WRITERS[writer]
+    point(made.store, "old", made.versions[1], GIVEN)
+    write(altering(made.store, key, ALTERED[how], times=1), made)
+    assert LatestPointer.parse(made.store.get(key).data, name=key).version == made.versions[0]
+    assert verify_version(made.store).version in made.versions
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_store_that_alters_every_pointer_is_told_so(made: Made, writer: str) -> None:
+    key, write = WRITERS[writer]
+    point(made.store, "old", made.versions[1], GIVEN)
+    with pytest.raises(
+        IntegrityError, match=r"was written as \d+ bytes and holds \d+ bytes that begin with b'.*correct it, then"
+    ):
+        write(altering(made.store, key, flipped, times=100), made)
+
+
+def test_a_store_that_keeps_no_pointer_is_told_so_and_latest_stays(made: Made) -> None:
+    with pytest.raises(StoreUnavailableError, match=f"does not name version '{made.versions[0]}': try again later"):
+        rollback(altering(made.store, LATEST_KEY, lambda data: None, times=100), made.versions[0], GIVEN)
+    assert read_manifest(made.store).version == made.versions[2]
+
+
+def test_whoever_was_first_meanwhile_stays_first(made: Made) -> None:
+    store = altering(made.store, LATEST_KEY, lambda data: b"", times=1)
+    assert move_latest(store, pointer_of(made, 0), expected_etag="another", compares=True) is Swap.REFUSED
+    assert read_manifest(made.store).version == made.versions[2]
