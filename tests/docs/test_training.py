@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -66,16 +66,19 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory with the page's modules, on the path."""
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with the page's modules, which are imported as installed ones are."""
     package = tmp_path / "my_models"
     package.mkdir()
+    monkeypatch.setitem(sys.modules, "my_models", ModuleType("my_models"))
     for name, block in {"loop": LOOP, "keras_fit": KERAS, "nima": NIMA}.items():
-        (package / f"{name}.py").write_text(block)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_models"]:
-        del sys.modules[name]
+        path = package / f"{name}.py"
+        path.write_text(block)
+        spec = spec_from_file_location(f"my_models.{name}", path)
+        module = module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+    return tmp_path
 
 
 def run(datasets: Path, name: str, folder: Path) -> Training:
