@@ -29,7 +29,13 @@ from aesthetics_ops.dataset.layout import (
 from aesthetics_ops.dataset.manifest import Manifest, nothing_published, read_manifest_of
 from aesthetics_ops.dataset.moves import Given, LogEntry, Move, log_move, logged_moves
 from aesthetics_ops.dataset.pointers import Pin, read_pin, read_pins, read_pointers, resolve_version
-from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError, SettingsError
+from aesthetics_ops.errors import (
+    IntegrityError,
+    NoSuchVersionError,
+    PublishConflictError,
+    SettingsError,
+    StoreUnavailableError,
+)
 from aesthetics_ops.store import Store, Swap
 from aesthetics_ops.versions.whole import require_whole
 
@@ -114,6 +120,7 @@ def pin(dataset: Store, name: str, version: str, given: Given) -> Pin:
         NoSuchVersionError: there is no such version or candidate.
         IntegrityError: the pin of this name cannot be read.
         PublishConflictError: the name pins another version, or the version is being deleted.
+        StoreUnavailableError: the store says no, or loses the pin.
     """
     if not is_name(name):
         raise SettingsError(
@@ -234,10 +241,14 @@ def _is_marked(dataset: Store, version: str) -> bool:
 
 def _same_pin(dataset: Store, name: str, version: str) -> Pin:
     found = read_pin(dataset, name)
-    if found is None or found.version != version:
-        named = repr(found.version) if found is not None else "another version"
+    if found is None:
+        raise StoreUnavailableError(
+            f"{dataset.url_of(pin_key(name))} was written and is not there: somebody took the pin away just now, or the store, or "
+            f"something before it, answers well and loses what is uploaded; version {version!r} is not pinned: try again later"
+        )
+    if found.version != version:
         raise PublishConflictError(
-            f"pin {name!r} of {dataset.url} keeps {named}; take another name, or `aesthetics-ops unpin {dataset.url} {name} --reason TEXT` "
+            f"pin {name!r} of {dataset.url} keeps {found.version!r}; take another name, or `aesthetics-ops unpin {dataset.url} {name} --reason TEXT` "
             "first"
         )
     return found

@@ -615,6 +615,21 @@ def test_a_store_that_keeps_no_pointer_is_told_so_and_latest_stays(made: Made) -
     assert read_manifest(made.store).version == made.versions[2]
 
 
+def test_a_pin_that_a_store_loses_is_not_taken_for_one(made: Made) -> None:
+    with pytest.raises(
+        StoreUnavailableError, match=f"is not there: .* version '{made.versions[0]}' is not pinned: try"
+    ):
+        pin(altering(made.store, pin_key("run-7"), lambda data: None, times=1), "run-7", made.versions[0], GIVEN)
+    assert pin(made.store, "run-7", made.versions[0], GIVEN).version == made.versions[0]
+
+
+def test_a_pin_that_is_altered_on_its_way_can_be_taken_away_and_made_again(made: Made) -> None:
+    with pytest.raises(IntegrityError, match="pins/run-7"):
+        pin(altering(made.store, pin_key("run-7"), flipped, times=1), "run-7", made.versions[0], GIVEN)
+    unpin(made.store, "run-7", GIVEN)
+    assert pin(made.store, "run-7", made.versions[0], GIVEN).version == made.versions[0]
+
+
 def test_whoever_was_first_meanwhile_stays_first(made: Made) -> None:
     store = altering(made.store, LATEST_KEY, lambda data: b"", times=1)
     assert move_latest(store, pointer_of(made, 0), expected_etag="another", compares=True) is Swap.REFUSED
