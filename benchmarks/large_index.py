@@ -51,6 +51,7 @@ def make_large_index(source: Path, directory: Path, records: int) -> None:
         "label": random.normal(5.4, 0.7, records).astype(np.float32), "width": np.full(records, 640),
         "height": np.full(records, 427), "bytes": lengths - 200, "transforms": pa.array([["metadata_dropped"]]).take(same),
         "progressive": np.zeros(records, bool), "sampling": pa.array(["4:2:0"]).take(same),
+        "brightness": np.full(records, 112.5, np.float32), "contrast": np.full(records, 56.25, np.float32),
     }  # fmt: skip
     table = pa.table({name: columns[name] for name in RECORDS.names}, schema=RECORDS.schema)
     data = write_parquet(table)

@@ -231,6 +231,7 @@ def _forge_shard(world: World, digest: str, rows: pa.Table) -> None:
         key=keys, id=rows["id"].to_pylist(), offset=offsets[:-1], length=sizes, bytes=sizes, width=[640] * len(keys),
         height=[480] * len(keys), transforms=[["jpeg_kept"]] * len(keys), phash=hashes,
         progressive=[False] * len(keys), sampling=["4:2:0"] * len(keys),
+        brightness=[112.5] * len(keys), contrast=[56.25] * len(keys),
     )  # fmt: skip
     sha256 = hashlib.sha256(digest.encode()).hexdigest()
     result = ShardResult(

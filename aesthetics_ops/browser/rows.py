@@ -45,6 +45,8 @@ class PhotoRow:
     phash: str
     progressive: bool | None
     sampling: str | None
+    brightness: float | None
+    contrast: float | None
     distribution: tuple[float, ...] | None = None
     votes: tuple[int, ...] | None = None
     label_std: float | None = None
@@ -95,7 +97,7 @@ class RejectRow:
 
 
 _VOTES: Final = tuple(column.name for column in RECORDS.optional)
-NOTED_LATER: Final = ("progressive", "sampling", *_VOTES)
+NOTED_LATER: Final = ("progressive", "sampling", "brightness", "contrast", *_VOTES)
 """The columns that records.parquet of an earlier release, or of a score file without votes, does not have."""
 PHOTO_COLUMNS: Final = tuple(field.name for field in fields(PhotoRow) if field.name not in NOTED_LATER)
 _LISTS: Final = ("distribution", "votes")

@@ -99,7 +99,10 @@ def copy_shard(
 
 
 def complete(entry: StoredJpeg, image: bytes | memoryview) -> StoredJpeg:
-    """Say of a record of an earlier release's what only its JPEG tells: how that is coded."""
+    """Say of a record of an earlier release's what its JPEG's header tells: how that is coded.
+
+    Brightness and contrast stay unknown: the pixels would have to be decoded for them.
+    """
     if entry.progressive is not None and entry.sampling is not None:
         return entry
     header = read_jpeg_header(image)

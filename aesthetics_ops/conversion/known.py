@@ -79,11 +79,13 @@ def _result(dataset: Store, digest: str) -> ShardResult | None:
 
 def _entries(index: RecordIndex) -> Iterator[tuple[str, str, int, int, StoredJpeg]]:
     """Yield key, id, offset and length of each record, and what its entry says of the JPEG."""
-    unknown = [None] * len(index.key)  # results of earlier releases do not say how the JPEG is coded
+    unknown = [None] * len(
+        index.key
+    )  # results of earlier releases do not say how the JPEG is coded and how bright it is
     places = zip(index.key, index.id, index.offset, index.length, strict=True)
     jpegs = zip(
         index.bytes, index.width, index.height, index.transforms, index.phash, index.progressive or unknown,
-        index.sampling or unknown, strict=True,
+        index.sampling or unknown, index.brightness or unknown, index.contrast or unknown, strict=True,
     )  # fmt: skip
     for place, jpeg in zip(places, jpegs, strict=True):
         yield *place, StoredJpeg(*jpeg)
@@ -170,4 +172,6 @@ def _checked(photo: PlannedPhoto, record: StoredRecord, framed: memoryview, shar
         phash=int(jpeg.phash, 16),
         progressive=bool(jpeg.progressive),
         sampling=jpeg.sampling or "",
+        brightness=jpeg.brightness,
+        contrast=jpeg.contrast,
     )

@@ -306,4 +306,6 @@ def _stored(photo: Converted) -> StoredJpeg:
         phash=f"{photo.phash:016x}",
         progressive=photo.progressive,
         sampling=photo.sampling,
+        brightness=photo.brightness,
+        contrast=photo.contrast,
     )

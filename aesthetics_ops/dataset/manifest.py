@@ -197,13 +197,22 @@ class VoteStatistics(Document):
 
 
 class Images(Document):
-    """Quantiles (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1) over the stored images."""
+    """Quantiles (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1) over the stored images, and how bright they are."""
 
     quantiles: tuple[float, ...]
     width: tuple[float, ...] = Field(description="px")
     height: tuple[float, ...] = Field(description="px")
     bytes: tuple[float, ...] = Field(description="of the JPEG")
     total_pixels: int = Field(ge=0, description="sum of width x height; x 3 is what uint8 tensors would take, bytes")
+    measured: int = Field(
+        0, ge=0, description="records that have brightness and contrast; those that earlier releases made have none"
+    )
+    brightness: float | None = Field(
+        None, description="mean over these records of their mean luma, 0 to 255; null where there are none"
+    )
+    contrast: float | None = Field(
+        None, description="mean over these records of the standard deviation of their luma, levels; null likewise"
+    )
 
 
 class JpegKind(Document):

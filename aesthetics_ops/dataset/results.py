@@ -42,6 +42,7 @@ class StoredJpeg:
         phash: 16 hex digits.
         progressive: whether it is anything but baseline in one scan; None where an earlier release made the shard.
         sampling: of its chroma, as `JpegScan.sampling` names it; None likewise.
+        brightness, contrast: of its luma, levels of 0 to 255; None where an earlier release made the record.
     """
 
     bytes: int
@@ -51,12 +52,15 @@ class StoredJpeg:
     phash: str
     progressive: bool | None
     sampling: str | None
+    brightness: float | None
+    contrast: float | None
 
 
 class RecordIndex(Document):
     """One entry per record of a shard, column by column, in file order.
 
-    Results of earlier releases have no `progressive` and no `sampling`: these columns are then empty.
+    Results of earlier releases lack `progressive` and `sampling`, or `brightness` and `contrast`: these columns are then empty.
+    A record that is copied from such a shard has null for the latter two.
     """
 
     key: list[str] = Field(default_factory=list, description="of the source photo, relative to the photos prefix")
@@ -70,6 +74,8 @@ class RecordIndex(Document):
     phash: list[str] = Field(default_factory=list, description="perceptual hash, 16 hex digits")
     progressive: list[bool] = Field(default_factory=list, description="whether it is not baseline in one scan")
     sampling: list[str] = Field(default_factory=list, description="of the JPEG's chroma: 4:2:0, gray, ...")
+    brightness: list[float | None] = Field(default_factory=list, description="mean luma, levels of 0 to 255")
+    contrast: list[float | None] = Field(default_factory=list, description="standard deviation of luma, levels")
 
     def add(self, key: str, image_id: str, span: RecordSpan, jpeg: StoredJpeg) -> None:
         """Add the entry of the record that was written last.

@@ -88,12 +88,19 @@ def _lists(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def image_statistics(records: pa.Table) -> Images:
-    """Return the quantiles of the stored images' sizes."""
+    """Return the quantiles of the stored images' sizes, and their mean brightness and contrast."""
     quantiles = {
         name: tuple(np.quantile(records[name].to_numpy(), QUANTILES).tolist()) for name in ("width", "height", "bytes")
     }
     pixels = pc.sum(pc.multiply(records["width"], records["height"])).as_py()
-    return Images(quantiles=QUANTILES, **quantiles, total_pixels=pixels)
+    return Images(
+        quantiles=QUANTILES,
+        **quantiles,
+        total_pixels=pixels,
+        measured=pc.count(records["brightness"]).as_py(),
+        brightness=pc.mean(records["brightness"]).as_py(),
+        contrast=pc.mean(records["contrast"]).as_py(),
+    )
 
 
 def jpeg_statistics(records: pa.Table) -> Jpegs:

@@ -152,6 +152,17 @@ RECORDS: Final = Table(
             "Chroma sampling of the JPEG: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:1:0, gray, or else the factors; "
             "null likewise.",
         ),
+        Column(
+            "brightness",
+            pa.float32(),
+            "Mean luma of the JPEG, 0 (black) to 255 (white), of its gray picture at up to 1/8 of the size; "
+            "null for a record of a release that did not measure it.",
+        ),
+        Column(
+            "contrast",
+            pa.float32(),
+            "Standard deviation of luma in the same picture, 0 to 127.5 levels; null likewise.",
+        ),
     ),
     optional=(
         Column("distribution", pa.list_(pa.float32()), "Shares of the votes, one for each rating of the manifest."),

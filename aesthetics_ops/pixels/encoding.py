@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
 
 class Coded(NamedTuple):
-    """A canonical JPEG, with what its hash is made of.
+    """A canonical JPEG, with what its hash, brightness and contrast are taken from.
 
     Attributes:
         jpeg, height_px, width_px, transforms: as in `Converted`.

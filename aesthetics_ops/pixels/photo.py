@@ -26,6 +26,7 @@ from aesthetics_ops.pixels.jpeg_header import JpegHeader, JpegScan, read_jpeg_he
 from aesthetics_ops.pixels.lossless import made_baseline
 from aesthetics_ops.pixels.opencv import Pixels, opencv
 from aesthetics_ops.pixels.phash import REDUCTIONS, hash_reduction, perceptual_hash
+from aesthetics_ops.pixels.tone import tone_of
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, Rejected, RejectReason
 from aesthetics_ops.settings import PixelSettings
@@ -60,6 +61,8 @@ class Converted:
             it is then like no other.
         progressive: whether `jpeg` is anything but baseline in one scan.
         sampling: of the chroma in `jpeg`, as `JpegScan.sampling` names it.
+        brightness, contrast: as `Tone` has them; None for a record that was made by a release that did not measure them, and
+            is used again.
     """
 
     jpeg: bytes | memoryview
@@ -69,6 +72,8 @@ class Converted:
     phash: int
     progressive: bool
     sampling: str
+    brightness: float | None
+    contrast: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +225,16 @@ def _require_side(sides: tuple[int, int], pixels: PixelSettings) -> None:
 
 def _converted(photo: Coded) -> Converted:
     names = tuple(sorted(transform.value for transform in photo.transforms))
-    phash = perceptual_hash(photo.gray)
-    return Converted(photo.jpeg, photo.height_px, photo.width_px, names, phash, photo.progressive, photo.sampling)
+    return Converted(
+        jpeg=photo.jpeg,
+        height_px=photo.height_px,
+        width_px=photo.width_px,
+        transforms=names,
+        phash=perceptual_hash(photo.gray),
+        progressive=photo.progressive,
+        sampling=photo.sampling,
+        **tone_of(photo.gray)._asdict(),
+    )
 
 
 def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) -> tuple[str, str] | None:

@@ -93,7 +93,7 @@ _INDEX_SCHEMA = pa.schema(
     [*(RECORDS.schema.field(name) for name in RecordIndex.model_fields if name != "id"), ("shard", pa.string())]
 )
 
-_NOTED_LATER = ("progressive", "sampling")  # results of earlier releases do not have these
+_NOTED_LATER = ("progressive", "sampling", "brightness", "contrast")  # results of earlier releases do not have these
 
 _LEFT_OUT_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "shard", "reason", "detail")])
 
@@ -339,13 +339,15 @@ _RECORDS = """
     WITH every AS (
         FROM new_records
         UNION ALL BY NAME
-        SELECT key, shard, "offset", length, bytes, width, height, transforms, phash, progressive, sampling
+        SELECT key, shard, "offset", length, bytes, width, height, transforms, phash, progressive, sampling,
+            brightness, contrast
         FROM old_records WHERE shard IN (FROM inherited)),
     held AS (
         SELECT every.* EXCLUDE shard, number
         FROM every JOIN (SELECT DISTINCT shard, number FROM shard WHERE number IS NOT NULL) USING (shard))
     SELECT plan.id, plan.key, plan.etag, plan.split, held.number, held."offset", held.length, plan.label,
-        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling{selected}
+        held.width, held.height, held.bytes, held.transforms, held.phash, held.progressive, held.sampling,
+        held.brightness, held.contrast{selected}
     FROM plan JOIN shard USING (digest) JOIN held ON held.key = plan.key AND held.number = shard.number {joined}
     ORDER BY position
 """

@@ -36,6 +36,7 @@ __all__ = [
     "share_in_words",
     "short",
     "size_in_words",
+    "tone_in_words",
     "transform_in_words",
     "unbroken_size",
     "value_in_words",
@@ -155,6 +156,14 @@ def crops_in_words(images: Images) -> str:
     if side < _ROOMY_PX:
         return words
     return f"{words}; for training at 224 px, photos stored with max_side_px 384 take a third of the CPU, with 320 a quarter"
+
+
+def tone_in_words(images: Images) -> str:
+    """Return the photos' mean brightness and contrast; `not noted` where earlier releases made all of them."""
+    if images.brightness is None or images.contrast is None:
+        return "not noted"
+    words = f"{images.brightness:.1f} and {images.contrast:.1f} on average, mean and standard deviation of luma from 0 to 255"
+    return f"{words}, of {images.measured:,} photos"
 
 
 def change_in_words(kind: str) -> str:
@@ -302,6 +311,7 @@ FILTERS: Final[dict[str, Callable[..., str]]] = {
     "coding_words": coding_in_words,
     "count": count_in_words,
     "crops": crops_in_words,
+    "tone_words": tone_in_words,
     "hardware_words": hardware_in_words,
     "reason_words": reason_in_words,
     "share": share_in_words,

@@ -44,6 +44,8 @@ from aesthetics_ops.dataset.tables import PLAN, RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.jpeg_header import JpegHeader, read_jpeg_header
+from aesthetics_ops.pixels.phash import small_gray
+from aesthetics_ops.pixels.tone import Tone, tone_of
 from aesthetics_ops.publishing.account import BuiltShard
 from aesthetics_ops.publishing.describe import describe_version
 from aesthetics_ops.publishing.documents import Renderer, Shown, render_documents
@@ -72,7 +74,7 @@ class Photo:
 
     Attributes:
         id: what names it; its key is this and `.jpg`.
-        jpeg: the file, stored as it is; only its header is looked at.
+        jpeg: the file, stored as it is; its header must be whole.  Where it decodes, its brightness and contrast are noted.
         score: stored as float32.
         split: train, validation or test.
         transforms: what the tables say was done to it.
@@ -289,9 +291,11 @@ def _write_shard(
             header = _header(photo)
             frame = header.frame
             span = shard.write(Example(photo.jpeg, photo.score, photo.id, frame.height_px, frame.width_px, None))
+            tone = _tone(photo)
             jpeg = StoredJpeg(
                 bytes=len(photo.jpeg), width=frame.width_px, height=frame.height_px, transforms=list(photo.transforms),
                 phash=hashlib.sha256(photo.jpeg).hexdigest()[:16], progressive=header.progressive, sampling=frame.sampling,
+                brightness=tone and tone.brightness, contrast=tone and tone.contrast,
             )  # fmt: skip
             index.add(f"{photo.id}.jpg", photo.id, span, jpeg)
     key = shard_key(digest, ShardFile.RECORDS)
@@ -320,6 +324,12 @@ def _header(photo: Photo) -> JpegHeader:
     if header.problem is not None:
         raise ValueError(f"photo {photo.id!r} is not a whole JPEG: {header.problem}; give the bytes of one")
     return header
+
+
+def _tone(photo: Photo) -> Tone | None:
+    """Return how bright a photo is; None where its JPEG cannot be decoded."""
+    array = cv2.imdecode(np.frombuffer(photo.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return None if array is None else tone_of(small_gray(np.asarray(array, np.uint8)))
 
 
 def _planned(photos: Sequence[Photo], slot: int) -> pa.Table:

@@ -20,6 +20,7 @@ from aesthetics_ops.errors import IntegrityError
 __all__ = ["RecordStatistics", "record_statistics"]
 
 _SIZES: Final = ("width", "height", "bytes")
+_TONE: Final = ("brightness", "contrast")
 
 
 class RecordStatistics:
@@ -41,6 +42,7 @@ class RecordStatistics:
         self.numbers = {column: _Numbers() for column in columns if column == "label" or column.startswith(EXTRA_SCORE)}
         self._sizes = {column: _Counted() for column in _SIZES}
         self._pixels = 0
+        self._tone = {column: _Mean() for column in _TONE}
         self._votes = _Votes(name, "votes" in columns) if "distribution" in columns else None
         self._jpegs: Counter[tuple[bool | None, str | None]] = Counter()
         self.transforms: Counter[str] = Counter()
@@ -59,6 +61,8 @@ class RecordStatistics:
         for column, sizes in self._sizes.items():
             sizes.count(rows[column].to_numpy())
         self._pixels += pc.sum(pc.multiply(rows["width"], rows["height"])).as_py() or 0
+        for column, mean in self._tone.items():
+            mean.count(rows[column])
         for row in pc.value_counts(pc.list_flatten(rows["transforms"])).to_pylist():
             self.transforms[row["values"]] += row["counts"]
         for row in rows.group_by(["progressive", "sampling"]).aggregate([([], "count_all")]).to_pylist():
@@ -92,9 +96,16 @@ class RecordStatistics:
 
     @property
     def images(self) -> Images:
-        """The quantiles of the images' sizes."""
+        """The quantiles of the images' sizes, and their mean brightness and contrast."""
         quantiles = {column: sizes.quantiles() for column, sizes in self._sizes.items()}
-        return Images(quantiles=QUANTILES, **quantiles, total_pixels=self._pixels)
+        means = {column: mean.value for column, mean in self._tone.items()}
+        return Images(
+            quantiles=QUANTILES,
+            **quantiles,
+            total_pixels=self._pixels,
+            measured=self._tone["brightness"].values,
+            **means,
+        )
 
     @property
     def jpegs(self) -> Jpegs:
@@ -162,6 +173,22 @@ class _Numbers:
             "min": self._low, "max": self._high, "mean": self._sum / self._rows, "std": np.sqrt(self._squares / self._rows),
             "histogram": {"edges": edges, "counts": tuple(self._counts.tolist())},
         }  # fmt: skip
+
+
+class _Mean:
+    """The mean of those values of a column that are there."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self._sum = 0.0
+
+    def count(self, column: pa.ChunkedArray) -> None:
+        self.values += len(column) - column.null_count
+        self._sum += pc.sum(column).as_py() or 0.0
+
+    @property
+    def value(self) -> float | None:
+        return self._sum / self.values if self.values else None
 
 
 class _Counted:

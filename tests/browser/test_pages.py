@@ -277,6 +277,7 @@ class TestVersions:
             page = html(client, f"{here}/shards/train/0/0").words
             assert "RGB sharpened" in page
             assert re.search(r"Coding (baseline|progressive), (4:|gray)", page)
+            assert re.search(r"Brightness, contrast \d+\.\d, \d+\.\d mean and", page)
             assert f"For hardware JPEG decoders {hardware_in_words(new.manifest.jpegs)}" in html(client, here).words
             compared = html(client, f"/datasets/flowers/compare?before={old.version}&after={new.version}").words
             assert "Photos left out 0 1 +1 too blurred 0 1 +1" in compared

@@ -35,6 +35,7 @@ def result_of(digest: str, names: str, rejected: str = "") -> ShardResult:
         key=[f"{name}.jpg" for name in names], id=list(names), offset=list(range(count)), length=[7] * count,
         bytes=[5] * count, width=[ord(name) for name in names], height=[9] * count, transforms=[["jpeg_kept"]] * count,
         phash=["0" * 16] * count, progressive=[False] * count, sampling=["4:2:0"] * count,
+        brightness=[ord(name) / 16 for name in names], contrast=[None] * count,
     )  # fmt: skip
     gone = tuple(RejectedPhoto(key=f"{name}.jpg", reason=RejectReason.CORRUPT, detail="cut") for name in rejected)
     return ShardResult(
@@ -50,7 +51,7 @@ def inherited(folder: Path) -> Inherited:
         {"key": "d.jpg", "shard": path, "width": 4, "phash": "f" * 16, "transforms": []},
         {"key": "a.jpg", "shard": shard_key("9" * 64, ShardFile.RECORDS), "width": 1, "transforms": []},
     ]
-    names = [name for name in RECORDS.schema.names if name not in {"progressive", "sampling"}]
+    names = [name for name in RECORDS.schema.names if name not in {"progressive", "sampling", "brightness", "contrast"}]
     schema = pa.schema([RECORDS.schema.field(name) for name in names])
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "old'records.parquet")
     rejects = [{"key": "e.jpg", "shard": path, "reason": "corrupt", "detail": "as before"}]
@@ -83,6 +84,8 @@ def test_rows_come_from_results_and_from_another_version_in_the_plans_order(tmp_
     assert found["shard"].to_pylist() == [shard_key(digest, ShardFile.RECORDS) for digest in (NEW, NEW, OLD, LESS)]
     assert found["width"].to_pylist() == [97, 99, 4, 102]
     assert found["sampling"].to_pylist() == ["4:2:0", "4:2:0", None, "4:2:0"]
+    assert found["brightness"].to_pylist() == [97 / 16, 99 / 16, None, 102 / 16]
+    assert found["contrast"].null_count == 4
     assert found["votes"].to_pylist() == [[97, 1], [99, 1], [100, 1], [102, 1]]
     assert found["label/sharp"].to_pylist() == [97, 99, 100, 102]
     assert found["camera"].to_pylist() == ["y", "x", None, None]

@@ -23,6 +23,7 @@ from aesthetics_ops.report.words import (
     share_in_words,
     short,
     size_in_words,
+    tone_in_words,
     transform_in_words,
     unbroken_size,
     visible,
@@ -148,3 +149,13 @@ def test_the_crop_that_photos_fill_is_that_of_the_narrow_and_the_low_ones(
     )
     assert crops_in_words(images) == words
     assert crops_in_words(images.model_copy(update={"quantiles": (0, 1)})) == "not noted"
+
+
+def test_brightness_and_contrast_are_said_with_the_photos_that_have_them() -> None:
+    quantiles = (0.0, 1.0)
+    images = Images(quantiles=quantiles, width=quantiles, height=quantiles, bytes=quantiles, total_pixels=7)
+    assert tone_in_words(images) == "not noted"
+    known = images.model_copy(update={"measured": 1234, "brightness": 110.54, "contrast": 48.0})
+    assert tone_in_words(known) == (
+        "110.5 and 48.0 on average, mean and standard deviation of luma from 0 to 255, of 1,234 photos"
+    )

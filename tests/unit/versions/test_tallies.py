@@ -33,6 +33,8 @@ def records(count: int, seed: int) -> pa.Table:
             "transforms": pa.array([["resized"] * (number % 3) for number in range(count)], pa.list_(pa.string())),
             "progressive": pa.array([(None, False, True)[number % 3] for number in range(count)]),
             "sampling": pa.array([("4:2:0", "gray", None)[number % 2] for number in range(count)], pa.string()),
+            "brightness": pa.array([None if number % 4 == 1 else number / 16 for number in range(count)], pa.float32()),
+            "contrast": pa.array([None if number % 4 == 1 else number / 2 for number in range(count)], pa.float32()),
             "votes": pa.array(votes.tolist(), pa.list_(pa.int64())),
             "distribution": pa.array((votes / votes.sum(axis=1, keepdims=True)).tolist(), pa.list_(pa.float32())),
             "label_std": pa.array(random.random(count), pa.float32()),
@@ -59,6 +61,8 @@ def test_pieces_give_what_the_whole_gives(count: int, seed: int, at_once: int) -
     assert found.images.total_pixels == image_statistics(rows).total_pixels
     for size in ("width", "height", "bytes"):
         assert getattr(found.images, size) == pytest.approx(getattr(image_statistics(rows), size), rel=1e-9)
+    for tone in ("measured", "brightness", "contrast"):  # sums of sixteenths are exact
+        assert getattr(found.images, tone) == getattr(image_statistics(rows), tone)
     assert found.jpegs == jpeg_statistics(rows)
     assert found.votes is not None
     votes = vote_statistics(rows)
