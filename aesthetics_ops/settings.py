@@ -390,7 +390,7 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         4.0,
         title="Gate: largest growth",
         description="Refuse to publish when the dataset would gain more than this share of the records of the version before; 4 "
-        "allows five times as many. This gate and the next four compare with a version of 1,000 records or more, made with the same settings",
+        "allows five times as many. This gate and the next six compare with a version of 1,000 records or more, made with the same settings",
         ge=0,
         allow_inf_nan=False,
         json_schema_extra={"section": "Gates"},
@@ -420,6 +420,23 @@ class BuildSettings(BaseModel, metaclass=_OneLineErrors):
         title="Gate: largest change of the photos' size",
         description="Refuse to publish when the mean number of pixels of a photo is doubled or halved more often than this; 1 allows a "
         "factor of 2 either way",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Gates"},
+    )
+    max_brightness_shift: float = Field(
+        16.0,
+        title="Gate: largest change of the photos' brightness",
+        description="Refuse to publish when the photos' mean brightness moves by more than this many levels of 0 (black) to 255 (white)",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"section": "Gates"},
+    )
+    max_contrast_shift: float = Field(
+        8.0,
+        title="Gate: largest change of the photos' contrast",
+        description="Refuse to publish when the photos' mean contrast, the standard deviation of a photo's brightness, moves by more than "
+        "this many levels of 255",
         ge=0,
         allow_inf_nan=False,
         json_schema_extra={"section": "Gates"},
@@ -623,7 +640,8 @@ _SINCE_THE_FIRST = (
 )  # fmt: skip
 _NOT_CONTENT = {
     "photos", "labels", "dataset", "inventory", "partition_bytes", "reshuffle", "max_reject_fraction", "max_unmatched_fraction", "max_shrink_fraction", "min_records",
-    "max_growth_fraction", "max_reject_rise", "max_label_shift", "max_label_distance", "max_pixel_shift", "max_leak_fraction", "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
+    "max_growth_fraction", "max_reject_rise", "max_label_shift", "max_label_distance", "max_pixel_shift", "max_brightness_shift",
+    "max_contrast_shift", "max_leak_fraction", "start_anew", "single_writer", "store_timeout_s", "store_retry_s",
 }  # fmt: skip
 
 

@@ -320,6 +320,37 @@ def _explain_pixels(candidate: Candidate) -> str:
     return f"a photo has {now:,.0f} pixels on average, {before:,.0f} before"
 
 
+def _measured_means(candidate: Candidate, name: Literal["brightness", "contrast"]) -> tuple[float, float] | None:
+    """Return the photos' mean brightness or contrast before and now, levels of 0 to 255; None where nothing is compared.
+
+    Records that an earlier release made have neither, so enough others must be there on both sides.
+    """
+    parent = _compared(candidate)
+    before = getattr(parent.images, name) if parent else None
+    if parent is None or before is None or parent.images.measured < _ENOUGH_RECORDS:
+        return None
+    values = candidate.records[name]
+    if len(values) - values.null_count < _ENOUGH_RECORDS:
+        return None
+    return before, pc.mean(values).as_py()
+
+
+def _tone_shift(name: Literal["brightness", "contrast"]) -> Callable[[Candidate], float]:
+    def shift(candidate: Candidate) -> float:
+        found = _measured_means(candidate, name)
+        return abs(found[1] - found[0]) if found else 0.0
+
+    return shift
+
+
+def _explain_tone(name: Literal["brightness", "contrast"]) -> Callable[[Candidate], str]:
+    def explain(candidate: Candidate) -> str:
+        before, now = _measured_means(candidate, name) or (0.0, 0.0)
+        return f"the mean {name} of a photo is {now:.1f} of 255 levels, {before:.1f} before"
+
+    return explain
+
+
 def _leak_fraction(candidate: Candidate) -> float:
     records = candidate.records.num_rows
     return candidate.near_duplicates.spanning_splits / records if records >= _ENOUGH_RECORDS else 0.0
@@ -415,6 +446,22 @@ GATES: Final = (
         limit=lambda settings: settings.max_pixel_shift,
         measure=_pixel_shift,
         explain=_explain_pixels,
+    ),
+    Gate(
+        name="max_brightness_shift",
+        unit="levels",
+        bound="most",
+        limit=lambda settings: settings.max_brightness_shift,
+        measure=_tone_shift("brightness"),
+        explain=_explain_tone("brightness"),
+    ),
+    Gate(
+        name="max_contrast_shift",
+        unit="levels",
+        bound="most",
+        limit=lambda settings: settings.max_contrast_shift,
+        measure=_tone_shift("contrast"),
+        explain=_explain_tone("contrast"),
     ),
     Gate(
         name="max_leak_fraction",

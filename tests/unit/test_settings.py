@@ -8,6 +8,7 @@ import pytest
 
 from aesthetics_ops.config import load_configuration
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.report.words import setting_field
 from aesthetics_ops.settings import BuildSettings, form_fields, parse_settings
 
 URLS = {"photos": "s3://b/photos", "labels": "s3://b/AVA.txt", "dataset": "s3://b/out"}
@@ -83,6 +84,10 @@ def test_the_digest_moves_with_content_and_not_with_places_gates_or_task_sizes()
         "reshuffle": True,
     }.items():
         assert parse(**{name: value}).digest == digest, name
+    gates = [name for name in BuildSettings.model_fields if setting_field(name)[0] == "Gates"]
+    assert len(gates) >= 12
+    for name in gates:
+        assert parse(**{name: getattr(parse(), name) / 2 if name != "min_records" else 7}).digest == digest, name
     for name, value in {
         "quality": 90,
         "seed": 1,
