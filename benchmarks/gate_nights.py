@@ -77,12 +77,13 @@ def _pictures() -> list[np.ndarray]:
     """Return the sample photos that become records, at 1/8 of their size, BGR."""
     files = (path.read_bytes() for path in sorted(_SAMPLES.glob("*.jpg")))
     whole = [photo.jpeg for data in files if isinstance(photo := convert_photo(data, _SETTINGS.pixels), Converted)]
-    return [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_COLOR_8) for jpeg in whole]
+    return [np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)) for jpeg in whole]
 
 
 def tones_of(fault: Callable[[np.ndarray], np.ndarray] = lambda picture: picture) -> np.ndarray:
     """Return brightness and contrast of each sample photo once this was done to it: shape (photos, 2)."""
-    return np.array([tone_of(cv2.cvtColor(fault(picture), cv2.COLOR_BGR2GRAY)) for picture in _pictures()])
+    grays = (np.asarray(cv2.cvtColor(fault(picture), cv2.COLOR_BGR2GRAY), np.uint8) for picture in _pictures())
+    return np.array([tone_of(gray) for gray in grays])
 
 
 @cache
