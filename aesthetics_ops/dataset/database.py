@@ -10,7 +10,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-__all__ = ["open_database"]
+__all__ = ["connect", "open_database"]
 
 _ERRNOS: Final = (
     errno.ENOSPC,
@@ -23,6 +23,18 @@ _ERRNOS: Final = (
     errno.EACCES,
 )
 _MEMORY_LIMIT: Final = "2GiB"  # of DuckDB's own; what is more goes to scratch
+
+
+def connect(file: str | Path = ":memory:", **config: str | bool | float | list[str]) -> duckdb.DuckDBPyConnection:
+    """Open a database that prints nothing: by itself DuckDB draws a bar on stdout when a query takes two seconds.
+
+    Args:
+        file: of the database; by default it is in memory.
+        config: DuckDB's settings.
+    """
+    db = duckdb.connect(file, config=config)
+    db.execute("SET enable_progress_bar_print = false")
+    return db
 
 
 @contextmanager
@@ -40,13 +52,13 @@ def open_database(
         OSError: the disk is full, too many files are open, or whatever else the system says no to; names the folder.
         MemoryError: there is too little.
     """
-    limits: dict[str, str | bool | int | float | list[str]] = {"preserve_insertion_order": scratch is None}
+    limits: dict[str, str | bool | float | list[str]] = {"preserve_insertion_order": scratch is None}
     if scratch is not None:
         limits |= {"memory_limit": memory_limit, "temp_directory": str(scratch / "spill")}
     if threads is not None:
         limits["threads"] = threads
     try:
-        with duckdb.connect(":memory:" if scratch is None else scratch / "rows.duckdb", config=limits) as db:
+        with connect(":memory:" if scratch is None else scratch / "rows.duckdb", **limits) as db:
             yield db
     except (duckdb.Error, pa.ArrowException) as error:
         raise _of_the_system(error, scratch) or error from error

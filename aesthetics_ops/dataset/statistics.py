@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.dataset.database import connect
 from aesthetics_ops.dataset.manifest import Images, JpegKind, Jpegs, Labels, ScoreStatistics, VoteStatistics
 from aesthetics_ops.dataset.tables import EXTRA_SCORE
 
@@ -133,7 +133,7 @@ def contrary_copies(records: pa.Table, alike: pa.Table) -> tuple[int, list[str]]
     Returns:
         How many such records there are, and a few of them in words: two keys with their labels.
     """
-    with duckdb.connect() as db:
+    with connect() as db:
         db.register("records", records)
         db.register("alike", alike.select(["key"]))
         found = db.sql(_CONTRARY).fetchall()

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from math import comb
 from typing import Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.dataset.database import connect
 from aesthetics_ops.dataset.manifest import NearDuplicates
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
 
@@ -251,7 +251,7 @@ def _earlier_names(records: pa.Table, before: pa.Table | None) -> tuple[np.ndarr
     """Return which records' photos were in a group and still have the same bytes, int64, ascending, and the group's name."""
     if before is None:
         return np.empty(0, np.int64), pa.chunked_array([], pa.string())
-    with duckdb.connect() as db:
+    with connect() as db:
         db.register(
             "record", records.select(["key", "etag"]).append_column("place", pa.array(np.arange(records.num_rows)))
         )
@@ -288,7 +288,7 @@ def _names(
 
 
 def _summary(table: pa.Table, max_distance: int | None) -> NearDuplicates:
-    with duckdb.connect() as db:
+    with connect() as db:
         db.register("near", table)
         groups = db.sql(f"""
             SELECT count(*) AS photos, count(DISTINCT split) > 1 AS is_spanning, list(id ORDER BY id)[:{_IDS_OF_EXAMPLE}] AS ids

@@ -40,6 +40,8 @@ def matching_rows(table: pa.Table, where: str) -> NDArray[np.int64]:
     """
     import duckdb
 
+    from aesthetics_ops.dataset.database import connect
+
     if not isinstance(where, str):
         raise _refused(where, "it is not text", table)
     if not where.strip():
@@ -48,7 +50,7 @@ def matching_rows(table: pa.Table, where: str) -> NDArray[np.int64]:
     while number in table.column_names:
         number = f"_{number}"
     rows = table.append_column(number, pa.array(np.arange(table.num_rows, dtype=np.int64)))
-    with duckdb.connect(":memory:", config={"threads": "1"}) as database:
+    with connect(threads=1) as database:
         database.execute(_CLOSED)
         database.register(_TABLE, rows)
         try:

@@ -25,6 +25,7 @@ import pyarrow as pa
 from pyarrow import orc
 from pydantic import BaseModel, Field, ValidationError
 
+from aesthetics_ops.dataset.database import connect
 from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError, PlanError, SettingsError
 from aesthetics_ops.store import Store, StoreThreads
@@ -109,9 +110,7 @@ def read_inventory(folder: Store, url: str, *, photos: str, listing: Path) -> So
                 f"add {csv_name!r} to OptionalFields of its configuration and wait for the next one, or leave inventory empty"
             )
     listing.mkdir()
-    with closing(
-        duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "temp_directory": str(listing / "spill")})
-    ) as db:
+    with closing(connect(memory_limit=_MEMORY_LIMIT, temp_directory=str(listing / "spill"))) as db:
         for first in range(0, len(manifest.files), _FILES_AT_ONCE):
             some = manifest.files[first : first + _FILES_AT_ONCE]
             _take(db, folder, manifest, some, prefix, listing / f"{first:06}.parquet")

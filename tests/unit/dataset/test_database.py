@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from aesthetics_ops.dataset.database import open_database
+from aesthetics_ops.dataset.database import connect, open_database
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.EIO])
@@ -37,3 +38,18 @@ def test_too_little_memory_is_that(tmp_path: Path, error: Exception) -> None:
 def test_a_mistake_in_a_query_stays_one(tmp_path: Path) -> None:
     with pytest.raises(duckdb.CatalogException), open_database(tmp_path) as db:
         db.sql("SELECT * FROM nowhere")
+
+
+def test_no_query_draws_a_bar_on_stdout(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """DuckDB draws one when a query takes two seconds, between the lines of a program that prints JSON."""
+    with open_database(tmp_path) as one, open_database(None) as two, connect(threads=1) as three:
+        for db in (one, two, three):
+            db.sql("SET progress_bar_time = 0")
+            assert db.sql("SELECT sum(hash(range)) > 0 FROM range(20_000_000)").fetchall() == [(True,)]
+    assert capfd.readouterr().out == ""
+
+
+def test_every_database_is_opened_in_one_place() -> None:
+    files = (ROOT / "aesthetics_ops").rglob("*.py")
+    opening = {file.name for file in files if "duckdb.connect(" in file.read_text(encoding="utf-8")}
+    assert opening == {"database.py"}
