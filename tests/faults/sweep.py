@@ -185,13 +185,17 @@ class Scene:
         if bucket.elsewhere.seen:
             violations.append(f"a redirect was followed with {sorted(bucket.elsewhere.seen[0].headers)}")
         was_struck = bool(bucket.proxy.struck)
+        # an old listing names photos as they were: what LATEST holds of them may stay until the next build
+        is_old = any(fault == "list as before" for _, fault in bucket.proxy.struck)
         try:
             found = self.found()
             if found.version == self.before[state].version:
                 ending = f"stopped, status {ended.status}" if ended.status else "nothing changed"
             else:
                 ending = "published" if ended.status == 0 else "published, though the status says no"
-                hidden, false = compared(found.content, self.expected[state].content)
+                hidden, false = compared(
+                    found.content, self.expected[state].content, self.before[state].content if is_old else {}
+                )
                 violations += false
                 ending += " without some photos" if hidden else ""
         except BrokenError as error:
@@ -242,9 +246,13 @@ class Scene:
         self.shards[state] = {key: data for key, data in bucket.objects.items() if key.startswith("shards/")}
 
 
-def compared(content: Content, expected: Content) -> tuple[int, list[str]]:
-    """Return how many records are missing, and which are false."""
-    false = [f"record {name!r} is false" for name, record in content.items() if expected.get(name) != record]
+def compared(content: Content, expected: Content, before: Content) -> tuple[int, list[str]]:
+    """Return how many records are missing, and which are false: neither what is expected of them nor what they were before."""
+    false = [
+        f"record {name!r} is false"
+        for name, record in content.items()
+        if record not in (expected.get(name), before.get(name))
+    ]
     return len(expected.keys() - content.keys()), false
 
 

@@ -373,6 +373,18 @@ def conditional_write(request: Request) -> bool:
     return request.method in ("put_if", "read_back")
 
 
+def unreachable_from_the_write_on() -> Callable[[Request], bool]:
+    """A conditional write, and everything that is asked of LATEST after it."""
+    written = False
+
+    def fails(request: Request) -> bool:
+        nonlocal written
+        written = written or conditional_write(request)
+        return conditional_write(request) or (written and request.key == LATEST_KEY)
+
+    return fails
+
+
 class TestPublishing:
     """Publishing is done, refused or unknown, and running it again is safe after each."""
 
@@ -409,7 +421,7 @@ class TestPublishing:
     def test_after_a_lost_reply_publishing_again_finds_its_own_version(self, source: Source) -> None:
         build, plan = self.ready(source)
 
-        losing = FailingStore(build.dataset, conditional_write, after=True)
+        losing = FailingStore(build.dataset, unreachable_from_the_write_on(), after=True)
         with pytest.raises(PublishUnknownError, match="run publish again"):
             publish_build(replace(build, dataset=losing), plan)
         before = build.dataset.get(LATEST_KEY)
@@ -418,6 +430,11 @@ class TestPublishing:
         assert build.dataset.get(LATEST_KEY) == before
         assert latest_version(build.dataset) == published.manifest.version
         assert read_manifest(build.dataset) == published.manifest
+
+    def test_after_a_lost_reply_a_latest_that_can_be_read_tells_what_became_of_it(self, source: Source) -> None:
+        build, plan = self.ready(source)
+        losing = FailingStore(build.dataset, conditional_write, after=True)
+        assert publish_build(replace(build, dataset=losing), plan).is_new
 
     def test_after_a_write_that_never_happened_publishing_again_writes_it(self, source: Source) -> None:
         build, plan = self.ready(source)
