@@ -3,9 +3,11 @@
     .venv/bin/python -m tests.faults.death
     .venv/bin/python -m tests.faults.death --sample 40 --seed 7
 
-Commands: build (a first version and a second), rollback, promote, expire, pull, point, unpoint, pin, unpin.  SIGTERM ends a command in seconds with status 143 and one
-line, and leaves no scratch; what SIGKILL leaves there, the next command sweeps.  An expiry that was killed holds its lease for an
-hour, which here has passed.  Prints a row for each command and signal.  Exit status 1 when anything is wrong.
+Commands: build (a first version and a second), rollback, promote, expire, pull, point, unpoint, pin, unpin.  SIGTERM ends a
+command in seconds with status 143 and one line, and leaves no scratch; what SIGKILL leaves there, the next command sweeps.  An
+expiry that was killed holds its lease for an hour, which here has passed.
+
+Prints a row for each command and signal.  Exit status 1 when anything is wrong.
 """
 
 # ruff: noqa: T201 -- a command that prints its findings
