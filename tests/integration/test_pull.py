@@ -100,11 +100,12 @@ def there_in(directory: Path, manifest: Manifest) -> int:
         if part.with_suffix(".shard").exists():
             there += shard.bytes
         elif part.exists():
-            marks = part.read_bytes()[shard.bytes :] or b"\1" * -(
-                -shard.bytes // MIB
-            )  # the end is cut off a whole file
-            sizes = (min(MIB, shard.bytes - start) for start in range(0, shard.bytes, MIB))
-            there += sum(size for size, mark in zip(sizes, marks, strict=True) if mark)
+            data, units = part.read_bytes(), -(-shard.bytes // MIB)
+            if len(data) == shard.bytes:  # a whole file, whose end is cut off already
+                there += shard.bytes
+            elif len(data) == shard.bytes + units:  # else it has just been opened
+                sizes = (min(MIB, shard.bytes - start) for start in range(0, shard.bytes, MIB))
+                there += sum(size for size, mark in zip(sizes, data[shard.bytes :], strict=True) if mark)
     return there
 
 
