@@ -34,6 +34,7 @@ __all__ = [
     "naming",
     "quiet_stderr",
     "scratch_for",
+    "sync",
 ]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
@@ -342,6 +343,15 @@ def _no_room(what: str) -> ScratchSpaceError:
         f"the scratch directory {tempfile.gettempdir()!r} {what}; free some, point TMPDIR at a larger disk, or set a "
         "smaller shard_bytes"
     )
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a directory's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from aesthetics_ops.errors import AccessDeniedError, ObjectMissingError, StoreRefusedError
+from aesthetics_ops.machine import sync
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.listing import in_key_order, listing
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
@@ -108,7 +109,7 @@ class DirectoryStore(Store):
                     if not found or found[1] != expected_etag:
                         return False
                     new.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         return True
 
     def _path(self, key: str) -> Path:
@@ -170,7 +171,7 @@ class DirectoryStore(Store):
                 _link_or_copy(content, new)
             else:
                 new.write_bytes(content)
-            _sync(new)
+            sync(new)
             # the file system's own clock ticks too slowly to tell two quick writes apart
             os.utime(new, ns=(now := time.time_ns(), now))
             yield new
@@ -257,15 +258,6 @@ def _link_or_copy(source: Path, new: Path) -> None:
         new.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, new)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content, or a directory's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _file_etag(found: os.stat_result) -> str:

@@ -23,7 +23,7 @@ from aesthetics_ops.training.context import TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.keras_model import KerasOptions
 from aesthetics_ops.training.stage import Training, assign, train_version
-from tests.support.nights import PHOTOS, Source, build_once, photo
+from tests.support.nights import OF_VOTES, build_once, voted_source
 from tests.support.paths import ROOT
 
 # of Keras 3.15 with numpy 2: whenever weights are saved
@@ -50,17 +50,9 @@ def test_there_are_no_other_blocks_and_each_says_that_it_is_run() -> None:
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `s3://bucket/datasets/` lies: `cats` with votes for three ratings, in three splits."""
-    source = Source(tmp_path_factory.mktemp("source").as_uri() + "/", {})
-    lines = ["id,c1,c2,c3,split"]
-    for number, name in enumerate(PHOTOS):
-        source.add(name, photo(name))
-        split = "validation" if number > 11 else "test" if number > 9 else "train"
-        lines.append(f"{name},{number},3,{2 * number},{split}")
-    source.store.put("scores.csv", "\n".join(lines).encode())
+    source = voted_source(tmp_path_factory.mktemp("source").as_uri() + "/")
     root = tmp_path_factory.mktemp("datasets")
-    settings = source.settings(
-        vote_columns="c1..c3", split_column="split", near_duplicate_distance=0, dataset=f"{root.as_uri()}/cats/"
-    )
+    settings = source.settings(**OF_VOTES, dataset=f"{root.as_uri()}/cats/")
     build_once(settings)
     return root
 

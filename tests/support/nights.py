@@ -94,6 +94,21 @@ class Source:
         return parse_settings(values | changes, where="test")
 
 
+OF_VOTES: dict[str, object] = {"vote_columns": "c1..c3", "split_column": "split", "near_duplicate_distance": 0}
+
+
+def voted_source(url: str) -> Source:
+    """All photos with votes for three ratings, in three splits; its settings are those of `OF_VOTES`."""
+    source = Source(url, {})
+    lines = ["id,c1,c2,c3,split"]
+    for number, name in enumerate(PHOTOS):
+        source.add(name, photo(name))
+        split = "validation" if number > 11 else "test" if number > 9 else "train"
+        lines.append(f"{name},{number},3,{2 * number},{split}")
+    source.store.put("scores.csv", "\n".join(lines).encode())
+    return source
+
+
 @dataclass(frozen=True)
 class Night:
     """A build that went through all its stages."""

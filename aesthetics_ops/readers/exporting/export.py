@@ -26,7 +26,7 @@ from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.latest import is_published, peek_latest
 from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.errors import DatasetBusyError, IntegrityError, NoSuchVersionError, ScratchSpaceError, SettingsError
-from aesthetics_ops.machine import naming
+from aesthetics_ops.machine import naming, sync
 from aesthetics_ops.readers.exporting.container import Container, Field, Part, ShardRecords, WrittenFile, fields_of
 from aesthetics_ops.readers.exporting.mds import Mds
 from aesthetics_ops.readers.exporting.parquet import Parquet
@@ -186,9 +186,9 @@ class _Export:
         every = [file.document() for some in files.values() for file in some]
         text = json.dumps(self.job | {"files": every}, indent=1) + "\n"
         self._beside("", {EXPORT: text.encode()})
-        _sync(self.directory)
+        sync(self.directory)
         (self.work / EXPORT).replace(self.directory / EXPORT)
-        _sync(self.directory)
+        sync(self.directory)
         shutil.rmtree(self.work)
         return files
 
@@ -361,15 +361,6 @@ def _locked(directory: Path) -> Iterator[None]:
                 raise
             _log.warning("%s: its file system knows no locks; let one export at a time write there", directory)
         yield
-
-
-def _sync(directory: Path) -> None:
-    """Bring the names in a directory to the disk."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

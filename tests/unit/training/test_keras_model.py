@@ -17,7 +17,7 @@ from aesthetics_ops.training.context import TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.keras_model import earth_movers_distance
 from aesthetics_ops.training.stage import Training, assign, train_version
-from tests.support.nights import PHOTOS, Source, build_once, photo
+from tests.support.nights import OF_VOTES, build_once, voted_source
 
 # of Keras 3.15 with numpy 2: whenever weights are saved
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -36,14 +36,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def voted(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dataset with votes for three ratings."""
-    source = Source(tmp_path_factory.mktemp("votes").as_uri() + "/", {})
-    lines = ["id,c1,c2,c3,split"]
-    for number, name in enumerate(PHOTOS):
-        source.add(name, photo(name))
-        split = "validation" if number > 11 else "test" if number > 9 else "train"
-        lines.append(f"{name},{number},3,{2 * number},{split}")
-    source.store.put("scores.csv", "\n".join(lines).encode())
-    build_once(source.settings(vote_columns="c1..c3", split_column="split", near_duplicate_distance=0))
+    source = voted_source(tmp_path_factory.mktemp("votes").as_uri() + "/")
+    build_once(source.settings(**OF_VOTES))
     return f"{source.url}dataset/"
 
 
