@@ -303,7 +303,10 @@ class TestVerifyManyShards:
         with pytest.raises(IntegrityError, match=f"{first} is missing"):
             verify_version(store)
 
-    def test_a_few_shards_are_read_at_once_and_no_more(self, many: SyntheticVersion) -> None:
+    def test_a_few_shards_are_read_at_once_and_no_more(
+        self, many: SyntheticVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("aesthetics_ops.versions.verify._BYTES_AT_ONCE", 1)  # so that the shards count as large
         pair, together = threading.Barrier(2), self.paths(many)[:2]
 
         def meet(key: str) -> None:
