@@ -62,6 +62,8 @@ PARTS: Final = {
     ORIGIN_RESULTS: frozenset({ORIGIN}),
 }
 ENCODINGS: Final = ("keep", "reencode", "resize")
+# Crops of few photos are near-duplicates of each other, as photos of a night are not: over splits they would be made twice.
+ONE_SPLIT: Final = ("--validation-fraction", "0", "--test-fraction", "0")
 VERSIONS: Final = (
     "aesthetics-ops", "obstore", "simplejpeg", "opencv-python-headless", "numpy", "pyarrow", "google-crc32c", "boto3",
     "tensorflow-cpu", "apache-airflow",
@@ -152,7 +154,11 @@ class Bench:
             )
             command += ("--encoding", "keep" if encoding == "keep" else "reencode", "--max-reject-fraction", "0")
             command += ("--max-side-px", "512") if encoding == "resize" else ()
+            command += ONE_SPLIT
         name = f"{what} {encoding} {bucket.name}"
+        if processes := more.pop("processes", None):
+            command += ("--processes", str(processes))
+            name += f" in {processes}"
         if (cpus := more.get("cpus")) and len(cpus) < len(os.sched_getaffinity(0)):
             name += f" @{len(cpus)}"
         return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(), **more)
@@ -179,7 +185,8 @@ class Bench:
                 yield self._ours(large, encoding, "limits")
                 yield self._ours(small, encoding, "limits")
                 rounds = 2 if large is self._ava[0] and encoding != "resize" else 1
-                yield self._ours(large, encoding, "limits", what="build", most_rounds=rounds)
+                for bucket in (large, small):
+                    yield self._ours(bucket, encoding, "limits", what="build", most_rounds=rounds)
 
     def _peers(self) -> Iterator[Job]:
         if "peers" not in self.groups:
@@ -248,6 +255,10 @@ class Bench:
             for count in (1, 2):
                 for bucket in self._ava:
                     yield self._ours(bucket, encoding, "cores", cpus=frozenset(cores[:count]))
+        for encoding in ("keep", "reencode"):
+            for processes in (1, 2):
+                for bucket in self._ava:
+                    yield self._ours(bucket, encoding, "cores", what="build", processes=processes)
 
 
 def _votes(photo: str) -> list[int]:
