@@ -38,8 +38,8 @@ def fill(store: Store, versions: int, shards: int) -> str:
     """Write manifests and the marks of all shards, as nights would; return the newest version's name."""
     digests = [f"{number:02x}"[-2:] + f"{number:062x}" for number in range(shards)]
     for digest in digests:
-        for file in ShardFile:
-            store.put(shard_key(digest, file), b"{}")
+        for part in ShardFile:
+            store.put(shard_key(digest, part), b"{}")
     for number in range(versions):
         created_at = START + timedelta(days=number)
         name = f"{created_at:%Y%m%dT%H%M%SZ}-{number:08x}"

@@ -66,7 +66,7 @@ def pieces(photos: dict[str, Converted]) -> list[int]:
             different.append(photo)
     found = []
     for photo in different:
-        array = cv2.imdecode(np.frombuffer(photo.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        array = np.asarray(cv2.imdecode(np.frombuffer(photo.jpeg, np.uint8), cv2.IMREAD_COLOR))
         rows, columns = (4, 3) if array.shape[0] > array.shape[1] else (3, 4)
         for row in np.array_split(array, rows):
             for piece in np.array_split(row, columns, axis=1):
@@ -79,7 +79,7 @@ def main() -> int:
     """Measure, and print two tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", default=[Path("samples/photos")])
-    photos = {}
+    photos: dict[str, Converted] = {}
     for folder in parser.parse_args().photos:
         photos |= photos_in(folder)
     distances: dict[str, list[int]] = defaultdict(list)

@@ -146,19 +146,23 @@ def patterns(world: World, photos: int) -> dict[str, Callable[[], Callable[[], N
 
         return back
 
+    def put_back(numbers: range) -> None:
+        for number in numbers:
+            world.put(number)
+
     def replaced(numbers: range) -> Callable[[], Callable[[], None]]:
         def change() -> Callable[[], None]:
             for number in numbers:
                 world.put(number, edition=1)
-            return lambda: [world.put(number) for number in numbers].clear()
+            return lambda: put_back(numbers)
 
         return change
 
     def gone_and_replaced() -> Callable[[], None]:
         gone = [f"{number:08}.jpg" for number in one_percent[::2]]
         world.photos.delete(gone)
-        back = replaced(one_percent[1::2])()
-        return lambda: ([world.put(int(key[:8])) for key in gone].clear(), back())[1]
+        replaced(one_percent[1::2])()
+        return lambda: put_back(one_percent)
 
     def scored() -> Callable[[], None]:
         before = dict(world.scores)

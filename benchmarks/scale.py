@@ -135,7 +135,7 @@ class Listed(Store):
     def _nothing(self, *_: Any) -> Any:
         raise NotImplementedError
 
-    get = get_range = download = head = put = upload = delete = _put_if = _nothing
+    get = get_range = download = head = put = upload = delete = _put_if = _nothing  # type: ignore[assignment]
 
 
 def make_world(world: World) -> None:
@@ -250,9 +250,9 @@ def _forge_shard(world: World, digest: str, rows: pa.Table) -> None:
 def forge_version(world: World) -> None:
     """Publish the first night's plan as if all of it had been converted, in seconds: what a parent gives to a plan."""
     build, record = resume_build(world.settings(0).dataset, "night-0")
-    path = world.folder / "dataset" / build_key(build.id, BuildFile.ROWS)
-    shards = duckdb.sql(
-        f"SELECT split, digest, count(*), sum(size)::BIGINT FROM '{path}' WHERE digest IS NOT NULL GROUP BY ALL"
+    rows = world.folder / "dataset" / build_key(build.id, BuildFile.ROWS)
+    shards = duckdb.execute(
+        f"SELECT split, digest, count(*), sum(size)::BIGINT FROM '{rows}' WHERE digest IS NOT NULL GROUP BY ALL"
     )
     splits: dict[str, list[Shard]] = {"train": [], "validation": [], "test": []}
     for split, digest, records, size in shards.fetchall():

@@ -16,7 +16,10 @@ def main() -> None:
     written = 0
     with tf.io.TFRecordWriter(f"{out}/photos.tfrecord") as writer, Path(rows).open() as file:
         for row in csv.DictReader(file):
-            image = cv2.imencode(".jpg", cv2.imread(row["path"]))[1].tobytes()
+            pixels = cv2.imread(row["path"])
+            if pixels is None:
+                raise SystemExit(f"{row['path']} cannot be decoded")
+            image = cv2.imencode(".jpg", pixels)[1].tobytes()
             features = {
                 "image/image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
                 "image/label": tf.train.Feature(float_list=tf.train.FloatList(value=[float(row["label"])])),
