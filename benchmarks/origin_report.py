@@ -128,7 +128,9 @@ def _peer_rows(results: Results) -> Iterator[list[str]]:
     names = ["ours numpy fast", "ours torch fast"]
     names += [f"{peer} {which}" for which in ("same", "own") for peer in results.peers]
     for ms in (0, 20):
-        names += [f"cloud {ms} {who}" for who in ("ours block", "ours global", "ours pulled", "webdataset", "litdata")]
+        names += [
+            f"cloud {ms} {who}" for who in ("ours block", "ours global", "ours pulled", "webdataset", "litdata", "mds")
+        ]
     for name in names:
         speed = results.spread([name], lambda run: run["photos"] / _wall(run))
         cpu = results.spread([name], lambda run: 1000 * _cpu(run) / run["photos"])

@@ -35,6 +35,7 @@ _PULL_BYTES_PER_SECOND: Final = 4_000_000
 _SHARD_BYTES: Final = 16_000_000
 _SMALL_PX: Final = 320
 
+_FROM_S3: Final = ("webdataset", "litdata", "mds")
 _TWO: Final = "2 workers of torch's DataLoader; "
 READING_PEERS: Final = tuple(
     Peer(name, venv, (), described, "read.py")
@@ -43,6 +44,7 @@ READING_PEERS: Final = tuple(
         ("grain", "readers", "array_record, MapDataset with a global shuffle, 2 threads"),
         ("webdataset", "readers", _TWO + "tar files of 16 MB, shuffled, buffer of 1,000"),
         ("litdata", "readers", "StreamingDataset in chunks of 16 MB, shuffled; StreamingDataLoader with 2 workers"),
+        ("mds", "mds", _TWO + "StreamingDataset in shards of 16 MB, shuffled (py1e)"),
         ("files", "readers", _TWO + "a list of JPEG files"),
         ("dali", "dali", "DALI's CPU reader of this project's shards, 2 threads; `own` antialiases, `same` does not"),
     )
@@ -152,8 +154,8 @@ class Readers:
                 yield self._far(f"first {latency} ours {order}", latency, "numpy", *options, "--ahead", "0", "--first")
             yield self._far(f"cloud {latency} ours pulled", latency, "numpy", "--directory", "OUT/kept", "--pull")
             for peer in self._present:
-                if peer.name in ("webdataset", "litdata"):
-                    folder = f"{way.url}/files/webdataset" if peer.name == "webdataset" else "s3://files/litdata"
+                if peer.name in _FROM_S3:
+                    folder = f"{way.url}/files/webdataset" if peer.name == "webdataset" else f"s3://files/{peer.name}"
                     job = self._peer(peer, "same", folder, epochs=2)
                     shards = (self._written(peer) / "shards").read_text() if peer.name == "webdataset" else ""
                     added = {"BENCH_SHARDS": shards, "BENCH_CACHE": "OUT/cache"} | self._way(latency)
@@ -258,7 +260,7 @@ class Readers:
         state = self._step("state", str(self.shards), "state", "--state", self._state, "--shuffle", "true")
         run_step(state.command, state.env)
         for peer in self._present:
-            if peer.name in ("webdataset", "litdata"):
+            if peer.name in _FROM_S3:
                 (self.s3.files / peer.name).symlink_to(self._written(peer))
 
     def _build(self, name: str) -> None:

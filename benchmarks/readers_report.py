@@ -15,7 +15,7 @@ __all__ = ["render_readers"]
 _OURS: Final = "ours numpy fast"
 _FINE: Final = "ours numpy fine"
 _BARE: Final = "bare fast"
-_TORCH_PEERS: Final = ("datasets", "webdataset", "litdata", "files")
+_TORCH_PEERS: Final = ("datasets", "webdataset", "litdata", "mds", "files")
 _DISK_BYTES_PER_SECOND: Final = 125e6  # what a cloud's disk gives by default
 _TENSOR_BYTES: Final = 891_000  # of a photo of this set as full-size uint8
 _CACHED_GROWTH_MB: Final = 2.0
@@ -43,12 +43,14 @@ _ROWS: Final = {
     "grain same": "Grain, array_record, 2 threads - same",
     "webdataset same": "WebDataset, 2 workers - same",
     "litdata same": "LitData, 2 workers - same",
+    "mds same": "MosaicML's streaming, MDS, 2 workers - same",
     "files same": "files, torch's DataLoader, 2 workers - same",
     "dali same": "DALI on the CPU, 2 threads - its own, antialias off",
     "datasets own": "HF datasets - Pillow",
     "grain own": "Grain, array_record - Pillow",
     "webdataset own": "WebDataset - Pillow",
     "litdata own": "LitData - Pillow",
+    "mds own": "MosaicML's streaming - Pillow",
     "files own": "files - Pillow",
     "dali own": "DALI - its own, antialias on",
 }
@@ -58,6 +60,7 @@ _CLOUD_ROWS: Final = {
     "ours pulled": "ours: pull, then read",
     "webdataset": "WebDataset over HTTP, 2 workers",
     "litdata": "LitData over S3, 2 workers, keeps chunks",
+    "mds": "MosaicML's streaming over S3, 2 workers, keeps shards",
 }
 _LEGEND: Final = (
     "CPU seconds of the whole process tree per 1,000 photos of {photos} (longest side 640 px, mean 87 kB), batches of 64 of "

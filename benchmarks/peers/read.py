@@ -208,6 +208,42 @@ def lit_item(row: tuple[str, float]) -> dict[str, Any]:
     return {"image": Path(row[0]).read_bytes(), "label": row[1]}
 
 
+class Mds:
+    """MosaicML's streaming: MDS shards, StreamingDataset with its own shuffle, torch's loader."""
+
+    @staticmethod
+    def prepare(rows: Rows, out: Path) -> None:
+        """Write."""
+        from streaming import MDSWriter
+
+        columns = {"image": "bytes", "label": "float32"}
+        with MDSWriter(out=str(out), columns=columns, size_limit=SHARD_BYTES) as writer:
+            for path, label in rows:
+                writer.write({"image": Path(path).read_bytes(), "label": label})
+
+    @staticmethod
+    def open(out: str, which: str) -> Any:
+        """Open."""
+        from streaming import StreamingDataset
+        from streaming.base.util import clean_stale_shared_memory
+        from torch.utils.data import DataLoader
+
+        clean_stale_shared_memory()  # its documents: what a process that was killed leaves stops the next one
+        decode = decoder(which)
+
+        class Photos(StreamingDataset):  # type: ignore[misc, unused-ignore]
+            def __getitem__(self, index: int) -> tuple[Any, Any]:
+                item = super().__getitem__(index)
+                return decode(item["image"]), item["label"]
+
+        place: dict[str, Any] = {"local": out}
+        if out.startswith("s3://"):
+            os.environ["S3_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
+            place = {"remote": out, "local": os.environ["BENCH_CACHE"]}
+        dataset = Photos(**place, shuffle=True, shuffle_seed=0, batch_size=BATCH)
+        return DataLoader(dataset, BATCH, num_workers=WORKERS, persistent_workers=True)
+
+
 class Files:
     """A folder of files and a list: torch's own Dataset."""
 
@@ -284,6 +320,7 @@ PEERS: dict[str, Any] = {
     "grain": Grain,
     "webdataset": WebDataset,
     "litdata": LitData,
+    "mds": Mds,
     "files": Files,
     "dali": Dali,
 }
