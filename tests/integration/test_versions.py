@@ -31,6 +31,7 @@ from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import SyntheticVersion
 from aesthetics_ops.testing.stores import CountingStore
 from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.versions import verify
 from aesthetics_ops.versions.diff import Change, Changes, ShardChanges, diff_versions
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions
@@ -306,7 +307,7 @@ class TestVerifyManyShards:
     def test_a_few_shards_are_read_at_once_and_no_more(
         self, many: SyntheticVersion, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aesthetics_ops.versions.verify._BYTES_AT_ONCE", 1)  # so that the shards count as large
+        monkeypatch.setattr(verify, "_BYTES_AT_ONCE", 1)  # so that the shards count as large
         pair, together = threading.Barrier(2), self.paths(many)[:2]
 
         def meet(key: str) -> None:
