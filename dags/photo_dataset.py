@@ -4,8 +4,8 @@
 shards, read back with TensorFlow, published all at once behind `LATEST.json`, with a manifest and a report.
 
 `plan` lists photos, joins scores and decides which photo goes into which shard. `download_and_convert` makes the shards
-that do not exist yet, in up to `AESTHETICS_PARTITIONS` parallel tasks. `validate` reads them back from the store.
-`publish` accounts for every photo, passes the gates, and flips `LATEST.json`.
+that do not exist yet, in up to `AESTHETICS_PARTITIONS` parallel tasks. `validate` reads those of a partition back from the store
+as soon as it is converted. When all are, `publish` accounts for every photo, passes the gates, and flips `LATEST.json`.
 
 **A rerun** redoes only what changed: a shard is named by the digest of its recipe, and one that is there is not made
 again. When nothing changed, `publish` is skipped and no event reaches the training DAG.
@@ -31,7 +31,7 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG, Asset, AssetAlias, Param, dag, task
+from airflow.sdk import DAG, Asset, AssetAlias, Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
 from aesthetics_ops.airflow import tasks
@@ -64,7 +64,7 @@ def make_dag(config: DatasetConfig) -> DAG:
     latest = Asset(config.build.dataset + "LATEST.json", group="datasets")
     published = AssetAlias(f"{config.name} published", group="datasets")
     how = config.airflow
-    partitions = how.partitions or PARTITIONS
+    mapped = how.partitions or PARTITIONS
     sources = [
         Asset(config.build.photos, group="photos"),
         *(Asset(url, group="scores") for url in config.build.label_urls),
@@ -76,7 +76,7 @@ def make_dag(config: DatasetConfig) -> DAG:
 
         Fails at once where a setting, a URL or the score file is wrong: correct it and trigger again.
         """
-        return tasks.plan(config, partitions=partitions)
+        return tasks.plan(config, partitions=mapped)
 
     @task(map_index_template="{{ holds }}")
     def download_and_convert(partition: int) -> dict[str, Any]:
@@ -93,6 +93,11 @@ def make_dag(config: DatasetConfig) -> DAG:
         A shard that is not as it was written fails; the message says what to clear.
         """
         return tasks.validate(config, partition)
+
+    @task_group(prefix_group_id=False)
+    def partitions(partition: int) -> None:
+        """Each partition is read back as soon as it is converted, whatever the others do."""
+        download_and_convert(partition) >> validate(partition)
 
     @task(trigger_rule="none_failed", inlets=[latest], outlets=[published])
     def publish(*, inlet_events: Any = None, outlet_events: Any = None) -> dict[str, Any]:
@@ -126,6 +131,7 @@ def make_dag(config: DatasetConfig) -> DAG:
             "retry_exponential_backoff": 2.0,
             "execution_timeout": in_hours(how.task_timeout_h),
             "executor_config": how.executor_config,
+            "weight_rule": "upstream",  # what is further on goes first: else all converting would, where slots are few
             **{name: value for name in ("pool", "queue") if (value := getattr(how, name))},
         },
         params={name: Param(value, **schema) for name, (value, schema) in form_fields(config.build).items()},
@@ -135,9 +141,8 @@ def make_dag(config: DatasetConfig) -> DAG:
         **notifying(config),
     )
     def build_dataset() -> None:
-        numbers = list(range(partitions))
         end = publish()
-        plan() >> download_and_convert.expand(partition=numbers) >> validate.expand(partition=numbers) >> end
+        plan() >> partitions.expand(partition=list(range(mapped))) >> end
         if how.ask_on_refusal:
             end >> AskPerson(task_id="ask", config=config, doc_md=ASKING) >> promote()
 

@@ -22,6 +22,13 @@ HOW = ("retries", "retry_delay", "execution_timeout", "pool", "queue", "owner", 
 stages = [name for name in sys.modules if name.startswith("aesthetics_ops.")]
 loaded = [name for name in ("tensorflow", "cv2", "obstore", "duckdb") if name in sys.modules]
 
+def mapped(task):
+    # over what a task, or the group that it stands in, is mapped
+    group = task.get_closest_mapped_task_group()
+    if group:
+        return group._expand_input.value
+    return task.op_kwargs_expand_input.value if task.is_mapped else {}
+
 def triggered(dag):
     # the form sends every field as JSON, and Airflow checks each against its schema
     from aesthetics_ops.settings import parse_settings
@@ -51,8 +58,9 @@ print(json.dumps({
         "tasks": {task.task_id: {
             "downstream": sorted(task.downstream_task_ids),
             "how": {name: getattr(task, name) for name in HOW},
-            "mapped": len(task.op_kwargs_expand_input.value.get("partition", ())) if task.is_mapped else None,
-            "expanded": task.op_kwargs_expand_input.value.get("name") if task.is_mapped else None,
+            "mapped": len(mapped(task).get("partition", ())) or None,
+            "expanded": mapped(task).get("name"),
+            "group": task.task_group.group_id,
             "inlets": [inlet.uri for inlet in task.inlets],
             "outlets": [outlet.name for outlet in task.outlets],
         } for task in dag.tasks},
@@ -115,6 +123,8 @@ def test_the_graph_is_plan_convert_validate_publish(parsed: dict[str, Any]) -> N
     assert {name: task["mapped"] for name, task in tasks.items()} == {
         "plan": None, "download_and_convert": 8, "validate": 8, "publish": None,
     }  # fmt: skip
+    groups = {"plan": None, "download_and_convert": "partitions", "validate": "partitions", "publish": None}
+    assert {name: task["group"] for name, task in tasks.items()} == groups
     assert all(task["how"]["retries"] == 4 for task in tasks.values())
 
 
