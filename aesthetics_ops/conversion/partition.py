@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto, PartitionResult
+from aesthetics_ops.conversion.flow import FlowFigures
 from aesthetics_ops.conversion.known import known_photos
 from aesthetics_ops.conversion.photos import PlannedPhoto, photos_of
 from aesthetics_ops.conversion.upload import Uploader
@@ -54,6 +55,7 @@ class ConversionSummary:
         photos: read from their source by this call.
         copied: not read, since the parent version has their records, or says why they have none.
         rejected: of both, left out, by reason.
+        flow: how fast photos came and went, and what limited them; None where nothing was to be done.
     """
 
     shards: int
@@ -61,6 +63,7 @@ class ConversionSummary:
     photos: int
     copied: int
     rejected: dict[str, int]
+    flow: FlowFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class _Account:
         built: planned digest to built digest, as in `PartitionResult.shards`.
         lost: photos lost since the plan.
         converted: shards converted by this call.
-        photos, copied, rejected: as in `ConversionSummary`.
+        photos, copied, rejected, flow: as in `ConversionSummary`.
     """
 
     built: dict[str, str] = field(default_factory=dict)
@@ -99,6 +102,7 @@ class _Account:
     photos: int = 0
     copied: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    flow: FlowFigures | None = None
 
     def add(self, shard: _Shard, made: "_Made") -> None:
         result, lost = made.result, made.lost
@@ -156,10 +160,12 @@ def convert_partition(
     rows = build.partition_photos(plan, partition)
     with scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch:
         account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, progress)
+    if account.flow is not None and account.converted:
+        _log.info("partition %d: %s", partition, account.flow)
     result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
     build.dataset.put(partition_result_key(build.id, partition), result.encoded())
     return ConversionSummary(
-        len(account.built), account.converted, account.photos, account.copied, dict(account.rejected)
+        len(account.built), account.converted, account.photos, account.copied, dict(account.rejected), account.flow
     )
 
 
@@ -212,6 +218,7 @@ def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callab
             made = _write_shard(build, shard, path, islice(outcomes, shard.photos), progress)
             uploader.upload(made.result, path)
             account.add(shard, made)
+        account.flow = workers.flow.figures()
     return account
 
 

@@ -1,19 +1,24 @@
-"""Threads that download photos ahead, and one codec thread per core that converts them in the plan's order.
+"""Threads that download photos ahead, and one codec thread per core that converts them; outcomes come in the plan's order.
 
 What the parent has of a photo that has not changed since is taken from there, and not converted again.
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Final
 
 from aesthetics_ops.builds import Build
 from aesthetics_ops.conversion.copying import StoredRecord
+from aesthetics_ops.conversion.flow import Flow
 from aesthetics_ops.conversion.known import RecordReader
 from aesthetics_ops.conversion.photos import PlannedPhoto
+from aesthetics_ops.conversion.reads import Reads
+from aesthetics_ops.conversion.steering import LEAST_REQUESTS
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import read_shard_result, withdraw
@@ -32,7 +37,7 @@ from aesthetics_ops.store import Store, StoreThreads, log_paces
 
 __all__ = ["Built", "Outcome", "Workers"]
 
-_DOWNLOADS: Final = 16  # requests in flight: they feed two codec cores through 20 ms of latency
+_CHECKS: Final = 16  # of finished shards, at once
 _GROUP_PHOTOS: Final = 16  # go from thread to thread at once, unless they have more bytes than this
 _GROUP_BYTES: Final = 2 << 20
 _WINDOW_BYTES_PER_CODEC: Final = 32 << 20  # of sources, held in memory
@@ -70,62 +75,139 @@ def _is_finished(dataset: Store, digest: str) -> bool:
     return False
 
 
+class _Group:
+    """Photos that a codec thread converts at once, while they are read and converted.
+
+    Attributes:
+        photos: in the plan's order.
+        bytes: that have to be read for them.
+        sources: of each, as they come.
+        done: their outcomes.
+    """
+
+    def __init__(self, photos: list[PlannedPhoto]) -> None:
+        self.photos, self.bytes = photos, _bytes_of(photos)
+        self.sources: list[_Source] = [b""] * len(photos)
+        self.done: Future[list[Outcome]] = Future()
+        self._lock = threading.Lock()
+        self._parts = 0
+
+    def parts(self, number: int) -> list[list[int]]:
+        """Share out among threads what each has to read, as places of photos: known records lie side by side and stay together."""
+        known = [place for place, photo in enumerate(self.photos) if photo.known is not None]
+        new = [place for place, photo in enumerate(self.photos) if photo.known is None]
+        size = -(-len(new) // number) or 1
+        parts = [part for part in (known, *(new[first : first + size] for first in range(0, len(new), size))) if part]
+        self._parts = len(parts)
+        return parts
+
+    def part_ended(self, error: BaseException | None) -> bool:
+        """Note that a part was read, or failed; say whether all of the group is there now."""
+        with self._lock:
+            self._parts -= 1
+            if error is not None and not self.done.done():
+                self.done.set_exception(error)
+            return self._parts == 0 and not self.done.done()
+
+
 class Workers:
-    """Threads that download ahead, and one codec thread per core that converts in the plan's order.
+    """Threads that download ahead, and one codec thread per core that converts whatever group is there.
 
     Two pools, because a thread that allocates pixels should be one of few: its memory is then warm and reused.  Photos
-    go from thread to thread in groups: handing over each small one alone cost about a tenth of its codec's time.  Every
-    thread may have a group of small photos; of large ones so many are held as fit into 32 MiB for each codec thread.
+    go from thread to thread in groups: handing over each small one alone cost about a tenth of its codec's time.  Sixteen groups of
+    small photos are read at once, each by more threads the farther away the store is; of large ones so many are held as fit into 32
+    MiB for each codec thread.
+
+    Attributes:
+        flow: how many requests are in flight, and what limits them.
     """
 
     def __init__(self, build: Build) -> None:
         self._build = build
         self._photos = IntactReader(build.photos)
         self._records = RecordReader(build.dataset)
-        self._downloads = StoreThreads(_DOWNLOADS, thread_name_prefix="download")
         threads = codec_threads()
+        self.flow = Flow(threads)
+        self._reads = Reads(self.flow)
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
         self._room = PixelRoom(threads * _PIXELS_PER_THREAD)
-        self._window_photos = (_DOWNLOADS + threads) * _GROUP_PHOTOS
+        self._threads = threads
         self._window_bytes = threads * _WINDOW_BYTES_PER_CODEC
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._downloads.shutdown(cancel_futures=True)
+        self._reads.end()
         self._codecs.shutdown(cancel_futures=True)
         log_paces()
 
     def finished(self, digests: Iterable[str]) -> Iterator[bool]:
         """Tell of each shard, in order, whether there is nothing left to do."""
-        return self._downloads.map(partial(_is_finished, self._build.dataset), digests)
+        with StoreThreads(_CHECKS, thread_name_prefix="finished") as threads:
+            yield from threads.map(partial(_is_finished, self._build.dataset), digests)
 
     def outcomes(self, photos: Iterable[PlannedPhoto]) -> Iterator[tuple[PlannedPhoto, Outcome]]:
         """Yield every photo with its outcome, in the photos' order, holding a bounded window of them."""
-        window: deque[tuple[list[PlannedPhoto], Future[list[Outcome]]]] = deque()
+        window: deque[_Group] = deque()
         held = held_bytes = 0
-        for group in _groups(photos):
-            group_bytes = _bytes_of(group)
-            while window and (held + len(group) > self._window_photos or held_bytes + group_bytes > self._window_bytes):
-                done, outcomes = window.popleft()
-                yield from zip(done, outcomes.result(), strict=True)
-                held -= len(done)
-                held_bytes -= _bytes_of(done)
-            held += len(group)
-            held_bytes += group_bytes
-            sources = self._downloads.submit(self._download, group)
-            window.append((group, self._codecs.submit(self._convert, group, sources)))
-        for done, outcomes in window:
-            yield from zip(done, outcomes.result(), strict=True)
+        for group in map(_Group, _groups(photos)):
+            while window:
+                is_full = held_bytes + group.bytes > self._window_bytes
+                if not is_full and held + len(group.photos) <= self._window_photos:
+                    break
+                if is_full:
+                    self.flow.full()
+                first = window.popleft()
+                yield from self._given(first)
+                held -= len(first.photos)
+                held_bytes -= first.bytes
+            held += len(group.photos)
+            held_bytes += group.bytes
+            self.flow.start()
+            for part in group.parts(self.flow.parts(len(group.photos))):
+                self._reads.submit(partial(self._read, group, part))
+            window.append(group)
+        for first in window:
+            yield from self._given(first)
 
-    def _download(self, group: list[PlannedPhoto]) -> list[_Source]:
-        copied = self._records.read(group)
-        return [copied[photo.key] if photo.key in copied else self._source(photo) for photo in group]
+    @property
+    def _window_photos(self) -> int:
+        """Every thread may have a group; beyond sixteen requests each may have a photo more, for threads to find when others are late."""
+        return (LEAST_REQUESTS + self._threads) * _GROUP_PHOTOS + self.flow.requests - LEAST_REQUESTS
 
-    def _source(self, photo: PlannedPhoto) -> _Source:
-        if isinstance(photo.known, Rejected):
-            return photo.known
+    def _given(self, group: _Group) -> Iterator[tuple[PlannedPhoto, Outcome]]:
+        outcomes = group.done.result()
+        with self.flow.writing():
+            yield from zip(group.photos, outcomes, strict=True)
+
+    def _read(self, group: _Group, part: list[int]) -> None:
+        """Read a part of a group; the last one to end has the group converted."""
+        failed: BaseException | None = None
+        try:
+            self._read_part(group, part)
+        except BaseException as error:
+            failed = error
+        if group.part_ended(failed):
+            self._codecs.submit(self._convert_group, group)
+
+    def _read_part(self, group: _Group, part: list[int]) -> None:
+        copied = self._records.read([group.photos[place] for place in part])
+        seconds: list[float] = []
+        data_bytes = 0
+        for place in part:
+            photo = group.photos[place]
+            known = copied.get(photo.key) or (photo.known if isinstance(photo.known, Rejected) else None)
+            if known is not None:
+                group.sources[place] = known
+                continue
+            started = perf_counter()
+            source = group.sources[place] = self._source(photo)
+            seconds.append(perf_counter() - started)
+            data_bytes += 0 if isinstance(source, Rejected) else len(source)
+        self.flow.read(seconds, data_bytes, copied=len(copied))
+
+    def _source(self, photo: PlannedPhoto) -> bytes | memoryview | Rejected:
         try:
             source = self._photos.get(photo.key, (photo.size, photo.etag))
         except ObjectAlteredError as error:
@@ -144,11 +226,20 @@ class Workers:
             )
         return source.data
 
-    def _convert(self, group: list[PlannedPhoto], sources: Future[list[_Source]]) -> list[Outcome]:
-        read = sources.result()
+    def _convert_group(self, group: _Group) -> None:
+        try:
+            with self.flow.converting(sum(not isinstance(source, Rejected) for source in group.sources)):
+                outcomes = self._convert(group.photos, group.sources)
+        except BaseException as error:
+            group.done.set_exception(error)
+        else:
+            group.done.set_result(outcomes)
+        group.sources = []
+
+    def _convert(self, photos: list[PlannedPhoto], sources: list[_Source]) -> list[Outcome]:
         converted = iter(
             convert_photos(
-                [source for source in read if not isinstance(source, Rejected | Converted)],
+                [source for source in sources if not isinstance(source, Rejected | Converted)],
                 self._build.settings.pixels,
                 reserve=self._room.reserve,
             )
@@ -156,7 +247,7 @@ class Workers:
         names = self._build.settings.extra_scores
         return [
             _framed(photo, source if isinstance(source, Rejected | Converted) else next(converted), source, names)
-            for photo, source in zip(group, read, strict=True)
+            for photo, source in zip(photos, sources, strict=True)
         ]
 
 

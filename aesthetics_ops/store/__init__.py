@@ -25,12 +25,12 @@ from aesthetics_ops.store.access import S3Access, S3Options
 from aesthetics_ops.store.contract import ConditionalWrites, Store, StoredObject, Swap
 from aesthetics_ops.store.interrupts import StoreThreads, begun, give_up, give_up_if_interrupted
 from aesthetics_ops.store.limits import StoreLimits
-from aesthetics_ops.store.pace import log_paces
+from aesthetics_ops.store.pace import log_paces, requests_allowed
 from aesthetics_ops.urls import as_url, without_secrets
 
 __all__ = [
     "ConditionalWrites", "S3Access", "S3Options", "Store", "StoreLimits", "StoreThreads", "StoredObject", "Swap", "begun", "give_up", "give_up_if_interrupted",
-    "log_paces", "open_store", "register_store",
+    "log_paces", "open_store", "register_store", "requests_allowed",
 ]  # fmt: skip
 
 Opener = Callable[[str, S3Access | None], Store]

@@ -27,7 +27,7 @@ from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["Server"]
 
-_KEPT: Final = 32  # connections that wait for their next request
+_KEPT: Final = 256  # connections that wait for their next request: as many as a conversion may have in flight
 _NO_TUNNEL: Final = "Tunnel connection failed: "  # how http.client begins what a proxy answers to CONNECT
 _KEPT_S: Final = 50.0  # a server or a balancer closes them after a minute or so
 
@@ -209,7 +209,12 @@ class Server:
             connection.close()
 
     def _keep(self, connection: Connection) -> bool:
-        connection.kept_since = time.monotonic()
+        connection.kept_since = now = time.monotonic()
+        with contextlib.suppress(IndexError):
+            if (
+                now - (self._kept[0].kept_since or 0) > _KEPT_S
+            ):  # the one that was used last goes first, so this one waits for ever
+                self._kept.pop(0).close()
         if self._process != os.getpid() or len(self._kept) >= _KEPT:
             return False
         self._kept.append(connection)

@@ -16,7 +16,7 @@ from typing import Final
 
 from aesthetics_ops.store.interrupts import Interrupts, interruptions
 
-__all__ = ["Pace", "log_paces", "pace_of"]
+__all__ = ["Pace", "log_paces", "pace_of", "requests_allowed"]
 
 _log = logging.getLogger(__name__)
 
@@ -168,6 +168,11 @@ def pace_of(place: str) -> Pace:
         with _paces_lock:
             found = _paces.setdefault(place, Pace(place))
     return found
+
+
+def requests_allowed() -> int | None:
+    """Return the fewest requests that a server which asks this process for less may be sent at once; None where none does."""
+    return min((limit for pace in list(_paces.values()) if (limit := pace.limit) is not None), default=None)
 
 
 def log_paces() -> None:

@@ -1,6 +1,7 @@
 """Threads download and convert photos: outcomes come in the plan's order, and few photos are held at once."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,10 +11,12 @@ import pytest
 
 from aesthetics_ops.builds import Build, open_build
 from aesthetics_ops.conversion.photos import PlannedPhoto
+from aesthetics_ops.conversion.steering import LEAST_REQUESTS
 from aesthetics_ops.conversion.workers import Built, Outcome, Workers
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
+from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.machine import THREADS_VARIABLE
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import parse_settings
@@ -102,6 +105,54 @@ class TestOutcomes:
         assert [outcome.reason for outcome in lost] == [RejectReason.SOURCE_CHANGED] * 2
         assert f"listed with ETag {resized.etag} and 10 bytes, read with ETag {resized.etag} and" in lost[0].detail
         assert [outcome.reason.is_loss for outcome in (missing, corrupt, *lost)] == [True, False, True, True]
+
+
+class FarStore:
+    """A store that takes its time for each object."""
+
+    def __init__(self, inner: Store, seconds: float) -> None:
+        self._inner, self._seconds = inner, seconds
+
+    def get(self, key: str) -> StoredObject:
+        time.sleep(self._seconds)
+        return self._inner.get(key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class FailingStore(FarStore):
+    """A store that fails at one object."""
+
+    def get(self, key: str) -> StoredObject:
+        if key == "20.jpg":
+            raise StoreUnavailableError("no answer")
+        return super().get(key)
+
+
+class TestFlow:
+    """As many photos are read at once as the codec needs."""
+
+    def test_a_store_far_away_is_sent_more_requests_and_figures_tell_how_far_it_is(self, build: Build) -> None:
+        source = planned(build, "one", photo(PHOTOS[0]))
+        photos = [source._replace(id=str(number)) for number in range(800)]
+        store = FarStore(build.photos, 0.05)
+        with Workers(replace(build, photos=store)) as workers:  # type: ignore[arg-type]
+            outcomes = [outcome for _, outcome in workers.outcomes(photos)]
+        assert all(isinstance(outcome, Built) for outcome in outcomes)
+        found = workers.flow.figures()
+        assert LEAST_REQUESTS < found.reached <= found.most
+        assert (found.photos, found.converted, found.bytes) == (800, 800, 800 * source.size)
+        assert found.get_p95_s >= found.get_p50_s >= 0.05 * 0.95
+
+    def test_an_error_of_the_store_ends_it(self, build: Build) -> None:
+        photos = [planned(build, f"{number}", photo(PHOTOS[0])) for number in range(40)]
+        store = FailingStore(build.photos, 0.0)
+        with (
+            pytest.raises(StoreUnavailableError, match="no answer"),
+            Workers(replace(build, photos=store)) as workers,  # type: ignore[arg-type]
+        ):
+            list(workers.outcomes(photos))
 
 
 class TestOrder:
