@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SettingsError,
         StoreRefusedError,
         StoreUnavailableError,
+        TrainingFailedError,
         TransientError,
     )
     from aesthetics_ops.pipeline import build_dataset
@@ -87,6 +88,7 @@ __all__ = [
     "StoreUnavailableError",
     "Trained",
     "TrainingContext",
+    "TrainingFailedError",
     "TransientError",
     "__version__",
     "as_tf",

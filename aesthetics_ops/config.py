@@ -196,6 +196,12 @@ class TrainingSettings(BaseModel):
         min_length=1,
         description="on the worker, that versions are pulled into; by default scratch, which goes afterwards",
     )
+    keep_pins: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="of how many of the newest trainings the versions stay pinned; by default of all",
+    )
     retries: int = Field(2, ge=0, le=100, description="how often a training that failed is tried again")
     retry_delay_s: float = Field(
         300, ge=0, le=86_400, description="before the first of these, s; each next one waits twice as long"

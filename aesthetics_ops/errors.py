@@ -20,6 +20,7 @@
     └── TransientError              the same call may succeed later
         ├── DatasetBusyError        something else is at work on the dataset
         ├── ScratchSpaceError       the machine's disk is too full for this task now
+        ├── TrainingFailedError     the function that trains raised something
         ├── StoreUnavailableError   no answer, or "not now"
         │   └── ObjectAlteredError  an object comes with other bytes each time that it is read
         └── PublishUnknownError     the reply to the last write was lost
@@ -52,6 +53,7 @@ __all__ = [
     "SettingsError",
     "StoreRefusedError",
     "StoreUnavailableError",
+    "TrainingFailedError",
     "TransientError",
 ]
 
@@ -166,6 +168,12 @@ class DatasetBusyError(TransientError):
 
 class ScratchSpaceError(TransientError):
     """The disk of the machine has too little room for what a task writes before it uploads, or lost it."""
+
+
+class TrainingFailedError(TransientError):
+    """The function that trains raised something of its own, or ended the program; its cause says what."""
+
+    exit_code = 1
 
 
 class StoreUnavailableError(TransientError):

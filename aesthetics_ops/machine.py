@@ -240,6 +240,7 @@ def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
     Raises:
         ScratchSpaceError: the directory cannot be made, the disk has less than that, or was filled by others meanwhile.
     """
+    owner = os.getpid()
     try:
         parent = Path(tempfile.gettempdir())
         _sweep(parent)
@@ -259,7 +260,8 @@ def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
         raise _no_room("is full") from error
     finally:
         os.close(lock)  # so that there is one file handle to delete with
-        _remove(scratch)
+        if owner == os.getpid():  # a forked child deletes nothing of its parent's
+            _remove(scratch)
 
 
 def drop_scratch() -> None:

@@ -31,6 +31,7 @@ def add_training_commands(command: Callable[[str, Command, str], argparse.Argume
     fields = TrainingSettings.model_fields
     for name, metavar in (("train", "MODULE:FUNCTION"), ("url", "URL"), ("seed", "N"), ("directory", "DIR")):
         train.add_argument(f"--{name}", metavar=metavar, help=fields[name].description)
+    train.add_argument("--keep-pins", metavar="N", help=fields["keep_pins"].description)
     train.add_argument("--options", metavar="JSON", help=fields["options"].description)
     train.add_argument(
         "--run",
@@ -66,16 +67,18 @@ def _counted(text: str) -> int:
 
 def _train(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.config import training_settings
+    from aesthetics_ops.training.function import train_function
     from aesthetics_ops.training.stage import assign, keep_version, train_version
 
     dataset = open_store(options.dataset)
-    given = {name: getattr(options, name) for name in ("train", "url", "seed", "directory")}
+    given = {name: getattr(options, name) for name in ("train", "url", "seed", "directory", "keep_pins")}
     values = {name: value for name, value in given.items() if value is not None}
     if options.options is not None:
         values["options"] = _table(options.options)
     settings = training_settings(values, dataset.url, "flags")
     assignment = assign(dataset, options.of_version, settings)
     if not assignment.is_done:
+        train_function(settings.train)  # what cannot be imported pins nothing
         keep_version(dataset, assignment, run=options.who)
     done = train_version(assignment, settings, run=options.who)
     document = {

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from aesthetics_ops.airflow.access import open_configured, s3_access
 from aesthetics_ops.airflow.tasks import failing_in_one_line
+from aesthetics_ops.errors import TrainingFailedError
 
 if TYPE_CHECKING:
     from aesthetics_ops.config import DatasetConfig, TrainingSettings
@@ -46,7 +47,12 @@ def train(config: "DatasetConfig", chosen: dict[str, Any]) -> dict[str, Any]:
 
     context = cast(dict[str, Any], get_current_context())
     with failing_in_one_line(config):
-        done = train_version(Assignment(**chosen), _settings(config), run=_run(context), s3=s3_access(config))
+        try:
+            done = train_version(Assignment(**chosen), _settings(config), run=_run(context), s3=s3_access(config))
+        except TrainingFailedError as error:
+            if isinstance(error.__cause__, AirflowException):  # the function speaks to Airflow: skip, or fail for good
+                raise error.__cause__ from None
+            raise
     if not done.is_new:
         raise AirflowSkipException(_done(done.assignment.version, done.assignment.folder))
     for line in _metrics(done):

@@ -39,6 +39,9 @@ class Pin(Document):
     name: str
     version: str
     move: Move = Field(description="who pinned it, when and why")
+    training: str | None = Field(
+        None, description="URL of the training that pinned it, and that may let it go; null: nobody but a person may"
+    )
 
 
 def read_pointer(dataset: Store, name: str) -> LatestPointer | None:

@@ -76,6 +76,8 @@ def explain_answer(url: str, status: int | None, code: str, message: str, *, act
     if status in (401, 403):
         refusal = StoreRefusedError if status == 401 or code in _UNKNOWN_CALLER else AccessDeniedError
         needs = f"have {action} there" if action else "may list, read and write there"
+        if action == "s3:GetObject":
+            needs += ", and s3:ListBucket, without which S3 denies what does not exist"
         return refusal(f"access to {url!r} is denied: {said}; check the credentials, and that they {needs}")
     return StoreRefusedError(f"the store refused {url!r}: {said}; check the URL and the store's settings")
 

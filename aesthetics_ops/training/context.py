@@ -23,10 +23,12 @@ from aesthetics_ops.readers.sampling.state import ReaderState
 from aesthetics_ops.store import Store
 from aesthetics_ops.training.receipt import TrainingFile
 
-__all__ = ["Saved", "Trained", "TrainingContext"]
+__all__ = ["Saved", "Trained", "TrainingContext", "require_storable"]
 
 _log = logging.getLogger(__name__)
 _STATE: Final = f"{TrainingFile.RESUME}state.json"
+_OF_A_READER: Final = ("split", "where", "selection", "records", "seed", "shuffle", "block", "window", "weights")
+_LONGEST_NAME: Final = 200  # bytes; file systems take 255, and stores add to a name while they write
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,14 @@ class _SavedState(Document):
 
 
 @dataclass(slots=True)
+class _Progress:
+    """What changes while a training goes on: the states that were recorded, and the number of the newest that was saved."""
+
+    reader: list[dict[str, Any]] = field(default_factory=list)
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingContext:
     """One training of one version.
 
@@ -91,7 +101,6 @@ class TrainingContext:
         evaluated: the splits that predictions are asked for: validation, and test where it has records.
         settings: digest of function, options and seed.
         folder: where the training will lie.
-        reader: the states that were recorded.
     """
 
     directory: Path
@@ -103,8 +112,12 @@ class TrainingContext:
     evaluated: Sequence[str]
     settings: str
     folder: Store = field(repr=False)
-    reader: list[dict[str, Any]] = field(init=False, default_factory=list)
-    _number: int = field(init=False, default=0)
+    _progress: _Progress = field(init=False, repr=False, default_factory=_Progress)
+
+    @property
+    def reader(self) -> tuple[dict[str, Any], ...]:
+        """The states that were recorded."""
+        return tuple(self._progress.reader)
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -123,21 +136,18 @@ class TrainingContext:
             state: what its `state_dict()` returned.
 
         Raises:
-            SettingsError: not a reader's state, of another version, or before one that was recorded.
+            SettingsError: not a reader's state, of another version or another reader, or before one that was recorded.
         """
-        parsed = ReaderState.parse(dict(state))
+        parsed = ReaderState.parse(dict(state) if isinstance(state, Mapping) else state)
         if parsed.manifest_sha256 != self.manifest_sha256:
             raise SettingsError(
                 f"the state is of version {parsed.version!r} of {parsed.dataset}, and this training is of {self.version!r} of "
                 f"{self.dataset_url}; record the state of a reader of the dataset that the function was given"
             )
         before = ReaderState.parse(self.reader[-1]) if self.reader else None
-        if before is not None and (parsed.epoch, parsed.position) < (before.epoch, before.position):
-            raise SettingsError(
-                f"the state stands at epoch {parsed.epoch}, position {parsed.position}, and the one before it at epoch {before.epoch}, "
-                f"position {before.position}; record the states of one reader as it goes on"
-            )
-        self.reader.append(parsed.encoded())
+        if before is not None:
+            _require_one_reader(before, parsed)
+        self._progress.reader.append(parsed.encoded())
 
     def save(self, state: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
         """Save what another try of this training can go on from, in the training's folder; the newest alone is kept.
@@ -147,29 +157,26 @@ class TrainingContext:
             files: such as weights; they are uploaded under their names, which differ.
 
         Raises:
-            SettingsError: JSON cannot hold the state, or two files have one name.
+            SettingsError: JSON cannot hold the state, two files have one name, or one is no file.
             StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
         """
-        paths = list(files)
         try:
             plain = json.loads(json.dumps(dict(state), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise SettingsError(
                 f"the state to be saved holds what JSON cannot: {error}; put arrays into files"
             ) from error
+        paths = _files_to_save(files)
         names = [path.name for path in paths]
-        if len(set(names)) < len(names):
-            raise SettingsError(
-                f"two files to be saved have one name: {', '.join(sorted(names))}; name them differently"
-            )
-        before, self._number = self._number, self._number + 1
+        progress = self._progress
+        before, progress.number = progress.number, progress.number + 1
         for path in paths:  # copies, since a store of files may keep the very file, and the function may write it again
-            copy = Path(shutil.copyfile(path, self.directory.parent / f"saving-{path.name}"))
-            self.folder.upload(_place(self._number, path.name), copy)
+            copy = Path(shutil.copyfile(path, self.directory.parent / "saving"))
+            self.folder.upload(_place(progress.number, path.name), copy)
             copy.unlink()
         saved = _SavedState(
-            manifest_sha256=self.manifest_sha256, settings=self.settings, number=self._number, state=plain,
-            reader=tuple(self.reader), files=tuple(names),
+            manifest_sha256=self.manifest_sha256, settings=self.settings, number=progress.number, state=plain,
+            reader=self.reader, files=tuple(names),
         )  # fmt: skip
         self.folder.put(_STATE, saved.encoded())
         self.folder.delete(self.folder.list(f"{TrainingFile.RESUME}{before}/")["key"].to_pylist())
@@ -187,7 +194,7 @@ class TrainingContext:
             return None
         if found is None:
             return None
-        self._number = found.number
+        self._progress.number = found.number
         if (found.manifest_sha256, found.settings) != (self.manifest_sha256, self.settings):
             _log.info("what another training of this version saved is of other settings; this one begins anew")
             return None
@@ -199,9 +206,51 @@ class TrainingContext:
         except ObjectMissingError as error:
             _log.warning("%s; the training begins anew", error)
             return None
-        self.reader[:] = [dict(state) for state in found.reader]
+        self._progress.reader[:] = [dict(state) for state in found.reader]
         return Saved(found.state, {name: target / name for name in found.files})
 
 
 def _place(number: int, name: str) -> str:
     return f"{TrainingFile.RESUME}{number}/{name}"
+
+
+def _require_one_reader(before: ReaderState, after: ReaderState) -> None:
+    for name in _OF_A_READER:
+        was, now = getattr(before, name), getattr(after, name)
+        if was != now:
+            raise SettingsError(
+                f"the state has {name} {now!r}, and the one before it {was!r}; record the states of one reader as it goes on"
+            )
+    if (after.epoch, after.position) < (before.epoch, before.position):
+        raise SettingsError(
+            f"the state stands at epoch {after.epoch}, position {after.position}, and the one before it at epoch {before.epoch}, "
+            f"position {before.position}; record the states of one reader as it goes on"
+        )
+
+
+def _files_to_save(files: Iterable[Path]) -> list[Path]:
+    try:
+        paths = [Path(file) for file in files]
+    except TypeError as error:
+        raise SettingsError(f"the files to be saved are no paths: {error}; give a list of paths") from error
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"two files to be saved have one name: {', '.join(sorted(names))}; name them differently")
+    for path in paths:
+        if not path.is_file():
+            raise SettingsError(f"{str(path)!r} is to be saved, and is no file; write it first")
+        require_storable(path.name, "context.save")
+    return paths
+
+
+def require_storable(name: str, who: str) -> None:
+    """Refuse a file's name that a store may not keep as it is.
+
+    Raises:
+        SettingsError: it is no text, holds what cannot be printed, or is too long.
+    """
+    if not name.isprintable() or any(len(part.encode()) > _LONGEST_NAME for part in name.split("/")) or "\\" in name:
+        raise SettingsError(
+            f"{who!r} gives the file {name!r}, whose name a store may not keep; use printable letters, no backslash, and at most "
+            f"{_LONGEST_NAME} bytes"
+        )

@@ -16,6 +16,7 @@ from aesthetics_ops.readers.sampling.state import Layout, ReaderState
 from aesthetics_ops.readers.sampling.steps import Steps
 
 __all__ = [
+    "MODEL",
     "MODEL_RECEIPT",
     "Metrics",
     "SplitMetrics",
@@ -25,6 +26,7 @@ __all__ = [
     "state_of_epoch",
 ]
 
+MODEL: Final = ".keras"  # what the name of a model ends with that holds its receipt
 MODEL_RECEIPT: Final = "aesthetics_ops_receipt.json"  # inside a .keras model, which is a zip archive
 
 
@@ -41,6 +43,7 @@ class TrainingReceipt(Document):
     """receipt.json, also inside a .keras model: what the model was made from."""
 
     kind = "receipt of a training"
+    is_sealed = True
 
     receipt: Literal["aesthetics-ops/training"] = "aesthetics-ops/training"
     schema_version: Literal[1] = 1

@@ -6,6 +6,7 @@ Promised: a version is pinned before it is trained on; it is not trained on twic
 that failed leaves no mark, and the next try trains, from what was saved where something was.
 """
 
+import copy
 import logging
 import platform
 import sys
@@ -23,27 +24,25 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aesthetics_ops.config import TrainingSettings
-from aesthetics_ops.dataset.layout import is_name
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.moves import Given
 from aesthetics_ops.errors import IntegrityError, LabelError, NoSuchSplitError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.readers.dataset import Dataset, open_dataset
 from aesthetics_ops.store import S3Access, Store, open_store
 from aesthetics_ops.training.context import TrainingContext
 from aesthetics_ops.training.finding import embed_receipt
-from aesthetics_ops.training.function import checked, train_function
+from aesthetics_ops.training.function import called, checked, files_left, train_function
 from aesthetics_ops.training.metrics import mean_rating, split_metrics
+from aesthetics_ops.training.pins import keep_newest, pin_training
 from aesthetics_ops.training.receipt import Metrics, TrainingDone, TrainingFile, TrainingReceipt
-from aesthetics_ops.versions.pointing import pin, published_version
+from aesthetics_ops.versions.pointing import published_version
 
-__all__ = ["Assignment", "Training", "assign", "keep_version", "pin_name", "train_version"]
+__all__ = ["Assignment", "Training", "assign", "keep_version", "train_version"]
 
 _log = logging.getLogger(__name__)
 
 _FRAMEWORKS: Final = ("numpy", "keras", "tensorflow", "torch", "jax", "cv2", "simplejpeg")
 _UPLOADS: Final = 2  # of a file that the store does not hold as it was sent
-_LONGEST_RUN: Final = 120  # characters of a run's name in that of its pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +106,13 @@ def assign(
     return Assignment(dataset.url, manifest.version, pointer.sha256, folder, is_done)
 
 
-def pin_name(run: str, version: str) -> str:
-    """Return the name of the pin that a run keeps a version by."""
-    words = "".join(letter if is_name(f"x{letter}") else "-" for letter in run)
-    return f"training-{words[:_LONGEST_RUN]}-{version}"
-
-
 def keep_version(dataset: Store, assignment: Assignment, *, run: str) -> str:
     """Pin a version, so that no expiry deletes it under its model; return the pin's name.
 
     Raises:
         NoSuchVersionError, PublishConflictError: it is being deleted.
     """
-    name = pin_name(run, assignment.version)
-    pin(dataset, name, assignment.version, Given.of(run, f"a model is trained on it: {assignment.folder}"))
-    return name
+    return pin_training(dataset, assignment.version, assignment.folder, run=run).name
 
 
 def train_version(
@@ -136,7 +127,8 @@ def train_version(
         s3: how to reach s3:// URLs.
 
     Raises:
-        SettingsError: the function cannot be imported, refuses its options, or returns what it may not.
+        SettingsError: the function cannot be imported, refuses its options, or returns or leaves what it may not.
+        TrainingFailedError: it raised something of its own.
         LabelError: all labels of the training split are equal.
         NoSuchVersionError: the version has expired meanwhile.
         IntegrityError: the version's manifest is not the one that was assigned, or a shard is damaged.
@@ -154,8 +146,8 @@ def train_version(
     with _pulled(assignment, settings, s3) as (dataset, directory):
         _require_labels(dataset)
         context = TrainingContext(
-            directory, assignment.version, dataset.manifest.dataset, assignment.manifest_sha256, settings.seed, settings.options,
-            _evaluated(dataset.manifest), settings.digest, folder,
+            directory, assignment.version, dataset.manifest.dataset, assignment.manifest_sha256, settings.seed,
+            copy.deepcopy(settings.options), _evaluated(dataset.manifest), settings.digest, folder,
         )  # fmt: skip
         _log.info(
             "training on version %s: %s, seed %d, options %s",
@@ -164,11 +156,19 @@ def train_version(
             context.seed,
             context.options,
         )
-        trained, predictions = checked(function(dataset, context), dataset, context, settings.train)
+        returned = called(function, dataset, context, settings.train)
+        model, predictions = checked(returned, dataset, context, settings.train)
+        files = files_left(context, settings.train)
         metrics = _measured(dataset, predictions)
-        receipt = _receipt(context, settings, trained.model, run)
-        embed_receipt(trained.model, receipt)
-        _upload(folder, context, receipt, metrics, done)
+        receipt = _receipt(context, settings, model, run)
+        embed_receipt(model, receipt)
+        _upload(folder, files, receipt, metrics, done)
+    if settings.keep_pins is not None and settings.url is not None:
+        gone = keep_newest(
+            open_store(assignment.dataset, s3=s3), assignment.version, settings.url, count=settings.keep_pins, run=run
+        )
+        if gone:
+            _log.info("pins of older trainings that went: %s", ", ".join(gone))
     return Training(assignment, True, metrics, folder.url_of(receipt.model))
 
 
@@ -251,29 +251,27 @@ def _receipt(context: TrainingContext, settings: TrainingSettings, model: Path, 
     return TrainingReceipt(
         dataset=context.dataset_url, version=context.version, manifest_sha256=context.manifest_sha256, settings=settings.digest,
         train=settings.train, options=dict(settings.options), seed=settings.seed, run=run, trained_at=datetime.now(UTC),
-        model=model.absolute().relative_to(context.directory.absolute()).as_posix(), reader=tuple(context.reader), packages=releases,
+        model=model.absolute().relative_to(context.directory.absolute()).as_posix(), reader=context.reader, packages=releases,
     )  # fmt: skip
 
 
 def _upload(
-    folder: Store, context: TrainingContext, receipt: TrainingReceipt, metrics: Metrics, before: TrainingDone | None
+    folder: Store, files: dict[str, Path], receipt: TrainingReceipt, metrics: Metrics, before: TrainingDone | None
 ) -> None:
     """Bring a training to its place: the mark of another one goes first, its own comes last."""
-    paths = {
-        path.relative_to(context.directory).as_posix(): path
-        for path in sorted(context.directory.rglob("*"))
-        if path.is_file()
-    }
     documents: dict[str, bytes] = {TrainingFile.METRICS: metrics.encoded(), TrainingFile.RECEIPT: receipt.encoded()}
-    digests = {name: _sha256(path) for name, path in paths.items()}
+    digests = {name: _sha256(path) for name, path in files.items()}
     digests |= {str(name): sha256(data).hexdigest() for name, data in documents.items()}
     if before is not None:
         folder.delete([TrainingFile.DONE])
-    for name, data in documents.items():
-        paths[name] = context.directory.parent / name
-        paths[name].write_bytes(data)
-    for name, path in paths.items():
-        _upload_whole(folder, name, path, digests[name])
+    with scratch_for(
+        max(sum(map(len, documents.values())), *(path.stat().st_size for path in files.values()))
+    ) as scratch:
+        for name, data in documents.items():
+            files[name] = scratch / name
+            files[name].write_bytes(data)
+        for name, path in files.items():
+            _upload_whole(folder, name, path, digests[name], scratch / "read-back")
     done = TrainingDone(
         dataset=receipt.dataset, version=receipt.version, manifest_sha256=receipt.manifest_sha256, settings=receipt.settings,
         model=receipt.model, files=digests,
@@ -284,15 +282,15 @@ def _upload(
     folder.delete([*stale, *(key for key in there if key.startswith(TrainingFile.RESUME))])
 
 
-def _upload_whole(folder: Store, name: str, path: Path, digest: str) -> None:
+def _upload_whole(folder: Store, name: str, path: Path, digest: str, back: Path) -> None:
     """Upload a file and read it back; once more where the store holds something else."""
-    back = path.parent / f"read-back-{path.name}"
     for _ in range(_UPLOADS):
         folder.upload(name, path)
         with suppress(ObjectMissingError):
             folder.download(name, back)
-            if _sha256(back) == digest:
-                back.unlink()
+            same = _sha256(back) == digest
+            back.unlink()
+            if same:
                 return
     raise IntegrityError(
         f"{folder.url_of(name)} was written {_UPLOADS} times, and the store holds something else: it, or something before it, changes "

@@ -106,7 +106,7 @@ def unpoint(dataset: Store, name: str, given: Given) -> str | None:
     return version
 
 
-def pin(dataset: Store, name: str, version: str, given: Given) -> Pin:
+def pin(dataset: Store, name: str, version: str, given: Given, *, training: str | None = None) -> Pin:
     """Keep a version, or a candidate, from expiry, until `unpin`.
 
     Args:
@@ -114,12 +114,13 @@ def pin(dataset: Store, name: str, version: str, given: Given) -> Pin:
         name: of the pin, such as that of a training run; a dataset has one pin of a name.
         version: its name, or the name of a pointer, or LATEST.
         given: who pins it, and why.
+        training: URL of the training that pins it; None: a person does.
 
     Raises:
         SettingsError: the name cannot be a pin's.
         NoSuchVersionError: there is no such version or candidate.
         IntegrityError: the pin of this name cannot be read.
-        PublishConflictError: the name pins another version, or the version is being deleted.
+        PublishConflictError: the name pins another version, or is that of a training's pin; or the version is being deleted.
         StoreUnavailableError: the store says no, or loses the pin.
     """
     if not is_name(name):
@@ -131,9 +132,13 @@ def pin(dataset: Store, name: str, version: str, given: Given) -> Pin:
         raise NoSuchVersionError(
             f"{dataset.url} has no version and no candidate {version!r}; `aesthetics-ops versions` lists both"
         )
-    made = Pin(name=name, version=version, move=Move.now("pin", given, previous=None))
+    made = Pin(name=name, version=version, move=Move.now("pin", given, previous=None), training=training)
     dataset.put_if_absent(pin_key(name), made.encoded())
     made = _same_pin(dataset, name, version)  # another's, or ours as the store keeps it
+    if training is None and made.training is not None:
+        raise PublishConflictError(
+            f"pin {name!r} of {dataset.url} is that of a training, {made.training}, which may let it go; take another name"
+        )
     if not _is_marked(dataset, version):
         dataset.delete([pin_key(name)])
         raise _going(dataset, version, f"it is not pinned by {name!r}")

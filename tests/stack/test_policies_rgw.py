@@ -9,10 +9,13 @@ from typing import Any
 import boto3
 import pytest
 
+from aesthetics_ops.config import training_settings
+from aesthetics_ops.dataset.pointers import read_pins
 from aesthetics_ops.errors import AccessDeniedError, AestheticsOpsError
 from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access, open_store
+from aesthetics_ops.training.stage import assign, keep_version, train_version
 from aesthetics_ops.versions.diff import diff_versions
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions
@@ -24,7 +27,7 @@ from tests.support.s3 import S3TestBucket
 
 POLICIES = ROOT / "deploy" / "policies"
 ROLES = sorted(path.stem for path in POLICIES.iterdir())
-DATASET = "sets/cats/"
+DATASET, TRAININGS = "sets/cats/", "sets/cats-training/"
 
 
 def policy_of(role: str, bucket: str) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def policy_of(role: str, bucket: str) -> dict[str, Any]:
         ("DATASET-PREFIX", DATASET.rstrip("/")),
         ("PHOTOS-PREFIX", "photos"),
         ("SCORES-KEY", "scores.csv"),
+        ("TRAININGS-BUCKET", bucket),
+        ("TRAININGS-PREFIX", TRAININGS.rstrip("/")),
     ):
         text = text.replace(placeholder, value)
     return dict(json.loads(text))
@@ -48,11 +53,15 @@ class Place:
     ceph: Ceph
     bucket: S3TestBucket
 
-    def settings(self, **changes: Any) -> BuildSettings:
+    @property
+    def admin(self) -> S3Access:
+        return S3Access(boto3.Session(self.ceph.key, self.ceph.secret, region_name="us-east-1"), self.ceph.endpoint_url)
+
+    def settings(self, *, labels: str = "scores.csv", **changes: Any) -> BuildSettings:
         url = self.bucket.url
         return BuildSettings(
             photos=f"{url}photos/",
-            labels=f"{url}scores.csv",
+            labels=url + labels,
             dataset=url + DATASET,
             near_duplicate_distance=None,
             **changes,
@@ -88,6 +97,23 @@ class Place:
         diff_versions(store, before, newest)
         verify_version(store, newest)
 
+    def train(self, access: S3Access) -> None:
+        """Train on two versions that the administrator published; of the first the pin goes."""
+        splits = ("train", "train", "validation", "test")
+        url, store = self.bucket.url + DATASET, open_store(self.bucket.url + DATASET, s3=access)
+        settings = training_settings({"train": "tests.support.trainers:saving", "keep_pins": 1}, url, "here")
+        versions = []
+        for score in (5, 6):
+            rows = [f"{name},{score + n},{splits[n]}\n" for n, name in enumerate(PHOTOS[:4])]
+            body = ("id,score,split\n" + "".join(rows)).encode()
+            self.bucket.client.put_object(Bucket=self.bucket.name, Key="splits.csv", Body=body)
+            built = self.build(self.admin, labels="splits.csv", split_column="split")
+            versions.append(built.manifest.version)
+            assignment = assign(store, None, settings, s3=access)
+            keep_version(store, assignment, run="r")
+            assert train_version(assignment, settings, run="r", s3=access).is_new
+        assert [found.version for found in read_pins(store)] == versions[1:]
+
     def expire(self, access: S3Access) -> None:
         store = open_store(self.bucket.url + DATASET, s3=access)
         expire_versions(store, keep=1, now=datetime.now(UTC) + timedelta(days=30))
@@ -98,6 +124,7 @@ USES: dict[str, Callable[[Place, S3Access], Any]] = {
     "reader": Place.read,
     "browser": Place.browse,
     "expirer": Place.expire,
+    "trainer": Place.train,
 }
 
 
@@ -110,9 +137,8 @@ def place(ceph: Ceph, s3_bucket: S3TestBucket) -> Place:
     scores = "id,score\n" + "".join(f"{name},5\n" for name in PHOTOS[:4])
     put(Bucket=s3_bucket.name, Key="scores.csv", Body=scores.encode())
     place = Place(ceph, s3_bucket)
-    admin = S3Access(boto3.Session(ceph.key, ceph.secret, region_name="us-east-1"), ceph.endpoint_url)
-    place.build(admin, validation_fraction=0, test_fraction=0)
-    place.build(admin, validation_fraction=0, test_fraction=0, quality=80, encoding="reencode")
+    place.build(place.admin, validation_fraction=0, test_fraction=0)
+    place.build(place.admin, validation_fraction=0, test_fraction=0, quality=80, encoding="reencode")
     return place
 
 
@@ -141,11 +167,15 @@ def test_a_roles_policy_is_enough(place: Place, role: str) -> None:
         ("browser", "s3:ListBucket"),
         ("expirer", "s3:PutObject"),
         ("expirer", "s3:DeleteObject"),
+        ("trainer", "s3:ListBucket"),
+        ("trainer", "s3:GetObject"),
+        ("trainer", "s3:PutObject"),
+        ("trainer", "s3:DeleteObject"),
     ],
 )
 def test_a_right_that_is_missing_is_named(place: Place, role: str, without: str) -> None:
     before = place.held()
-    with pytest.raises(AestheticsOpsError, match=f"have {without} there"):
+    with pytest.raises(AestheticsOpsError, match=f"that they have .*{without}"):
         USES[role](place, place.access(role, without=without))
     assert not any(key.startswith("probe-") for key in place.held())
     assert before <= place.held()
@@ -163,6 +193,10 @@ def test_a_role_may_do_nothing_that_is_anothers(place: Place, role: str) -> None
     ]
     if role != "builder":
         forbidden += [lambda: sources.get("917058.jpg"), lambda: store.put("LATEST.json", b"")]
+    if role != "trainer":
+        forbidden += [lambda: open_store(place.bucket.url + TRAININGS, s3=access).put("v/done.json", b"")]
+    if role == "trainer":
+        forbidden += [lambda: store.put("pins/paper.json", b""), lambda: store.delete(["pins/paper.json"])]
     if role != "expirer":
         forbidden += [
             lambda: store.delete([version]),

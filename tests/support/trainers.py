@@ -66,6 +66,15 @@ def returning(dataset: Dataset, context: TrainingContext, **changes: Any) -> Any
     return Trained(**given | changes)
 
 
+def saving(dataset: Dataset, context: TrainingContext) -> Any:
+    """Save twice on the way."""
+    for number in range(2):
+        weights = context.directory.parent / "weights.bin"
+        weights.write_bytes(b"weights")
+        context.save({"number": number}, [weights])
+    return returning(dataset, context)
+
+
 def nothing(dataset: Dataset, context: TrainingContext) -> Any:
     return None
 

@@ -196,3 +196,46 @@ def test_an_epoch_that_was_broken_off_is_known_as_far_as_it_came(tmp_path: Path)
         state_of_epoch(states, 2)
     with pytest.raises(SettingsError, match="the training has no epoch 0: it read none"):
         state_of_epoch([begun])
+
+
+def test_a_receipt_of_which_any_field_was_edited_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(trained(tmp_path, batch=10, shuffle=True).assignment.folder.removeprefix("file://"))
+    whole = (folder / "receipt.json").read_text()
+    edited = tmp_path / "edited.json"
+    edited.write_text(whole)
+    assert said(capsys, str(edited))[0] == 0
+    fields = [name for name in json.loads(whole) if name != "checksum"]
+    states = [("reader", name) for name in json.loads(whole)["reader"][0]]
+    for path in [*((name,) for name in fields), *states]:
+        document = json.loads(whole)
+        place = document if len(path) == 1 else document["reader"][-1]
+        value = place[path[-1]]
+        place[path[-1]] = value + 1 if type(value) is int else [] if isinstance(value, list) else f"{value}0"
+        edited.write_text(json.dumps(document, indent=1))
+        status, line = said(capsys, str(edited))
+        assert (status, line.count("\n")) == (1, 0), path
+        assert "its checksum is another one" in line, path
+
+
+def test_a_receipt_of_another_training_in_a_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        folders.append(Path(trained(tmp_path / name, batch=10).assignment.folder.removeprefix("file://")))
+    (folders[0] / "receipt.json").write_bytes((folders[1] / "receipt.json").read_bytes())
+    status, line = said(capsys, str(folders[0]))
+    assert status == 1
+    assert "receipt.json is of another training than done.json beside it" in line
+
+
+@pytest.mark.parametrize("name", ["model.pt", "photo.jpg", "odd name%20.bin"])
+def test_a_file_that_is_no_model_of_keras_says_what_to_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"model")
+    status, line = said(capsys, str(tmp_path / name))
+    assert (status, line.count("\n")) == (2, 0)
+    assert "is a file, and neither a receipt nor a .keras model" in line
+    assert "receipt.json" in line

@@ -20,14 +20,16 @@ from aesthetics_ops.errors import (
     NoSuchVersionError,
     PermanentError,
     SettingsError,
+    TrainingFailedError,
 )
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, synthetic_photos
 from aesthetics_ops.testing.stores import AlteringStore
 from aesthetics_ops.training import stage
 from aesthetics_ops.training.finding import find_receipt, replay_training
+from aesthetics_ops.training.pins import pin_name
 from aesthetics_ops.training.receipt import TrainingDone
-from aesthetics_ops.training.stage import Training, assign, keep_version, pin_name, train_version
+from aesthetics_ops.training.stage import Training, assign, keep_version, train_version
 from aesthetics_ops.versions.expire import expire_versions
 from tests.support import trainers
 
@@ -85,7 +87,7 @@ def test_nothing_of_it_lies_in_the_dataset_but_the_pin(nights: Nights) -> None:
     assert {key.partition("/")[0] for key in new} == {"pins", "log"}
     (pin,) = read_pins(nights.store)
     assert (pin.name, pin.version) == (name, version)
-    assert name == pin_name("train.cats manual__2026-11-22T00:00:00+00:00", version)
+    assert name == pin_name("train.cats manual__2026-11-22T00:00:00+00:00", version, assignment.folder)
     assert assignment.folder in pin.move.reason
     keep_version(nights.store, assignment, run="train.cats manual__2026-11-22T00:00:00+00:00")  # a cleared task
 
@@ -154,7 +156,7 @@ def test_a_training_that_died_leaves_no_mark_and_the_next_goes_on_from_what_it_s
     version = nights.publish()
     trainers.tries.clear()
     path = "tests.support.trainers:fit_at_the_second_try"
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(TrainingFailedError, match="killed"):
         nights.train(train=path)
     assert [key for key in nights.files(version) if not key.startswith("resume/")] == []
     assert nights.train(train=path).is_new
@@ -176,7 +178,7 @@ def test_a_saved_state_whose_files_lead_elsewhere_is_not_taken_up(
     settings = nights.settings(train="tests.support.trainers:fit_at_the_second_try")
     folder = open_store(assign(nights.store, None, settings).folder)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="killed"):
+        with pytest.raises(TrainingFailedError, match="killed"):
             train_version(assign(nights.store, None, settings), settings, run="r")
         state = json.loads(bytes(folder.get("resume/state.json").data))
         del state["checksum"]
@@ -189,7 +191,7 @@ def test_what_a_training_of_other_settings_saved_is_not_taken_up(nights: Nights)
     nights.publish()
     trainers.tries.clear()
     for seed in (0, 1):
-        with pytest.raises(RuntimeError, match="killed"):
+        with pytest.raises(TrainingFailedError, match="killed"):
             nights.train(train="tests.support.trainers:fit_at_the_second_try", seed=seed)
     assert trainers.tries == ["nothing", "nothing"]
 
