@@ -6,9 +6,11 @@ Source:
     MLCommons, Croissant Format Specification 1.1 (2026).
 """
 
+import hashlib
+import re
 from typing import Any, Final
 
-__all__ = ["CROISSANT", "CROISSANT_CONTEXT"]
+__all__ = ["CROISSANT", "CROISSANT_CONTEXT", "identifier"]
 
 CROISSANT: Final = "http://mlcommons.org/croissant/1.1"
 
@@ -32,3 +34,17 @@ CROISSANT_CONTEXT: Final[dict[str, Any]] = {
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
 } | {term: f"cr:{term}" for term in _TERMS.split()}
+
+_PLAIN: Final = re.compile(r"[\w./-]+")
+_NOT_PLAIN: Final = re.compile(r"[^\w./-]")
+
+
+def identifier(name: str) -> str:
+    """Return the `@id` of something that a user named, such as a column.
+
+    The reference loader refuses blanks in one, escaped or not, and JSON-LD takes other signs for something of its own.  So a name of
+    letters, digits, `_`, `-`, `.` and slashes is its own; any other is changed so, and gets 8 digits of its sha256.
+    """
+    if _PLAIN.fullmatch(name):
+        return name
+    return f"{_NOT_PLAIN.sub('_', name)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

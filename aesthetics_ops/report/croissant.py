@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from aesthetics_ops.dataset.croissant import CROISSANT, CROISSANT_CONTEXT
+from aesthetics_ops.dataset.croissant import CROISSANT, CROISSANT_CONTEXT, identifier
 from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.tables import RECORDS, Column, record_columns
@@ -121,7 +121,7 @@ def _field(column: Column) -> dict[str, Any]:
     is_list = pa.types.is_list(column.type)
     field: dict[str, Any] = {
         "@type": "cr:Field",
-        "@id": f"records/{column.name}",
+        "@id": f"records/{identifier(column.name)}",
         "name": column.name,
         "description": column.description,
         "dataType": _data_type(column.type.value_type if is_list else column.type),

@@ -17,6 +17,7 @@ from jinja2 import Environment
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.config import TrainingSettings, load_configuration, training_settings
+from aesthetics_ops.errors import TrainingFailedError
 from aesthetics_ops.readers.dataset import open_dataset
 from aesthetics_ops.store import open_store
 from aesthetics_ops.training.context import TrainingContext
@@ -108,7 +109,7 @@ def test_the_loop_goes_on_where_a_try_died(
         raise RuntimeError("killed")
 
     monkeypatch.setattr(TrainingContext, "save", die)
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(TrainingFailedError, match="killed"):
         run(datasets, "loop", tmp_path / "resumed")
     monkeypatch.setattr(TrainingContext, "save", save)
     resumed = run(datasets, "loop", tmp_path / "resumed")

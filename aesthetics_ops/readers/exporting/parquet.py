@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aesthetics_ops.dataset.croissant import CROISSANT, CROISSANT_CONTEXT
+from aesthetics_ops.dataset.croissant import CROISSANT, CROISSANT_CONTEXT, identifier
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.readers.exporting.container import Container, Field, Part, ShardRecords, WrittenFile
@@ -92,7 +92,7 @@ def _record_set(split: str, fields: tuple[Field, ...]) -> dict[str, Any]:
             source["transform"] = {"jsonPath": "bytes"}
         field: dict[str, Any] = {
             "@type": "cr:Field",
-            "@id": f"{split}/{name}",
+            "@id": f"{split}/{identifier(name)}",
             "name": name,
             "dataType": kind,
             "source": source,

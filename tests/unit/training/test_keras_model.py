@@ -10,7 +10,7 @@ import pytest
 
 from aesthetics_ops import open_dataset
 from aesthetics_ops.config import training_settings
-from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.errors import SettingsError, TrainingFailedError
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
 from aesthetics_ops.training.context import TrainingContext
@@ -103,7 +103,7 @@ def test_one_that_died_after_an_epoch_ends_as_one_that_did_not(
         raise RuntimeError("killed after the first epoch")
 
     monkeypatch.setattr(TrainingContext, "save", die)
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(TrainingFailedError, match="killed"):
         run(plain, tmp_path)
     monkeypatch.undo()
     resumed = run(plain, tmp_path)
