@@ -224,7 +224,7 @@ def odd_names(dataset: Dataset, context: TrainingContext) -> Any:
 
 
 def record_none(dataset: Dataset, context: TrainingContext) -> Any:
-    context.record(None)  # type: ignore[arg-type]
+    context.record(None)
 
 
 def record_two_readers(dataset: Dataset, context: TrainingContext) -> Any:
@@ -250,7 +250,7 @@ def save_number(dataset: Dataset, context: TrainingContext) -> Any:
 
 
 def save_none(dataset: Dataset, context: TrainingContext) -> Any:
-    context.save(None)  # type: ignore[arg-type]
+    context.save(None)
 
 
 def save_odd_name(dataset: Dataset, context: TrainingContext) -> Any:
