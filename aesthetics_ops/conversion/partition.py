@@ -42,7 +42,7 @@ __all__ = ["ConversionSummary", "convert_partition", "remake_shard"]
 _log = logging.getLogger(__name__)
 
 _SCRATCH_GROWTH: Final = 2  # encoding anew at high quality can make a photo larger than its source
-_SCRATCH_SHARDS: Final = 2  # one being written while the one before is uploaded
+_SCRATCH_SHARDS: Final = 2  # one being written while one, or several that take as much, are uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,10 @@ def convert_partition(
         )
     require_converter(plan.converter, plan.codec_releases, build.settings.pixels)
     rows = build.partition_photos(plan, partition)
-    with scratch_for(_SCRATCH_SHARDS * _SCRATCH_GROWTH * _largest_shard(rows)) as scratch:
-        account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, progress)
+    room_bytes = _SCRATCH_GROWTH * _largest_shard(rows)
+    with scratch_for(_SCRATCH_SHARDS * room_bytes) as scratch:
+        uploader = Uploader(build.dataset, room_bytes)
+        account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, uploader, progress)
     if account.flow is not None and account.converted:
         _log.info("partition %d: %s", partition, account.flow)
     result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
@@ -193,13 +195,15 @@ def remake_shard(build: Build, rows: pa.Table, converter: Converter, path: Path)
     return made.result
 
 
-def _convert(build: Build, shards: list[_Shard], scratch: Path, progress: Callable[[int], None]) -> _Account:
+def _convert(
+    build: Build, shards: list[_Shard], scratch: Path, uploader: Uploader, progress: Callable[[int], None]
+) -> _Account:
     """Make and upload the shards that are not finished yet."""
     account = _Account()
     unfinished: list[_Shard] = []
     with (
         batch_scheduling(),
-        Uploader(build.dataset) as uploader,
+        uploader,
         Workers(build) as workers,
         threadpool_limits(1, user_api="blas"),  # a hash's small product must not wake threads of its own
     ):

@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -21,8 +21,9 @@ from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
 from aesthetics_ops.store.bucket import ConditionFailedError, Request, S3Bucket
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.fetching import Fetched
-from aesthetics_ops.store.listing import listing
+from aesthetics_ops.store.listing import LISTING, batch_of, listing
 from aesthetics_ops.store.pages import Page, failed_deletions, read_page
+from aesthetics_ops.store.ranges import Ask, list_ranges
 from aesthetics_ops.store.reply import Reply, etag_of
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
 from aesthetics_ops.store.trying import UnservedError
@@ -31,6 +32,7 @@ from aesthetics_ops.store.uploading import put_bytes, upload_file
 __all__ = ["S3Store"]
 
 _DELETED_AT_ONCE: Final = 1000
+_SERIAL_PAGES: Final = 2  # of a listing: most prefixes have no more
 _WRONG_MD5: Final = base64.b64encode(bytes(16)).decode()
 
 
@@ -50,7 +52,21 @@ class S3Store(Store):
             raise
 
     def list(self, prefix: str = "") -> pa.Table:
-        return listing(len(self._prefix), self._listed(self._prefix + prefix))
+        """Two pages come one after the other, as they do where there are no more; what follows comes by ranges where the store can."""
+        full, skip = self._prefix + prefix, len(self._prefix)
+        pages = self._pages(full, {})
+        head = list(islice(pages, _SERIAL_PAGES))
+        if head[-1].following is not None:
+            ask = Ask(
+                lambda low: self._pages(full, {}, low),
+                lambda low: self._first(full, low),
+                lambda rows: batch_of(skip, list(_objects(rows))),
+            )
+            rows = [row for page in head for row in page.objects]
+            batches = list_ranges(ask, rows, full)
+            if batches is not None:
+                return pa.Table.from_batches([batch_of(skip, list(_objects(rows))), *batches], LISTING)
+        return listing(skip, (row for page in chain(head, pages) for row in _objects(page.objects)))
 
     def folders(self, prefix: str) -> Sequence[str]:
         full = self._prefix + prefix
@@ -162,17 +178,16 @@ class S3Store(Store):
         self._bucket.ask(lambda: Request("GET", full, full, {}, fetched.headers()), fetched.take)
         return fetched
 
-    def _listed(self, full: str) -> Iterator[tuple[str, int, str]]:
-        """Yield (key, size in bytes, ETag) below a prefix, without zero-byte keys that end in `/`."""
-        for page in self._pages(full, {}):
-            for item in page.objects:
-                if item[1] or not item[0].endswith("/"):
-                    yield item
+    def _first(self, full: str, low: str) -> str | None:
+        """Return the first key below a prefix after another one."""
+        page = self._page(full, {"max-keys": "1", "start-after": low})
+        return page.objects[0][0] if page.objects else None
 
-    def _pages(self, full: str, query: dict[str, str]) -> Iterator[Page]:
+    def _pages(self, full: str, query: dict[str, str], low: str | None = None) -> Iterator[Page]:
         token = mark = None  # the mark is an earlier token, by powers of two: a circle of any length comes by one
         for number in count(1):
-            page = self._page(full, query, token, mark)
+            first = {"start-after": low} if token is None and low is not None else {}
+            page = self._page(full, query | first, token, mark)
             yield page
             if page.following is None:
                 return
@@ -193,6 +208,13 @@ class S3Store(Store):
             return page
 
         return self._bucket.ask(lambda: Request("GET", "", full, asked), read)
+
+
+def _objects(rows: Sequence[tuple[str, int, str]]) -> Iterator[tuple[str, int, str]]:
+    """Yield (key, size in bytes, ETag) without zero-byte keys that end in `/`."""
+    for row in rows:
+        if row[1] or not row[0].endswith("/"):
+            yield row
 
 
 def _size_and_etag(reply: Reply) -> tuple[int, str]:

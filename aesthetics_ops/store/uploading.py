@@ -1,4 +1,4 @@
-"""Write an object to S3 from a local file: a small one by one request, a large one in parts, four at once.
+"""Write an object to S3 from a local file: a small one by one request, a large one in parts, eight at once.
 
 In: a bucket, a key, a file.  Out: the object, seen whole or not at all.  Parts of an upload that fails are removed.
 """
@@ -22,7 +22,7 @@ from aesthetics_ops.store.trying import UnservedError
 __all__ = ["put_bytes", "upload_file"]
 
 _PART_BYTES: Final = 16 << 20
-_PARTS_AT_ONCE: Final = 4
+_PARTS_AT_ONCE: Final = 8  # a shard of the usual size at once; of each, one piece is in memory
 _MOST_PARTS: Final = 10_000
 _PIECE_BYTES: Final = 256 << 10
 _UPLOADS: Final = 3  # of a whole file, where the store forgets one

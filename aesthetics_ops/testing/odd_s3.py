@@ -51,6 +51,8 @@ class OddS3(ThreadingHTTPServer):
         conditions: on writes: "kept", as S3 does; "ignored"; or "refused" with 501.
         etags: "md5" of an object's bytes, as S3's mostly are; or "other", which look the same and are none, as with SSE-KMS.
         page: most keys in one answer to LIST, whatever is asked for.
+        listing: by "bytes" of keys, as S3 does; "without start-after", which is taken for nothing; or "folded", as if all keys were in
+            lower case, start-after too.
         tls: the server's side of TLS; None for plain HTTP.
         domain: hosts that end with a dot and this name the bucket before it, as in `bucket.s3.test`; empty: the path does.
 
@@ -71,12 +73,14 @@ class OddS3(ThreadingHTTPServer):
         conditions: Literal["kept", "ignored", "refused"] = "kept",
         etags: Literal["md5", "other"] = "md5",
         page: int = _PAGE,
+        listing: Literal["bytes", "without start-after", "folded"] = "bytes",
         tls: ssl.SSLContext | None = None,
         domain: str = "",
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.aws_chunked, self.checksums, self.conditions = aws_chunked, checksums, conditions
         self.etags, self.page, self.tls, self.domain = etags, page, tls, domain
+        self.listing = listing
         self._parts: dict[str, dict[int, bytes]] = {}
         self.objects: dict[str, bytes] = {}
         self.answer: Callable[[SeenRequest, int], Answer | None] = lambda request, number: None
@@ -236,12 +240,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         bucket = bucket.rstrip("/")
-        prefix, after = query.get("prefix", ""), query.get("continuation-token") or query.get("start-after", "")
+        prefix, after = query.get("prefix", ""), query.get("continuation-token", "")
+        if not after and self.server.listing != "without start-after":
+            after = query.get("start-after", "")
+        order = _folded if self.server.listing == "folded" else str
         delimiter, limit = query.get("delimiter", ""), min(int(query.get("max-keys", _PAGE)), self.server.page)
         with self.server.lock:
             held = dict(self.server.objects)
-        known = sorted(name.removeprefix(f"{bucket}/") for name in held if name.startswith(f"{bucket}/"))
-        keys = [key for key in known if key.startswith(prefix) and key > after]
+        known = sorted((name.removeprefix(f"{bucket}/") for name in held if name.startswith(f"{bucket}/")), key=order)
+        keys = [key for key in known if key.startswith(prefix) and order(key) > order(after)]
         deep = {key for key in keys if delimiter and delimiter in key[len(prefix) :]}
         folders = sorted({prefix + key[len(prefix) :].split(delimiter)[0] + delimiter for key in deep})
         flat = [key for key in keys if key not in deep]
@@ -287,6 +294,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def _folded(key: str) -> str:
+    return f"{key.lower()}\0{key}"
 
 
 def _checksum_headers(headers: dict[str, str]) -> list[str]:

@@ -9,13 +9,17 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import boto3
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import S3Access, Store, Swap, open_store
+from aesthetics_ops.store.listing import batch_of
+from aesthetics_ops.store.pages import Page
+from aesthetics_ops.store.ranges import Ask, list_ranges
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
 from aesthetics_ops.testing.store_contract import StoreContract
 from tests.support.certificates import self_signed
@@ -85,6 +89,36 @@ class S3Contract(StoreContract):
         table = open_store(s3_bucket.url + "p/").list()
         assert table["key"].to_pylist() == [key.removeprefix("p/") for key in expected]
         assert dict(zip(table["key"].to_pylist(), table["size"].to_pylist(), strict=True))["f"] == 1
+
+    def test_a_listing_by_ranges_has_all_keys(self, s3_bucket: S3TestBucket) -> None:
+        keys = sorted(
+            [f"p/{n:03}.jpg" for n in range(60)] + [f"p/é{n} +%20" for n in range(40)] + ["p/Z//", "p/\U0001f600"]
+        )
+        for key in keys:
+            s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=key, Body=b"1")
+
+        def page(**options: object) -> dict[str, Any]:
+            return dict(s3_bucket.client.list_objects_v2(Bucket=s3_bucket.name, Prefix="p/", **options))
+
+        def rows(found: dict[str, Any]) -> list[tuple[str, int, str]]:
+            return [(item["Key"], item["Size"], item["ETag"]) for item in found.get("Contents", ())]
+
+        def pages(low: str) -> Iterator[Page]:
+            found = page(MaxKeys=10, StartAfter=low)
+            while found["IsTruncated"]:
+                yield Page(rows(found), [], found["NextContinuationToken"])
+                found = page(MaxKeys=10, ContinuationToken=found["NextContinuationToken"])
+            yield Page(rows(found), [], None)
+
+        ask = Ask(
+            pages,
+            lambda low: next((row[0] for row in rows(page(MaxKeys=1, StartAfter=low))), None),
+            lambda found: batch_of(0, found),
+        )
+        head = rows(page(MaxKeys=20))
+        batches = list_ranges(ask, head, "p/")
+        assert batches is not None
+        assert [row[0] for row in head] + pa.Table.from_batches(batches)["key"].to_pylist() == keys
 
     def test_a_missing_bucket_is_explained(self, s3_bucket: S3TestBucket, tmp_path: Path) -> None:
         store = open_store("s3://no-such-bucket/photos/")
