@@ -12,10 +12,9 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-import numpy as np
-
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import cpus
+from aesthetics_ops.readers.buffers import Buffers, Take, fresh
 from aesthetics_ops.readers.cache import PixelCache
 from aesthetics_ops.readers.fetching.split import PHOTOS_AT_ONCE
 from aesthetics_ops.readers.given import whole_number
@@ -30,6 +29,8 @@ __all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
 
 AHEAD: Final = 2  # batches that are made while one is trained on
 
+_HELD: Final = 3  # batches: what is made, what is trained on, and what a framework lets go of only at the next one
+
 Batch = tuple[Any, Any]  # images and labels, as `Batches` says
 
 
@@ -38,6 +39,7 @@ class Batches(Resumable):
 
     A batch is (images, labels).  images: uint8, shape (b, height, width, 3), sRGB; a list of such arrays where the photos
     keep their shape; a list of JPEGs where nothing is to be decoded.  labels: float32, shape (b,), or what `labels` asks for.
+    A batch is its receiver's for as long as anything holds it; the memory of one that was let go is used again.
 
     Attributes:
         records: what is read.
@@ -82,6 +84,7 @@ class Batches(Resumable):
         self._pool: StoreThreads | None = None
         self._process = 0
         self._closed = 0  # times
+        self._buffers = Buffers(self.ahead + _HELD)
         self.progress = Progress(sampler)
 
     def __len__(self) -> int:
@@ -118,6 +121,7 @@ class Batches(Resumable):
         if self._pool is not None and self._process == os.getpid():
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
+        self._buffers.clear()
         self._closed += 1
         self.records.close()
 
@@ -132,7 +136,7 @@ class Batches(Resumable):
 
     def begin(self, draws: Draws) -> "Begun":
         """Have one batch made by the threads, for who asks for batches by number; `result` waits for it."""
-        work = _work_on(self.records, draws, self.pixels, self.cache, self.targets)
+        work = _work_on(self.records, draws, self.pixels, self.cache, self.targets, self._buffers.take)
         count = len(draws)
         photos = max(1, min(PHOTOS_AT_ONCE, count * (self.ahead + 1) // (2 * self.threads)))
         parts = [
@@ -151,31 +155,31 @@ def make_batch(
     records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None, targets: Targets
 ) -> Batch:
     """Make one batch in this thread, the same as `Batches` makes it."""
-    work = _work_on(records, draws, pixels, cache, targets)
+    work = _work_on(records, draws, pixels, cache, targets, fresh)
     for first in range(0, len(draws), PHOTOS_AT_ONCE):
         work.do(range(first, min(first + PHOTOS_AT_ONCE, len(draws))))
     return work.images, work.labels
 
 
 def _work_on(
-    records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None, targets: Targets
+    records: Records, draws: Draws, pixels: Pixels | None, cache: PixelCache | None, targets: Targets, take: Take
 ) -> "_Work | _CachedWork":
     if pixels is None or cache is None:
-        return _Work(records, draws, pixels, targets)
-    return _CachedWork(records, draws, pixels, cache, targets)
+        return _Work(records, draws, pixels, targets, take)
+    return _CachedWork(records, draws, pixels, cache, targets, take)
 
 
 class _Work:
     """A batch to be made: what it needs is on its way."""
 
-    def __init__(self, records: Records, draws: Draws, pixels: Pixels | None, targets: Targets) -> None:
+    def __init__(self, records: Records, draws: Draws, pixels: Pixels | None, targets: Targets, take: Take) -> None:
         self._pixels, self._bits = pixels, draws.bits.tolist()
         rows = records.rows_in_split(draws.rows)
         self._asked = records.reader.ask(rows)
         self.labels = targets.at(rows)
         self.cancel = self._asked.cancel
         shape = pixels.shape if pixels else None
-        self.images: Any = [None] * len(draws) if shape is None else np.empty((len(draws), *shape), np.uint8)
+        self.images: Any = [None] * len(draws) if shape is None else take((len(draws), *shape))
 
     def do(self, numbers: Sequence[int]) -> None:
         """Make some photos of the batch."""
@@ -189,7 +193,9 @@ class _Work:
 class _CachedWork:
     """A batch of pixels that may be kept already; only the others are asked for."""
 
-    def __init__(self, records: Records, draws: Draws, pixels: Pixels, cache: PixelCache, targets: Targets) -> None:
+    def __init__(
+        self, records: Records, draws: Draws, pixels: Pixels, cache: PixelCache, targets: Targets, take: Take
+    ) -> None:
         self._reader, self._pixels, self._cache = records.reader, pixels, cache
         self._rows = records.rows_in_split(draws.rows)
         self._places = self._reader.places(self._rows)
@@ -198,7 +204,7 @@ class _CachedWork:
         self.cancel = self._asked.cancel
         self._asked_at = {at: number for number, at in enumerate(missing)}
         self.labels = targets.at(self._rows)
-        self.images = np.empty((len(draws), *(pixels.shape or ())), np.uint8)
+        self.images = take((len(draws), *(pixels.shape or ())))
 
     def do(self, numbers: Sequence[int]) -> None:
         """Read some photos of the batch, and decode those that are not there or not whole."""

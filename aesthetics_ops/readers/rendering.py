@@ -1,7 +1,8 @@
 """Decode a JPEG and resample a part of it: what `Pixels` and a draw have settled by then is a `Plan`.
 
 In: a JPEG and a plan.  Out: pixels, written where the caller wants them.
-No state; the codec and the resampling release the interpreter's lock.  OpenCV's settings are left as they are.
+No state but memory that a thread uses again for its next photo; the codec and the resampling release the interpreter's
+lock.  OpenCV's settings are left as they are.
 
 How the antialiased modes get by without a resampling filter of their own: bilinear resampling that antialiases, as Pillow
 does it, weighs the source with a triangle as wide as two target pixels.  The same is a small blur and then OpenCV's
@@ -16,6 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.readers.buffers import Scratch
 
 __all__ = ["LEAST_SCALE", "Plan", "jpeg_size", "render"]
 
@@ -32,6 +34,9 @@ _NO_TIES: Final = (
 _BISECTIONS: Final = 40
 
 Image = NDArray[np.uint8]
+
+_SCRATCH: Final = Scratch(2)  # what a photo is, before and after a step; the next step writes where the last one read
+_FIRST, _SECOND = range(2)
 
 
 class Plan(NamedTuple):
@@ -90,20 +95,26 @@ def render(jpeg: bytes | memoryview, colours: str, plan: Plan, antialias: str, o
     part = _decoded(jpeg, colours, plan.decoded)[plan.top : plan.top + plan.height, plan.left : plan.left + plan.width]
     (top, left), (height, width) = plan.offset, plan.inner
     target = out[top : top + height, left : left + width]
-    is_direct = part.ndim == 3 and not plan.flip and target.strides[1:] == (3, 1) and target.strides[0] >= 3 * width
-    small = _resampled(part, plan.inner, antialias, target if is_direct else None)
+    writes_there = target.strides[1:] == (3, 1) and target.strides[0] >= 3 * width  # else OpenCV allocates
+    is_last = part.ndim == 3 and not plan.flip
+    small = _resampled(part, plan.inner, antialias, target if writes_there and is_last else None)
     if small.ndim == 2:
-        small = np.asarray(cv2.cvtColor(small, cv2.COLOR_GRAY2RGB), np.uint8)
+        direct = target if writes_there and not plan.flip else None
+        small = np.asarray(cv2.cvtColor(small, cv2.COLOR_GRAY2RGB, dst=direct), np.uint8)
     if plan.flip:
-        small = np.asarray(cv2.flip(small, 1), np.uint8)
-    if small is not target:
+        small = np.asarray(cv2.flip(small, 1, dst=target if writes_there else None), np.uint8)
+    if not np.may_share_memory(small, target):
         target[...] = small
 
 
 def _decoded(jpeg: bytes | memoryview, colours: str, size: tuple[int, int]) -> Image:
-    """Decode at the smallest scale of the decoder that gives this size: (height, width, 3), for GRAY (height, width)."""
+    """Decode at the smallest scale of the decoder that gives this size: (height, width, 3), for GRAY (height, width).
+
+    The result is this thread's until its next photo.
+    """
+    buffer = _SCRATCH.array(_FIRST, (*size, 1 if colours == "GRAY" else 3))
     try:
-        array: Image = simplejpeg.decode_jpeg(jpeg, colours, min_height=size[0], min_width=size[1])
+        array: Image = simplejpeg.decode_jpeg(jpeg, colours, min_height=size[0], min_width=size[1], buffer=buffer)
     except ValueError as error:
         raise IntegrityError(f"the photo's JPEG is damaged: {error}") from error
     return array[:, :, 0] if colours == "GRAY" else array
@@ -117,8 +128,15 @@ def _resampled(part: Image, size: tuple[int, int], antialias: str, target: Image
         return part
     if antialias == "exact":
         return _exactly(part, size)
+    free = _SECOND
     if antialias != "none":
-        part = _blurred(_averaged(part, size), size)
+        averaged = _averaged(part, size, free)
+        free = _FIRST if averaged is not part else _SECOND
+        blurred = _blurred(averaged, size, free)
+        free = 1 - free if blurred is not averaged else free
+        part = blurred
+    if target is None:
+        target = _SCRATCH.array(free, (*size, *part.shape[2:]))
     return cv2.resize(part, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
@@ -129,26 +147,28 @@ def _exactly(part: Image, size: tuple[int, int]) -> Image:
     return np.asarray(picture.resize(size[::-1], Pillow.Resampling.BILINEAR))
 
 
-def _averaged(part: Image, size: tuple[int, int]) -> Image:
-    """Average what is very much larger than wanted down to twice the wanted side."""
+def _averaged(part: Image, size: tuple[int, int], scratch: int) -> Image:
+    """Average what is very much larger than wanted down to twice the wanted side, in this scratch."""
     import cv2
 
-    sides = tuple(
+    rows, columns = (
         2 * wanted if side > _AVERAGED_FROM * wanted else side for side, wanted in zip(part.shape, size, strict=False)
     )
-    if sides == part.shape[:2]:
+    if (rows, columns) == part.shape[:2]:
         return part
-    return cv2.resize(part, sides[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    into = _SCRATCH.array(scratch, (rows, columns, *part.shape[2:]))
+    return cv2.resize(part, (columns, rows), dst=into, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _blurred(part: Image, size: tuple[int, int]) -> Image:
-    """Blur by what linear interpolation at this size lacks."""
+def _blurred(part: Image, size: tuple[int, int], scratch: int) -> Image:
+    """Blur by what linear interpolation at this size lacks, in this scratch."""
     import cv2
 
     down, across = _weights(part.shape[0], size[0]), _weights(part.shape[1], size[1])
     if len(down) == len(across) == 1:
         return part
-    return cv2.sepFilter2D(part, -1, across, down, delta=_NO_TIES, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
+    into = _SCRATCH.array(scratch, part.shape)
+    return cv2.sepFilter2D(part, -1, across, down, dst=into, delta=_NO_TIES, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
 
 
 @cache

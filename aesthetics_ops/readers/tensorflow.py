@@ -1,7 +1,7 @@
 """Batches as a tf.data.Dataset.
 
-In: `Batches`.  Out: the same, bit for bit, as tensors.  TensorFlow neither decodes nor resizes: its decoder differs by up to 9
-levels from every other, and its resize does not antialias.
+In: `Batches`.  Out: the same, bit for bit, as tensors over the memory that the photos were decoded into.  TensorFlow
+neither decodes nor resizes: its decoder differs by up to 9 levels from every other, and its resize does not antialias.
 Promised: one iteration is one epoch; shapes and, but for the rest of an epoch, the number of batches are known; nothing is
 read ahead of what is asked for, so that the state of `Batches` is that of the training loop.
 """
@@ -76,11 +76,21 @@ def as_tf(batches: Batches) -> Any:
     data = tf.data.Dataset.from_generator(epoch, output_signature=(images, labels))
     if is_batched and count is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(count))
-    chosen = tf.data.Options()
-    chosen.experimental_optimization.inject_prefetch = False
-    data = data.with_options(chosen)
+    data = data.with_options(_chosen(tf))
     data.batches = batches
     return data
+
+
+def _chosen(tf: Any) -> Any:
+    """Return the options of what is read here, and of what is made of it where nobody chooses others.
+
+    An iterator that is tuned waits at its end for the tuner's next turn (TensorFlow 2.21), 10, 20, 40 ms and so on apart: up to
+    half of an epoch.  What AUTOTUNE stands for is one call per core then.
+    """
+    chosen = tf.data.Options()
+    chosen.autotune.enabled = False
+    chosen.experimental_optimization.inject_prefetch = False
+    return chosen
 
 
 def _one_by_one(batches: Batches) -> Iterator[Any]:

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from aesthetics_ops import Dataset, IntegrityError, NoSuchSplitError, Pixels, SettingsError, as_tf, open_dataset
+from aesthetics_ops.readers.buffers import Buffers
 from aesthetics_ops.readers.options import ReadOptions
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
@@ -107,6 +108,60 @@ def test_photos_of_different_sizes_come_one_by_one(dataset: Dataset) -> None:
     for _ in range(2):
         expected = [pair for images, labels in batches for pair in zip(images, labels, strict=True)]
         assert_same(arrays(data), expected)
+
+
+class TestMemory:
+    """Tensors share the memory that photos were decoded into, and it is used again only when no tensor is left over it."""
+
+    OPTIONS: ReadOptions = {"pixels": Pixels(16, flip=True), "batch": 7, "shuffle": True}  # noqa: RUF012
+
+    @pytest.mark.parametrize("cache", [None, "uint8"])
+    def test_nothing_is_copied(self, dataset: Dataset, tmp_path: Path, cache: Any, monkeypatch: Any) -> None:
+        taken: set[int] = set()
+
+        def take(self: Buffers, shape: tuple[int, ...]) -> Any:
+            array = original(self, shape)
+            taken.add(array.ctypes.data)
+            return array
+
+        original = Buffers.take
+        monkeypatch.setattr(Buffers, "take", take)
+        options: ReadOptions = {"size": 24, "cache": cache, "directory": tmp_path / "kept"} if cache else self.OPTIONS
+        for _ in range(2):
+            found = [np.asarray(memoryview(images)).ctypes.data for images, _ in dataset.tf("train", **options)]
+            assert set(found) <= taken
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            lambda data: data,
+            lambda data: data.prefetch(4),
+            lambda data: data.map(lambda images, labels: (255 - (255 - images), labels), tf.data.AUTOTUNE).prefetch(2),
+            lambda data: data.unbatch().batch(7),
+            lambda data: data.cache(),
+        ],
+        ids=["as it is", "prefetch", "map", "unbatch", "cache"],
+    )
+    def test_batches_that_are_kept_stay_as_they_were(self, dataset: Dataset, made: Any) -> None:
+        data, batches = made(dataset.tf("train", **self.OPTIONS)), dataset.numpy("train", **self.OPTIONS)
+        kept = list(data)
+        views = [np.asarray(memoryview(images)) for images, _ in kept]
+        labels = [labels.numpy() for _, labels in kept]
+        for _ in range(3):
+            for images, _ in data:
+                tf.bitwise.invert(images)  # in place, where nobody else holds it
+        assert_same(list(zip(views, labels, strict=True)), list(batches))
+        assert_same([(images.numpy(), one.numpy()) for images, one in kept], list(_epoch(dataset, 0, self.OPTIONS)))
+
+    def test_what_is_derived_is_not_tuned_unless_that_is_asked_for(self, dataset: Dataset) -> None:
+        """An iterator that is tuned waits at its end for the tuner."""
+        data = dataset.tf("train", **self.OPTIONS)
+        derived = data.map(lambda images, labels: (images + 1, labels), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        assert not derived.options().autotune.enabled
+        assert derived.cardinality() == len(arrays(derived)) == 12
+        tuned = tf.data.Options()
+        tuned.autotune.enabled = True
+        assert derived.with_options(tuned).options().autotune.enabled
 
 
 class TestPosition:
