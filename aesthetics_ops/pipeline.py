@@ -7,7 +7,7 @@ TensorFlow is loaded when the first shard is read back.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
@@ -95,8 +95,7 @@ def build_dataset(
     if processes > 1 and len(plan.partitions) > 1:
         _work_side_by_side(build, plan, processes, progress)
     else:
-        convert_build(build, plan, progress=progress)
-        _read_back(build, plan, progress)
+        _work_alone(build, plan, progress, s3)
     return publish_build(build, plan)
 
 
@@ -126,14 +125,32 @@ def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: 
         run_build(build, plan, processes, done)
 
 
-def convert_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> "list[ConversionSummary]":
-    """Convert every partition of a plan, one after the other; errors are those of `convert_partition`."""
+def _work_alone(build: Build, plan: BuildPlan, progress: Progress, s3: S3Access | None) -> None:
+    """Convert and read back a plan in this process; where that is worth it, another reads shards back meanwhile."""
+    from aesthetics_ops.processes import shard_reader
+
+    with nullcontext() if s3 is not None else shard_reader(build, plan) as reader:
+        if reader is None:
+            convert_build(build, plan, progress=progress)
+        else:
+            convert_build(build, plan, progress=progress, made=reader.read)
+            with progress("validate", sum(part.photos for part in plan.partitions), "photo") as done:
+                reader.finish(done)
+            if reader.is_at_work:
+                progress = silent  # what is left to do is to find that all is done
+    _read_back(build, plan, progress)
+
+
+def convert_build(
+    build: Build, plan: BuildPlan, *, progress: Progress = silent, made: Callable[[str], None] = lambda digest: None
+) -> "list[ConversionSummary]":
+    """Convert every partition of a plan, one after the other; `made` and errors are those of `convert_partition`."""
     from aesthetics_ops.conversion.partition import convert_partition
 
     summaries = []
     for number, partition in enumerate(plan.partitions):
         with progress("convert", partition.photos, "photo") as done:
-            summaries.append(convert_partition(build, plan, number, progress=done))
+            summaries.append(convert_partition(build, plan, number, progress=done, made=made))
     return summaries
 
 

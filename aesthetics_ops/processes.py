@@ -4,6 +4,7 @@ In: a planned build.  Out: every shard made and read back, as `convert_build` an
 Each process is started anew and never forked, since clients of stores hold threads; it opens the build by its name and takes one
 partition after the other.  The first of them loads TensorFlow while the others convert, and reads back what is converted; the
 others help where enough is left to be worth loading it once more.
+A build in one process may have one more, which only reads shards back as they are made (`ShardReader`).
 What goes wrong in a process goes wrong here, with the same error; then, and when this process is interrupted or ends, the
 others end too, within seconds, and leave no scratch files.  A process that was killed is an error: the same build goes on later.
 """
@@ -18,8 +19,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from aesthetics_ops.errors import AestheticsOpsError, InputMissingError, Integri
 from aesthetics_ops.machine import TASKS_VARIABLE, THREADS_VARIABLE, cpus, drop_scratch, free_memory
 from aesthetics_ops.validation.shard import load_tensorflow
 
-__all__ = ["default_processes", "run_build", "serve"]
+__all__ = ["ShardReader", "default_processes", "run_build", "serve", "shard_reader"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _CORES_OF_PROCESS: Final = 4
 _BYTES_OF_PROCESS: Final = 1_500_000_000  # TensorFlow, and photos being decoded
 _MADE_ANEW: Final = 3  # times: a store that alters every upload is not tried for ever
 _WORTH_LOADING: Final = 4_000  # photos that are read back in the time that TensorFlow takes to load
+_WORTH_A_PROCESS: Final = 1_000  # photos that are converted in the time that one more process takes to start
 _TOLD_EVERY_SECONDS: Final = 0.1
 _SECONDS_TO_END: Final = 2.0
 _SERVE: Final = "import sys; from aesthetics_ops.processes import serve; serve(int(sys.argv[1]))"
@@ -94,13 +96,13 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C comes to this process, which ends the others
             )
         self.pipe = Connection(ours.detach())
-        self.task: tuple[str, int] | None = None
+        self.task: tuple[str, Any] | None = None
         self.has_loaded = loads_at_once
         self._tell((build.dataset.url, build.id, loads_at_once, logging.root.getEffectiveLevel()))
 
-    def give(self, stage: str, partition: int) -> None:
-        """Give it a partition."""
-        self.task = (stage, partition)
+    def give(self, stage: str, what: int | str) -> None:
+        """Give it a partition, or the digest of a shard."""
+        self.task = (stage, what)
         self.has_loaded |= stage == "validate"
         self._tell(self.task)
 
@@ -154,8 +156,8 @@ class _Schedule:
                 match worker.hears():
                     case "told", count:
                         told(count)
-                    case "log", (name, level, text):
-                        logging.getLogger(name).log(level, "%s", text)
+                    case "log", said:
+                        _log_again(said)
                     case "done", _:
                         self._done(worker)
                     case "failed", error:
@@ -191,6 +193,94 @@ class _Schedule:
         self._convert.append(partition)
 
 
+class ShardReader:
+    """A process that reads shards back while this one converts: what it reads has its verdict when the partitions are validated.
+
+    Nothing depends on it: what it leaves, because it was killed or for any other reason, is read back where it is missed.
+    """
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self._records = 0
+        self.is_at_work = True
+        threading.Thread(target=self._hear, name="read back", daemon=True).start()
+
+    def read(self, digest: str) -> None:
+        """Have it read a shard that lies in the dataset with its result; any thread may call this."""
+        with self._changed:
+            if self.is_at_work:
+                self._waiting += 1
+                with suppress(TransientError):  # it is dead, which its other thread finds too
+                    self._worker.give("shard", digest)
+
+    def finish(self, told: Callable[[int], None]) -> None:
+        """Wait until every shard is read, or it is dead; `told` gets the records that are read, from the first on."""
+        seen = 0
+        is_over = False
+        while not is_over:
+            with self._changed:
+                while not (is_over := self._waiting <= 0 or not self.is_at_work) and self._records == seen:
+                    self._changed.wait()
+                new, seen = self._records - seen, self._records
+            told(new)
+
+    def _hear(self) -> None:
+        try:
+            while True:
+                said = self._worker.hears()
+                with self._changed:
+                    self._take(*said)
+                    self._changed.notify_all()
+        except (TransientError, subprocess.TimeoutExpired):
+            with self._changed:
+                self.is_at_work = False
+                self._changed.notify_all()
+
+    def _take(self, what: str, more: Any) -> None:
+        match what:
+            case "told":
+                self._records += more
+            case "log":
+                _log_again(more)
+            case "done":
+                self._waiting -= 1
+            case "failed":
+                self._waiting -= 1
+                _log.warning("%s", more)
+
+
+@contextmanager
+def shard_reader(build: Build, plan: BuildPlan) -> Iterator[ShardReader | None]:
+    """Start a process that reads shards back while this one converts, and end it; None where that would gain nothing.
+
+    TensorFlow takes as long to load as some thousand photos to convert.  So it is for builds of many photos, on a machine with
+    room and a second core, whose cores nobody has shared out, and whose stores another process can reach.
+    """
+    photos = sum(part.photos for part in plan.partitions)
+    is_shared_out = any(os.environ.get(name, "").strip() for name in (THREADS_VARIABLE, TASKS_VARIABLE))
+    is_here = any(url.startswith("memory:") for url in (build.settings.photos, build.settings.dataset))
+    has_room = cpus() > 1 and free_memory() >= _BYTES_OF_PROCESS
+    if photos < _WORTH_A_PROCESS or is_shared_out or is_here or not has_room or _has_tensorflow():
+        yield None
+        return
+    crew = [_Worker(build, loads_at_once=True, share=1)]
+    try:
+        yield ShardReader(crew[0])
+    finally:
+        _end(crew)
+
+
+def _has_tensorflow() -> bool:
+    return "tensorflow" in sys.modules
+
+
+def _log_again(said: tuple[str, int, str]) -> None:
+    name, level, text = said
+    logging.getLogger(name).log(level, "%s", text)
+
+
 def _end(crew: list[_Worker]) -> None:
     """End every process at once: it deletes its scratch files and exits when its socket is closed."""
     for worker in crew:
@@ -216,16 +306,16 @@ def serve(handle: int) -> None:
     teller = _Teller(pipe)
     logging.root.addHandler(teller)
     logging.root.setLevel(level)
-    tasks: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+    tasks: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, tasks), name="listen", daemon=True).start()
     try:
         build, plan = resume_build(dataset, build_id)
         if loads_at_once:
             load_tensorflow()
         while True:
-            stage, partition = tasks.get()
+            stage, what = tasks.get()
             try:
-                _STAGES[stage](build, plan, partition, teller.count)
+                _STAGES[stage](build, plan, what, teller.count)
             except AestheticsOpsError as error:
                 teller.say("failed", error)
             else:
@@ -235,7 +325,7 @@ def serve(handle: int) -> None:
         tasks.get()  # until it ends this process
 
 
-def _listen(pipe: Connection, tasks: "queue.SimpleQueue[tuple[str, int]]") -> None:
+def _listen(pipe: Connection, tasks: "queue.SimpleQueue[tuple[str, Any]]") -> None:
     """Pass tasks on; when the other end is closed, or its process is dead, end this process whatever it does."""
     try:
         while True:
@@ -261,7 +351,17 @@ def _read_back(build: Build, plan: BuildPlan, partition: int, told: Callable[[in
     validate_partition(build, plan, partition, progress=told)
 
 
-_STAGES: Final = {"convert": _convert, "validate": _read_back}
+def _read_back_shard(build: Build, plan: BuildPlan, digest: str, told: Callable[[int], None]) -> None:
+    from aesthetics_ops.validation.partition import validate_made
+
+    told(validate_made(build, plan, digest))
+
+
+_STAGES: Final[dict[str, Callable[[Build, BuildPlan, Any, Callable[[int], None]], None]]] = {
+    "convert": _convert,
+    "validate": _read_back,
+    "shard": _read_back_shard,
+}
 
 
 class _Teller(logging.Handler):

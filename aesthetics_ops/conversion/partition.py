@@ -135,7 +135,12 @@ class _Made:
 
 
 def convert_partition(
-    build: Build, plan: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
+    build: Build,
+    plan: BuildPlan,
+    partition: int,
+    *,
+    progress: Callable[[int], None] = lambda photos: None,
+    made: Callable[[str], None] = lambda digest: None,
 ) -> ConversionSummary:
     """Make every shard of one partition that is not finished yet.
 
@@ -144,6 +149,7 @@ def convert_partition(
         plan: of the build.
         partition: 0 <= partition < len(plan.partitions).
         progress: called with the number of photos just done, finished shards' included.
+        made: called, in any thread, with the digest of each shard once it can be read back.
 
     Raises:
         InputMissingError: the partition is not in the plan.
@@ -160,7 +166,7 @@ def convert_partition(
     rows = build.partition_photos(plan, partition)
     room_bytes = _SCRATCH_GROWTH * _largest_shard(rows)
     with scratch_for(_SCRATCH_SHARDS * room_bytes) as scratch:
-        uploader = Uploader(build.dataset, room_bytes)
+        uploader = Uploader(build.dataset, room_bytes, made)
         account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, uploader, progress)
     if account.flow is not None and account.converted:
         _log.info("partition %d: %s", partition, account.flow)
@@ -212,6 +218,7 @@ def _convert(
             if is_finished:
                 account.built[shard.digest] = shard.digest
                 progress(shard.photos)
+                uploader.made(shard.digest)
             else:
                 _require_recipe(build, shard)
                 unfinished.append(shard)

@@ -1,6 +1,7 @@
 """Upload finished shards while the next ones are made."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -17,14 +18,16 @@ _AT_ONCE: Final = 4  # shards; what ends an upload is three requests, one after 
 class Uploader:
     """Uploads finished shards while the next is made: as many as fit into the scratch room they have, four at most, and always one."""
 
-    def __init__(self, dataset: Store, room_bytes: int) -> None:
+    def __init__(self, dataset: Store, room_bytes: int, made: Callable[[str], None] = lambda digest: None) -> None:
         """Begin.
 
         Args:
             dataset: where shards go.
             room_bytes: that files which wait for the end of their upload may take.
+            made: called, in any thread, with the digest of each shard that lies there with its result.
         """
         self._dataset, self._room_bytes = dataset, room_bytes
+        self.made = made
         self._pool = StoreThreads(_AT_ONCE, thread_name_prefix="upload")
         self._pending: deque[tuple[int, Future[None]]] = deque()
 
@@ -58,4 +61,5 @@ class Uploader:
         if result.photos:
             self._dataset.upload(shard_key(result.digest, ShardFile.RECORDS), path)
             write_shard_result(self._dataset, result)
+            self.made(result.digest)
         path.unlink()

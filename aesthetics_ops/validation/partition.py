@@ -23,7 +23,7 @@ from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.store import Store
 from aesthetics_ops.validation.shard import check_shard
 
-__all__ = ["validate_partition", "validate_shard"]
+__all__ = ["validate_made", "validate_partition", "validate_shard"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ def validate_partition(
     """
     summary = {"shards": 0, "records": 0, "read": 0}
     for result in _converted(build, plan, partition):
-        verdict = read_verdict(build.dataset, result.digest)
-        if verdict is None or verdict.sha256 != result.sha256:
+        if not _is_read_back(build.dataset, result):
             try:
                 validate_shard(build.dataset, result, plan.features)
             except IntegrityError as error:
@@ -87,6 +86,32 @@ def _converted(build: Build, plan: BuildPlan, partition: int) -> Iterator[ShardR
                 partition=partition,
             )
         yield result
+
+
+def _is_read_back(dataset: Store, result: ShardResult) -> bool:
+    verdict = read_verdict(dataset, result.digest)
+    return verdict is not None and verdict.sha256 == result.sha256
+
+
+def validate_made(build: Build, plan: BuildPlan, digest: str) -> int:
+    """Read back one shard that conversion has just made, before its partition is finished; one with a verdict is not read again.
+
+    Args:
+        build: with the plan's settings.
+        plan: of the build.
+        digest: of the shard as it was built.
+
+    Returns:
+        The records that were read; 0 where there was nothing to do.
+
+    Raises:
+        As `validate_shard`.
+    """
+    result = read_shard_result(build.dataset, digest)
+    if result is None or _is_read_back(build.dataset, result):
+        return 0
+    validate_shard(build.dataset, result, plan.features)
+    return result.records
 
 
 def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, Any]) -> None:

@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,67 +15,17 @@ from aesthetics_ops import processes
 from aesthetics_ops.dataset.layout import partition_rows_key
 from aesthetics_ops.errors import ObjectMissingError, SettingsError, TransientError
 from aesthetics_ops.machine import codec_threads
-from aesthetics_ops.pipeline import Progress, build_dataset, start_build
+from aesthetics_ops.pipeline import build_dataset, start_build
 from aesthetics_ops.processes import default_processes, run_build
 from aesthetics_ops.store import S3Access
 from aesthetics_ops.versions.verify import verify_version
-from tests.support.documents import make_reports_quick
-from tests.support.nights import PHOTOS, START, Source, photo
+from tests.support.crew import are_gone, at_first, others, scratch_left, stored_photos
+from tests.support.nights import PHOTOS, START, Source
 
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    """Photos and scores in files, which other processes see, and a scratch folder that nobody else uses."""
-    make_reports_quick(monkeypatch)
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    source = Source(f"{tmp_path.as_uri()}/", {})
-    for name in PHOTOS:
-        source.add(name, photo(name))
-    source.score({name: number / 2 + 1 for number, name in enumerate(PHOTOS)})
-    return source
-
-
-def at_first(act: Callable[[], None]) -> Progress:
-    """Return a progress that acts when the first photo of a build is done."""
-    has_acted = False
-
-    @contextmanager
-    def progress(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        def told(amount: int) -> None:
-            nonlocal has_acted
-            if not has_acted:
-                has_acted = True
-                act()
-
-        yield told
-
-    return progress
-
-
-def others(parent: int | None = None) -> list[int]:
-    """Return the ids of the processes that a process has started for a build."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            is_child = int(status.read_text().rpartition(")")[2].split()[1]) == (parent or os.getpid())
-            if is_child and b"aesthetics_ops.processes" in status.with_name("cmdline").read_bytes():
-                found.append(int(status.parent.name))
-    return found
-
-
-def are_gone(found: list[int]) -> bool:
-    """Wait a while for processes that nobody waits for any more."""
-    for _ in range(600):
-        if not any(Path(f"/proc/{process}").exists() for process in found):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def scratch_left() -> list[str]:
-    return [path.name for path in Path(os.environ["TMPDIR"]).glob("aesthetics-ops-scratch-*")]
+    return stored_photos(tmp_path, monkeypatch)
 
 
 def test_several_processes_make_the_version_that_one_makes(stored: Source) -> None:

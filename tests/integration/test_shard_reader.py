@@ -1,0 +1,125 @@
+"""A process that reads shards back while they are made: a build is sooner done, and nothing depends on it."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from aesthetics_ops import processes
+from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.results import read_shard_result, read_verdict
+from aesthetics_ops.pipeline import build_dataset, convert_build, start_build, validate_build
+from aesthetics_ops.processes import shard_reader
+from aesthetics_ops.validation import partition
+from tests.support.crew import at_first, others, scratch_left, stored_photos
+from tests.support.nights import PHOTOS, START, Source
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    return stored_photos(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def has_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine and a build for which such a process is worth it."""
+    for name in ("AESTHETICS_THREADS", "AESTHETICS_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(processes, "_has_tensorflow", lambda: False)
+    monkeypatch.setattr(processes, "cpus", lambda: 2)
+    monkeypatch.setattr(processes, "free_memory", lambda: 10**10)
+
+
+def damage(url: str) -> None:
+    path = Path(urlsplit(url).path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_shards_are_read_back_by_the_other_process(stored: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def counting(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        done: list[int] = []
+        yield done.append
+        counted.append((stage, total, sum(done)))
+
+    def here(*_: object) -> None:
+        raise AssertionError("this process reads a shard back")
+
+    monkeypatch.setattr(partition, "validate_shard", here)
+    whole = build_dataset(stored.settings(near_duplicate_distance=0), created_at=START, progress=counting)
+    assert whole.manifest.records == len(PHOTOS)
+    assert counted == [("convert", len(PHOTOS), len(PHOTOS)), ("validate", len(PHOTOS), len(PHOTOS))]
+    assert (others(), scratch_left()) == ([], [])
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_a_build_goes_on_alone_when_that_process_is_killed(stored: Source) -> None:
+    whole = build_dataset(stored.settings(), progress=at_first(lambda: os.kill(others()[0], signal.SIGKILL)))
+    assert whole.manifest.records == len(PHOTOS)
+    assert (others(), scratch_left()) == ([], [])
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_an_interrupt_ends_that_process_too(stored: Source) -> None:
+    def interrupt() -> None:
+        assert len(others()) == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(stored.settings(), progress=at_first(interrupt))
+    assert (others(), scratch_left()) == ([], [])
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_a_damaged_shard_that_it_finds_is_withdrawn_and_told(stored: Source, caplog: pytest.LogCaptureFixture) -> None:
+    build, plan = start_build(stored.settings())
+    made: list[str] = []
+    convert_build(build, plan, made=made.append)
+    assert sorted(made) == sorted(digest for part in plan.partitions for digest in part.shards)
+    damage(build.dataset.url_of(shard_key(made[0], ShardFile.RECORDS)))
+    with shard_reader(build, plan) as reader, caplog.at_level(logging.WARNING):
+        assert reader is not None
+        for digest in made:
+            reader.read(digest)
+        counted: list[int] = []
+        reader.finish(counted.append)
+    assert read_shard_result(build.dataset, made[0]) is None
+    read = [read_verdict(build.dataset, digest) for digest in made[1:]]
+    assert sum(counted) == sum(verdict.records for verdict in read if verdict is not None)
+    assert None not in read
+    assert any("its result is withdrawn" in record.getMessage() for record in caplog.records)
+    convert_build(build, plan)
+    assert sum(summary["read"] for summary in validate_build(build, plan)) == 1
+
+
+@pytest.mark.usefixtures("has_reader")
+@pytest.mark.parametrize(
+    "why", ["few photos", "one core", "little memory", "shared out", "in memory", "has TensorFlow"]
+)
+def test_there_is_none_where_it_gains_nothing(
+    source: Source, stored: Source, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    match why:
+        case "few photos":
+            monkeypatch.setattr(processes, "_WORTH_A_PROCESS", len(PHOTOS) + 1)
+        case "one core":
+            monkeypatch.setattr(processes, "cpus", lambda: 1)
+        case "little memory":
+            monkeypatch.setattr(processes, "free_memory", lambda: 10**9)
+        case "shared out":
+            monkeypatch.setenv("AESTHETICS_TASKS", "2")
+        case "has TensorFlow":
+            monkeypatch.setattr(processes, "_has_tensorflow", lambda: True)
+    build, plan = start_build((source if why == "in memory" else stored).settings())
+    with shard_reader(build, plan) as reader:
+        assert reader is None
+        assert others() == []
