@@ -418,7 +418,7 @@ def training_settings(values: dict[str, Any], dataset: str, where: str) -> Train
         where: the origin of the values, for messages.
 
     Raises:
-        SettingsError: a value is wrong; or no url is given, and there is no place beside the dataset.
+        SettingsError: a value is wrong; the url lies in the dataset, or around it; or none is given, and there is no place beside it.
     """
     settings = parse_model(TrainingSettings, values, where)
     url = settings.url
@@ -429,7 +429,10 @@ def training_settings(values: dict[str, Any], dataset: str, where: str) -> Train
                 f"{where}: dataset {dataset!r} is a whole bucket, so nothing lies beside it; set url, where trainings lie"
             )
         url = dataset.rstrip("/") + "-training"
-    return settings.model_copy(update={"url": as_url(url).rstrip("/") + "/"})
+    url = as_url(url).rstrip("/") + "/"
+    if problem := _inside(where, url, {"dataset": dataset}):
+        raise SettingsError(problem)
+    return settings.model_copy(update={"url": url})
 
 
 def _parts_of(url: str) -> tuple[str, ...]:
@@ -477,5 +480,5 @@ def _with_training(config: DatasetConfig, table: object, where: str) -> DatasetC
         training = training_settings(dict(table), build.dataset, where)
     except SettingsError as error:
         return replace(config, training_problem=str(error))
-    problem = _inside(where, training.url, {"dataset": build.dataset, "photos": build.photos})
+    problem = _inside(where, training.url, {"photos": build.photos})
     return replace(config, training=None if problem else training, training_problem=problem)

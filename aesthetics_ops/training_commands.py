@@ -7,7 +7,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aesthetics_ops.config import TrainingSettings
 from aesthetics_ops.errors import SettingsError
@@ -15,6 +15,7 @@ from aesthetics_ops.store import open_store
 
 __all__ = ["add_training_commands"]
 
+_LONGEST_RUN: Final = 500
 Command = Callable[[argparse.Namespace], tuple[Any, list[str]]]
 
 
@@ -36,6 +37,7 @@ def add_training_commands(command: Callable[[str, Command, str], argparse.Argume
     train.add_argument(
         "--run",
         dest="who",
+        type=_named,
         metavar="NAME",
         default="aesthetics-ops train",
         help="who trains, for pin and receipt; by default this command",
@@ -63,6 +65,14 @@ def _counted(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
+
+
+def _named(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_RUN:
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is no name of 1 to {_LONGEST_RUN} characters that can be printed"
+        )
+    return text
 
 
 def _train(options: argparse.Namespace) -> tuple[Any, list[str]]:

@@ -97,7 +97,7 @@ def assign(
         NoSuchSplitError: it has no records to train on, or none to validate with.
         IntegrityError, PublishConflictError: as `published_version`.
     """
-    manifest, pointer = published_version(dataset, version or "LATEST")
+    manifest, pointer = published_version(dataset, "LATEST" if version is None else version)
     _require_split(manifest, "train", "nothing can be trained on it")
     _require_split(manifest, "validation", "no model of it could be judged")
     folder = f"{settings.url}{manifest.version}/"

@@ -22,7 +22,8 @@ DAG, ALONE, STAY = "train_on_new_version.cats", "train_on_new_version.dogs", "tr
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
-    """Three datasets of the same photos: the default function, one that fails while a file is there, a path that is wrong."""
+    """Datasets of the same photos: the default function, one that fails while a file is there, a path that is wrong, and two that
+    end the program or speak to Airflow."""
     home = AirflowHome(tmp_path_factory.mktemp("home") / "home")
     splits = ["train"] * 4 + ["validation", "test"]
     rows = "".join(f"{name},{5 + n / 10},{splits[n]}\n" for n, name in enumerate(PHOTOS[:6]))
@@ -33,6 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
         "cats": "options = { epochs = 1, size = 32 }",
         "dogs": f'train = "tests.support.trainers:fit_without_fault"\nretries = 0\noptions = {{ fault = "{fault}" }}',
         "fish": 'train = "nowhere.at.all:train"',
+        "mice": 'train = "tests.support.faulty_trainers:ends_well"\nretries = 0',
+        "rats": 'train = "tests.support.faulty_trainers:skips"\nretries = 0',
     }
     home.configure(
         *(
@@ -116,6 +119,22 @@ def test_a_function_that_cannot_be_imported_fails_its_training_alone(home: Airfl
     assert status == 1
     assert "train is 'nowhere.at.all:train', and module 'nowhere.at.all' cannot be imported" in log
     assert "up_for_retry" not in log
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        ("mice", 1, "'tests.support.faulty_trainers:ends_well' raised SystemExit: 0, in line "),
+        ("rats", 0, "too few photos are new"),
+    ],
+)
+def test_a_function_that_ends_the_program_fails_and_one_that_skips_is_taken_at_its_word(
+    home: AirflowHome, name: str, status: int, said: str
+) -> None:
+    version = built(home, name)
+    ended, log = home.run("dags", "test", f"train_on_new_version.{name}", "2026-11-22")
+    assert (ended, said in log) == (status, True), log[-3000:]
+    assert not (home.directory / "datasets" / f"{name}-training" / version).exists()
 
 
 @pytest.fixture(scope="module")

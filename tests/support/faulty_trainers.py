@@ -45,6 +45,12 @@ def ends_badly(dataset: Dataset, context: TrainingContext) -> Any:
     sys.exit("usage: train FILE")
 
 
+def skips(dataset: Dataset, context: TrainingContext) -> Any:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    raise AirflowSkipException("too few photos are new")
+
+
 def too_deep(dataset: Dataset, context: TrainingContext) -> Any:
     return too_deep(dataset, context)
 

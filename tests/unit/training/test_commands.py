@@ -45,6 +45,13 @@ def test_it_trains_pins_and_says_where_the_model_is_once(url: str, capsys: pytes
         (["--train", "fit"], 2, "train is 'fit', and no module:function; write one such as"),
         (["--seed", "-1"], 2, "seed is '-1', but input should be greater than or equal to 0"),
         (["--directory", "here"], 2, "directory is 'here', a relative path"),
+        (["--version", ""], 1, "has no version ''"),
+        (["--run", " "], 2, "argument --run: ' ' is no name of 1 to 500 characters"),
+        (["--run", "two\nlines"], 2, "is no name of 1 to 500 characters that can be printed"),
+        (["--run", "r" * 501], 2, "is no name of 1 to 500 characters"),
+        (["--url", "DATASET"], 2, "are equal or one lies inside the other, so models would lie among other data"),
+        (["--url", "DATASET/models"], 2, "are equal or one lies inside the other"),
+        (["--url", "DATASET/.."], 2, "are equal or one lies inside the other"),
         (["--version", "none"], 1, "has no version 'none'"),
         (["--train", "nowhere.at.all:train"], 2, "module 'nowhere.at.all' cannot be imported"),
     ],
@@ -53,7 +60,7 @@ def test_it_trains_pins_and_says_where_the_model_is_once(url: str, capsys: pytes
 def test_what_is_wrong_is_one_line(
     url: str, words: list[str], status: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", url, *words]) == status
+    assert main(["train", url, *(word.replace("DATASET", url.rstrip("/")) for word in words)]) == status
     said = capsys.readouterr().err
     assert line in said
     assert said.count("\n") == 1
