@@ -101,8 +101,8 @@ def assign(
     _require_split(manifest, "train", "nothing can be trained on it")
     _require_split(manifest, "validation", "no model of it could be judged")
     folder = f"{settings.url}{manifest.version}/"
-    done = _finished(open_store(folder, s3=s3))
-    is_done = done is not None and (done.manifest_sha256, done.settings) == (pointer.sha256, settings.digest)
+    lies = open_store(folder, s3=s3)
+    is_done = _is_done(_marked(lies), lies, pointer.sha256, settings)
     return Assignment(dataset.url, manifest.version, pointer.sha256, folder, is_done)
 
 
@@ -135,10 +135,8 @@ def train_version(
         ScratchSpaceError: the disk has no room for the version.
     """
     folder = open_store(assignment.folder, s3=s3)
-    if (done := _finished(folder)) is not None and (done.manifest_sha256, done.settings) == (
-        assignment.manifest_sha256,
-        settings.digest,
-    ):
+    done = _marked(folder)
+    if done is not None and _is_done(done, folder, assignment.manifest_sha256, settings):
         metrics = Metrics.read(folder, TrainingFile.METRICS)
         if metrics is not None:
             return Training(assignment, False, metrics, folder.url_of(done.model))
@@ -162,7 +160,7 @@ def train_version(
         metrics = _measured(dataset, predictions)
         receipt = _receipt(context, settings, model, run)
         embed_receipt(model, receipt)
-        _upload(folder, files, receipt, metrics, done)
+        _upload(folder, files, receipt, metrics)
     if settings.keep_pins is not None and settings.url is not None:
         gone = keep_newest(
             open_store(assignment.dataset, s3=s3), assignment.version, settings.url, count=settings.keep_pins, run=run
@@ -172,12 +170,25 @@ def train_version(
     return Training(assignment, True, metrics, folder.url_of(receipt.model))
 
 
-def _finished(folder: Store) -> TrainingDone | None:
+def _marked(folder: Store) -> TrainingDone | None:
     try:
         return TrainingDone.read(folder, TrainingFile.DONE)
     except IntegrityError as error:
         _log.warning("%s; the version is trained on again", error)
         return None
+
+
+def _is_done(done: TrainingDone | None, folder: Store, manifest_sha256: str, settings: TrainingSettings) -> bool:
+    """Say whether a mark is of this training, and every file that it names is there."""
+    if done is None or (done.manifest_sha256, done.settings) != (manifest_sha256, settings.digest):
+        return False
+    gone = sorted({*done.files} - set(folder.list()["key"].to_pylist()))
+    if gone:
+        _log.warning(
+            "%s has a mark, and %s is gone (%d of %d files); the version is trained on again",
+            folder.url, gone[0], len(gone), len(done.files),
+        )  # fmt: skip
+    return not gone
 
 
 def _require_split(manifest: Manifest, split: str, end: str) -> None:
@@ -255,10 +266,9 @@ def _receipt(context: TrainingContext, settings: TrainingSettings, model: Path, 
     )  # fmt: skip
 
 
-def _upload(
-    folder: Store, files: dict[str, Path], receipt: TrainingReceipt, metrics: Metrics, before: TrainingDone | None
-) -> None:
-    """Bring a training to its place: the mark of another one goes first, its own comes last."""
+def _upload(folder: Store, files: dict[str, Path], receipt: TrainingReceipt, metrics: Metrics) -> None:
+    """Bring a training to its place: the mark of another one goes first, also of one that ended meanwhile; its own comes last."""
+    before = _marked(folder)
     documents: dict[str, bytes] = {TrainingFile.METRICS: metrics.encoded(), TrainingFile.RECEIPT: receipt.encoded()}
     digests = {name: _sha256(path) for name, path in files.items()}
     digests |= {str(name): sha256(data).hexdigest() for name, data in documents.items()}

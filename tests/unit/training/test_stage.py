@@ -3,11 +3,13 @@
 import json
 import uuid
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import pytest
 
+from aesthetics_ops import Dataset
 from aesthetics_ops.config import TrainingSettings, training_settings
 from aesthetics_ops.dataset.candidates import CandidateMark, RefusedGate
 from aesthetics_ops.dataset.layout import VersionFile, candidate_key, published_key, version_key
@@ -26,6 +28,7 @@ from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, synthetic_photos
 from aesthetics_ops.testing.stores import AlteringStore
 from aesthetics_ops.training import stage
+from aesthetics_ops.training.context import Trained, TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.pins import pin_name
 from aesthetics_ops.training.receipt import TrainingDone
@@ -117,6 +120,44 @@ def test_nothing_is_trained_twice_for_one_version_and_its_settings(nights: Night
     assert nights.train(seed=1, retries=9, queue="gpu").is_new is False, "how it is run is no part of it"
 
 
+def test_a_training_that_ends_while_another_is_at_work_is_replaced_whole(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = nights.publish()
+
+    def slow(dataset: Dataset, context: TrainingContext) -> Trained:
+        nights.train(seed=1)  # begins later, and ends before
+        return trainers.fit(dataset, context)
+
+    monkeypatch.setattr(trainers, "fit_slowly", slow, raising=False)
+    nights.train(train="tests.support.trainers:fit_slowly")
+    folder = open_store(f"{nights.settings().url}{version}/")
+    marked = TrainingDone.read(folder, "done.json")
+    assert marked is not None
+    assert marked.files == {name: sha256(bytes(folder.get(name).data)).hexdigest() for name in marked.files}
+    assert find_receipt(folder.url).train == "tests.support.trainers:fit_slowly"
+
+
+def test_a_mark_is_not_there_while_files_are_replaced(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = nights.publish()
+    seen: list[bool] = []
+
+    def look(method: str, key: str, data: bytes) -> bytes:
+        if method == "upload":
+            seen.append("done.json" in nights.files(version))
+        return data
+
+    def slow(dataset: Dataset, context: TrainingContext) -> Trained:
+        nights.train(seed=1)
+        monkeypatch.setattr(context.folder, "upload", watched.upload)
+        return trainers.fit(dataset, context)
+
+    watched = AlteringStore(open_store(f"{nights.settings().url}{version}/"), look)
+    monkeypatch.setattr(trainers, "fit_slowly", slow, raising=False)
+    nights.train(train="tests.support.trainers:fit_slowly")
+    assert seen == [False] * 4
+
+
 def test_files_that_another_training_left_go_when_the_new_one_is_done(nights: Nights) -> None:
     version = nights.publish()
     nights.train()
@@ -129,6 +170,20 @@ def test_a_mark_that_is_damaged_counts_for_nothing(nights: Nights) -> None:
     folder = open_store(nights.train().assignment.folder)
     folder.put("done.json", bytes(folder.get("done.json").data)[:-40])
     assert nights.train().is_new
+
+
+@pytest.mark.parametrize("name", ["model.npy", "metrics.json", "receipt.json", "notes/seed.txt"])
+def test_a_training_of_which_a_file_is_gone_is_none(
+    nights: Nights, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = nights.publish()
+    nights.train()
+    whole = nights.files(version)
+    open_store(f"{nights.settings().url}{version}/").delete([name])
+    assert not assign(nights.store, version, nights.settings()).is_done
+    assert nights.train().is_new
+    assert f"has a mark, and {name} is gone (1 of 4 files); the version is trained on again" in caplog.text
+    assert nights.files(version) == whole
 
 
 @pytest.mark.parametrize("times", [1, 9])
