@@ -1,6 +1,6 @@
 """`make bench`: builds and readers against the bare codec and against peers, growth, start-up, memory and cores, files of scores.
 
-    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores readers labels] [--quick]
+    .venv/bin/python benchmarks/bench.py [--rounds 3] [--only limits peers growth startup rss cores distance readers labels] [--quick]
 
 Every round runs every job once, backwards in every other round, so that what changes on the machine touches all alike.
 The groups about builds make one part of `benchmarks/RESULTS.md`, out of `results.json`; `readers` makes one out of `readers.json`,
@@ -34,6 +34,7 @@ from figures import last_line
 from jobs import Job, Sample
 from label_jobs import LABELS, QUICK_LABELS, LabelSizes, label_jobs
 from labels_report import render_labels
+from loopback import Loopback
 from measure import measure
 from origin import ORIGIN, ORIGIN_SIZES, QUICK_ORIGIN, Limits, origin_jobs
 from origin_report import render_origin
@@ -43,11 +44,11 @@ from read_labels import BARE
 from readers import QUICK as QUICK_READERS
 from readers import READING_PEERS, Readers, ReaderSizes
 from readers_report import render_readers
-from report import render
+from report import DISTANCES_MS, render
 
 HERE: Final = Path(__file__).parent
 CACHE: Final = HERE.parent / ".bench"
-BUILDING: Final = ("limits", "peers", "growth", "startup", "rss", "cores")
+BUILDING: Final = ("limits", "peers", "growth", "startup", "rss", "cores", "distance")
 READING: Final = "readers"
 BUILD_RESULTS: Final = "results.json"
 READ_RESULTS: Final = "readers.json"
@@ -98,15 +99,17 @@ QUICK: Final = Sizes(ava=(60, 20), camera=(4, 2), huge=3, copies=2, growth=(50, 
 
 
 class Bench:
-    """The jobs of one benchmark, and what they need: photos, the S3 server, peers."""
+    """The jobs of one benchmark, and what they need: photos, the S3 server, ways to it that take longer, peers."""
 
     def __init__(self, s3: FastS3, inputs: Path, sizes: Sizes, groups: frozenset[str]) -> None:
         self.s3, self.inputs, self.sizes, self.groups = s3, inputs, sizes, groups
+        self.ways: dict[int, Loopback] = {}
         self.absent: dict[str, str] = {}
 
     def jobs(self) -> list[Job]:
         """Return the jobs of the wanted groups, each once."""
         every = [*self._limits(), *self._peers(), *self._growth(), *self._startup(), *self._rss(), *self._cores()]
+        every += self._distance()
         merged: dict[str, Job] = {}
         for job in every:
             if job.groups & self.groups:
@@ -161,7 +164,10 @@ class Bench:
             name += f" in {processes}"
         if (cpus := more.get("cpus")) and len(cpus) < len(os.sched_getaffinity(0)):
             name += f" @{len(cpus)}"
-        return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(), **more)
+        endpoint = ""
+        if (distance := more.pop("distance_ms", None)) is not None:
+            name, endpoint = f"{name} at {distance} ms", self.ways[distance].url
+        return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(endpoint), **more)
 
     def _bare(self, bucket: Bucket, *what: str) -> Job:
         python = (sys.executable, str(HERE / "bare.py"))
@@ -259,6 +265,14 @@ class Bench:
             for processes in (1, 2):
                 for bucket in self._ava:
                     yield self._ours(bucket, encoding, "cores", what="build", processes=processes)
+
+    def _distance(self) -> Iterator[Job]:
+        if "distance" not in self.groups:
+            return
+        for encoding in ("keep", "reencode"):
+            for distance in DISTANCES_MS:
+                for bucket in self._ava:
+                    yield self._ours(bucket, encoding, "distance", distance_ms=distance)
 
 
 def _votes(photo: str) -> list[int]:
@@ -373,6 +387,9 @@ def main() -> int:
         place = stack.enter_context(_folder(CACHE, "run"))
         s3 = stack.enter_context(FastS3(nginx, place / "s3", CACHE / "photos"))
         bench = Bench(s3, place / "inputs", QUICK if options.quick else Sizes(), groups)
+        if "distance" in groups:
+            ways = (Loopback(s3.port, latency_seconds=distance / 1000) for distance in DISTANCES_MS)
+            bench.ways = dict(zip(DISTANCES_MS, map(stack.enter_context, ways), strict=True))
         jobs = [job for job in bench.jobs() if _wanted(job, options)]
         readers = stack.enter_context(_readers(bench, place, groups, quick=options.quick))
         if readers:
