@@ -93,7 +93,7 @@ def write_out(text: str) -> None:
     Raises:
         OSError: it is closed, full, or nobody reads it any more.
     """
-    if sys.stdout is None:  # the shell closed it
+    if sys.stdout is None or sys.stdout.closed:  # by the shell, or by a function of the user's
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), _STDOUT)
     try:
         sys.stdout.write(f"{text}\n")

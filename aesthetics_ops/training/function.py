@@ -101,7 +101,7 @@ def _not_imported(path: str, module: str, error: BaseException) -> SettingsError
     what = " ".join(str(error).split()) if isinstance(error, ImportError) else _in_one_line(error)
     return SettingsError(
         f"train is {path!r}, and module {module!r} cannot be imported ({what}); correct the path or the module, or install what has it "
-        "where trainings run"
+        "where trainings run, or name its folder in PYTHONPATH there"
     )
 
 

@@ -127,6 +127,17 @@ def test_a_module_that_cannot_be_imported_is_told_and_pins_nothing(place: Place,
     assert place.files() == []
 
 
+def test_a_function_that_closes_the_output_leaves_its_training_and_one_line(place: Place) -> None:
+    command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, "--train", f"{FAULTY}:closes_stdout"]
+    found = subprocess.run(
+        [*command, "--url", place.root.as_uri()],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (found.returncode, "Traceback" in found.stderr) == (1, False), found.stderr
+    assert "standard output" in found.stderr.splitlines()[-1]
+    assert "done.json" in place.files()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
