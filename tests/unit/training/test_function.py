@@ -1,7 +1,9 @@
 """A function of the user's, whatever it does: one line that names it, nothing that counts as a training, and no other's fault."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -125,6 +127,32 @@ def test_a_module_that_cannot_be_imported_is_told_and_pins_nothing(place: Place,
     assert re.search(rf"train is '{name}:f', and module '{name}' cannot be imported \({message}", found.stderr)
     assert read_pins(place.store) == before
     assert place.files() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)],
+)
+def test_a_training_that_gets_a_signal_is_none_and_the_same_command_goes_on(
+    place: Place, tmp_path: Path, number: signal.Signals, status: int, line: str | None
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    options = json.dumps({"signal": int(number)})
+    flags = ["--train", f"{FAULTY}:killed_once", "--options", options, "--url", place.root.as_uri()]
+    command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, *flags]
+    how = {"cwd": ROOT, "env": os.environ | {"TMPDIR": str(scratch)}, "capture_output": True, "text": True}
+    first = subprocess.run(command, check=False, timeout=120, **how)  # type: ignore[call-overload]
+    assert first.returncode == status, first.stderr
+    assert first.stderr == (
+        f"aesthetics-ops: {line}; the same command goes on where this one stopped\n" if line else ""
+    )
+    assert "done.json" not in place.files()
+    assert line is None or list(scratch.iterdir()) == []
+    second = subprocess.run(command, check=False, timeout=120, **how)  # type: ignore[call-overload]
+    assert second.returncode == 0, second.stderr
+    assert place.files() == ["done.json", "metrics.json", "model.bin", "receipt.json"]
+    assert list(scratch.iterdir()) == [], "what a kill left is swept"
 
 
 def test_a_function_that_closes_the_output_leaves_its_training_and_one_line(place: Place) -> None:
