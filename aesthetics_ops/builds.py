@@ -11,6 +11,7 @@ process, on another machine, or again:
                               the parent's shards a photo is that has not changed since
     plan.json                 the rest, `BuildPlan`; written last, so it is the plan's done-marker
     converted/<n>.json        partition n's done-marker, `PartitionResult`
+    validated/<n>.json        how fast its shards were read back, `ValidationResult`; no stage reads it
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import BEFORE, parse_parquet
 from aesthetics_ops.errors import InputMissingError, IntegrityError
+from aesthetics_ops.figures import ConversionFigures, ValidationFigures
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import folder_of
@@ -42,6 +44,7 @@ __all__ = [
     "LostPhoto",
     "Partition",
     "PartitionResult",
+    "ValidationResult",
     "open_build",
     "plan_identity",
     "resume_build",
@@ -104,6 +107,7 @@ class PartitionResult(Document):
         shards: planned digest to the digest that was built; they differ where a photo was lost, and an empty text
             stands for a shard that lost all its photos.
         lost: those photos.
+        figures: of the last call that made a shard; None where none did, and in results of earlier releases.
     """
 
     kind = "result of a partition"
@@ -112,6 +116,22 @@ class PartitionResult(Document):
     plan: str
     shards: dict[str, str]
     lost: tuple[LostPhoto, ...]
+    figures: ConversionFigures | None = None
+
+
+class ValidationResult(Document):
+    """How a partition was read back: for people.  Each shard's verdict lies beside it.
+
+    Attributes:
+        plan: `BuildPlan.plan` that it belongs to.
+        figures: of the last call that read a shard.
+    """
+
+    kind = "result of a validation"
+    is_sealed = True
+
+    plan: str
+    figures: ValidationFigures
 
 
 def plan_identity(rows_sha256: str, partitions: Iterable[Partition]) -> str:

@@ -212,7 +212,13 @@ def _build(options: argparse.Namespace) -> tuple[Any, list[str]]:
     if not published.is_new:
         there = "all there again" if published.repaired else "all there"
         end = f"nothing changed: version {manifest.version} already holds this: {_shards(manifest.reuse.shards_total)}, {there}"
-    return published.summary, [end, *_describe(manifest, is_new=published.is_new), *repaired, f"report      {report}"]
+    work = [
+        f"{name:<12}{figures}"
+        for name, figures in (("converted", published.conversion), ("read back", published.validation))
+        if figures
+    ]
+    described = _describe(manifest, is_new=published.is_new)
+    return published.summary, [end, *described, *repaired, *work, f"report      {report}"]
 
 
 def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:

@@ -8,18 +8,21 @@ TensorFlow is loaded when the first shard is read back.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from aesthetics_ops.builds import Build, BuildPlan, open_build
 from aesthetics_ops.errors import InputMissingError, IntegrityError, SettingsError
+from aesthetics_ops.figures import WorkFigures
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access
 
 if TYPE_CHECKING:
     from aesthetics_ops.conversion.partition import ConversionSummary
     from aesthetics_ops.publishing.publish import Published
+    from aesthetics_ops.validation.partition import ValidationSummary
 
 __all__ = ["Progress", "build_dataset", "convert_build", "silent", "start_build", "validate_build"]
 
@@ -72,7 +75,7 @@ def build_dataset(
         progress: told of each partition that is converted or validated, in photos; where several processes work, of all.
 
     Returns:
-        The version that LATEST names now, and whether this call made it.
+        The version that LATEST names now, whether this call made it, and how fast it converted and read back.
 
     Raises:
         LabelError: the label file cannot be used.
@@ -93,10 +96,10 @@ def build_dataset(
     parts = partitions or (1 if processes == 1 else processes * _PARTS_OF_PROCESS)
     build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=parts)
     if processes > 1 and len(plan.partitions) > 1:
-        _work_side_by_side(build, plan, processes, progress)
+        work = _work_side_by_side(build, plan, processes, progress)
     else:
-        _work_alone(build, plan, progress, s3)
-    return publish_build(build, plan)
+        work = _work_alone(build, plan, progress, s3)
+    return replace(publish_build(build, plan), conversion=work.conversion, validation=work.validation)
 
 
 def start_build(
@@ -117,28 +120,30 @@ def start_build(
     return build, plan_build(build, created_at=created_at, partitions=partitions)
 
 
-def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: Progress) -> None:
+def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: Progress) -> WorkFigures:
     """Convert and read back a plan in several processes; each photo counts twice."""
     from aesthetics_ops.processes import run_build
 
     with progress("convert, validate", 2 * sum(part.photos for part in plan.partitions), "photo") as done:
-        run_build(build, plan, processes, done)
+        return run_build(build, plan, processes, done)
 
 
-def _work_alone(build: Build, plan: BuildPlan, progress: Progress, s3: S3Access | None) -> None:
+def _work_alone(build: Build, plan: BuildPlan, progress: Progress, s3: S3Access | None) -> WorkFigures:
     """Convert and read back a plan in this process; where that is worth it, another reads shards back meanwhile."""
     from aesthetics_ops.processes import shard_reader
 
     with nullcontext() if s3 is not None else shard_reader(build, plan) as reader:
         if reader is None:
-            convert_build(build, plan, progress=progress)
+            made = convert_build(build, plan, progress=progress)
         else:
-            convert_build(build, plan, progress=progress, made=reader.read)
+            made = convert_build(build, plan, progress=progress, made=reader.read)
             with progress("validate", sum(part.photos for part in plan.partitions), "photo") as done:
                 reader.finish(done)
             if reader.is_at_work:
                 progress = silent  # what is left to do is to find that all is done
-    _read_back(build, plan, progress)
+        read = [] if reader is None else [reader.figures]
+    again, left = _read_back(build, plan, progress)
+    return WorkFigures.of([part.figures for part in made + again], read + [part.figures for part in left])
 
 
 def convert_build(
@@ -154,22 +159,23 @@ def convert_build(
     return summaries
 
 
-def _read_back(build: Build, plan: BuildPlan, progress: Progress) -> None:
+def _read_back(
+    build: Build, plan: BuildPlan, progress: Progress
+) -> "tuple[list[ConversionSummary], list[ValidationSummary]]":
     """Validate a converted plan; what is not in the store as it was made, this time or by an earlier build, is made anew."""
+    again: list[ConversionSummary] = []
     for _ in range(_MADE_ANEW):
         try:
-            validate_build(build, plan, progress=progress)
+            return again, validate_build(build, plan, progress=progress)
         except (InputMissingError, IntegrityError) as error:
             if error.stage != "convert":
                 raise
             _log.warning("%s; that is done now", error)
-        else:
-            return
-        convert_build(build, plan, progress=progress)
-    validate_build(build, plan, progress=progress)
+        again += convert_build(build, plan, progress=progress)
+    return again, validate_build(build, plan, progress=progress)
 
 
-def validate_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> list[dict[str, int]]:
+def validate_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> "list[ValidationSummary]":
     """Read back every partition of a converted plan, one after the other; errors are those of `validate_partition`."""
     from aesthetics_ops.validation.partition import validate_partition
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from aesthetics_ops.builds import Build, BuildPlan, resume_build
 from aesthetics_ops.errors import AestheticsOpsError, InputMissingError, IntegrityError, SettingsError, TransientError
+from aesthetics_ops.figures import ConversionFigures, ShardReading, ValidationFigures, WorkFigures
 from aesthetics_ops.machine import TASKS_VARIABLE, THREADS_VARIABLE, cpus, drop_scratch, free_memory
 from aesthetics_ops.validation.shard import load_tensorflow
 
@@ -53,7 +54,7 @@ def default_processes() -> int:
     return max(1, min(cpus() // _CORES_OF_PROCESS, free_memory() // _BYTES_OF_PROCESS))
 
 
-def run_build(build: Build, plan: BuildPlan, processes: int, told: Callable[[int], None]) -> None:
+def run_build(build: Build, plan: BuildPlan, processes: int, told: Callable[[int], None]) -> WorkFigures:
     """Convert and read back every partition of a plan.
 
     Args:
@@ -61,6 +62,9 @@ def run_build(build: Build, plan: BuildPlan, processes: int, told: Callable[[int
         plan: of the build.
         processes: how many work; > 0, and no more are started than there are partitions.
         told: called with the photos just done; each is done twice, converted and read back.
+
+    Returns:
+        How fast all of them were together.
 
     Raises:
         TransientError: a process was killed.
@@ -74,7 +78,7 @@ def run_build(build: Build, plan: BuildPlan, processes: int, told: Callable[[int
     try:
         for number in range(min(processes, len(plan.partitions))):
             crew.append(_Worker(build, loads_at_once=number == 0, share=min(processes, len(plan.partitions))))
-        _Schedule(plan).run(crew, told)
+        return _Schedule(plan).run(crew, told)
     finally:
         _end(crew)
 
@@ -143,9 +147,12 @@ class _Schedule:
         self._validate: list[int] = []
         self._left = len(self._photos)
         self._anew = [0] * len(self._photos)
+        self._converted: list[ConversionFigures] = []
+        self._read: list[ValidationFigures] = []
+        self._spans: dict[str, tuple[float, float]] = {}  # of each stage, from its first partition to its last
 
-    def run(self, crew: list[_Worker], told: Callable[[int], None]) -> None:
-        """Give out partitions until every one is read back."""
+    def run(self, crew: list[_Worker], told: Callable[[int], None]) -> WorkFigures:
+        """Give out partitions until every one is read back; return how fast that was."""
         while self._left:
             for worker in crew:
                 if worker.task is None and (task := self._next(worker)) is not None:
@@ -158,10 +165,12 @@ class _Schedule:
                         told(count)
                     case "log", said:
                         _log_again(said)
-                    case "done", _:
-                        self._done(worker)
+                    case "done", figures:
+                        self._done(worker, figures)
                     case "failed", error:
                         self._failed(worker, error)
+        seconds = {stage: ended - began for stage, (began, ended) in self._spans.items()}
+        return WorkFigures.of(self._converted, self._read, (seconds.get("convert"), seconds.get("validate")))
 
     def _next(self, worker: _Worker) -> tuple[str, int] | None:
         """Return what a worker does next: who has TensorFlow reads back first, the others convert first."""
@@ -173,9 +182,13 @@ class _Schedule:
             return "validate", self._validate.pop()
         return None
 
-    def _done(self, worker: _Worker) -> None:
+    def _done(self, worker: _Worker, figures: Any) -> None:
         stage, partition = worker.task or ("", -1)
         worker.task = None
+        now = time.monotonic()
+        began, ended = self._spans.get(stage, (now, now))
+        self._spans[stage] = min(began, now - figures.seconds), now if figures.seconds else ended
+        (self._converted if stage == "convert" else self._read).append(figures)
         if stage == "convert":
             self._validate.append(partition)
         else:
@@ -204,6 +217,7 @@ class ShardReader:
         self._changed = threading.Condition()
         self._waiting = 0
         self._records = 0
+        self._readings: list[ShardReading] = []
         self.is_at_work = True
         threading.Thread(target=self._hear, name="read back", daemon=True).start()
 
@@ -226,6 +240,12 @@ class ShardReader:
                 new, seen = self._records - seen, self._records
             told(new)
 
+    @property
+    def figures(self) -> ValidationFigures:
+        """Of all that it read so far."""
+        with self._changed:
+            return ValidationFigures.of_shards(self._readings)
+
     def _hear(self) -> None:
         try:
             while True:
@@ -246,6 +266,7 @@ class ShardReader:
                 _log_again(more)
             case "done":
                 self._waiting -= 1
+                self._readings += [more] if more else []
             case "failed":
                 self._waiting -= 1
                 _log.warning("%s", more)
@@ -315,11 +336,11 @@ def serve(handle: int) -> None:
         while True:
             stage, what = tasks.get()
             try:
-                _STAGES[stage](build, plan, what, teller.count)
+                figures = _STAGES[stage](build, plan, what, teller.count)
             except AestheticsOpsError as error:
                 teller.say("failed", error)
             else:
-                teller.say("done", None)
+                teller.say("done", figures)
     except Exception as error:  # the process boundary: the other end raises it
         teller.say("failed", error)
         tasks.get()  # until it ends this process
@@ -339,25 +360,27 @@ def _leave(*_: object) -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def _convert(build: Build, plan: BuildPlan, partition: int, told: Callable[[int], None]) -> None:
+def _convert(build: Build, plan: BuildPlan, partition: int, told: Callable[[int], None]) -> ConversionFigures:
     from aesthetics_ops.conversion.partition import convert_partition
 
-    convert_partition(build, plan, partition, progress=told)
+    return convert_partition(build, plan, partition, progress=told).figures
 
 
-def _read_back(build: Build, plan: BuildPlan, partition: int, told: Callable[[int], None]) -> None:
+def _read_back(build: Build, plan: BuildPlan, partition: int, told: Callable[[int], None]) -> ValidationFigures:
     from aesthetics_ops.validation.partition import validate_partition
 
-    validate_partition(build, plan, partition, progress=told)
+    return validate_partition(build, plan, partition, progress=told).figures
 
 
-def _read_back_shard(build: Build, plan: BuildPlan, digest: str, told: Callable[[int], None]) -> None:
+def _read_back_shard(build: Build, plan: BuildPlan, digest: str, told: Callable[[int], None]) -> ShardReading | None:
     from aesthetics_ops.validation.partition import validate_made
 
-    told(validate_made(build, plan, digest))
+    reading = validate_made(build, plan, digest)
+    told(reading.records if reading else 0)
+    return reading
 
 
-_STAGES: Final[dict[str, Callable[[Build, BuildPlan, Any, Callable[[int], None]], None]]] = {
+_STAGES: Final[dict[str, Callable[[Build, BuildPlan, Any, Callable[[int], None]], Any]]] = {
     "convert": _convert,
     "validate": _read_back,
     "shard": _read_back_shard,

@@ -87,7 +87,7 @@ def make_dag(config: DatasetConfig) -> DAG:
         return tasks.download_and_convert(config, partition)
 
     @task(map_index_template="{{ holds }}", trigger_rule="none_failed")
-    def validate(partition: int) -> dict[str, int]:
+    def validate(partition: int) -> dict[str, float]:
         """Reads the shards of one partition back from the store with TensorFlow, and compares each record.
 
         A shard that is not as it was written fails; the message says what to clear.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aesthetics_ops.dataset.manifest import Manifest
     from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["count_photos", "gauge_version", "in_words", "say_partition", "say_settings", "say_version"]
+__all__ = ["count_photos", "gauge_figures", "gauge_version", "in_words", "say_partition", "say_settings", "say_version"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,20 @@ def count_photos(dag_id: str, summary: "ConversionSummary") -> None:
     )  # fmt: skip
     stats.incr(f"{_PREFIX}.photos", summary.photos, tags={"dag_id": dag_id})
     stats.incr(f"{_PREFIX}.photos_rejected", sum(summary.rejected.values()), tags={"dag_id": dag_id})
+
+
+def gauge_figures(dag_id: str, stage: str, partition: int, numbers: Mapping[str, float]) -> None:
+    """Give the figures of a task as gauges; those of a task that found nothing to do are not given.
+
+    Args:
+        dag_id: of the task.
+        stage: "conversion" or "validation".
+        partition: that the task worked on.
+        numbers: by name.
+    """
+    if numbers["seconds"]:
+        for name, value in numbers.items():
+            stats.gauge(f"{_PREFIX}.{stage}.{name}", value, tags={"dag_id": dag_id, "partition": str(partition)})
 
 
 def gauge_version(dag_id: str, manifest: "Manifest") -> None:

@@ -7,7 +7,7 @@ Airflow's to retry.  Stages are imported in the tasks, since Airflow imports thi
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -16,7 +16,14 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from aesthetics_ops.airflow.access import open_configured, s3_access
 from aesthetics_ops.airflow.lineage import emit_lineage
-from aesthetics_ops.airflow.log import count_photos, gauge_version, say_partition, say_settings, say_version
+from aesthetics_ops.airflow.log import (
+    count_photos,
+    gauge_figures,
+    gauge_version,
+    say_partition,
+    say_settings,
+    say_version,
+)
 from aesthetics_ops.airflow.notices import keep_news, keep_problem
 from aesthetics_ops.errors import (
     GateError,
@@ -109,16 +116,19 @@ def download_and_convert(config: "DatasetConfig", partition: int) -> dict[str, A
         say_partition(record, number, "making")
         summary = convert_partition(build, record, number)
         count_photos(config.name, summary)
-        return asdict(summary)
+        gauge_figures(config.name, "conversion", number, summary.figures.numbers)
+        return summary.numbers
 
 
-def validate(config: "DatasetConfig", partition: int) -> dict[str, int]:
+def validate(config: "DatasetConfig", partition: int) -> dict[str, float]:
     """Read the shards of one partition back."""
     from aesthetics_ops.validation.partition import validate_partition
 
     with _partition(config, partition) as (build, record, number):
         say_partition(record, number, "reading back")
-        return validate_partition(build, record, number)
+        summary = validate_partition(build, record, number)
+        gauge_figures(config.name, "validation", number, summary.figures.numbers)
+        return summary.numbers
 
 
 def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> dict[str, Any]:

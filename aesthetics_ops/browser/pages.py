@@ -31,6 +31,7 @@ from aesthetics_ops.errors import (
     ObjectMissingError,
     TransientError,
 )
+from aesthetics_ops.figures import figure_in_words, milliseconds
 from aesthetics_ops.report.words import (
     FILTERS,
     count_in_words,
@@ -132,7 +133,9 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS | {
+        "figure": figure_in_words,
         "harmless": lambda text: _CREDENTIALS.sub("…", text),
+        "ms": milliseconds,
         "score": score_in_words,
         "time": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
     }

@@ -6,12 +6,12 @@ one that is slow: whether a task is running is known to Airflow alone.
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import AwareDatetime
 
 from aesthetics_ops.browser.catalog import Dataset, Page
-from aesthetics_ops.builds import Partition, PartitionResult
+from aesthetics_ops.builds import Partition, PartitionResult, ValidationResult
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import (
     BUILDS,
@@ -23,14 +23,17 @@ from aesthetics_ops.dataset.layout import (
     is_name,
     partition_result_key,
     shard_key,
+    validation_result_key,
     version_stamp,
 )
 from aesthetics_ops.errors import IntegrityError, NoSuchPageError
+from aesthetics_ops.figures import ConversionFigures, ValidationFigures
 from aesthetics_ops.store import StoreThreads
 
 __all__ = ["BuildProgress", "PartitionProgress", "PlanHeadline", "ShardProgress", "list_builds", "read_build"]
 
 _READS: Final = 16
+_Result = TypeVar("_Result", PartitionResult, ValidationResult)
 
 
 class PlanHeadline(Document):
@@ -65,11 +68,14 @@ class PartitionProgress:
     Attributes:
         photos, source_bytes: to be read for it.
         shards: to be made by it, in order.
+        conversion, validation: their figures; None where there are none, or are not asked for.
     """
 
     photos: int
     source_bytes: int
     shards: tuple[ShardProgress, ...]
+    conversion: ConversionFigures | None = None
+    validation: ValidationFigures | None = None
 
     @property
     def made(self) -> int:
@@ -109,6 +115,11 @@ class BuildProgress:
     def checked(self) -> int:
         """Shards of the plan that were read back."""
         return sum(partition.checked for partition in self.partitions)
+
+    @property
+    def figures(self) -> tuple[tuple[int, PartitionProgress], ...]:
+        """The partitions whose conversion told how fast it was, with their numbers."""
+        return tuple((number, part) for number, part in enumerate(self.partitions) if part.conversion)
 
     @property
     def state(self) -> str:
@@ -158,8 +169,11 @@ def read_build(dataset: Dataset, build: str) -> BuildProgress:
         return BuildProgress(build, None, (), None)
     marks = _marks(dataset)
     with StoreThreads(_READS) as pool:
-        renamed = pool.map(lambda number: _made(dataset, build, plan, number), range(len(plan.partitions)))
-        parts = tuple(_progress(part, names, marks) for part, names in zip(plan.partitions, renamed, strict=True))
+        found = pool.map(lambda number: _told(dataset, build, plan, number), range(len(plan.partitions)))
+        parts = tuple(
+            _progress(part, told.shards, marks, told.conversion, told.validation)
+            for part, told in zip(plan.partitions, found, strict=True)
+        )
     return BuildProgress(build, plan, parts, _version_of(plan, dataset.versions()))
 
 
@@ -187,16 +201,46 @@ def _marks(dataset: Dataset) -> set[str]:
     return set(dataset.store.list(SHARDS)["key"].to_pylist())
 
 
-def _made(dataset: Dataset, build: str, plan: PlanHeadline, number: int) -> dict[str, str]:
-    """Return the names that a finished partition's shards got: another than planned where a photo was lost."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a finished partition's tasks say of it.
+
+    Attributes:
+        shards: the names that they got, by the planned ones: another than planned where a photo was lost.
+        conversion, validation: as in `PartitionProgress`.
+    """
+
+    shards: dict[str, str]
+    conversion: ConversionFigures | None
+    validation: ValidationFigures | None
+
+
+def _told(dataset: Dataset, build: str, plan: PlanHeadline, number: int) -> _Told:
+    converted = _of_plan(PartitionResult, dataset, partition_result_key(build, number), plan)
+    validated = _of_plan(ValidationResult, dataset, validation_result_key(build, number), plan) if converted else None
+    return _Told(
+        converted.shards if converted else {},
+        converted.figures if converted else None,
+        validated.figures if validated else None,
+    )
+
+
+def _of_plan(kind: type[_Result], dataset: Dataset, key: str, plan: PlanHeadline) -> _Result | None:
+    """Read a partition's result; None where there is none, it is damaged, or it is of an earlier plan."""
     try:
-        result = PartitionResult.read(dataset.store, partition_result_key(build, number))
+        result = kind.read(dataset.store, key)
     except IntegrityError:
-        return {}
-    return result.shards if result is not None and result.plan == plan.plan else {}
+        return None
+    return result if result is not None and result.plan == plan.plan else None
 
 
-def _progress(partition: Partition, renamed: dict[str, str], marks: set[str]) -> PartitionProgress:
+def _progress(
+    partition: Partition,
+    renamed: dict[str, str],
+    marks: set[str],
+    conversion: ConversionFigures | None = None,
+    validation: ValidationFigures | None = None,
+) -> PartitionProgress:
     shards = []
     for planned in partition.shards:
         digest = renamed.get(planned, planned)
@@ -204,4 +248,4 @@ def _progress(partition: Partition, renamed: dict[str, str], marks: set[str]) ->
             not digest or shard_key(digest, mark) in marks for mark in (ShardFile.RESULT, ShardFile.VERDICT)
         )
         shards.append(ShardProgress(digest, is_made, is_made and is_checked))
-    return PartitionProgress(partition.photos, partition.source_bytes, tuple(shards))
+    return PartitionProgress(partition.photos, partition.source_bytes, tuple(shards), conversion, validation)

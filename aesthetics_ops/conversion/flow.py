@@ -72,19 +72,6 @@ class FlowFigures:
     most: int
     limit: Limit
 
-    @property
-    def photos_per_second(self) -> float:
-        """Photos that went through, whatever they were read from."""
-        return self.converted / self.seconds if self.seconds else 0.0
-
-    def __str__(self) -> str:
-        """One line for the log."""
-        return (
-            f"{self.converted} photos in {self.seconds:.1f} s, {self.photos_per_second:.0f} a second; {self.photos} read, "
-            f"{1000 * self.get_p50_s:.0f} ms each (p95 {1000 * self.get_p95_s:.0f}), {self.reached} requests at once of "
-            f"{self.most} at most; codec threads worked {100 * self.codec_share:.0f} % of the time; limit: {self.limit}"
-        )
-
 
 class Flow:
     """Counts what flows, and says how many requests may be in flight.  Its methods may be called from many threads at once."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +30,7 @@ from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult, StoredJpeg
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import InputMissingError, IntegrityError
+from aesthetics_ops.figures import ConversionFigures
 from aesthetics_ops.machine import batch_scheduling, scratch_for
 from aesthetics_ops.pixels.codecs import require_converter
 from aesthetics_ops.pixels.photo import Converted
@@ -55,7 +56,7 @@ class ConversionSummary:
         photos: read from their source by this call.
         copied: not read, since the parent version has their records, or says why they have none.
         rejected: of both, left out, by reason.
-        flow: how fast photos came and went, and what limited them; None where nothing was to be done.
+        figures: of this call; zeros where it made nothing.
     """
 
     shards: int
@@ -63,7 +64,13 @@ class ConversionSummary:
     photos: int
     copied: int
     rejected: dict[str, int]
-    flow: FlowFigures | None = None
+    figures: ConversionFigures = field(default_factory=ConversionFigures)
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """A fixed set of numbers, small enough to pass between tasks."""
+        counts = {"shards": self.shards, "built": self.built, "photos": self.photos, "copied": self.copied}
+        return counts | {"rejected": self.rejected, **self.figures.numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class _Account:
         built: planned digest to built digest, as in `PartitionResult.shards`.
         lost: photos lost since the plan.
         converted: shards converted by this call.
-        photos, copied, rejected, flow: as in `ConversionSummary`.
+        photos, copied, rejected, figures: as in `ConversionSummary`.
     """
 
     built: dict[str, str] = field(default_factory=dict)
@@ -102,7 +109,7 @@ class _Account:
     photos: int = 0
     copied: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    flow: FlowFigures | None = None
+    figures: ConversionFigures = field(default_factory=ConversionFigures)
 
     def add(self, shard: _Shard, made: "_Made") -> None:
         result, lost = made.result, made.lost
@@ -168,12 +175,13 @@ def convert_partition(
     with scratch_for(_SCRATCH_SHARDS * room_bytes) as scratch:
         uploader = Uploader(build.dataset, room_bytes, made)
         account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, uploader, progress)
-    if account.flow is not None and account.converted:
-        _log.info("partition %d: %s", partition, account.flow)
-    result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost))
+    figures = account.figures if account.figures.seconds else _told_before(build, plan, partition)
+    if account.figures.seconds:
+        _log.info("partition %d: %s", partition, figures)
+    result = PartitionResult(plan=plan.plan, shards=account.built, lost=tuple(account.lost), figures=figures)
     build.dataset.put(partition_result_key(build.id, partition), result.encoded())
     return ConversionSummary(
-        len(account.built), account.converted, account.photos, account.copied, dict(account.rejected), account.flow
+        len(account.built), account.converted, account.photos, account.copied, dict(account.rejected), account.figures
     )
 
 
@@ -229,8 +237,32 @@ def _convert(
             made = _write_shard(build, shard, path, islice(outcomes, shard.photos), progress)
             uploader.upload(made.result, path)
             account.add(shard, made)
-        account.flow = workers.flow.figures()
+    account.figures = _figures(workers.flow.figures())
     return account
+
+
+def _told_before(build: Build, plan: BuildPlan, partition: int) -> ConversionFigures | None:
+    """Return the figures of the call that made the shards: a call that finds them finished leaves these as they are."""
+    before = build.partition_result(plan, partition)
+    return before.figures if before else None
+
+
+def _figures(flow: FlowFigures) -> ConversionFigures:
+    """Return the figures of a conversion that is over; those of one that had nothing to do are zeros."""
+    if not flow.photos and not flow.converted:
+        return ConversionFigures()
+    return ConversionFigures(
+        seconds=flow.seconds,
+        photos=flow.converted,
+        fetched=flow.photos,
+        bytes=flow.bytes,
+        get_p50_s=flow.get_p50_s,
+        get_p95_s=flow.get_p95_s,
+        codec_share=flow.codec_share,
+        waiting_s=flow.waiting_s,
+        requests=flow.reached,
+        limit=flow.limit.value,
+    )
 
 
 def _photos(dataset: Store, shard: _Shard) -> Iterator[PlannedPhoto]:

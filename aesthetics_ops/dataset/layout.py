@@ -65,6 +65,7 @@ __all__ = [
     "pulled_shard_name",
     "shard_key",
     "split_of_pulled_shard",
+    "validation_result_key",
     "version_key",
     "version_name",
     "version_of",
@@ -273,6 +274,11 @@ def partition_rows_key(build: str, partition: int) -> str:
 def partition_result_key(build: str, partition: int) -> str:
     """Return the key of what became of one partition; its done-marker."""
     return f"{build_prefix(build)}{_CONVERTED}{partition}.json"
+
+
+def validation_result_key(build: str, partition: int) -> str:
+    """Return the key of how one partition was read back."""
+    return f"{build_prefix(build)}validated/{partition}.json"
 
 
 def is_partition_result(key: str) -> bool:

@@ -35,6 +35,7 @@ from aesthetics_ops.dataset.spilled import Spilled, spill_parquet
 from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons
 from aesthetics_ops.dataset.tables import write_rows
 from aesthetics_ops.errors import GateError, IntegrityError, PublishConflictError, PublishUnknownError
+from aesthetics_ops.figures import ConversionFigures, ValidationFigures
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.publishing.account import BuiltShard, account_shards, check_stored, partition_results
 from aesthetics_ops.publishing.candidates import explain_refusal, keep_candidate, standing_candidate
@@ -65,6 +66,7 @@ class Published:
         report_url: the page that shows it to a person; None where it could not be made.
         missing: documents that could not be made; the version's data is whole without them.
         repaired: shards of the version before that had lost an object in the store, and are made or checked again.
+        conversion, validation: of the same call; None where it made or read back nothing, or only published.
     """
 
     is_new: bool
@@ -73,6 +75,8 @@ class Published:
     report_url: str | None
     missing: tuple[VersionFile, ...] = ()
     repaired: int = 0
+    conversion: ConversionFigures | None = None
+    validation: ValidationFigures | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -90,6 +94,8 @@ class Published:
             "bytes": self.manifest.bytes,
             **self._reuse.model_dump(),
             "shards_repaired": self.repaired,
+            **({"conversion": self.conversion.numbers} if self.conversion else {}),
+            **({"validation": self.validation.numbers} if self.validation else {}),
         }
 
     @property

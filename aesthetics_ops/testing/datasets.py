@@ -25,9 +25,19 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from aesthetics_ops.builds import BuildPlan, Partition
+from aesthetics_ops.builds import BuildPlan, Partition, PartitionResult, ValidationResult
 from aesthetics_ops.dataset.example import Example
-from aesthetics_ops.dataset.layout import SPLITS, BuildFile, ShardFile, VersionFile, build_key, shard_key, version_key
+from aesthetics_ops.dataset.layout import (
+    SPLITS,
+    BuildFile,
+    ShardFile,
+    VersionFile,
+    build_key,
+    partition_result_key,
+    shard_key,
+    validation_result_key,
+    version_key,
+)
 from aesthetics_ops.dataset.manifest import Manifest, Shard, Validation
 from aesthetics_ops.dataset.recipe import CONVERTER_VERSION, Converter, recipe_digest
 from aesthetics_ops.dataset.results import (
@@ -42,6 +52,7 @@ from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.statistics import count_reasons
 from aesthetics_ops.dataset.tables import PLAN, RECORDS, REJECTS, write_parquet
 from aesthetics_ops.dataset.tfrecord import ShardWriter
+from aesthetics_ops.figures import WorkFigures
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.jpeg_header import JpegHeader, read_jpeg_header
 from aesthetics_ops.pixels.phash import small_gray
@@ -218,13 +229,20 @@ class SyntheticDataset:
         self._parent = version.manifest
         return version
 
-    def plan(self, build: str, created_at: datetime, partitions: Sequence[Sequence[str]]) -> None:
+    def plan(
+        self,
+        build: str,
+        created_at: datetime,
+        partitions: Sequence[Sequence[str]],
+        figures: WorkFigures | None = None,
+    ) -> None:
         """Leave the state of a build that was planned.
 
         Args:
             build: its id.
             created_at: when it was planned.
             partitions: the digests of the shards that each has to make.
+            figures: of each partition's tasks, which are over; None where none of them has run.
         """
         parts = tuple(Partition(shards=tuple(shards), photos=7, source_bytes=70_000) for shards in partitions)
         plan = _plan(settings_of(self.store.url, {}), created_at)
@@ -235,6 +253,19 @@ class SyntheticDataset:
         )
         self.store.put(build_key(build, BuildFile.ROWS), write_parquet(PLAN.schema.empty_table()))
         self.store.put(build_key(build, BuildFile.PLAN), plan.encoded())
+        if figures:
+            for number, shards in enumerate(partitions):
+                self._end(plan, number, shards, figures)
+
+    def _end(self, plan: BuildPlan, number: int, shards: Sequence[str], figures: WorkFigures) -> None:
+        """Leave what the two tasks of a partition leave."""
+        made = PartitionResult(
+            plan=plan.plan, shards=dict(zip(shards, shards, strict=True)), lost=(), figures=figures.conversion
+        )
+        self.store.put(partition_result_key(plan.build, number), made.encoded())
+        if figures.validation:
+            read = ValidationResult(plan=plan.plan, figures=figures.validation)
+            self.store.put(validation_result_key(plan.build, number), read.encoded())
 
     def _write_files(self, made: SyntheticVersion, planned: pa.Table, near: NearDuplicateGroups) -> Manifest:
         """Write and publish a version; return its manifest, which names its files."""

@@ -1,15 +1,18 @@
 """Read one partition's shards back from the store.
 
 In: uploaded shards and their results.  Out: `<digest>.validated.json` beside each, so that a shard is checked once.
-A shard that fails loses its result, so that the next conversion makes it anew.
+A shard that fails loses its result, so that the next conversion makes it anew.  How fast it went stands in
+`validated/<n>.json` of the build.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
-from aesthetics_ops.builds import Build, BuildPlan
-from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.builds import Build, BuildPlan, ValidationResult
+from aesthetics_ops.dataset.layout import ShardFile, shard_key, validation_result_key
 from aesthetics_ops.dataset.results import (
     ShardResult,
     ShardVerdict,
@@ -19,18 +22,40 @@ from aesthetics_ops.dataset.results import (
     write_verdict,
 )
 from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissingError
+from aesthetics_ops.figures import ShardReading, ValidationFigures
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.store import Store
 from aesthetics_ops.validation.shard import check_shard
 
-__all__ = ["validate_made", "validate_partition", "validate_shard"]
+__all__ = ["ValidationSummary", "validate_made", "validate_partition", "validate_shard"]
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class ValidationSummary:
+    """What one call did.
+
+    Attributes:
+        shards, records: in the partition.
+        read: shards that were read by this call; the others had their verdict.
+        figures: of it.
+    """
+
+    shards: int
+    records: int
+    read: int
+    figures: ValidationFigures
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """A fixed set of numbers, small enough to pass between tasks."""
+        return {"shards": self.shards, "records": self.records, "read": self.read, **self.figures.numbers}
+
+
 def validate_partition(
     build: Build, plan: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
-) -> dict[str, int]:
+) -> ValidationSummary:
     """Read back every shard of one partition that has no verdict yet.
 
     Args:
@@ -39,9 +64,6 @@ def validate_partition(
         partition: 0 <= partition < len(plan.partitions).
         progress: called with the number of records just checked.
 
-    Returns:
-        shards and records of the partition, and how many shards were read by this call.
-
     Raises:
         InputMissingError: the partition is not converted, or lacks a shard; says so in `stage` and `partition`.
         IntegrityError: a shard is not what its result says; names the shard, the record and its id, and likewise the
@@ -49,22 +71,28 @@ def validate_partition(
         ScratchSpaceError: the disk has no room for a shard.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
-    summary = {"shards": 0, "records": 0, "read": 0}
+    started = perf_counter()
+    shards = records = 0
+    read: list[ShardReading] = []
     for result in _converted(build, plan, partition):
         if not _is_read_back(build.dataset, result):
             try:
-                validate_shard(build.dataset, result, plan.features)
+                read.append(validate_shard(build.dataset, result, plan.features))
             except IntegrityError as error:
                 raise IntegrityError(
                     f"{error}: convert partition {partition} of build {build.id!r} again, which makes this shard anew",
                     stage="convert",
                     partition=partition,
                 ) from error
-            summary["read"] += 1
-        summary["shards"] += 1
-        summary["records"] += result.records
+        shards += 1
+        records += result.records
         progress(result.records)
-    return summary
+    figures = ValidationFigures.of_shards(read, perf_counter() - started)
+    if read:
+        _log.info("partition %d: %s", partition, figures)
+        result_of_all = ValidationResult(plan=plan.plan, figures=figures)
+        build.dataset.put(validation_result_key(build.id, partition), result_of_all.encoded())
+    return ValidationSummary(shards, records, len(read), figures)
 
 
 def _converted(build: Build, plan: BuildPlan, partition: int) -> Iterator[ShardResult]:
@@ -93,7 +121,7 @@ def _is_read_back(dataset: Store, result: ShardResult) -> bool:
     return verdict is not None and verdict.sha256 == result.sha256
 
 
-def validate_made(build: Build, plan: BuildPlan, digest: str) -> int:
+def validate_made(build: Build, plan: BuildPlan, digest: str) -> ShardReading | None:
     """Read back one shard that conversion has just made, before its partition is finished; one with a verdict is not read again.
 
     Args:
@@ -102,19 +130,18 @@ def validate_made(build: Build, plan: BuildPlan, digest: str) -> int:
         digest: of the shard as it was built.
 
     Returns:
-        The records that were read; 0 where there was nothing to do.
+        How it was read; None where there was nothing to do.
 
     Raises:
         As `validate_shard`.
     """
     result = read_shard_result(build.dataset, digest)
     if result is None or _is_read_back(build.dataset, result):
-        return 0
-    validate_shard(build.dataset, result, plan.features)
-    return result.records
+        return None
+    return validate_shard(build.dataset, result, plan.features)
 
 
-def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, Any]) -> None:
+def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, Any]) -> ShardReading:
     """Read one shard back and write its verdict; one that fails loses its result.
 
     Args:
@@ -122,16 +149,21 @@ def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, A
         result: of the shard.
         features: that its records have, as manifests say it.
 
+    Returns:
+        How it was read.
+
     Raises:
         IntegrityError: the shard is not what its result says; names it, the record and its id.
         ScratchSpaceError: the disk has no room for it.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
     key = shard_key(result.digest, ShardFile.RECORDS)
+    started = perf_counter()
     with scratch_for(result.bytes) as scratch:
         path = scratch / "shard.tfrecord"
         try:
             dataset.download(key, path)
+            waited = perf_counter() - started
             counts = check_shard(path, result, features, name=dataset.url_of(key))
         except (IntegrityError, ObjectMissingError) as error:
             withdraw(dataset, result.digest)
@@ -147,3 +179,4 @@ def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, A
     )
     write_verdict(dataset, verdict)
     _log.info("shard %s: %d records read back", result.digest[:12], counts.records)
+    return ShardReading(result.records, result.bytes, waited, perf_counter() - started)

@@ -23,6 +23,7 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.errors import StoreUnavailableError
+from aesthetics_ops.figures import ConversionFigures, ValidationFigures, WorkFigures
 from aesthetics_ops.publishing.documents import DOCUMENTS
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, SyntheticDataset
@@ -146,6 +147,15 @@ def _hostile_photos() -> list[Photo]:
     return photos
 
 
+WIDE = WorkFigures(
+    ConversionFigures(
+        seconds=12_345.678, photos=987_654_321, fetched=987_654_321, bytes=1 << 50, get_p50_s=123.456, get_p95_s=1234.567, codec_share=0.78123,
+        waiting_s=98_765.4, requests=256, limit="store (slow down)",
+    ),
+    ValidationFigures(seconds=12_345.678, records=987_654_321, shards=9999, bytes=1 << 50, get_p50_s=12.34, get_p95_s=99.99, waiting_s=123.4),
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def pages() -> Iterator[dict[str, str]]:
     """The address of every kind of page, served on the loopback interface."""
@@ -159,7 +169,7 @@ def pages() -> Iterator[dict[str, str]]:
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]
     dataset.plan("2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
     store.put(shard_key("a" * 64, ShardFile.RESULT), b"{}")
-    dataset.plan("2026-11-24T020000", FIRST_NIGHT + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
+    dataset.plan("2026-11-24T020000", FIRST_NIGHT + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]], WIDE)
     store.put(build_key("2026-11-25T020000", BuildFile.ROWS), b"")
     damaged = new_store()
     damaged.put(version_key("20261122T020000Z-0000dead", VersionFile.MANIFEST), b'{"version": 1}')

@@ -25,6 +25,7 @@ from aesthetics_ops.dataset.layout import (
 )
 from aesthetics_ops.dataset.tables import RECORDS, write_parquet
 from aesthetics_ops.errors import StoreUnavailableError
+from aesthetics_ops.figures import ConversionFigures, ValidationFigures, WorkFigures
 from aesthetics_ops.report.words import hardware_in_words
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, SyntheticDataset, SyntheticVersion
@@ -42,6 +43,15 @@ def guard(request: Request) -> set[str]:
     return set(who.split())
 
 
+SPEED = WorkFigures(
+    ConversionFigures(
+        seconds=4, photos=1200, fetched=1200, bytes=9, get_p50_s=0.021, get_p95_s=0.3, codec_share=0.7812, requests=16,
+        limit="network latency",
+    ),
+    ValidationFigures(seconds=3, records=90_000, shards=2, bytes=9, get_p50_s=0.1, get_p95_s=0.1, waiting_s=0.2),
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def published() -> list[SyntheticVersion]:
     """Two versions in one store, the second with a photo whose id is hostile."""
@@ -53,7 +63,7 @@ def published() -> list[SyntheticVersion]:
     digests = [shard.digest for shard in second.manifest.splits["train"].shards]
     dataset.plan("2026-11-23T020000", second.manifest.created_at, [digests[:2], digests[2:]])
     dataset.store.put(shard_key("a" * 64, ShardFile.RESULT), b"{}")
-    dataset.plan("2026-11-24T020000", FIRST_NIGHT + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]])
+    dataset.plan("2026-11-24T020000", FIRST_NIGHT + timedelta(days=9), [["a" * 64, "b" * 64], ["c" * 64]], SPEED)
     dataset.store.put(build_key("2026-11-25T020000", BuildFile.ROWS), b"")
     return [first, second]
 
@@ -473,9 +483,12 @@ class TestBuilds:
     ) -> None:
         words = html(client, "/datasets/flowers/builds/2026-11-24T020000").words
         assert "Made 1 of 3" in words
+        assert "partition 1 300 21 ms 300 ms 16 78.12 % network latency 30,000" in words
+        assert "How fast" not in html(client, "/datasets/flowers/builds/2026-11-23T020000").words
         page = html(client, "/datasets/flowers/builds/2026-11-24T020000/partitions/0")
         assert "2 shards: 1 made, 0 read back" in page.words
         assert f"{'a' * 16}….tfrecord made" in page.words
+        assert f"Converted: {SPEED.conversion}. Read back: {SPEED.validation}." in page.words
         page = html(client, "/datasets/flowers/builds/2026-11-23T020000/partitions/0")
         assert "train 1" in page.words
         version = published[1].version

@@ -15,6 +15,7 @@ import pytest
 from aesthetics_ops.cli import main
 from aesthetics_ops.conversion import partition
 from aesthetics_ops.dataset.layout import VersionFile
+from aesthetics_ops.figures import ConversionFigures, ValidationFigures
 from aesthetics_ops.publishing.documents import DOCUMENTS
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.fault_proxy import running_proxy
@@ -122,8 +123,15 @@ def test_a_dataset_in_a_bucket_is_built_left_alone_verified_and_pulled(s3: Desk,
     assert (summary["published"], summary["records"]) == (True, 8)
     assert summary["manifest"].startswith(f"{s3.dataset}versions/{summary['version']}/")
     assert bytes(s3.store.get(f"dataset/versions/{summary['version']}/report.html").data).startswith(b"<!")
+    work = summary["conversion"], summary["validation"]
+    assert work[0].keys() == ConversionFigures().numbers.keys()
+    assert work[1].keys() == ValidationFigures().numbers.keys()
+    assert (
+        min(work[0]["photos_per_second"], work[0]["get_p50_s"], work[0]["requests"], work[1]["records_per_second"]) > 0
+    )
     again = s3.build()
     assert (again["published"], again["version"]) == (False, summary["version"])
+    assert not {"conversion", "validation"} & again.keys()
     assert s3.ask("verify", s3.dataset)["records"] == 8
     pulled = s3.ask("pull", s3.dataset, str(tmp_path))
     assert pulled["downloaded_bytes"] == summary["bytes"]
@@ -170,6 +178,8 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
     assert (status, err) == (0, "")
     assert out.startswith("published version ")
     assert "8 listed, 8 converted, 0 rejected" in out
+    assert re.search(r"\nconverted   8 photos in \S+ s, \S+ photos/s; .*; limit: [a-z]", out)
+    assert re.search(r"\nread back   8 records in \S+ s, \S+ records/s; ", out)
     (first,) = desk.ask("versions", desk.dataset)["versions"]
     assert (first["records"], first["is_latest"]) == (8, True)
     shown = desk.ask("show", desk.dataset)
@@ -189,6 +199,7 @@ def test_every_command_works_in_the_order_of_a_datasets_life(files: Desk, tmp_pa
     assert f"shards      {total}: {total} new, 0 reused\n" in desk.run("show", desk.dataset)[1]
     assert "jpegs       100% (8 of 8) for a hardware decoder\n" in desk.run("show", desk.dataset)[1]
     assert "repaired" not in said
+    assert "photos/s" not in said
     assert unchanged["shards_repaired"] == 0
 
     desk.store.put(f"photos/{ARRIVING}.jpg", photo(ARRIVING))

@@ -61,7 +61,7 @@ def test_damaged_results_and_verdicts_of_finished_shards_are_made_anew(
     night = build_once(source.settings())
     assert night.published.is_new
     assert night.built == (2 if file is ShardFile.RESULT else 0)
-    assert sum(done["read"] for done in night.validations) == 2
+    assert sum(done.read for done in night.validations) == 2
     verify_version(dataset)
 
 

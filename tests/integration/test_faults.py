@@ -28,10 +28,11 @@ from aesthetics_ops.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from aesthetics_ops.figures import ValidationFigures
 from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.store import Swap, open_store, register_store
 from aesthetics_ops.testing.stores import CarelessStore, FailingStore, Request, WrappedStore
-from aesthetics_ops.validation.partition import validate_partition
+from aesthetics_ops.validation.partition import ValidationSummary, validate_partition
 from aesthetics_ops.versions.listing import list_candidates, list_versions
 from aesthetics_ops.versions.rollback import rollback
 from tests.support.nights import (
@@ -54,7 +55,7 @@ def convert(build: Build, plan: BuildPlan) -> list[Any]:
     return [convert_partition(build, plan, number) for number in range(len(plan.partitions))]
 
 
-def validate(build: Build, plan: BuildPlan) -> list[dict[str, int]]:
+def validate(build: Build, plan: BuildPlan) -> list[ValidationSummary]:
     return [validate_partition(build, plan, number) for number in range(len(plan.partitions))]
 
 
@@ -237,9 +238,9 @@ class TestValidation:
         build, plan = start(source.settings())
         convert(build, plan)
         first, again = validate(build, plan), validate(build, plan)
-        assert sum(done["read"] for done in first) == plan.shards
-        assert sum(done["read"] for done in again) == 0
-        assert [done | {"read": 0} for done in first] == again
+        assert sum(done.read for done in first) == plan.shards
+        assert sum(done.read for done in again) == 0
+        assert [replace(done, read=0, figures=ValidationFigures()) for done in first] == again
 
     def test_a_version_counts_what_its_shards_verdicts_counted(self, source: Source) -> None:
         build_once(source.settings())
@@ -464,7 +465,7 @@ class TestPublishing:
         assert version_files(build.dataset) == []
         night = build_once(source.settings())
         assert night.built == 1
-        assert sum(done["read"] for done in night.validations) == 1
+        assert sum(done.read for done in night.validations) == 1
         for _, path, _ in shard_hashes(night.manifest):
             assert night.dataset.head(path) is not None
 

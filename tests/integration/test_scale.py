@@ -1,6 +1,5 @@
 """What must hold however many photos there are: an inventory is as good as a listing, and summaries stay small."""
 
-import dataclasses
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -93,8 +92,8 @@ def summaries(source: Source, photos: int) -> dict[str, Any]:
     night = finish(*start(source.settings(**changes), partitions=2))
     return {
         "plan": night.record.summary,
-        "download_and_convert": dataclasses.asdict(night.conversions[0]),
-        "validate": night.validations[0],
+        "download_and_convert": night.conversions[0].numbers,
+        "validate": night.validations[0].numbers,
         "publish": night.published.summary,
     }
 

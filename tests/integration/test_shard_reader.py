@@ -58,6 +58,8 @@ def test_shards_are_read_back_by_the_other_process(stored: Source, monkeypatch: 
     whole = build_dataset(stored.settings(near_duplicate_distance=0), created_at=START, progress=counting)
     assert whole.manifest.records == len(PHOTOS)
     assert counted == [("convert", len(PHOTOS), len(PHOTOS)), ("validate", len(PHOTOS), len(PHOTOS))]
+    assert whole.validation is not None
+    assert (whole.validation.records, whole.validation.bytes) == (len(PHOTOS), whole.manifest.bytes)
     assert (others(), scratch_left()) == ([], [])
 
 
@@ -94,11 +96,12 @@ def test_a_damaged_shard_that_it_finds_is_withdrawn_and_told(stored: Source, cap
         reader.finish(counted.append)
     assert read_shard_result(build.dataset, made[0]) is None
     read = [read_verdict(build.dataset, digest) for digest in made[1:]]
+    assert (reader.figures.shards, reader.figures.records) == (len(made) - 1, sum(counted))
     assert sum(counted) == sum(verdict.records for verdict in read if verdict is not None)
     assert None not in read
     assert any("its result is withdrawn" in record.getMessage() for record in caplog.records)
     convert_build(build, plan)
-    assert sum(summary["read"] for summary in validate_build(build, plan)) == 1
+    assert sum(summary.read for summary in validate_build(build, plan)) == 1
 
 
 @pytest.mark.usefixtures("has_reader")

@@ -204,7 +204,7 @@ class TestVerify:
         with pytest.raises(IntegrityError, match=f"{path} is missing"):
             verify_version(night.dataset)
         again = build_once(source.settings())
-        assert sum(done["read"] for done in again.validations) == 1
+        assert sum(done.read for done in again.validations) == 1
         assert verify_version(night.dataset) == night.manifest
 
     @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data + b"x", lambda data: b""])

@@ -27,6 +27,7 @@ from aesthetics_ops.pipeline import convert_build, start_build, validate_build
 from aesthetics_ops.publishing.publish import Published, publish_build
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.validation.partition import ValidationSummary
 from tests.support.paths import ROOT
 
 SAMPLES = ROOT / "samples" / "photos"
@@ -116,7 +117,7 @@ class Night:
     build: Build
     record: BuildPlan
     conversions: list[ConversionSummary]
-    validations: list[dict[str, int]]
+    validations: list[ValidationSummary]
     published: Published
 
     @property

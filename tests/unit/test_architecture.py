@@ -21,7 +21,7 @@ LAYERS = (
     "rejects settings machine",
     "config store",
     "dataset pixels",
-    "sources readers",
+    "sources readers figures",
     "builds",
     "planning conversion validation versions",
     "training",

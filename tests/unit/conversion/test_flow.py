@@ -50,16 +50,13 @@ def test_figures_tell_what_happened(clock: Clock) -> None:
     found = flow.figures()
     assert (found.seconds, found.photos, found.bytes, found.converted) == (4.0, 20, 2000, 4)
     assert (found.codec_share, found.waiting_s, found.reached) == (0.25, 6.0, 3)
-    assert found.photos_per_second == 1.0
     assert found.get_p50_s == pytest.approx(0.01, rel=0.05)
     assert found.get_p95_s == pytest.approx(0.1, rel=0.05)
-    assert "20 read, 10 ms each (p95 " in str(found)
-    assert f"3 requests at once of {flow.most} at most; codec threads worked 25 % of the time" in str(found)
 
 
 def test_a_flow_without_photos_has_figures() -> None:
     found = Flow(2).figures()
-    assert (found.seconds, found.photos_per_second, found.codec_share, found.get_p50_s) == (0, 0, 0, 0)
+    assert (found.seconds, found.converted, found.codec_share, found.get_p50_s) == (0, 0, 0, 0)
 
 
 def test_a_group_is_shared_out_among_more_threads_the_more_requests_there_are(clock: Clock) -> None:
