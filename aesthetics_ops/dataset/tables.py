@@ -283,7 +283,10 @@ def _of_score_file(field: pa.Field) -> Column:
 
 def is_label(column: str) -> bool:
     """Whether a column of `records.parquet` repeats what a record holds beside its label: votes or an extra score."""
-    return column.startswith(EXTRA_SCORE) or column in {known.name for known in RECORDS.optional}
+    return column in _OPTIONAL or column.startswith(EXTRA_SCORE)
+
+
+_OPTIONAL: Final = frozenset(column.name for column in RECORDS.optional)
 
 
 def all_columns(rows: pa.Table, table: Table) -> pa.Table:

@@ -5,13 +5,14 @@ Four shards are read at once, and more where they are small, since then the stor
 version's tables and those shards, memory some rows of the tables and a record of each shard.
 """
 
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,7 @@ from google_crc32c import extend
 
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
-from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.tables import EXTRA_SCORE, is_label, iterate_rows
 from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, read_records
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 _LEAST_AT_ONCE: Final = 4  # shards
 _MOST_AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 256 << 20
-_BLOCK_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 256 << 10
 _IN_A_SHARD: Final = (  # columns of records.parquet, beside those of votes and extra scores
     "id", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "progressive", "sampling",
 )  # fmt: skip
@@ -191,13 +192,8 @@ def _verify_shard(dataset: Store, shard: Shard, rows: pa.Table, path: Path) -> N
     try:
         dataset.download(shard.path, path)
         with path.open("rb") as file:
-            found = stored_file(path)
-            if found != StoredFile(bytes=shard.bytes, sha256=shard.sha256):
-                raise IntegrityError(
-                    f"shard {name} has {found.bytes} bytes and sha256 {found.sha256}, its manifest says {shard.bytes} and "
-                    f"{shard.sha256}; {_repair(dataset, shard)}"
-                )
-            _require_crc(name, shard, path)
+            _require_sums(dataset, name, shard, file)
+            file.seek(0)
             held = list(_described(read_records(file)))
     except ObjectMissingError as error:
         raise IntegrityError(f"shard {name} is missing; {_repair(dataset, shard)}") from error
@@ -205,8 +201,11 @@ def _verify_shard(dataset: Store, shard: Shard, rows: pa.Table, path: Path) -> N
         path.unlink(missing_ok=True)
     if len(held) != rows.num_rows:
         raise IntegrityError(f"shard {name} holds {len(held)} records, and {VersionFile.RECORDS} lists {rows.num_rows}")
-    for number, (record, row) in enumerate(zip(held, rows.to_pylist(), strict=True)):
+    told = rows.drop_columns(["split", "shard"]).to_pylist()
+    for number, (record, row) in enumerate(zip(held, told, strict=True)):
         record |= {field: None for field in row if is_label(field) and field not in record}
+        if {field: record.get(field) for field in row} == row:
+            continue
         for field, value in record.items():
             if row.get(field) not in (value, None) or (is_label(field) and field in row and row[field] != value):
                 raise IntegrityError(
@@ -233,11 +232,18 @@ def _described(records: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         offset += length
 
 
-def _require_crc(name: str, shard: Shard, path: Path) -> None:
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            crc = extend(crc, block)
+def _require_sums(dataset: Store, name: str, shard: Shard, file: BinaryIO) -> None:
+    """Read a shard's file once for its size and both sums."""
+    size, sha256, crc = 0, hashlib.sha256(), 0
+    while block := file.read(min(_BLOCK_BYTES, shard.bytes + 1)):
+        size += len(block)
+        sha256.update(block)
+        crc = extend(crc, block)
+    if (size, sha256.hexdigest()) != (shard.bytes, shard.sha256):
+        raise IntegrityError(
+            f"shard {name} has {size} bytes and sha256 {sha256.hexdigest()}, its manifest says {shard.bytes} and "
+            f"{shard.sha256}; {_repair(dataset, shard)}"
+        )
     if f"{crc:08x}" != shard.crc32c:
         raise IntegrityError(f"shard {name} has crc32c {crc:08x}, its manifest says {shard.crc32c}")
 
