@@ -200,7 +200,7 @@ def _build(options: argparse.Namespace) -> tuple[Any, list[str]]:
     values = {name: getattr(options, name) for name in BuildSettings.model_fields}
     settings = parse_settings({name: value for name, value in values.items() if value is not None}, where="flags")
     from aesthetics_ops.pipeline import build_dataset
-    from aesthetics_ops.processes import default_processes
+    from aesthetics_ops.processes.crew import default_processes
 
     processes = options.processes or default_processes()
     published = build_dataset(settings, processes=processes, progress=_bar)

@@ -70,7 +70,7 @@ def build_dataset(
         build_id: names `builds/<build_id>/` in the dataset; by default made from `created_at`, and unlike any other.
         created_at: the version's name begins with this time, which has a zone; by default now.
         partitions: parts that the work is cut into at most; by default 1, and a few for each process where there are several.
-        processes: how many convert and validate, each on its share of the cores; they are started anew (`processes.py`), and need
+        processes: how many convert and validate, each on its share of the cores; they are started anew (`processes/`), and need
             the work to have several parts.  With one, all is done in this process, part after part.
         progress: told of each partition that is converted or validated, in photos; where several processes work, of all.
 
@@ -122,7 +122,7 @@ def start_build(
 
 def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: Progress) -> WorkFigures:
     """Convert and read back a plan in several processes; each photo counts twice."""
-    from aesthetics_ops.processes import run_build
+    from aesthetics_ops.processes.crew import run_build
 
     with progress("convert, validate", 2 * sum(part.photos for part in plan.partitions), "photo") as done:
         return run_build(build, plan, processes, done)
@@ -130,7 +130,7 @@ def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: 
 
 def _work_alone(build: Build, plan: BuildPlan, progress: Progress, s3: S3Access | None) -> WorkFigures:
     """Convert and read back a plan in this process; where that is worth it, another reads shards back meanwhile."""
-    from aesthetics_ops.processes import shard_reader
+    from aesthetics_ops.processes.shard_reader import shard_reader
 
     with nullcontext() if s3 is not None else shard_reader(build, plan) as reader:
         if reader is None:

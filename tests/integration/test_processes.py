@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from aesthetics_ops import processes
 from aesthetics_ops.dataset.layout import partition_rows_key
 from aesthetics_ops.errors import ObjectMissingError, SettingsError, TransientError
 from aesthetics_ops.machine import codec_threads
 from aesthetics_ops.pipeline import build_dataset, start_build
-from aesthetics_ops.processes import default_processes, run_build
+from aesthetics_ops.processes import crew
+from aesthetics_ops.processes.crew import default_processes, run_build
 from aesthetics_ops.store import S3Access
 from aesthetics_ops.versions.verify import verify_version
 from tests.support.crew import are_gone, at_first, others, scratch_left, stored_photos
@@ -121,8 +121,8 @@ def test_a_process_has_about_four_cores_and_room(
 ) -> None:
     monkeypatch.delenv("AESTHETICS_THREADS", raising=False)
     monkeypatch.delenv("AESTHETICS_TASKS", raising=False)
-    monkeypatch.setattr(processes, "cpus", lambda: cores)
-    monkeypatch.setattr(processes, "free_memory", lambda: free * 10**9)
+    monkeypatch.setattr(crew, "cpus", lambda: cores)
+    monkeypatch.setattr(crew, "free_memory", lambda: free * 10**9)
     assert default_processes() == expected
     monkeypatch.setenv("AESTHETICS_TASKS", "4")
     assert default_processes() == 1

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aesthetics_ops import processes
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.pipeline import build_dataset, convert_build, start_build, validate_build
-from aesthetics_ops.processes import shard_reader
+from aesthetics_ops.processes import shard_reader as reading
+from aesthetics_ops.processes.shard_reader import shard_reader
 from aesthetics_ops.validation import partition
 from tests.support.crew import at_first, others, scratch_left, stored_photos
 from tests.support.nights import PHOTOS, START, Source
@@ -30,10 +30,10 @@ def has_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine and a build for which such a process is worth it."""
     for name in ("AESTHETICS_THREADS", "AESTHETICS_TASKS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(processes, "_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr(processes, "_has_tensorflow", lambda: False)
-    monkeypatch.setattr(processes, "cpus", lambda: 2)
-    monkeypatch.setattr(processes, "free_memory", lambda: 10**10)
+    monkeypatch.setattr(reading, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(reading, "_has_tensorflow", lambda: False)
+    monkeypatch.setattr(reading, "cpus", lambda: 2)
+    monkeypatch.setattr(reading, "free_memory", lambda: 10**10)
 
 
 def damage(url: str) -> None:
@@ -113,15 +113,15 @@ def test_there_is_none_where_it_gains_nothing(
 ) -> None:
     match why:
         case "few photos":
-            monkeypatch.setattr(processes, "_WORTH_A_PROCESS", len(PHOTOS) + 1)
+            monkeypatch.setattr(reading, "_WORTH_A_PROCESS", len(PHOTOS) + 1)
         case "one core":
-            monkeypatch.setattr(processes, "cpus", lambda: 1)
+            monkeypatch.setattr(reading, "cpus", lambda: 1)
         case "little memory":
-            monkeypatch.setattr(processes, "free_memory", lambda: 10**9)
+            monkeypatch.setattr(reading, "free_memory", lambda: 10**9)
         case "shared out":
             monkeypatch.setenv("AESTHETICS_TASKS", "2")
         case "has TensorFlow":
-            monkeypatch.setattr(processes, "_has_tensorflow", lambda: True)
+            monkeypatch.setattr(reading, "_has_tensorflow", lambda: True)
     build, plan = start_build((source if why == "in memory" else stored).settings())
     with shard_reader(build, plan) as reader:
         assert reader is None
