@@ -40,6 +40,8 @@ __all__ = [
     "readable",
     "record_columns",
     "require_types",
+    "require_values",
+    "require_whole",
     "write_parquet",
     "write_rows",
 ]
@@ -53,11 +55,15 @@ class Column:
         name: in the file.
         type: Arrow's.
         description: one sentence; docs/format.md and croissant.json show it.
+        is_late: earlier releases do not write it.
+        may_be_null: some rows have no value.
     """
 
     name: str
     type: pa.DataType
     description: str
+    is_late: bool = False
+    may_be_null: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +101,46 @@ PLAN: Final = Table(
         Column("etag", pa.string(), "ETag of the source photo."),
         Column("size", pa.int64(), "Size of the source photo, bytes."),
         Column("id", pa.string(), "What names the photo."),
-        Column("split", pa.string(), "train, validation or test; null for a rejected photo."),
-        Column("slot", pa.int32(), "Number of the shard in its split, kept from version to version; null likewise."),
-        Column("digest", pa.string(), "Digest of the shard's recipe, sha256 in hex; null likewise."),
-        Column("label", pa.float32(), "The score, after the scaling in the settings; null likewise."),
+        Column("split", pa.string(), "train, validation or test; null for a rejected photo.", may_be_null=True),
+        Column(
+            "slot",
+            pa.int32(),
+            "Number of the shard in its split, kept from version to version; null likewise.",
+            may_be_null=True,
+        ),
+        Column("digest", pa.string(), "Digest of the shard's recipe, sha256 in hex; null likewise.", may_be_null=True),
+        Column("label", pa.float32(), "The score, after the scaling in the settings; null likewise.", may_be_null=True),
         Column(
             "distribution",
             pa.list_(pa.float32()),
             "Shares of the votes, one for each rating of the manifest; null without votes.",
+            is_late=True,
+            may_be_null=True,
         ),
-        Column("reason", pa.string(), "Why planning rejected the photo; null for a photo in a shard."),
-        Column("detail", pa.string(), "What exactly was found, in words; null likewise."),
+        Column(
+            "reason", pa.string(), "Why planning rejected the photo; null for a photo in a shard.", may_be_null=True
+        ),
+        Column("detail", pa.string(), "What exactly was found, in words; null likewise.", may_be_null=True),
         Column(
             "votes",
             pa.list_(pa.int64()),
             "The votes, one count for each rating; null where the score file has no whole counts in every row.",
+            is_late=True,
+            may_be_null=True,
         ),
         Column(
             "label_std",
             pa.float32(),
             "Population standard deviation of the votes, in the ratings' units whatever the scaling; null without votes.",
+            is_late=True,
+            may_be_null=True,
         ),
         Column(
             "extra_scores",
             pa.list_(pa.float32()),
             "One number for each column of the setting extra_scores, in its order; null without such columns.",
+            is_late=True,
+            may_be_null=True,
         ),
     ),
 )
@@ -145,23 +166,31 @@ RECORDS: Final = Table(
             pa.bool_(),
             "Whether the JPEG is not baseline in one scan: progressive, or rarely extended or in several scans; "
             "null for a shard of a release that did not note it.",
+            is_late=True,
+            may_be_null=True,
         ),
         Column(
             "sampling",
             pa.string(),
             "Chroma sampling of the JPEG: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:1:0, gray, or else the factors; "
             "null likewise.",
+            is_late=True,
+            may_be_null=True,
         ),
         Column(
             "brightness",
             pa.float32(),
             "Mean luma of the JPEG, 0 (black) to 255 (white), of its gray picture at up to 1/8 of the size; "
             "null for a record of a release that did not measure it.",
+            is_late=True,
+            may_be_null=True,
         ),
         Column(
             "contrast",
             pa.float32(),
             "Standard deviation of luma in the same picture, 0 to 127.5 levels; null likewise.",
+            is_late=True,
+            may_be_null=True,
         ),
     ),
     optional=(
@@ -175,11 +204,26 @@ REJECTS: Final = Table(
     "One row per photo or label row that was left out: photos in the plan's order, then label rows.",
     (
         Column("id", pa.string(), "What names the photo, or the name in the label row."),
-        Column("key", pa.string(), "Key of the source photo, relative to the photos prefix; null for a label row."),
-        Column("etag", pa.string(), "ETag of the source photo."),
-        Column("bytes", pa.int64(), "Size of the source photo, bytes."),
-        Column("split", pa.string(), "Split that the photo was planned for; null where planning rejected it."),
-        Column("shard", pa.string(), "Key of the TFRecord file whose recipe holds the photo; null likewise."),
+        Column(
+            "key",
+            pa.string(),
+            "Key of the source photo, relative to the photos prefix; null for a label row.",
+            may_be_null=True,
+        ),
+        Column("etag", pa.string(), "ETag of the source photo.", may_be_null=True),
+        Column("bytes", pa.int64(), "Size of the source photo, bytes.", may_be_null=True),
+        Column(
+            "split",
+            pa.string(),
+            "Split that the photo was planned for; null where planning rejected it.",
+            may_be_null=True,
+        ),
+        Column(
+            "shard",
+            pa.string(),
+            "Key of the TFRecord file whose recipe holds the photo; null likewise.",
+            may_be_null=True,
+        ),
         Column("reason", pa.string(), "One of the closed list of reasons."),
         Column("detail", pa.string(), "What exactly was found, in words."),
     ),
@@ -332,6 +376,32 @@ def iterate_rows(
         _require_columns(file, columns or (), name)
         wanted = None if columns is None else list(columns)
         yield from file.iter_batches(at_once, columns=wanted, use_threads=False)
+
+
+def require_whole(found: pa.Schema, table: Table, name: str) -> None:
+    """Make sure that a table has the columns that every release writes, each once, and of their types.
+
+    Raises:
+        IntegrityError: names the first that is not.
+    """
+    for column in table.columns:
+        times = found.names.count(column.name)
+        if times > 1 or (times == 0 and not column.is_late):
+            raise IntegrityError(f"{name} has {times or 'no'} column{'s' * (times > 1)} {column.name}")
+    require_types(found, table, name)
+
+
+def require_values(found: pa.Table | pa.RecordBatch, table: Table, name: str) -> None:
+    """Make sure that no value is missing in the columns that have one in every row; `found` may have some of them.
+
+    Raises:
+        IntegrityError: names the first column where one is.
+    """
+    for column in table.columns:
+        if not column.may_be_null and column.name in found.schema.names and found[column.name].null_count:
+            raise IntegrityError(
+                f"{name}: column {column.name} has {found[column.name].null_count} rows without a value"
+            )
 
 
 def _require_columns(file: pq.ParquetFile, columns: Sequence[str], name: str) -> None:

@@ -153,13 +153,18 @@ def _check_rejects(rejects: "_Part", name: str, planned: pa.Table) -> None:
 
 
 def _check_unplaced(name: str, plan: pa.Table) -> None:
-    """A row without digest has no place; votes may stand beside a photo that is left out."""
-    unplaced = plan.filter(pc.is_null(plan["digest"]))
+    """A row without digest has no place, and any other has one; votes may stand beside a photo that is left out."""
+    unplaced, placed = plan.filter(pc.is_null(plan["digest"])), plan.filter(pc.is_valid(plan["digest"]))
     for field in ("split", "slot", "label"):
         if unplaced[field].null_count < unplaced.num_rows:
             row = pc.index(pc.is_valid(unplaced[field]), True).as_py()
             raise IntegrityError(
                 f"{name}: {field} of photo {unplaced['key'][row].as_py()!r}, which has no digest, is not null"
+            )
+        if placed[field].null_count:
+            row = pc.index(pc.is_null(placed[field]), True).as_py()
+            raise IntegrityError(
+                f"{name}: {field} of photo {placed['key'][row].as_py()!r}, which has a digest, is null"
             )
 
 

@@ -19,7 +19,16 @@ import pyarrow.parquet as pq
 from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, ROWS_AT_ONCE, iterate_rows
+from aesthetics_ops.dataset.tables import (
+    NEAR_DUPLICATES,
+    PLAN,
+    RECORDS,
+    REJECTS,
+    ROWS_AT_ONCE,
+    iterate_rows,
+    require_values,
+    require_whole,
+)
 from aesthetics_ops.errors import IntegrityError
 
 __all__ = ["Rows", "VersionTables", "cast_column", "flags", "open_rows"]
@@ -88,6 +97,7 @@ class VersionTables:
         is_empty = True
         for batch in iterate_rows(self.folder / file, asked, name=self.name(file), at_once=self._rows_at_once):
             rows, is_empty = pa.Table.from_batches([batch]), False
+            require_values(rows, _TABLES[file], self.name(file))
             yield self._typed(file, rows, wanted, known)
         if is_empty:
             fields = [schema.field(name) for name in asked]
@@ -107,6 +117,7 @@ class VersionTables:
             schema = found.schema_arrow
         if len(set(schema.names)) < len(schema.names):
             raise IntegrityError(f"{self.name(file)} has two columns of one name")
+        require_whole(schema, _TABLES[file], self.name(file))
         return schema
 
     @contextmanager

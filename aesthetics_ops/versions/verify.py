@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from google_crc32c import extend
 
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key, version_key
+from aesthetics_ops.dataset.layout import ShardFile, VersionFile, is_name, shard_key, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.dataset.sidecars import stored_file
-from aesthetics_ops.dataset.tables import EXTRA_SCORE, is_label, iterate_rows
+from aesthetics_ops.dataset.tables import EXTRA_SCORE, RECORDS, is_label, iterate_rows
 from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, read_records
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
@@ -31,6 +31,7 @@ from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.accounts import check_tables
 from aesthetics_ops.versions.counts import check_counts
+from aesthetics_ops.versions.statements import check_objects, check_promotion, check_statements
 
 __all__ = ["verify_version"]
 
@@ -43,6 +44,9 @@ _BLOCK_BYTES: Final = 256 << 10
 _IN_A_SHARD: Final = (  # columns of records.parquet, beside those of votes and extra scores
     "id", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "progressive", "sampling",
 )  # fmt: skip
+_LATE: Final = {
+    column.name for column in RECORDS.columns if column.is_late
+}  # null where an earlier release did not know
 _TABLES: Final = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
 _WHAT_TO_DO: Final = "do not use this version: `aesthetics-ops rollback` goes to another one, and the next build from there makes what is missing"
 
@@ -76,6 +80,9 @@ def verify_version(
             rows = _rows_by_shard(manifest.version, scratch / VersionFile.RECORDS, shards)
             _verify_shards(dataset, shards, rows, scratch, progress)
             check_counts(manifest, scratch)
+            check_statements(manifest, scratch)
+        check_objects(dataset, manifest)
+        check_promotion(dataset, manifest)
     return manifest
 
 
@@ -88,10 +95,14 @@ def _at_once(shards: Sequence[tuple[str, Shard]]) -> int:
 def _fetch_files(dataset: Store, manifest: Manifest, scratch: Path) -> list[str]:
     """Bring the version's tables to scratch and compare every file with the manifest; return which tables differ."""
     damaged = []
-    names = [VersionFile(name) for name in manifest.files or () if name in set(VersionFile)]
-    for file in [*_TABLES, *(name for name in names if name not in _TABLES)]:
+    for file in [*_TABLES, *(name for name in manifest.files or () if name not in _TABLES)]:
+        if not is_name(file):
+            raise IntegrityError(
+                f"{VersionFile.MANIFEST} of version {manifest.version!r}: files names {file!r}, which names no file"
+            )
+        key = version_prefix(manifest.version) + file
         try:
-            dataset.download(version_key(manifest.version, file), scratch / file)
+            dataset.download(key, scratch / file)
         except ObjectMissingError as error:
             raise IntegrityError(f"version {manifest.version!r} is incomplete: {error}") from error
         if manifest.files is None:
@@ -100,8 +111,7 @@ def _fetch_files(dataset: Store, manifest: Manifest, scratch: Path) -> list[str]
         if found != stated:
             said = f"{stated.bytes} and {stated.sha256}" if stated else "nothing of it"
             damaged.append(
-                f"{dataset.url_of(version_key(manifest.version, file))} has {found.bytes} bytes and sha256 {found.sha256}, its "
-                f"manifest says {said}"
+                f"{dataset.url_of(key)} has {found.bytes} bytes and sha256 {found.sha256}, its manifest says {said}"
             )
             if file not in _TABLES:
                 raise IntegrityError(f"{damaged[-1]}; {_WHAT_TO_DO}")
@@ -207,7 +217,8 @@ def _verify_shard(dataset: Store, shard: Shard, rows: pa.Table, path: Path) -> N
         if {field: record.get(field) for field in row} == row:
             continue
         for field, value in record.items():
-            if row.get(field) not in (value, None) or (is_label(field) and field in row and row[field] != value):
+            is_stated = field in row and (row[field] is not None or is_label(field) or field not in _LATE)
+            if is_stated and row[field] != value:
                 raise IntegrityError(
                     f"shard {name}: record {number}, id {record['id']!r}, has {field} {value!r}, and {VersionFile.RECORDS} says "
                     f"{row[field]!r}"

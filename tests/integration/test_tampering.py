@@ -187,7 +187,7 @@ def numbers(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 # stated by the build alone, or about its parent
 ALONE = {
-    "schema_version", "settings", "features", "gates", "software", "labels.source_min", "labels.source_max",
+    "schema_version", "settings", "gates", "software", "labels.source_min", "labels.source_max",
     "source.label_rows", "near_duplicates.max_distance", "converter", "images.quantiles",
 }  # fmt: skip
 

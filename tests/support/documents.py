@@ -5,7 +5,7 @@ import pytest
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.publishing.documents import DOCUMENTS
 
-QUICK_DOCUMENTS = DOCUMENTS | {VersionFile.REPORT: lambda _: "<title>report</title>"}
+QUICK_DOCUMENTS = DOCUMENTS | {VersionFile.REPORT: lambda shown: f"<title>report of {shown.manifest.version}</title>"}
 
 
 def make_reports_quick(patch: pytest.MonkeyPatch) -> None:
