@@ -98,8 +98,8 @@ PLAN: Final = Table(
     "One row per listed photo: first the shards' photos, shard by shard in reading order, then the rejected ones.",
     (
         Column("key", pa.string(), "Key of the source photo, relative to the photos prefix."),
-        Column("etag", pa.string(), "ETag of the source photo."),
-        Column("size", pa.int64(), "Size of the source photo, bytes."),
+        Column("etag", pa.string(), "ETag of the source photo.", may_be_null=True),
+        Column("size", pa.int64(), "Size of the source photo, bytes.", may_be_null=True),
         Column("id", pa.string(), "What names the photo."),
         Column("split", pa.string(), "train, validation or test; null for a rejected photo.", may_be_null=True),
         Column(

@@ -70,7 +70,7 @@ CHANGES: dict[str, tuple[VersionFile, Change, str]] = {
     "a reason": (VersionFile.REJECTS, changed("reason", 3, "too_small"), "reason of row 3, id 'q3.jpg'"),
     "a place": (VersionFile.PLAN, changed("slot", -1, 1), "slot of photo 'q3.jpg', which has no digest, is not null"),
     "a width": (VersionFile.RECORDS, changed("width", 30, 33), "images."),
-    "a missing width": (VersionFile.RECORDS, changed("width", 30, None), "lacks values of 'width'"),
+    "a missing width": (VersionFile.RECORDS, changed("width", 30, None), "column width has rows without a value"),
     "a label that is no number": (VersionFile.RECORDS, changed("label", 30, float("nan")), "label of row 30"),
     "no row": (VersionFile.RECORDS, lambda table: table.slice(0, 0), "rows of photos 4 is not 44"),
     "a row less": (VersionFile.RECORDS, lambda table: table.slice(1), "rows of photos 4 is not 5"),
@@ -80,10 +80,11 @@ CHANGES: dict[str, tuple[VersionFile, Change, str]] = {
     ),
     "a transform": (VersionFile.RECORDS, changed("transforms", 30, ["resized"]), "transforms."),
     "another type": (
-        VersionFile.PLAN, lambda table: table.set_column(2, "size", pc.cast(table["size"], pa.string())), "",
+        VersionFile.PLAN, lambda table: table.set_column(2, "size", pc.cast(table["size"], pa.string())),
+        "column size is string, where int64 belongs",
     ),
     "words for numbers": (
-        VersionFile.PLAN, lambda table: table.set_column(2, "size", pa.array(["x"] * 44)), "size is string, where int64",
+        VersionFile.PLAN, lambda table: table.set_column(2, "size", pa.array(["x"] * 44)), "column size is string, where int64",
     ),
     "two columns of a name": (
         VersionFile.PLAN, lambda table: table.append_column("size", table["size"]), "two columns of one name",
