@@ -20,7 +20,7 @@ def new_store(dataset: str = "flowers") -> Store:
 
 
 def _small_report(shown: Shown) -> str:
-    return "<!doctype html><title>report</title><style>p{color:red}</style><p>the report"
+    return f"<!doctype html><title>{shown.manifest.version}</title><style>p{{color:red}}</style><p>the report"
 
 
 def new_dataset(*, per_shard: int = 10) -> SyntheticDataset:
