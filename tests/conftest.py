@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from moto.server import ThreadedMotoServer
 
+from aesthetics_ops.store import pace
 from tests.support.s3 import S3TestBucket, make_bucket, one_conditional_write_at_a_time
 
 for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contract"):
@@ -24,6 +25,11 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_runtest_setup() -> None:
+    """What a store of another test asked of this process counts no more."""
+    pace._paces.clear()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
