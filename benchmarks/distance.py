@@ -63,7 +63,7 @@ def _converted(latency_seconds: float, count: int) -> str:
     ended = time.perf_counter()
     figures = threads.flow.figures()
     rates = f"{count / (ended - started):.0f} | {count * 0.75 / (ended - quarter):.0f}"
-    return f"{rates} | {figures.reached} | {figures.limit} | {os.getloadavg()[0]:.1f}"
+    return f"{rates} | {figures.requests} | {figures.limit} | {os.getloadavg()[0]:.1f}"
 
 
 def main() -> int:

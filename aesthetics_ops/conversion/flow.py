@@ -1,6 +1,6 @@
 """The flow of photos through a conversion: how many requests it has in flight, what limits it, and its figures.
 
-In: what its threads tell, group by group.  Out: the number of requests that may be in flight, and `FlowFigures` at any time.
+In: what its threads tell, group by group.  Out: the number of requests that may be in flight, and `ConversionFigures` at any time.
 `steering.py` decides; here is counted.  A photo costs two looks at the clock, a group a few more.
 """
 
@@ -12,14 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from aesthetics_ops.conversion.steering import LEAST_REQUESTS, Limit, Round, Steering
+from aesthetics_ops.figures import ConversionFigures
 from aesthetics_ops.machine import cpus
 from aesthetics_ops.store import requests_allowed
 
-__all__ = ["Flow", "FlowFigures", "most_requests"]
+__all__ = ["Flow", "most_requests"]
 
 _MOST_PER_THREAD: Final = 64  # a core of `keep` takes 900 photos a second: through 70 ms
 _MOST: Final = 256
@@ -42,37 +42,6 @@ def most_requests(threads: int) -> int:
     return max(LEAST_REQUESTS, most)
 
 
-@dataclass(frozen=True, slots=True)
-class FlowFigures:
-    """What a conversion was like.
-
-    Attributes:
-        seconds: from its first photo to its last one, or until now.
-        photos: read from their source.
-        bytes: of them.
-        converted: photos that codec threads took, those copied from the version before too; not those that were lost.
-        get_p50_s: seconds that half of the photos took to be read, at most; to within 5 %; 0 where none was.
-        get_p95_s: the same of 95 in 100.
-        codec_share: time that codec threads worked, of the time they had: 0 to 1.
-        waiting_s: time in which they had nothing to do, in sum over them.
-        reached: most requests in flight.
-        most: requests that might have been.
-        limit: what the time went by, most of it.
-    """
-
-    seconds: float
-    photos: int
-    bytes: int
-    converted: int
-    get_p50_s: float
-    get_p95_s: float
-    codec_share: float
-    waiting_s: float
-    reached: int
-    most: int
-    limit: Limit
-
-
 class Flow:
     """Counts what flows, and says how many requests may be in flight.  Its methods may be called from many threads at once."""
 
@@ -89,7 +58,7 @@ class Flow:
         self._lock = threading.Lock()
         self._started: float | None = None
         self._ended = 0.0
-        self._photos = self._bytes = self._converted = self._reached = 0
+        self._fetched = self._bytes = self._photos = self._reached = 0
         self._codec_seconds = 0.0
         self._latencies: Counter[int] = Counter()
         self._limits: dict[Limit, float] = {}  # seconds
@@ -134,7 +103,7 @@ class Flow:
         """Note photos that came from their source, and how long each took; and how many came from the version before."""
         with self._lock:
             self._round_copied += copied
-            self._photos += len(seconds)
+            self._fetched += len(seconds)
             self._bytes += data_bytes
             self._latencies.update(int(math.log(max(each, _SHORTEST_S) / _SHORTEST_S) / _BUCKET) for each in seconds)
             self._seconds += seconds
@@ -149,7 +118,7 @@ class Flow:
         finally:
             ended = self._clock()
             with self._lock:
-                self._converted += photos
+                self._photos += photos
                 self._codec_seconds += ended - started
                 self._round_converted += photos
                 self._round_codec_seconds += ended - started
@@ -164,9 +133,11 @@ class Flow:
         finally:
             self._writing_seconds += self._clock() - started  # one thread writes
 
-    def figures(self) -> FlowFigures:
-        """Return what there is so far."""
+    def figures(self) -> ConversionFigures:
+        """Return what there is so far; the times are zeros until a photo came.  Latencies are told to within 5 %."""
         with self._lock:
+            if not self._fetched and not self._photos:
+                return ConversionFigures(requests=self._reached)
             limits = self._limits.copy()
             if self._ended > self._round_started:
                 found = self._round(self._ended)
@@ -174,18 +145,17 @@ class Flow:
                 limits[limit] = limits.get(limit, 0.0) + found.seconds
             seconds = self._ended - self._started if self._started is not None else 0.0
             had = self._threads * seconds
-            return FlowFigures(
+            return ConversionFigures(
                 seconds=seconds,
                 photos=self._photos,
+                fetched=self._fetched,
                 bytes=self._bytes,
-                converted=self._converted,
                 get_p50_s=self._percentile(0.50),
                 get_p95_s=self._percentile(0.95),
                 codec_share=min(1.0, self._codec_seconds / had) if had else 0.0,
                 waiting_s=max(0.0, had - self._codec_seconds),
-                reached=self._reached,
-                most=self.most,
-                limit=max(limits, key=lambda limit: limits[limit], default=Limit.CODEC),
+                requests=self._reached,
+                limit=max(limits, key=lambda limit: limits[limit], default=Limit.CODEC).value,
             )
 
     def _begin_round(self, now: float) -> None:

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto, PartitionResult
-from aesthetics_ops.conversion.flow import FlowFigures
 from aesthetics_ops.conversion.known import known_photos
 from aesthetics_ops.conversion.photos import PlannedPhoto, photos_of
 from aesthetics_ops.conversion.upload import Uploader
@@ -237,7 +236,7 @@ def _convert(
             made = _write_shard(build, shard, path, islice(outcomes, shard.photos), progress)
             uploader.upload(made.result, path)
             account.add(shard, made)
-    account.figures = _figures(workers.flow.figures())
+    account.figures = workers.flow.figures()
     return account
 
 
@@ -245,24 +244,6 @@ def _told_before(build: Build, plan: BuildPlan, partition: int) -> ConversionFig
     """Return the figures of the call that made the shards: a call that finds them finished leaves these as they are."""
     before = build.partition_result(plan, partition)
     return before.figures if before else None
-
-
-def _figures(flow: FlowFigures) -> ConversionFigures:
-    """Return the figures of a conversion that is over; those of one that had nothing to do are zeros."""
-    if not flow.photos and not flow.converted:
-        return ConversionFigures()
-    return ConversionFigures(
-        seconds=flow.seconds,
-        photos=flow.converted,
-        fetched=flow.photos,
-        bytes=flow.bytes,
-        get_p50_s=flow.get_p50_s,
-        get_p95_s=flow.get_p95_s,
-        codec_share=flow.codec_share,
-        waiting_s=flow.waiting_s,
-        requests=flow.reached,
-        limit=flow.limit.value,
-    )
 
 
 def _photos(dataset: Store, shard: _Shard) -> Iterator[PlannedPhoto]:

@@ -48,15 +48,15 @@ def test_figures_tell_what_happened(clock: Clock) -> None:
     clock.now += 1
     flow.read([0.01] * 18 + [0.1, 5.0], 2000)
     found = flow.figures()
-    assert (found.seconds, found.photos, found.bytes, found.converted) == (4.0, 20, 2000, 4)
-    assert (found.codec_share, found.waiting_s, found.reached) == (0.25, 6.0, 3)
+    assert (found.seconds, found.fetched, found.bytes, found.photos) == (4.0, 20, 2000, 4)
+    assert (found.codec_share, found.waiting_s, found.requests) == (0.25, 6.0, 3)
     assert found.get_p50_s == pytest.approx(0.01, rel=0.05)
     assert found.get_p95_s == pytest.approx(0.1, rel=0.05)
 
 
 def test_a_flow_without_photos_has_figures() -> None:
     found = Flow(2).figures()
-    assert (found.seconds, found.converted, found.codec_share, found.get_p50_s) == (0, 0, 0, 0)
+    assert (found.seconds, found.photos, found.codec_share, found.get_p50_s) == (0, 0, 0, 0)
 
 
 def test_a_group_is_shared_out_among_more_threads_the_more_requests_there_are(clock: Clock) -> None:
@@ -66,8 +66,8 @@ def test_a_group_is_shared_out_among_more_threads_the_more_requests_there_are(cl
     read_for(flow, clock, 8, latency=0.05)
     assert flow.requests > LEAST_REQUESTS
     assert flow.parts(16) == -(-flow.requests // LEAST_REQUESTS)
-    assert flow.figures().reached == flow.requests
-    assert flow.figures().limit is Limit.NETWORK
+    assert flow.figures().requests == flow.requests
+    assert flow.figures().limit == Limit.NETWORK
 
 
 def test_a_group_stays_with_one_thread_where_the_store_is_near(clock: Clock) -> None:
@@ -84,7 +84,7 @@ def test_nothing_is_known_of_the_way_from_photos_that_are_copied(clock: Clock) -
         flow.sent(LEAST_REQUESTS)
         clock.now += 1.0
         flow.read([], 0, copied=400)
-    assert (flow.requests, flow.figures().photos) == (LEAST_REQUESTS, 0)
+    assert (flow.requests, flow.figures().fetched) == (LEAST_REQUESTS, 0)
 
 
 def test_connections_are_bounded_for_each_codec_thread_and_by_the_files_that_may_be_open(
@@ -131,7 +131,7 @@ class TestReads:
         reads.end()
         assert sorted(done) == list(range(100))
         assert not together.broken
-        assert flow.figures().reached == 8
+        assert flow.figures().requests == 8
 
     def test_what_waits_at_the_end_is_not_begun(self) -> None:
         reads = Reads(Fixed(1))

@@ -141,8 +141,8 @@ class TestFlow:
             outcomes = [outcome for _, outcome in workers.outcomes(photos)]
         assert all(isinstance(outcome, Built) for outcome in outcomes)
         found = workers.flow.figures()
-        assert LEAST_REQUESTS < found.reached <= found.most
-        assert (found.photos, found.converted, found.bytes) == (800, 800, 800 * source.size)
+        assert LEAST_REQUESTS < found.requests <= workers.flow.most
+        assert (found.fetched, found.photos, found.bytes) == (800, 800, 800 * source.size)
         assert found.get_p95_s >= found.get_p50_s >= 0.05 * 0.95
 
     def test_an_error_of_the_store_ends_it(self, build: Build) -> None:
