@@ -130,11 +130,13 @@ class ShardReading:
     """One shard that was read back.
 
     Attributes:
+        digest: names it.
         records, bytes: of it.
         waited_s: seconds until the store had sent it.
         seconds: in all.
     """
 
+    digest: str
     records: int
     bytes: int
     waited_s: float

@@ -6,7 +6,7 @@ TensorFlow is loaded when the first shard is read back.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from aesthetics_ops.builds import Build, BuildPlan, open_build
 from aesthetics_ops.errors import InputMissingError, IntegrityError, SettingsError
-from aesthetics_ops.figures import WorkFigures
+from aesthetics_ops.figures import ShardReading, WorkFigures
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access
 
@@ -141,9 +141,9 @@ def _work_alone(build: Build, plan: BuildPlan, progress: Progress, s3: S3Access 
                 reader.finish(done)
             if reader.is_at_work:
                 progress = silent  # what is left to do is to find that all is done
-        read = [] if reader is None else [reader.figures]
-    again, left = _read_back(build, plan, progress)
-    return WorkFigures.of([part.figures for part in made + again], read + [part.figures for part in left])
+        meanwhile = [] if reader is None else reader.readings
+    again, read = _read_back(build, plan, progress, meanwhile)
+    return WorkFigures.of([part.figures for part in made + again], [part.figures for part in read])
 
 
 def convert_build(
@@ -160,27 +160,29 @@ def convert_build(
 
 
 def _read_back(
-    build: Build, plan: BuildPlan, progress: Progress
+    build: Build, plan: BuildPlan, progress: Progress, meanwhile: Sequence[ShardReading]
 ) -> "tuple[list[ConversionSummary], list[ValidationSummary]]":
     """Validate a converted plan; what is not in the store as it was made, this time or by an earlier build, is made anew."""
     again: list[ConversionSummary] = []
     for _ in range(_MADE_ANEW):
         try:
-            return again, validate_build(build, plan, progress=progress)
+            return again, validate_build(build, plan, progress=progress, meanwhile=meanwhile)
         except (InputMissingError, IntegrityError) as error:
             if error.stage != "convert":
                 raise
             _log.warning("%s; that is done now", error)
         again += convert_build(build, plan, progress=progress)
-    return again, validate_build(build, plan, progress=progress)
+    return again, validate_build(build, plan, progress=progress, meanwhile=meanwhile)
 
 
-def validate_build(build: Build, plan: BuildPlan, *, progress: Progress = silent) -> "list[ValidationSummary]":
-    """Read back every partition of a converted plan, one after the other; errors are those of `validate_partition`."""
+def validate_build(
+    build: Build, plan: BuildPlan, *, progress: Progress = silent, meanwhile: Sequence[ShardReading] = ()
+) -> "list[ValidationSummary]":
+    """Read back every partition of a converted plan, one after the other; `meanwhile` and errors are those of `validate_partition`."""
     from aesthetics_ops.validation.partition import validate_partition
 
     summaries = []
     for number, partition in enumerate(plan.partitions):
         with progress("validate", partition.photos, "photo") as done:
-            summaries.append(validate_partition(build, plan, number, progress=done))
+            summaries.append(validate_partition(build, plan, number, progress=done, meanwhile=meanwhile))
     return summaries

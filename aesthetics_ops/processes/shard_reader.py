@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.errors import TransientError
-from aesthetics_ops.figures import ShardReading, ValidationFigures
+from aesthetics_ops.figures import ShardReading
 from aesthetics_ops.machine import TASKS_VARIABLE, THREADS_VARIABLE, cpus, free_memory
 from aesthetics_ops.processes.worker import BYTES_OF_PROCESS, Worker, end_all, log_again
 
@@ -60,10 +60,10 @@ class ShardReader:
             told(new)
 
     @property
-    def figures(self) -> ValidationFigures:
-        """Of all that it read so far."""
+    def readings(self) -> list[ShardReading]:
+        """How each shard was read so far."""
         with self._changed:
-            return ValidationFigures.of_shards(self._readings)
+            return self._readings.copy()
 
     def _hear(self) -> None:
         try:

@@ -6,7 +6,7 @@ A shard that fails loses its result, so that the next conversion makes it anew. 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -39,7 +39,7 @@ class ValidationSummary:
     Attributes:
         shards, records: in the partition.
         read: shards that were read by this call; the others had their verdict.
-        figures: of it.
+        figures: of it, and of what was read for it meanwhile.
     """
 
     shards: int
@@ -54,7 +54,12 @@ class ValidationSummary:
 
 
 def validate_partition(
-    build: Build, plan: BuildPlan, partition: int, *, progress: Callable[[int], None] = lambda photos: None
+    build: Build,
+    plan: BuildPlan,
+    partition: int,
+    *,
+    progress: Callable[[int], None] = lambda photos: None,
+    meanwhile: Sequence[ShardReading] = (),
 ) -> ValidationSummary:
     """Read back every shard of one partition that has no verdict yet.
 
@@ -63,6 +68,7 @@ def validate_partition(
         plan: of the build.
         partition: 0 <= partition < len(plan.partitions).
         progress: called with the number of records just checked.
+        meanwhile: how another process of this build read shards, of any partition, while they were made.
 
     Raises:
         InputMissingError: the partition is not converted, or lacks a shard; says so in `stage` and `partition`.
@@ -74,8 +80,12 @@ def validate_partition(
     started = perf_counter()
     shards = records = 0
     read: list[ShardReading] = []
+    read_meanwhile = {reading.digest: reading for reading in meanwhile}
+    elsewhere: list[ShardReading] = []
     for result in _converted(build, plan, partition):
-        if not _is_read_back(build.dataset, result):
+        if _is_read_back(build.dataset, result):
+            elsewhere += [read_meanwhile[result.digest]] if result.digest in read_meanwhile else []
+        else:
             try:
                 read.append(validate_shard(build.dataset, result, plan.features))
             except IntegrityError as error:
@@ -87,8 +97,9 @@ def validate_partition(
         shards += 1
         records += result.records
         progress(result.records)
-    figures = ValidationFigures.of_shards(read, perf_counter() - started)
-    if read:
+    seconds = perf_counter() - started + sum(reading.seconds for reading in elsewhere)
+    figures = ValidationFigures.of_shards(elsewhere + read, seconds)
+    if figures.shards:
         _log.info("partition %d: %s", partition, figures)
         result_of_all = ValidationResult(plan=plan.plan, figures=figures)
         build.dataset.put(validation_result_key(build.id, partition), result_of_all.encoded())
@@ -179,4 +190,4 @@ def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, A
     )
     write_verdict(dataset, verdict)
     _log.info("shard %s: %d records read back", result.digest[:12], counts.records)
-    return ShardReading(result.records, result.bytes, waited, perf_counter() - started)
+    return ShardReading(result.digest, result.records, result.bytes, waited, perf_counter() - started)

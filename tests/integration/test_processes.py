@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from aesthetics_ops.processes import crew
 from aesthetics_ops.processes.crew import default_processes, run_build
 from aesthetics_ops.store import S3Access
 from aesthetics_ops.versions.verify import verify_version
-from tests.support.crew import are_gone, at_first, others, scratch_left, stored_photos
+from tests.support.crew import Counted, are_gone, at_first, others, scratch_left, stored_photos
 from tests.support.nights import PHOTOS, START, Source
 
 
@@ -29,22 +27,15 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 def test_several_processes_make_the_version_that_one_makes(stored: Source) -> None:
-    counted: list[tuple[str, int, int]] = []
-
-    @contextmanager
-    def counting(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        done: list[int] = []
-        yield done.append
-        counted.append((stage, total, sum(done)))
-
+    progress = Counted()
     one = build_dataset(stored.settings(dataset=f"{stored.url}one/"), created_at=START)
-    two = build_dataset(stored.settings(dataset=f"{stored.url}two/"), created_at=START, processes=2, progress=counting)
+    two = build_dataset(stored.settings(dataset=f"{stored.url}two/"), created_at=START, processes=2, progress=progress)
     assert two.manifest.splits == one.manifest.splits
     assert two.manifest.fingerprint == one.manifest.fingerprint
     tables = {name: file for name, file in (two.manifest.files or {}).items() if name.endswith(".parquet")}
     assert tables.items() <= (one.manifest.files or {}).items()
     verify_version(start_build(stored.settings(dataset=f"{stored.url}two/"))[0].dataset)
-    assert counted == [("convert, validate", 2 * len(PHOTOS), 2 * len(PHOTOS))]
+    assert progress.stages == [("convert, validate", 2 * len(PHOTOS), 2 * len(PHOTOS))]
     assert (others(), scratch_left()) == ([], [])
 
 

@@ -3,20 +3,22 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from aesthetics_ops.browser.cache import Cache
+from aesthetics_ops.browser.catalog import Dataset
+from aesthetics_ops.browser.progress import read_build
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.pipeline import build_dataset, convert_build, start_build, validate_build
 from aesthetics_ops.processes import shard_reader as reading
 from aesthetics_ops.processes.shard_reader import shard_reader
+from aesthetics_ops.store import open_store
 from aesthetics_ops.validation import partition
-from tests.support.crew import at_first, others, scratch_left, stored_photos
+from tests.support.crew import Counted, at_first, others, scratch_left, stored_photos
 from tests.support.nights import PHOTOS, START, Source
 
 
@@ -43,23 +45,21 @@ def damage(url: str) -> None:
 
 @pytest.mark.usefixtures("has_reader")
 def test_shards_are_read_back_by_the_other_process(stored: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[tuple[str, int, int]] = []
-
-    @contextmanager
-    def counting(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        done: list[int] = []
-        yield done.append
-        counted.append((stage, total, sum(done)))
+    progress = Counted()
 
     def here(*_: object) -> None:
         raise AssertionError("this process reads a shard back")
 
     monkeypatch.setattr(partition, "validate_shard", here)
-    whole = build_dataset(stored.settings(near_duplicate_distance=0), created_at=START, progress=counting)
+    whole = build_dataset(
+        stored.settings(near_duplicate_distance=0), created_at=START, build_id="night", progress=progress
+    )
     assert whole.manifest.records == len(PHOTOS)
-    assert counted == [("convert", len(PHOTOS), len(PHOTOS)), ("validate", len(PHOTOS), len(PHOTOS))]
+    assert progress.stages == [("convert", len(PHOTOS), len(PHOTOS)), ("validate", len(PHOTOS), len(PHOTOS))]
     assert whole.validation is not None
     assert (whole.validation.records, whole.validation.bytes) == (len(PHOTOS), whole.manifest.bytes)
+    page = read_build(Dataset("photos", open_store(f"{stored.url}dataset/"), Cache(1 << 20)), "night")
+    assert [part.validation for part in page.partitions] == [whole.validation], "the browser says the same"
     assert (others(), scratch_left()) == ([], [])
 
 
@@ -96,7 +96,8 @@ def test_a_damaged_shard_that_it_finds_is_withdrawn_and_told(stored: Source, cap
         reader.finish(counted.append)
     assert read_shard_result(build.dataset, made[0]) is None
     read = [read_verdict(build.dataset, digest) for digest in made[1:]]
-    assert (reader.figures.shards, reader.figures.records) == (len(made) - 1, sum(counted))
+    assert sorted(reading.digest for reading in reader.readings) == sorted(made[1:])
+    assert sum(reading.records for reading in reader.readings) == sum(counted)
     assert sum(counted) == sum(verdict.records for verdict in read if verdict is not None)
     assert None not in read
     assert any("its result is withdrawn" in record.getMessage() for record in caplog.records)

@@ -13,7 +13,7 @@ from aesthetics_ops.pipeline import Progress
 from tests.support.documents import make_reports_quick
 from tests.support.nights import PHOTOS, Source, photo
 
-__all__ = ["are_gone", "at_first", "others", "scratch_left", "stored_photos"]
+__all__ = ["Counted", "are_gone", "at_first", "others", "scratch_left", "stored_photos"]
 
 
 def stored_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
@@ -27,6 +27,19 @@ def stored_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
         source.add(name, photo(name))
     source.score({name: number / 2 + 1 for number, name in enumerate(PHOTOS)})
     return source
+
+
+class Counted:
+    """A progress that notes of each stage that ended its name, how much there was to do, and how much was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def __call__(self, stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        done: list[int] = []
+        yield done.append
+        self.stages.append((stage, total, sum(done)))
 
 
 def at_first(act: Callable[[], None]) -> Progress:
