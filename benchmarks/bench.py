@@ -34,7 +34,6 @@ from figures import last_line
 from jobs import Job, Sample
 from label_jobs import LABELS, QUICK_LABELS, LabelSizes, label_jobs
 from labels_report import render_labels
-from loopback import Loopback
 from measure import measure
 from origin import ORIGIN, ORIGIN_SIZES, QUICK_ORIGIN, Limits, origin_jobs
 from origin_report import render_origin
@@ -44,7 +43,7 @@ from read_labels import BARE
 from readers import QUICK as QUICK_READERS
 from readers import READING_PEERS, Readers, ReaderSizes
 from readers_report import render_readers
-from report import DISTANCES_MS, render
+from report import DISTANCES_MS, FAR_COPIES, render
 
 HERE: Final = Path(__file__).parent
 CACHE: Final = HERE.parent / ".bench"
@@ -103,7 +102,6 @@ class Bench:
 
     def __init__(self, s3: FastS3, inputs: Path, sizes: Sizes, groups: frozenset[str]) -> None:
         self.s3, self.inputs, self.sizes, self.groups = s3, inputs, sizes, groups
-        self.ways: dict[int, Loopback] = {}
         self.absent: dict[str, str] = {}
 
     def jobs(self) -> list[Job]:
@@ -166,7 +164,7 @@ class Bench:
             name += f" @{len(cpus)}"
         endpoint = ""
         if (distance := more.pop("distance_ms", None)) is not None:
-            name, endpoint = f"{name} at {distance} ms", self.ways[distance].url
+            name, endpoint = f"{name} at {distance} ms", self.s3.ways[distance]
         return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(endpoint), **more)
 
     def _bare(self, bucket: Bucket, *what: str) -> Job:
@@ -269,9 +267,10 @@ class Bench:
     def _distance(self) -> Iterator[Job]:
         if "distance" not in self.groups:
             return
+        buckets = self.bucket("ava", self.sizes.ava[0], FAR_COPIES), self._ava[0]
         for encoding in ("keep", "reencode"):
             for distance in DISTANCES_MS:
-                for bucket in self._ava:
+                for bucket in buckets:
                     yield self._ours(bucket, encoding, "distance", distance_ms=distance)
 
 
@@ -385,11 +384,9 @@ def main() -> int:
     common = {"machine": machine(), "rounds": options.rounds}
     with ExitStack() as stack:
         place = stack.enter_context(_folder(CACHE, "run"))
-        s3 = stack.enter_context(FastS3(nginx, place / "s3", CACHE / "photos"))
+        latencies_ms = DISTANCES_MS if "distance" in groups else ()
+        s3 = stack.enter_context(FastS3(nginx, place / "s3", CACHE / "photos", latencies_ms))
         bench = Bench(s3, place / "inputs", QUICK if options.quick else Sizes(), groups)
-        if "distance" in groups:
-            ways = (Loopback(s3.port, latency_seconds=distance / 1000) for distance in DISTANCES_MS)
-            bench.ways = dict(zip(DISTANCES_MS, map(stack.enter_context, ways), strict=True))
         jobs = [job for job in bench.jobs() if _wanted(job, options)]
         readers = stack.enter_context(_readers(bench, place, groups, quick=options.quick))
         if readers:

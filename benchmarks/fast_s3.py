@@ -2,10 +2,12 @@
 
 In: folders of photos.  Out: buckets that can be listed (ListObjectsV2) and read, and nothing else; no signature is
 looked at.  A bucket `files`, which cannot be listed, holds whatever lies in one more folder.  A bucket may hold each file up to ten times, under keys and ETags of their own, so that ten times more photos
-take no more disk.  One nginx process serves all, and its CPU can be asked for.
+take no more disk.  One nginx process serves all, and its CPU can be asked for.  Beside the way to it that is as short as can be there may
+be longer ones, on which each request waits in nginx's event loop, so that waiting costs hardly any CPU.
 """
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,7 +17,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -30,7 +33,9 @@ _OPEN_FILES: Final = 4000  # kept open; a growing run reads more files than that
 _CONNECTIONS: Final = 600  # and other descriptors
 _ETAG_ZEROS: Final = "0" * 25  # an ETag is as long as a real one: 25 digits and the seven of the key
 
+_ECHO: Final = "ngx_http_echo_module.so"  # Debian's nginx-light has it
 _CONFIGURATION: Final = """\
+{modules}
 daemon off;
 master_process off;
 pid {home}/nginx.pid;
@@ -56,6 +61,15 @@ http {{
     "~continuation-token=(?<number>[0-9]+)" $number;
     default 0;
   }}
+  map $request_uri $listed {{
+    "~^/([a-z0-9-]+)/?([?]|$)" /$1;
+  }}
+  map $request_uri $photo {{
+    "~^/([a-z]+)-[0-9]+x[0-9]+/photos/[0-9]([0-9]{{6}})[.]jpg$" /$1/$2.jpg;
+  }}
+  map $request_uri $photo_etag {{
+    "~/photos/([0-9]+)[.]jpg$" '"{zeros}$1"';
+  }}
   server {{
     listen 127.0.0.1:{port};
     location ~ "^/(?<bucket>[a-z0-9-]+)/?$" {{
@@ -73,7 +87,31 @@ http {{
       default_type application/octet-stream;
     }}
   }}
+{ways}
 }}
+"""
+_WAY: Final = """\
+  server {{
+    listen 127.0.0.1:{port};
+    location @listing {{
+      default_type application/xml;
+      root {home}/listings;
+      try_files $listed/$page.xml =404;
+    }}
+    location @photo {{
+      root {photos};
+      try_files $photo =404;
+      add_header ETag $photo_etag;
+    }}
+    location ~ /photos/ {{
+      echo_sleep {seconds};
+      echo_exec @photo;
+    }}
+    location / {{
+      echo_sleep {seconds};
+      echo_exec @listing;
+    }}
+  }}
 """
 
 
@@ -126,26 +164,32 @@ class FastS3:
 
     Attributes:
         endpoint, port: where it listens.
+        ways: where else it listens, by the milliseconds that each request waits there; listings and photos alone.
         files: the folder whose files the bucket `files` holds.
     """
 
-    def __init__(self, nginx: str, home: Path, photos: Path) -> None:
+    def __init__(self, nginx: str, home: Path, photos: Path, latencies_ms: Sequence[int] = ()) -> None:
         """Prepare a server.
 
         Args:
             nginx: path of the program.
             home: a folder of its own, which does not exist yet.
             photos: holds one folder of `000000.jpg`, `000001.jpg`, ... per photo set.
+            latencies_ms: of the longer ways.
+
+        Raises:
+            SystemExit: there are to be longer ways, and this nginx has no module for them.
         """
         self._home, self._photos, self._nginx = home.resolve(), photos.resolve(), nginx
         (home / "tmp").mkdir(parents=True)
         self.files = self._home / "files"
         self.files.mkdir()
         (home / "listings").mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self._modules = f"load_module {_echo_of(nginx)};" if latencies_ms else ""
+        self.port, *others = _free_ports(1 + len(latencies_ms))
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._ports = dict(zip(latencies_ms, others, strict=True))
+        self.ways = {latency: f"http://127.0.0.1:{port}" for latency, port in self._ports.items()}
 
     def __enter__(self) -> Self:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -156,6 +200,8 @@ class FastS3:
                 photos=self._photos,
                 files=self.files,
                 port=self.port,
+                modules=self._modules,
+                ways="".join(self._longer_ways()),
                 zeros=_ETAG_ZEROS,
                 open_files=min(_OPEN_FILES, most_files - _CONNECTIONS),
             )
@@ -173,6 +219,10 @@ class FastS3:
                 time.sleep(0.05)
         self.__exit__()
         raise SystemExit(f"bench: nginx does not answer; see {self._home / 'error.log'}")
+
+    def _longer_ways(self) -> Iterator[str]:
+        for latency_ms, port in self._ports.items():
+            yield _WAY.format(port=port, home=self._home, photos=self._photos, seconds=f"{latency_ms / 1000:.3f}")
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -230,6 +280,29 @@ class FastS3:
             etag = reply.headers["ETag"].strip('"')
         if row not in page or etag not in row:
             raise SystemExit(f"bench: the S3 server's listing and photos differ: {row} with ETag {etag}")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, each another one."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _echo_of(nginx: str) -> Path:
+    """Return nginx's module that lets a request wait.
+
+    Raises:
+        SystemExit: it is not there.
+    """
+    told = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True).stderr
+    folder = re.search(r"--modules-path=(\S+)", told)
+    module = Path(folder[1] if folder else "modules") / _ECHO
+    if not module.is_file():
+        raise SystemExit(f"bench: {module} is missing, which lets requests wait; install it (apt install nginx-light)")
+    return module
 
 
 def _listing(bucket: str, rows: Sequence[str], most: int, following: int | None) -> str:
