@@ -25,6 +25,7 @@ from aesthetics_ops.errors import InputMissingError, IntegrityError, ObjectMissi
 from aesthetics_ops.figures import ShardReading, ValidationFigures
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.store import Store
+from aesthetics_ops.validation.kernels import kernels
 from aesthetics_ops.validation.shard import check_shard
 
 __all__ = ["ValidationSummary", "validate_made", "validate_partition", "validate_shard"]
@@ -179,14 +180,12 @@ def validate_shard(dataset: Store, result: ShardResult, features: Mapping[str, A
         except (IntegrityError, ObjectMissingError) as error:
             withdraw(dataset, result.digest)
             raise IntegrityError(f"{error}; its result is withdrawn", stage="convert") from error
-    import tensorflow as tf
-
     verdict = ShardVerdict(
         digest=result.digest,
         sha256=result.sha256,
         records=counts.records,
         decoded=counts.decoded,
-        tensorflow=tf.__version__,
+        tensorflow=kernels().version,
     )
     write_verdict(dataset, verdict)
     _log.info("shard %s: %d records read back", result.digest[:12], counts.records)

@@ -1,23 +1,24 @@
 """Read one shard back with the code that training reads it with, and compare it with its result.
 
-TensorFlow is imported when the first shard is read, and nowhere else but in the reader.
+TensorFlow is loaded when the first shard is read.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aesthetics_ops.dataset.example import decode_example, more_labels
 from aesthetics_ops.dataset.results import ShardResult
 from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import IntegrityError
-from aesthetics_ops.machine import quiet_stderr
+from aesthetics_ops.validation.kernels import kernels
 
-__all__ = ["Counts", "check_shard", "load_tensorflow"]
+__all__ = ["Counts", "check_shard"]
+
+_AUTOTUNE: Final = -1  # tf.data.AUTOTUNE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,6 @@ class _Records:
     ids: list[str] = field(default_factory=list)
     has_label: list[bool] = field(default_factory=list)
     has_image: list[bool] = field(default_factory=list)
-
-
-def load_tensorflow() -> None:
-    """Load what shards are read with, which takes seconds: the first shard is then read as fast as the others."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_stderr():
-        import tensorflow  # noqa: F401
 
 
 def check_shard(path: Path, result: ShardResult, features: Mapping[str, Any], *, name: str) -> Counts:
@@ -114,19 +108,17 @@ def _first_difference(path: Path, result: ShardResult) -> str:
 
 def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], name: str) -> _Records:
     """Parse every record, decode its image, and compare the image with the features."""
-    load_tensorflow()
-    import tensorflow as tf
-
+    tf = kernels()
     more = more_labels(features)
     check = _record_check(tuple((name, tuple(kind["shape"]), kind["dtype"]) for name, kind in more.items()))
-    records = tf.data.TFRecordDataset(str(path)).map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
+    records = tf.TFRecordDataset(str(path)).map(check, num_parallel_calls=_AUTOTUNE).batch(256)
     read = _Records()
     try:
         for ids, has_label, has_image in records.as_numpy_iterator():
             read.ids += [image_id.decode() for image_id in ids]
             read.has_label += has_label.tolist()
             read.has_image += has_image.tolist()
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+    except (tf.InvalidArgumentError, tf.DataLossError) as error:
         raise IntegrityError(
             f"{name}: {_first_failure(path, result, check)}: {error.message.splitlines()[0]}"
         ) from error
@@ -142,35 +134,35 @@ def _record_check(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> Callabl
     Args:
         more: labels beside the first: name, shape and dtype.
     """
-    import tensorflow as tf
-
+    tf = kernels()
+    string, float32, int64 = map(tf.as_dtype, ("string", "float32", "int64"))
     spec = {
-        "image/image": tf.io.FixedLenFeature([], tf.string),
-        "image/label": tf.io.FixedLenFeature([], tf.float32),
-        "image/id": tf.io.FixedLenFeature([], tf.string),
-        "image/height": tf.io.FixedLenFeature([], tf.int64),
-        "image/width": tf.io.FixedLenFeature([], tf.int64),
-        **{name: tf.io.FixedLenFeature(shape, tf.as_dtype(dtype)) for name, shape, dtype in more},
+        "image/image": tf.FixedLenFeature([], string),
+        "image/label": tf.FixedLenFeature([], float32),
+        "image/id": tf.FixedLenFeature([], string),
+        "image/height": tf.FixedLenFeature([], int64),
+        "image/width": tf.FixedLenFeature([], int64),
+        **{name: tf.FixedLenFeature(shape, tf.as_dtype(dtype)) for name, shape, dtype in more},
     }
     numbers = ["image/label", *(name for name, _, dtype in more if dtype == "float32")]
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([], string)], autograph=False)  # type: ignore[untyped-decorator]
     def check(serialized: Any) -> Any:
-        record = tf.io.parse_single_example(serialized, spec)
+        record = tf.parse_single_example(serialized, spec)
         image = record["image/image"]
-        is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
+        is_jpeg = tf.substr(image, 0, 3) == b"\xff\xd8\xff"
         stated = tf.stack([record["image/height"], record["image/width"]])
         good = tf.cond(is_jpeg, lambda: has_size(image, stated), lambda: False)
         good = tf.cond(good, lambda: has_pixels(image), lambda: False)
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(record[name])) for name in numbers])
+        finite = tf.reduce_all([tf.reduce_all(tf.is_finite(record[name])) for name in numbers])
         return record["image/id"], finite, good
 
     def has_size(image: Any, stated: Any) -> Any:
-        return tf.reduce_all(tf.io.extract_jpeg_shape(image, tf.int64)[:2] == stated)
+        return tf.reduce_all(tf.extract_jpeg_shape(image, int64)[:2] == stated)
 
     def has_pixels(image: Any) -> Any:
         # at 1/8 of the size all coded data is read, and the same files fail as at full size (docs/pixels.md)
-        return tf.size(tf.io.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
+        return tf.size(tf.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
 
     graph: Callable[[Any], Any] = check
     return graph
@@ -178,13 +170,12 @@ def _record_check(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> Callabl
 
 def _first_failure(path: Path, result: ShardResult, check: Callable[[Any], Any]) -> str:
     """Find the record that a parallel read failed on, one by one, and name it."""
-    import tensorflow as tf
-
+    tf = kernels()
     with path.open("rb") as file:
         for number, record in enumerate(read_records(file)):
             try:
                 check(tf.constant(record))
-            except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
+            except (tf.InvalidArgumentError, tf.DataLossError):
                 named = result.index.id[number] if number < len(result.index.id) else "?"
                 return f"record {number}, id {named!r}, cannot be read"
     return "a record cannot be read"

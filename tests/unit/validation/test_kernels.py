@@ -1,0 +1,112 @@
+"""A part of TensorFlow reads back as all of it does; where the part cannot be loaded, all of it is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aesthetics_ops.validation import shard
+from aesthetics_ops.validation.kernels import kernels
+
+HERE = Path(__file__).parent
+FILES = sorted(HERE.parents[1].joinpath("data").rglob("*.jp*g"))
+
+DECODE = """
+import hashlib, json, sys
+from pathlib import Path
+
+def decoded(data, tf):
+    try:
+        shape = tf.extract_jpeg_shape(data).numpy().tolist()
+        pixels = tf.decode_jpeg(data, channels=3, ratio=8, dct_method="INTEGER_ACCURATE").numpy()
+    except tf.InvalidArgumentError as error:
+        return error.message.splitlines()[0]
+    return shape, pixels.shape, hashlib.sha256(pixels.tobytes()).hexdigest()
+
+def all_decoded(paths, tf):
+    files = [Path(path).read_bytes() for path in paths]
+    return [decoded(data, tf) for whole in files for data in (whole, whole[: len(whole) // 2])]
+"""
+
+
+def run(code: str, *words: object) -> str:
+    """Run code in a process that has not loaded TensorFlow; return what it prints."""
+    command = [sys.executable, "-c", code, *map(str, words)]
+    reply = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert reply.returncode == 0, reply.stdout + reply.stderr
+    return reply.stdout
+
+
+def test_verdicts_of_a_part_are_those_of_all() -> None:
+    """What is known of verdicts holds in a process that loaded a part, and nothing in it loads the rest."""
+    run(
+        "import sys, pytest; from aesthetics_ops.validation.kernels import load_a_part; load_a_part();"
+        "status = pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', *sys.argv[1:]]);"
+        "sys.exit(status or ('keras' in sys.modules and 'all of TensorFlow is loaded'))",
+        HERE / "test_shard.py",
+    )
+
+
+def test_pixels_and_refusals_of_a_part_are_those_of_all(tmp_path: Path) -> None:
+    """Of photos of many kinds, whole and cut; and each name is the very object that `import tensorflow` has under it."""
+    progressive, gray = tmp_path / "progressive.jpg", tmp_path / "gray.jpg"
+    pixels = np.random.default_rng(7).integers(0, 256, (61, 83, 3), np.uint8)
+    cv2.imwrite(str(progressive), pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    cv2.imwrite(str(gray), pixels[:, :, 0])
+    paths = [progressive, gray, *FILES]
+    of_a_part = json.loads(
+        run(
+            DECODE + "from aesthetics_ops.validation import kernels\n"
+            "kernels.load_a_part()\n"
+            "part = kernels.kernels()\n"
+            "print(json.dumps(all_decoded(sys.argv[1:], part)))\n"
+            "assert 'keras' not in sys.modules\n"
+            "del sys.modules['tensorflow']\n"
+            "all_of_it = kernels._of_all()\n"
+            "other = [name for name, value in vars(part).items() if getattr(all_of_it, name) is not value]\n"
+            "assert set(other) <= {'constant', 'version'}, other\n"
+            "assert part.version == all_of_it.version",
+            *paths,
+        )
+    )
+    here: dict[str, object] = {}
+    exec(DECODE, here)  # noqa: S102 - the same code in both processes
+    assert of_a_part == json.loads(json.dumps(here["all_decoded"](paths, kernels())))  # type: ignore[operator]
+    assert sum(isinstance(each, list) for each in of_a_part) > 20
+    assert sum(isinstance(each, str) for each in of_a_part) > 20
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        "sys.modules['tensorflow.python.util.tf_export'] = None",
+        "sys.modules['tensorflow.python.data.ops'] = None",
+        "kernels._NAMES += ('no_such_name',); kernels._of_all = lambda: 'all'",
+    ],
+    ids=["module", "package", "name"],
+)
+def test_all_is_loaded_where_a_part_cannot_be(breaks: str) -> None:
+    said = run(
+        "import importlib, sys; from aesthetics_ops.validation import kernels\n"
+        f"{breaks}\n"
+        "real = kernels._of_all\n"
+        "def whole():\n"
+        "    for name in [name for name, module in sys.modules.items() if module is None]: del sys.modules[name]\n"
+        "    print('all', 'tensorflow' in sys.modules)\n"
+        "    return real()\n"
+        "kernels._of_all = whole\n"
+        "kernels.load_a_part()\n"
+        "print(getattr(kernels.kernels(), 'version', None))\n"
+    )
+    assert said.splitlines()[0] == "all False"
+    assert said.splitlines()[1] == ("None" if "name" in breaks else kernels().version)
+
+
+def test_reading_back_asks_for_as_many_threads_as_training() -> None:
+    import tensorflow as tf
+
+    assert shard._AUTOTUNE == tf.data.AUTOTUNE
