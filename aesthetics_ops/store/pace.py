@@ -3,6 +3,7 @@
 In: what became of each request.  Out: a turn to send one.  One `Pace` stands for one server in this process, whoever asks.
 As TCP does, each "slow down" halves the number that may be in flight, once per round, and as many answers as are in
 flight allow one more.  While no store asks for less there is no bound here: callers have their own number of threads.
+What a store asked for is forgotten a minute after it last asked: nothing else would end it where nobody sends the store anything more.
 """
 
 import logging
@@ -10,6 +11,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,19 +22,20 @@ __all__ = ["Pace", "log_paces", "pace_of", "requests_allowed"]
 
 _log = logging.getLogger(__name__)
 
+_COUNTS_S: Final = 60.0  # a store that is still too busy says so again within seconds of the next requests
 _LOOK_S: Final = 1.0  # a request that waits for its turn looks so often whether the store serves anything
 
 
 @dataclass(slots=True)
 class _Episode:
-    """From the first "slow down" until as many requests are in flight as before.
+    """From the first "slow down" until as many requests are in flight as before, or none was heard for long.
 
     Attributes:
         limit: how many requests may be in flight now, >= 1.
         before: how many were, when the store first asked for less.
         lowest: that `limit` has been.
         asked: how often the store has asked for less.
-        started: by the monotonic clock, in seconds.
+        started, last: when it first and last asked, by the clock, in seconds.
         told: `asked` and `limit` when they were last told.
     """
 
@@ -41,6 +44,7 @@ class _Episode:
     lowest: int
     asked: int
     started: float
+    last: float
     told: tuple[int, float] | None = None
 
 
@@ -52,9 +56,11 @@ class Pace:
         has_answered: whether it has ever answered.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without a bound; `clock` gives seconds."""
         self.place = place
         self.has_answered = False
+        self._clock = clock
         self._lock = threading.RLock()  # a signal's handler may come in anywhere
         self._turns = threading.Condition(self._lock)
         self._in_flight = 0
@@ -65,8 +71,9 @@ class Pace:
     @property
     def limit(self) -> int | None:
         """How many requests may be in flight; None while nothing bounds them."""
-        episode = self._episode
-        return None if episode is None else int(episode.limit)
+        with self._lock:
+            episode = self._current()
+            return None if episode is None else int(episode.limit)
 
     def enter(self, longest_s: float) -> int | None:
         """Wait for a turn to send a request.
@@ -94,25 +101,23 @@ class Pace:
         """Note that a request was served."""
         with self._lock:
             self.has_answered = True
-            self._last_served = time.monotonic()
-            episode = self._episode
+            self._last_served = self._clock()
+            episode = self._current()
             if episode is None:
                 return
             episode.limit += 1 / episode.limit
             if episode.limit >= episode.before:
-                self._tell_end(episode)
-                self._episode = None
-                self._turns.notify_all()
+                self._end("%s serves as before: %s", episode)
 
     def slow(self, round_: int) -> None:
         """Note that the store asked for less when it was sent a request of this round."""
         with self._lock:
             self.has_answered = True
-            episode = self._episode
+            episode, now = self._current(), self._clock()
             if episode is None:
                 before = self._in_flight
                 limit = max(1, before // 2)
-                self._episode = _Episode(limit, before, limit, 1, time.monotonic())
+                self._episode = _Episode(limit, before, limit, 1, now, now)
                 self._rounds += 1
                 _log.warning(
                     "%s asked for less: %d -> %d requests at once; more are sent again as it serves",
@@ -122,6 +127,7 @@ class Pace:
                 )
                 return
             episode.asked += 1
+            episode.last = now
             if round_ == self._rounds:  # what was sent before the last cut says nothing about it
                 self._rounds += 1
                 episode.limit = max(1.0, min(episode.limit, self._in_flight) / 2)
@@ -130,31 +136,41 @@ class Pace:
     def log(self) -> None:
         """Say where an episode stands that has not ended, unless that was said before."""
         with self._lock:
-            episode = self._episode
+            episode = self._current()
             if episode is not None and episode.told != (episode.asked, episode.limit):
                 episode.told = episode.asked, episode.limit
-                _log.warning("%s still asks for less: %s", self.place, _told(episode))
+                _log.warning("%s still asks for less: %s", self.place, self._told(episode))
 
     def _has_room(self) -> bool:
-        return self._episode is None or self._in_flight < max(1, int(self._episode.limit))
+        episode = self._current()
+        return episode is None or self._in_flight < max(1, int(episode.limit))
 
     def _waited(self, longest_s: float) -> bool:
-        started, before = time.monotonic(), interruptions()
+        started, before = self._clock(), interruptions()
         while not self._has_room():
             self._turns.wait(_LOOK_S)
-            if Interrupts.count != before or time.monotonic() - max(started, self._last_served) > longest_s:
+            if Interrupts.count != before or self._clock() - max(started, self._last_served) > longest_s:
                 return False
         return True
 
-    def _tell_end(self, episode: _Episode) -> None:
-        _log.info("%s serves as before: %s", self.place, _told(episode))
+    def _current(self) -> _Episode | None:
+        """Return the episode, and end one in which the store has not asked for less for long."""
+        episode = self._episode
+        if episode is None or self._clock() - episode.last <= _COUNTS_S:
+            return episode
+        self._end(f"%s has not asked for less for {_COUNTS_S:.0f} s, which counts no more: %s", episode)
+        return None
 
+    def _end(self, words: str, episode: _Episode) -> None:
+        _log.info(words, self.place, self._told(episode))
+        self._episode = None
+        self._turns.notify_all()
 
-def _told(episode: _Episode) -> str:
-    return (
-        f"{int(episode.limit)} of {episode.before} requests at once, {episode.lowest} at least, after {episode.asked} times "
-        f"'slow down' in {time.monotonic() - episode.started:.0f} s"
-    )
+    def _told(self, episode: _Episode) -> str:
+        return (
+            f"{int(episode.limit)} of {episode.before} requests at once, {episode.lowest} at least, after {episode.asked} times "
+            f"'slow down' in {self._clock() - episode.started:.0f} s"
+        )
 
 
 _paces: dict[str, Pace] = {}
@@ -188,7 +204,7 @@ def _forget() -> None:
     global _paces_lock
     _paces_lock = threading.Lock()
     for pace in _paces.values():
-        pace.__init__(pace.place)  # type: ignore[misc]
+        pace.__init__(pace.place, clock=pace._clock)  # type: ignore[misc]
 
 
 with suppress(AttributeError):

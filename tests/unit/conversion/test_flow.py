@@ -8,16 +8,7 @@ import pytest
 from aesthetics_ops.conversion.flow import Flow, most_requests
 from aesthetics_ops.conversion.reads import Reads
 from aesthetics_ops.conversion.steering import LEAST_REQUESTS, Limit
-
-
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
