@@ -30,7 +30,7 @@ from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import crops_in_words, hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
-from aesthetics_ops.shell import guarded, log_to_stderr, one_line, write_out
+from aesthetics_ops.shell import guarded, log_to_stderr, one_line, positive, write_out
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.training_commands import add_training_commands
 from aesthetics_ops.version_commands import add_version_commands
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     build = command("build", _build, "Make and publish a version: all stages on this machine, without Airflow.")
     build.add_argument(
         "--processes",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="how many processes convert and validate, each on its share of the cores (default one for each four cores, as far as "
         "memory goes; one where AESTHETICS_THREADS or AESTHETICS_TASKS is set)",
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "pull":
             sub.add_argument(
                 "--connections",
-                type=_positive,
+                type=positive,
                 metavar="N",
                 help="requests at once, 1 to 256; by default 16",
             )
@@ -160,12 +160,6 @@ def _parser() -> argparse.ArgumentParser:
     add_version_commands(command)
     add_training_commands(command)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
 
 
 _LABEL_SETTINGS = (

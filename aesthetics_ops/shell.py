@@ -4,6 +4,7 @@ In: a command.  Out: what it prints on stdout; on stderr one line for whatever s
 Promised: no traceback, unless the user asks for it.  SIGTERM ends the process within seconds and leaves no scratch files.
 """
 
+import argparse
 import errno
 import json
 import logging
@@ -22,7 +23,7 @@ from aesthetics_ops.errors import AestheticsOpsError, GateError, ScratchSpaceErr
 from aesthetics_ops.machine import drop_scratch
 from aesthetics_ops.system import next_step
 
-__all__ = ["catch_sigterm", "guarded", "log_to_stderr", "one_line", "open_closed_streams", "write_out"]
+__all__ = ["catch_sigterm", "guarded", "log_to_stderr", "one_line", "open_closed_streams", "positive", "write_out"]
 
 _STDOUT: Final = "standard output"
 _BUG: Final = 4
@@ -53,6 +54,17 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 class _TerminatedError(BaseException):
     """SIGTERM came."""
+
+
+def positive(text: str) -> int:
+    """Return the whole number that a flag was given.
+
+    Raises:
+        ArgumentTypeError: it is none, or smaller than 1.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
 
 
 def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from aesthetics_ops.dataset.layout import LATEST_KEY, LATEST_NAME
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.errors import NoSuchVersionError
+from aesthetics_ops.shell import positive
 from aesthetics_ops.store import Store, open_store
 
 __all__ = ["add_version_commands"]
@@ -63,7 +64,7 @@ def add_version_commands(command: Callable[[str, Command, str], argparse.Argumen
         _expire,
         "Say which old versions, candidates and shards may go, and why the others stay; --yes deletes.",
     )
-    expire.add_argument("--keep", type=_positive, metavar="N", help="number of newest versions to keep")
+    expire.add_argument("--keep", type=positive, metavar="N", help="number of newest versions to keep")
     expire.add_argument(
         "--older-than", type=_duration, metavar="TIME", help="only versions planned longer ago: 90d, 12h or 6w"
     )
@@ -254,9 +255,3 @@ def _duration(text: str) -> timedelta:
     if not number.isdecimal() or unit not in _UNITS or int(number) > _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 90d, 12h or 6w")
     return int(number) * _UNITS[unit]
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)

@@ -13,13 +13,11 @@ Threads, since a request that hangs then holds up no other, and a handler reads 
 import contextlib
 import http.client
 import select
-import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from http.server import BaseHTTPRequestHandler
+from typing import Final
 
 from aesthetics_ops.testing.faults import (
     Fault,
@@ -31,6 +29,7 @@ from aesthetics_ops.testing.faults import (
     late_reply,
     refusal,
 )
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 
 __all__ = ["FaultyProxy", "running_proxy"]
 
@@ -42,17 +41,11 @@ _HANG_SECONDS: Final = 90.0
 @contextmanager
 def running_proxy(upstream: str) -> Iterator["FaultyProxy"]:
     """Run a proxy before a server, for example http://127.0.0.1:9000, in a thread."""
-    with FaultyProxy(upstream) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with serving(FaultyProxy(upstream)) as proxy:
+        yield proxy
 
 
-class FaultyProxy(ThreadingHTTPServer):
+class FaultyProxy(LoopbackServer):
     """Stands before a server on one free port of loopback.
 
     Attributes:
@@ -70,13 +63,9 @@ class FaultyProxy(ThreadingHTTPServer):
         tls: the server's side of TLS; None for plain HTTP.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(self, upstream: str) -> None:
-        super().__init__(("127.0.0.1", 0), _ProxyHandler)
+        super().__init__(_ProxyHandler)
         self.upstream = upstream.removeprefix("http://")
-        self.tls: ssl.SSLContext | None = None
         self.fault: Callable[[str, int], Fault] = lambda method, number: None
         self.choose: Callable[[SeenRequest, int], Fault] = lambda request, number: None
         self.elsewhere = "http://127.0.0.1:9"
@@ -92,11 +81,6 @@ class FaultyProxy(ThreadingHTTPServer):
         self.struck: list[tuple[SeenRequest, Fault]] = []
         self.last: dict[str, Reply] = {}
         self._late: list[tuple[int, SeenRequest, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        """Where clients send their requests to."""
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_port}"
 
     @property
     def methods(self) -> list[str]:
@@ -158,16 +142,6 @@ class FaultyProxy(ThreadingHTTPServer):
             self._late = [late for late in self._late if late not in due]
         for _, request, body in due:
             self.ask(request, body)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection."""
-        connection, address = super().get_request()
-        if self.tls:
-            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that go away are what the tests are about."""
 
 
 class _ProxyHandler(BaseHTTPRequestHandler):

@@ -14,13 +14,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from http.server import BaseHTTPRequestHandler
+from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from aesthetics_ops.testing.faults import SeenRequest
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 
 __all__ = ["OddS3", "running_s3"]
 
@@ -31,17 +32,11 @@ _PAGE = 1000
 @contextmanager
 def running_s3(server: "OddS3") -> Iterator["OddS3"]:
     """Run the server in a thread."""
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(server):
+        yield server
 
 
-class OddS3(ThreadingHTTPServer):
+class OddS3(LoopbackServer):
     """The server.
 
     Args:
@@ -63,8 +58,6 @@ class OddS3(ThreadingHTTPServer):
         seen: the requests that came by, in order.
     """
 
-    daemon_threads = True
-
     def __init__(
         self,
         *,
@@ -77,30 +70,15 @@ class OddS3(ThreadingHTTPServer):
         tls: ssl.SSLContext | None = None,
         domain: str = "",
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler, tls)
         self.aws_chunked, self.checksums, self.conditions = aws_chunked, checksums, conditions
-        self.etags, self.page, self.tls, self.domain = etags, page, tls, domain
+        self.etags, self.page, self.domain = etags, page, domain
         self.listing = listing
         self._parts: dict[str, dict[int, bytes]] = {}
         self.objects: dict[str, bytes] = {}
         self.answer: Callable[[SeenRequest, int], Answer | None] = lambda request, number: None
         self.seen: list[SeenRequest] = []
         self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        """Where clients send their requests to."""
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_port}"
-
-    def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection."""
-        connection, address = super().get_request()
-        if self.tls:
-            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that go away are what tests are about."""
 
     def see(self, request: SeenRequest) -> Answer | None:
         """Note a request, and say what is answered out of turn."""

@@ -3,7 +3,6 @@
 import http.server
 import json
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from aesthetics_ops.readers.dataset import open_dataset
 from aesthetics_ops.readers.pixels import Pixels, decode
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.loopback import serving
 
 
 def batches(*sizes: int, side: int = 224) -> list[tuple[object, object]]:
@@ -63,12 +63,8 @@ def test_a_reader_that_brings_something_else_is_not_measured(wrong):
 def served(tmp_path):
     """A server of a folder, and its port."""
     handler = lambda *args: http.server.SimpleHTTPRequestHandler(*args, directory=str(tmp_path))  # noqa: E731
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("slowed", [{}, {"latency_seconds": 0.01}, {"bytes_per_second": 50e6}], ids=str)

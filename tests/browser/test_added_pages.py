@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
@@ -13,14 +13,7 @@ from aesthetics_ops.browser import AddedPages, Chosen, make_browser, page_of_dat
 from aesthetics_ops.testing.datasets import SyntheticVersion
 from tests.support.paths import ROOT
 from tests.support.versions import HOSTILE, publish_once, sample_photos, sample_rejects
-from tests.support.web import Html, TestClient
-
-
-def guard(request: Request) -> set[str]:
-    """Let in whoever names what they may read in a header."""
-    if "user" not in request.headers:
-        raise HTTPException(401, "Not authenticated")
-    return set(request.headers["user"].split())
+from tests.support.web import Html, TestClient, guard
 
 
 @pytest.fixture(scope="module")

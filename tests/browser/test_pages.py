@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
-from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from aesthetics_ops.browser import make_browser
@@ -32,16 +31,7 @@ from aesthetics_ops.testing.datasets import FIRST_NIGHT, LeftOut, Photo, Synthet
 from aesthetics_ops.testing.stores import CountingStore
 from tests.support.nights import reseal
 from tests.support.versions import HOSTILE, new_dataset, new_store, publish_once, sample_photos, sample_rejects
-from tests.support.web import Html, TestClient
-
-
-def guard(request: Request) -> set[str]:
-    """Let in whoever names what they may read in a header."""
-    who = request.headers.get("user")
-    if who is None:
-        raise HTTPException(401, "Not authenticated")
-    return set(who.split())
-
+from tests.support.web import Html, TestClient, guard
 
 SPEED = WorkFigures(
     ConversionFigures(

@@ -7,26 +7,17 @@ from functools import partial
 from typing import Any
 
 import pytest
-from fastapi import HTTPException, Request
 
 from aesthetics_ops.browser import make_browser
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing import datasets
 from aesthetics_ops.testing.datasets import LeftOut, SyntheticDataset, synthetic_photos
-from tests.support.web import TestClient
+from tests.support.web import TestClient, guard
 
 VERSION = "2026-11-22T020000-aaaaaaaaaaaa"
 BUILD = "2026-11-23T020000"
 NAMES = ("ours", "theirs")
-
-
-def guard(request: Request) -> set[str]:
-    """Let in whoever names what they may read in a header."""
-    who = request.headers.get("user")
-    if who is None:
-        raise HTTPException(401, "Not authenticated")
-    return set(who.split())
 
 
 @pytest.fixture(scope="module")

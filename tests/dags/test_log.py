@@ -5,12 +5,12 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 from tests.support.airflow_home import AirflowHome
 
 _SAY = """
@@ -110,18 +110,13 @@ def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> No
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        endpoint = f"http://127.0.0.1:{server.server_port}"
+    with serving(LoopbackServer(Collector)) as server:
         said = said_in(
             home,
             AIRFLOW__METRICS__OTEL_ON="True",
-            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{endpoint}/v1/metrics",
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.url}/v1/metrics",
             OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="http/protobuf",
         )
-        server.shutdown()
-        thread.join()
     url = home.directory.as_uri()
     assert said[0] == f"photos {url}/photos/, scores {url}/scores.csv, dataset {url}/set/, build night"
     assert said[1] == "settings that differ from the defaults: quality = 90, max_reject_fraction = 0.5"

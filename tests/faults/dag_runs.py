@@ -10,7 +10,6 @@ samples.  Exit status 1 when anything is wrong.
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,10 +21,10 @@ import boto3
 from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
 from aesthetics_ops.testing.faults import Fault, SeenRequest
-from demo.sandbox import BUCKET, Sandbox, open_sandbox
+from demo.sandbox import BUCKET, Sandbox
 from tests.faults.judge import BrokenError, Found, read_latest_version
 from tests.faults.sweep import RandomFaults
-from tests.support.paths import ROOT
+from tests.support.sandbox import passing_sandbox
 
 __all__: list[str] = []
 
@@ -71,8 +70,7 @@ class Runs:
 
 
 def open_runs(stack: ExitStack, name: str) -> Runs:
-    sandbox = stack.enter_context(open_sandbox(name))
-    stack.callback(shutil.rmtree, ROOT / ".sandbox" / name, ignore_errors=True)
+    sandbox = stack.enter_context(passing_sandbox(name))
     endpoint = sandbox.env["AWS_ENDPOINT_URL"]
     proxy = stack.enter_context(running_proxy(endpoint))
     environ = {key: value.replace(endpoint, proxy.url) for key, value in sandbox.env.items()}

@@ -22,7 +22,6 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from aesthetics_ops.versions.verify import verify_version
 from tests.faults.bucket import DATASET, FLAGS, Bucket, Ended, open_bucket
 from tests.faults.child import start_child
 from tests.faults.judge import BrokenError, Content, read_latest_version
+from tests.faults.tally import Tally
 from tests.support.nights import PHOTOS, photo, smaller
 
 __all__ = ["SIGNALS", "Death", "Stage", "open_stage"]
@@ -239,8 +239,7 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many: a run before did them")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many")
     options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    bad = 0
+    tally = Tally()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         stage = open_stage(stack)
@@ -252,16 +251,11 @@ def main() -> int:
             for death in deaths[options.skip :][: options.sample]:
                 if time.monotonic() > until:
                     break
-                wrong = stage.play(death)
-                counts[f"{death.command:<9} {death.signal.name}"] += 1
-                bad += bool(wrong)
-                if wrong:
-                    print(death, *wrong, sep="; ", flush=True)
-    for name, count in sorted(counts.items()):
-        print(f"{name}: {count}")
+                tally.note(death, f"{death.command:<9} {death.signal.name}", stage.play(death))
+    tally.tell()
     print(f"the slowest end after SIGTERM took {stage.slowest:.1f} s")
-    print(f"{sum(counts.values())} deaths of {len(deaths)}, {bad} with violations")
-    return bool(bad)
+    print(f"{tally.kinds.total()} deaths of {len(deaths)}, {tally.bad} with violations")
+    return bool(tally.bad)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Final
 from tests.faults.bucket import FLAGS, Ended
 from tests.faults.child import Limits, start_child
 from tests.faults.sweep import STATES, Scene, open_scene
+from tests.faults.tally import Tally
 
 __all__ = ["Shortage", "play", "shortages"]
 
@@ -123,22 +123,17 @@ def main() -> int:
     parser.add_argument("--resource", action="append", choices=_AMOUNTS, help="only these")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    bad = 0
+    tally = Tally()
     with ExitStack() as stack:
         scene = open_scene(stack)
         every = [one for one in shortages() if not options.resource or one.resource in options.resource]
         random.Random(options.seed).shuffle(every)  # noqa: S311 -- no secret
         for shortage in every[: options.sample]:
             ending, wrong = play(scene, shortage)
-            counts[f"{shortage.resource:<8} {ending}"] += 1
-            bad += bool(wrong)
-            if wrong:
-                print(shortage, *wrong, sep="; ", flush=True)
-    for name, count in sorted(counts.items()):
-        print(f"{name}: {count}")
-    print(f"{sum(counts.values())} builds with too little of something, {bad} with violations")
-    return bool(bad)
+            tally.note(shortage, f"{shortage.resource:<8} {ending}", wrong)
+    tally.tell()
+    print(f"{tally.kinds.total()} builds with too little of something, {tally.bad} with violations")
+    return bool(tally.bad)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +11,9 @@ import pytest
 
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.store import open_store
-from demo.sandbox import BUCKET, Sandbox, open_sandbox
+from demo.sandbox import BUCKET, Sandbox
 from tests.support.paths import ROOT
+from tests.support.sandbox import passing_sandbox
 from tests.support.secrets import (
     KEY,
     SECRET_KEY,
@@ -32,11 +32,10 @@ DATE = "2026-11-22"
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox with a fresh metadata database and the samples in its bucket."""
     name = f"test-{os.getpid()}"
-    with pytest.MonkeyPatch.context() as environment, open_sandbox(name) as opened:
+    with pytest.MonkeyPatch.context() as environment, passing_sandbox(name) as opened:
         for variable, value in opened.env.items():
             environment.setenv(variable, value)
         yield opened
-    shutil.rmtree(ROOT / ".sandbox" / name)
 
 
 def run(sandbox: Sandbox, *command: str) -> tuple[int, str]:

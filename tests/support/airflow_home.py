@@ -11,15 +11,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 from tests.support.nights import PHOTOS, photo
 from tests.support.paths import ROOT
 
@@ -29,7 +29,7 @@ _Found = TypeVar("_Found")
 _START_S, _STOP_S = 240, 60
 
 
-class Hook(ThreadingHTTPServer):
+class Hook(LoopbackServer):
     """Hears JSON.
 
     Attributes:
@@ -37,16 +37,10 @@ class Hook(ThreadingHTTPServer):
         status: what is answered.
     """
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _HookHandler)
+        super().__init__(_HookHandler)
         self.heard: list[tuple[str, dict[str, str], Any]] = []
         self.status = 200
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def bodies(self, path: str) -> list[Any]:
         return [body for heard, _, body in self.heard if heard == path]
@@ -70,14 +64,8 @@ class _HookHandler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def hearing() -> Iterator[Hook]:
     """Run a server that hears what is posted to it."""
-    with Hook() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Hook()) as server:
+        yield server
 
 
 @dataclass(frozen=True)

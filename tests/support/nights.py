@@ -110,6 +110,13 @@ def voted_source(url: str) -> Source:
     return source
 
 
+def build_voted(folder: Path) -> str:
+    """Build a dataset of `voted_source` in a folder; return its URL."""
+    source = voted_source(f"{folder.as_uri()}/")
+    build_once(source.settings(**OF_VOTES))
+    return f"{source.url}dataset/"
+
+
 @dataclass(frozen=True)
 class Night:
     """A build that went through all its stages."""

@@ -1,42 +1,31 @@
 """A server on loopback that answers as it is told, and notes what it was sent."""
 
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 
 Reply = tuple[int, dict[str, str], bytes]
 
 
-class Recorder(ThreadingHTTPServer):
+class Recorder(LoopbackServer):
     """`answering` gives the answer to a request; `seen` has the methods, `texts` all that was sent, `connections` how many there were."""
 
-    daemon_threads = True
-
     def __init__(self, tls: ssl.SSLContext | None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.tls = tls
+        super().__init__(_Handler, tls)
         self.seen: list[str] = []
         self.connections = 0
         self.texts: list[str] = []
         self.reply: Reply = (200, {}, b"")
         self.answering: Callable[[str], Reply] = lambda text: self.reply
 
-    @property
-    def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_port}"
-
     def get_request(self) -> tuple[Any, Any]:
         connection, address = super().get_request()
         self.connections += 1
-        if self.tls:
-            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -63,11 +52,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running(tls: ssl.SSLContext | None) -> Iterator[Recorder]:
-    with Recorder(tls) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Recorder(tls)) as server:
+        yield server

@@ -5,13 +5,13 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
 
 from aesthetics_ops.store import Store
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 
 __all__ = ["KEY", "PASSWORD", "SECRETS", "SECRET_KEY", "TOKEN", "answering_with_secrets", "found_in", "left_in", "with_password"]  # fmt: skip
 
@@ -84,11 +84,5 @@ class _Answers(BaseHTTPRequestHandler):
 @contextmanager
 def answering_with_secrets() -> Iterator[str]:
     """Run a server that refuses every request and repeats the credentials that it was sent; give its URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(LoopbackServer(_Answers)) as server:
+        yield server.url

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -23,30 +22,13 @@ from aesthetics_ops.testing.datasets import LeftOut, Photo, SyntheticDataset, Sy
 from aesthetics_ops.testing.stores import FailingStore
 from aesthetics_ops.versions.diff import compare_records
 from tests.support.versions import HOSTILE, new_store, rejects_with_files, sample_photos
+from tests.support.web import Html
 
 CELLS = {"th", "td", "dt", "dd", "li", "p", "h1", "h2", "h3"}
-VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 
 
-class Page(HTMLParser):
-    """What a page holds: its tags with their attributes, its text, and whether every tag is closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
+class Page(Html):
+    """A report: words of one line run on, and styles are no words."""
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -56,13 +38,6 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open[-1:] != ["style"]:
             self.text += data
-
-    def all(self, tag):
-        return [attributes for found, attributes in self.tags if found == tag]
-
-    @property
-    def words(self):
-        return " ".join(self.text.split())
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """What people give in place of a score file, or a score file that went wrong: each is one line, or a problem of its row."""
 
 import gzip
-import io
 import json
 import subprocess
 import sys
@@ -9,42 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from aesthetics_ops.errors import LabelError
-from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import Labels, read_labels
+from tests.support.labels import parquet, read, refusal, rows
 from tests.support.sheets import xlsx
 
-URL = "s3://bucket/scores"
 MIB = 1 << 20
 TANET = "image_id," + ",".join(f"score{n}" for n in range(2, 12)) + "\n"
 AVA = b"1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396"
-
-
-def read(data: bytes, **values: Any) -> Labels:
-    urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
-    return read_labels(data, source=URL, settings=BuildSettings(**urls, **values))
-
-
-def refusal(data: bytes, **values: Any) -> str:
-    with pytest.raises(LabelError) as caught:
-        read(data, **values)
-    message = str(caught.value)
-    assert message.startswith(f"label file '{URL}' ")
-    assert "\n" not in message
-    return message
-
-
-def rows(labels: Labels, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in labels.table.to_pylist()]
-
-
-def parquet(**columns: Any) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(

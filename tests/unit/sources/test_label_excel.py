@@ -12,35 +12,15 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import Labels, read_labels
+from tests.support.labels import read, refusal, rows
 from tests.support.sheets import DATE, error, formula, sheet_xml, xlsx
 
-URL = "s3://bucket/MOS and Image attribute scores.xlsx"
 HEADER = ["Image name", "MOS", "Brightness"]
 SPAQ: list[list[Any]] = [HEADER, ["00001.jpg", 35.25, 4], ["00002.jpg", 71, 5]]
 
 
-def read(data: bytes, **values: Any) -> Labels:
-    urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
-    return read_labels(data, source=URL, settings=BuildSettings(**urls, **values))
-
-
 def sheet(*rows: Any, **more: Any) -> bytes:
     return xlsx({"Sheet1": rows}, **more)
-
-
-def rows(labels: Labels, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in labels.table.to_pylist()]
-
-
-def refusal(data: bytes, **values: Any) -> str:
-    with pytest.raises(LabelError) as caught:
-        read(data, **values)
-    message = str(caught.value)
-    assert message.startswith(f"label file '{URL}' ")
-    assert "\n" not in message
-    return message
 
 
 def test_spaqs_sheet_works_as_it_is() -> None:

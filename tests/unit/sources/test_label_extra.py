@@ -1,38 +1,21 @@
 """Scores beside the score, and columns that are kept: read from every format, with what is wrong named."""
 
-import io
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from aesthetics_ops.errors import LabelError, SettingsError
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import Labels, check_label_settings, combine_labels, read_labels
-
-PLACES = {"photos": "memory://p/", "labels": "memory://l/x", "dataset": "memory://d/"}
-
-
-def read(data: bytes | str, **settings: Any) -> Labels:
-    content = data.encode() if isinstance(data, str) else data
-    return read_labels(content, source="x", settings=BuildSettings(**PLACES, **settings))
-
-
-def parquet(columns: dict[str, Any]) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink)
-    return sink.getvalue()
-
+from aesthetics_ops.sources.labels import check_label_settings, combine_labels
+from tests.support.labels import PLACES, URL, parquet, read
 
 FILES = {
     "csv": b"id,score,Quality,year,who\na,1,0.5,2010,ann\nb,2,7,2011,\n",
     "semicolons": b"id;score;Quality;year;who\na;1;0,5;2010;ann\nb;2;7;2011;\n",
     "jsonl": b'{"id":"a","score":1,"Quality":0.5,"year":2010,"who":"ann"}\n{"id":"b","score":2,"Quality":7,"year":2011}\n',
     "json": b'[{"id":"a","score":1,"Quality":0.5,"year":2010,"who":"ann"},{"id":"b","score":2,"Quality":"7","year":2011}]',
-    "parquet": parquet(
-        {"id": ["a", "b"], "score": [1, 2], "Quality": [0.5, 7], "year": [2010, 2011], "who": ["ann", None]}
-    ),
+    "parquet": parquet(id=["a", "b"], score=[1, 2], Quality=[0.5, 7], year=[2010, 2011], who=["ann", None]),
 }
 
 
@@ -65,7 +48,7 @@ def test_a_row_without_an_extra_score_says_which_and_why(found: str, problem: st
 
 
 def test_numbers_of_a_parquet_file_that_are_none_are_named_too() -> None:
-    data = parquet({"id": ["a", "b", "c"], "score": [1, 1, 1], "x": pa.array([1.0, None, float("nan")], pa.float32())})
+    data = parquet(id=["a", "b", "c"], score=[1, 1, 1], x=pa.array([1.0, None, float("nan")], pa.float32()))
     assert read(data, extra_scores=["x"]).table["problem"].to_pylist() == [
         None, "extra score 'x' is missing", "extra score 'x' 'nan' is not finite",
     ]  # fmt: skip
@@ -167,7 +150,7 @@ def test_one_row_of_shares_leaves_the_votes_out_of_all_and_is_named() -> None:
     labels = read(COUNTS + "c,0.5,0.5\n", **VOTES)
     assert (labels.has_votes, labels.table["votes"].to_pylist()) == (False, [None] * 3)
     assert labels.notes == (
-        "label file 'x' has shares instead of whole counts of votes in 1 of 3 rows, such as row 4: no record gets image/votes",
+        f"label file '{URL}' has shares instead of whole counts of votes in 1 of 3 rows, such as row 4: no record gets image/votes",
     )
 
 

@@ -1,22 +1,13 @@
 """Files that have the columns of a known kind and are none: the values say so, and the build says what it did."""
 
 import json
-from typing import Any
 
 import pytest
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import Labels, read_labels
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
+from tests.support.labels import read
 from tests.support.sheets import xlsx
-
-URL = "s3://bucket/scores"
-
-
-def read(data: bytes, **values: Any) -> Labels:
-    urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
-    return read_labels(data, source=URL, settings=BuildSettings(**urls, **values))
 
 
 def table(header: str, *rows: str) -> bytes:

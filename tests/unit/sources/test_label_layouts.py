@@ -1,49 +1,32 @@
 """Score files as people have them work as they are: each kind by a small sample, and how texts may be written."""
 
 import gzip
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.errors import LabelError
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import Labels, read_labels
+from aesthetics_ops.sources.labels import read_labels
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
+from tests.support.labels import PLACES, URL, parquet, read
 
-URL = "s3://bucket/scores"
 TEN = [0, 1, 2, 3, 5, 8, 4, 2, 1, 0]
 OTHER_TEN = [2, 0, 0, 1, 0, 0, 3, 6, 7, 4]
-
-
-def settings(**values: Any) -> BuildSettings:
-    urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
-    return BuildSettings(**urls, **values)
-
-
-def read(data: bytes, **values: Any) -> Labels:
-    return read_labels(data, source=URL, settings=settings(**values))
 
 
 def planned(data: bytes, keys: Sequence[str]) -> dict[str, float | None]:
     """The score that each photo gets."""
     etags = [str(number) for number in range(len(keys))]
     listing = pa.table({"key": list(keys), "size": list(range(1, len(keys) + 1)), "etag": etags})
-    plan = plan_photos(listing, read(data), settings(), converter=Converter(1, "0" * 16), parent=None)
+    plan = plan_photos(listing, read(data), BuildSettings(**PLACES), converter=Converter(1, "0" * 16), parent=None)
     return dict(zip(plan.photos["key"].to_pylist(), plan.photos["label"].to_pylist(), strict=True))
-
-
-def parquet(**columns: Any) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file)
-    return file.getvalue()
 
 
 def zipped(data: bytes) -> bytes:
@@ -221,7 +204,7 @@ def test_settings_that_fit_no_votes_are_refused(values: dict[str, Any], message:
 def test_a_plan_has_the_shares_of_any_number_of_ratings(photos: int) -> None:
     data, keys, _ = KINDS["KonIQ-10k"]
     listing = pa.table({"key": [*keys, "z.jpg"][:photos], "size": [1, 2, 3][:photos], "etag": ["a", "b", "c"][:photos]})
-    plan = plan_photos(listing, read(data), settings(), converter=Converter(1, "0" * 16), parent=None)
+    plan = plan_photos(listing, read(data), BuildSettings(**PLACES), converter=Converter(1, "0" * 16), parent=None)
     found = dict(zip(plan.photos["key"].to_pylist(), plan.photos["distribution"].to_pylist(), strict=True))
     shares = {"11.jpg": [0, 0.1, 0.4, 0.5, 0], "22.jpg": [0.9, 0.1, 0, 0, 0]}
     assert found == {key: pytest.approx(shares[key]) if key in shares else None for key in found}
@@ -246,7 +229,7 @@ def test_the_set_that_a_kind_has_is_its_split() -> None:
     labels = read(KINDS["MLSP's AVA"][0])
     assert labels.table["split"].to_pylist() == ["train", "test"]
     listing = pa.table({"key": PHOTOS, "size": [1, 2], "etag": ["a", "b"]})
-    plan = plan_photos(listing, labels, settings(), converter=Converter(1, "0" * 16), parent=None)
+    plan = plan_photos(listing, labels, BuildSettings(**PLACES), converter=Converter(1, "0" * 16), parent=None)
     found = dict(zip(plan.photos["key"].to_pylist(), plan.photos["split"].to_pylist(), strict=True))
     assert found == {"11.jpg": "train", "22.jpg": "test"}
 
@@ -343,7 +326,7 @@ def test_scores_outside_the_range_to_keep_are_excluded_and_bad_rows_stay_bad() -
 
 
 def test_what_is_not_kept_is_a_choice_in_the_plan_and_scales_without_it() -> None:
-    of = settings(label_range=(2, 4), label_scale="minmax")
+    of = BuildSettings(**PLACES, label_range=(2, 4), label_scale="minmax")
     labels = read_labels(b"id,score\na,1\nb,2\nc,4\n", source=URL, settings=of)
     listing = pa.table({"key": ["a.jpg", "b.jpg", "c.jpg"], "size": [1, 2, 3], "etag": ["1", "2", "3"]})
     plan = plan_photos(listing, labels, of, converter=Converter(1, "0" * 16), parent=None)

@@ -10,14 +10,8 @@ import pytest
 
 from aesthetics_ops.errors import LabelError, SettingsError
 from aesthetics_ops.settings import BuildSettings, parse_settings
-from aesthetics_ops.sources.labels import Labels, read_labels
-
-PLACES = {"photos": "memory://p/", "labels": "memory://l/x", "dataset": "memory://d/"}
-
-
-def read(data: bytes | str, **settings: Any) -> Labels:
-    content = data.encode() if isinstance(data, str) else data
-    return read_labels(content, source="x", settings=BuildSettings(**PLACES, **settings))
+from aesthetics_ops.sources.labels import Labels
+from tests.support.labels import PLACES, parquet, read
 
 
 def found(labels: Labels) -> dict[str, float | None]:
@@ -149,12 +143,6 @@ CELLS = {
     "a list": ["[1, 0, 4]", "[0, 2, 2]"], "blanks": ["1 0 4", "0 2  2"], "numpy": ["[1. 0. 4.]", "[0 2 2]"],
     "a tuple": ["(1, 0, 4)", "(0, 2, 2)"], "bars": ["1|0|4", "0|2|2"],
 }  # fmt: skip
-
-
-def parquet(**columns: Any) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink)
-    return sink.getvalue()
 
 
 @pytest.mark.parametrize("values", [{}, {"vote_values": "1, 2, 3"}])

@@ -1,6 +1,5 @@
 """Label files in every format: what a row becomes, and which files are refused."""
 
-import io
 import json
 import math
 import sys
@@ -8,16 +7,13 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.labels import read_labels
+from tests.support.labels import URL, parquet, read
 
-URL = "s3://bucket/scores"
 AVA = (
     b"1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396\n"
     b"2 953958 10 7 15 26 26 21 10 8 1 2 15 21 1396\n"
@@ -29,19 +25,8 @@ LISTS = ["distribution", "votes", "label_std", "extra_scores"]
 COLUMNS = ["row", "name", "by_key", "score", *LISTS, "split", "problem", "excluded"]
 
 
-def read(data, *, beside=None, **values):
-    urls = {"photos": "s3://bucket/photos/", "labels": URL, "dataset": "s3://bucket/dataset/"}
-    return read_labels(data, source=URL, settings=BuildSettings(**urls, **values), beside=(beside or {}).get)
-
-
 def column(labels, name):
     return labels.table[name].to_pylist()
-
-
-def parquet(**columns):
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file)
-    return file.getvalue()
 
 
 def jsonl(*rows):

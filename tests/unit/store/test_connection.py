@@ -2,8 +2,6 @@
 
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -70,12 +68,3 @@ def test_silence_is_cut_off(pair: Pair) -> None:
         connection.receive(connection.buffer[:2], is_all=True)
     with pytest.raises(TimeoutError):
         connection.send(b"", memoryview(bytes(64 << 20)))
-
-
-def test_a_server_that_outlives_a_module_ends_without_a_word() -> None:
-    program = (
-        "import os; from aesthetics_ops.store.http import Server; from aesthetics_ops.store.limits import StoreLimits; "
-        "os.server = Server('http://127.0.0.1:9', None, None, StoreLimits(1, 0))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr == ""

@@ -2,11 +2,10 @@
 
 import select
 import socket
-import threading
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,12 +14,13 @@ import pytest
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import StoreLimits, open_store
+from aesthetics_ops.testing.loopback import LoopbackServer, serving
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from tests.support.certificates import self_signed
 from tests.support.s3 import point_to
 
 
-class Proxy(ThreadingHTTPServer):
+class Proxy(LoopbackServer):
     """A proxy on loopback: tunnels after CONNECT, and passes plain requests on.
 
     Attributes:
@@ -29,19 +29,14 @@ class Proxy(ThreadingHTTPServer):
         passed: all bytes of the clients' that it could read.
     """
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.wanted: str | None = None
         self.seen: list[str] = []
         self.passed = b""
 
-    def url(self, pair: str = "") -> str:
-        return f"http://{pair and pair + '@'}127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing."""
+    def url_with(self, pair: str) -> str:
+        return f"http://{pair}@127.0.0.1:{self.server_port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -99,25 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def running(server: Proxy) -> Iterator[Proxy]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(params=["http", "https"])
 def servers(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[OddS3, Proxy, str]]:
     """A store, a proxy, and the variable that is to name the proxy."""
     tls = self_signed(tmp_path) if request.param == "https" else None
-    with running_s3(OddS3(tls=tls)) as store, running(Proxy()) as proxy:
+    with running_s3(OddS3(tls=tls)) as store, serving(Proxy()) as proxy:
         point_to(monkeypatch, store.url, "testing", "a-secret-key")
         if tls:
             monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
@@ -141,7 +124,7 @@ def test_requests_go_through_the_proxy_that_the_environment_names(
     servers: tuple[OddS3, Proxy, str], monkeypatch: pytest.MonkeyPatch, is_small: bool
 ) -> None:
     store, proxy, setting = servers
-    monkeypatch.setenv(setting.lower() if is_small else setting, proxy.url())
+    monkeypatch.setenv(setting.lower() if is_small else setting, proxy.url)
     assert use() == ["k"]
     assert len(store.seen) == 4
     place = f"127.0.0.1:{store.server_port}"
@@ -158,7 +141,7 @@ def test_requests_go_through_the_proxy_that_the_environment_names(
 
 def test_boto3_takes_the_same_way(servers: tuple[OddS3, Proxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
     store, proxy, setting = servers
-    monkeypatch.setenv(setting, proxy.url())
+    monkeypatch.setenv(setting, proxy.url)
     for bypass in ("", "127.0.0.1"):
         monkeypatch.setenv("NO_PROXY", bypass)
         ways = []
@@ -177,7 +160,7 @@ def test_what_no_proxy_names_is_asked_directly(
     servers: tuple[OddS3, Proxy, str], monkeypatch: pytest.MonkeyPatch, bypass: str
 ) -> None:
     _, proxy, setting = servers
-    monkeypatch.setenv(setting, proxy.url())
+    monkeypatch.setenv(setting, proxy.url)
     monkeypatch.setenv("NO_PROXY", bypass)
     assert use() == ["k"]
     assert proxy.seen == []
@@ -188,9 +171,9 @@ def test_a_proxy_may_ask_for_user_and_password(
 ) -> None:
     store, proxy, setting = servers
     proxy.wanted = "ann:p@ss word"
-    monkeypatch.setenv(setting, proxy.url("ann:p%40ss%20word"))
+    monkeypatch.setenv(setting, proxy.url_with("ann:p%40ss%20word"))
     assert use() == ["k"]
-    monkeypatch.setenv(setting, proxy.url("ann:hush-hush"))
+    monkeypatch.setenv(setting, proxy.url_with("ann:hush-hush"))
     store.seen.clear()
     with pytest.raises(
         StoreRefusedError, match=rf"the proxy 127.0.0.1:\d+ of {setting} refuses the way to .*407"

@@ -21,7 +21,7 @@ from aesthetics_ops.training.finding import find_receipt
 from aesthetics_ops.training.function import train_function
 from aesthetics_ops.training.receipt import MODEL_RECEIPT
 from aesthetics_ops.training.stage import Training, assign, train_version
-from tests.support.nights import OF_VOTES, build_once, voted_source
+from tests.support.nights import build_voted
 from tests.support.paths import ROOT
 
 FAULTY = "tests.support.faulty_trainers"
@@ -48,9 +48,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def voted(tmp_path_factory: pytest.TempPathFactory) -> str:
-    source = voted_source(tmp_path_factory.mktemp("votes").as_uri() + "/")
-    build_once(source.settings(**OF_VOTES))
-    return f"{source.url}dataset/"
+    return build_voted(tmp_path_factory.mktemp("votes"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from aesthetics_ops.training.context import TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.keras_model import earth_movers_distance
 from aesthetics_ops.training.stage import Training, assign, train_version
-from tests.support.nights import OF_VOTES, build_once, voted_source
+from tests.support.nights import build_voted
 
 # of Keras 3.15 with numpy 2: whenever weights are saved
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -36,9 +36,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def voted(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dataset with votes for three ratings."""
-    source = voted_source(tmp_path_factory.mktemp("votes").as_uri() + "/")
-    build_once(source.settings(**OF_VOTES))
-    return f"{source.url}dataset/"
+    return build_voted(tmp_path_factory.mktemp("votes"))
 
 
 def run(url: str, folder: Path, *, seed: int = 0, **options: Any) -> Training:
