@@ -4,10 +4,7 @@ In: a path.  Out: per table the settings of its builds, and how Airflow runs the
 Promised: a table that cannot be used hides no other.
 """
 
-import hashlib
-import json
 import os
-import posixpath
 import re
 import tomllib
 from collections.abc import Container
@@ -15,14 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import combinations, count, permutations
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.settings import Addressing, BuildSettings, Encryption, parse_model, parse_settings
-from aesthetics_ops.urls import as_url
+from aesthetics_ops.parsing import parse_model
+from aesthetics_ops.settings import Addressing, BuildSettings, Encryption, parse_settings
+from aesthetics_ops.training_settings import TrainingSettings, inside_of, training_settings
+from aesthetics_ops.urls import is_shared
 
 __all__ = [
     "EXPIRY_DAG",
@@ -33,11 +31,9 @@ __all__ = [
     "Configuration",
     "DatasetConfig",
     "FaultyTable",
-    "TrainingSettings",
     "config_path",
     "load_configuration",
     "mapped_tasks",
-    "training_settings",
 ]
 
 PARTITIONS_VARIABLE: Final = "AESTHETICS_PARTITIONS"
@@ -45,7 +41,6 @@ _PARTITIONS: Final = 8
 MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
 EXPIRY_DAG: Final = "expire_versions"
 TRAINING_DAG: Final = "train_on_new_version"  # begins the ids of DAGs that train; no table may have such a name
-_FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
@@ -175,79 +170,6 @@ class AirflowSettings(BaseModel):
         return self
 
 
-class TrainingSettings(BaseModel):
-    """What is trained on each new version, and how: the `training` table inside the dataset's table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    train: str = Field(
-        "aesthetics_ops.training.keras_model:train",
-        description="the function that trains, as module:function; docs/training.md has what it is given and returns",
-    )
-    url: str | None = Field(
-        None,
-        min_length=1,
-        description="where trainings lie, in a folder for each version; by default beside the dataset, at <dataset>-training/",
-    )
-    seed: int = Field(0, ge=0, lt=1 << 32, description="handed to the function")
-    options: dict[str, Any] = Field({}, description="handed to the function, which says what it takes")
-    directory: str | None = Field(
-        None,
-        min_length=1,
-        description="on the worker, that versions are pulled into; by default scratch, which goes afterwards",
-    )
-    keep_pins: int | None = Field(
-        None,
-        ge=1,
-        le=1_000_000,
-        description="of how many of the newest trainings the versions stay pinned; by default of all",
-    )
-    retries: int = Field(2, ge=0, le=100, description="how often a training that failed is tried again")
-    retry_delay_s: float = Field(
-        300, ge=0, le=86_400, description="before the first of these, s; each next one waits twice as long"
-    )
-    task_timeout_h: float | None = Field(
-        None, gt=0, description="a training that runs longer is stopped and tried again, h"
-    )
-    pool: str | None = Field(None, min_length=1, description="Airflow pool that the training takes a slot of")
-    queue: str | None = Field(
-        None, min_length=1, description="queue of the workers that train, such as those with a GPU"
-    )
-    executor_config: dict[str, Any] = Field({}, description="handed to the executor with the training")
-    tags: tuple[str, ...] = Field(("training",), description="shown in the list of DAGs, to filter by")
-
-    @field_validator("train")
-    @classmethod
-    def _is_a_path(cls, train: str) -> str:
-        if not _FUNCTION.fullmatch(train):
-            raise ValueError(f"train is {train!r}, and no module:function; write one such as my_models.nima:train")
-        return train
-
-    @field_validator("options")
-    @classmethod
-    def _is_json(cls, options: dict[str, Any]) -> dict[str, Any]:
-        try:
-            json.dumps(options, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"options hold what JSON cannot: {error}; write dates as text, and no nan or inf"
-            ) from None
-        return options
-
-    @field_validator("directory")
-    @classmethod
-    def _is_absolute(cls, directory: str | None) -> str | None:
-        if directory is not None and not Path(directory).is_absolute():
-            raise ValueError(f"directory is {directory!r}, a relative path; write one from the root on")
-        return directory
-
-    @property
-    def digest(self) -> str:
-        """Sha256, in hex, of what decides the model beside the data: the function, its options and the seed."""
-        content = {"train": self.train, "options": self.options, "seed": self.seed}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class DatasetConfig:
     """One table of the configuration file.
@@ -375,9 +297,7 @@ def _shared_prefix(path: Path, one: DatasetConfig, other: DatasetConfig) -> str:
         (("dataset", other), ("photos", one)),
     ):
         urls = getattr(this.build, first), getattr(that.build, second)
-        inner, outer = map(_parts_of, urls)
-        shorter = min(len(inner), len(outer))
-        if inner[:shorter] == outer[:shorter]:
+        if is_shared(*urls):
             return (
                 f"tables [{this.name}] and [{that.name}] of {str(path)!r} share a prefix: {first} {urls[0]!r} of "
                 f"[{this.name}] and {second} {urls[1]!r} of [{that.name}] are equal or one lies inside the other, so one "
@@ -393,55 +313,7 @@ def _shared_training(path: Path, one: DatasetConfig, other: DatasetConfig) -> st
     theirs: dict[str, Any] = {"dataset": other.build.dataset, "photos": other.build.photos}
     if other.training is not None:
         theirs["training"] = other.training.url
-    return _inside(f"table [{one.name}.training] of {str(path)!r}", one.training.url, theirs, f" of [{other.name}]")
-
-
-def _inside(where: str, url: str | None, places: dict[str, Any], whose: str = "") -> str:
-    """Say which of these prefixes a training's URL shares; empty: none."""
-    for name, place in places.items():
-        inner, outer = _parts_of(url or ""), _parts_of(place)
-        shorter = min(len(inner), len(outer))
-        if inner[:shorter] == outer[:shorter]:
-            return (
-                f"{where}: url {url!r} and {name} {place!r}{whose} are equal or one lies inside the other, so models would lie "
-                "among other data; set url to a prefix of its own"
-            )
-    return ""
-
-
-def training_settings(values: dict[str, Any], dataset: str, where: str) -> TrainingSettings:
-    """Make the settings of a training from plain values.
-
-    Args:
-        values: as the table has them.
-        dataset: the dataset's URL, beside which trainings lie by default.
-        where: the origin of the values, for messages.
-
-    Raises:
-        SettingsError: a value is wrong; the url lies in the dataset, or around it; or none is given, and there is no place beside it.
-    """
-    settings = parse_model(TrainingSettings, values, where)
-    url = settings.url
-    if url is None:
-        parts = _parts_of(dataset)
-        if len(parts) < (2 if parts[0] == "file" else 3):
-            raise SettingsError(
-                f"{where}: dataset {dataset!r} is a whole bucket, so nothing lies beside it; set url, where trainings lie"
-            )
-        url = dataset.rstrip("/") + "-training"
-    url = as_url(url).rstrip("/") + "/"
-    if problem := _inside(where, url, {"dataset": dataset}):
-        raise SettingsError(problem)
-    return settings.model_copy(update={"url": url})
-
-
-def _parts_of(url: str) -> tuple[str, ...]:
-    """Return what a prefix is made of, the same for every way to write it."""
-    scheme, _, rest = url.partition("://")
-    if scheme == "file":
-        rest = posixpath.normpath(unquote(rest.removeprefix("localhost")))
-        return (scheme, *rest.strip("/").split("/")) if rest.strip("/") else (scheme,)
-    return (scheme, *rest.rstrip("/").split("/"))
+    return inside_of(f"table [{one.name}.training] of {str(path)!r}", one.training.url, theirs, f" of [{other.name}]")
 
 
 def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
@@ -480,5 +352,5 @@ def _with_training(config: DatasetConfig, table: object, where: str) -> DatasetC
         training = training_settings(dict(table), build.dataset, where)
     except SettingsError as error:
         return replace(config, training_problem=str(error))
-    problem = _inside(where, training.url, {"photos": build.photos})
+    problem = inside_of(where, training.url, {"photos": build.photos})
     return replace(config, training=None if problem else training, training_problem=problem)

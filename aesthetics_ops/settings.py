@@ -7,26 +7,20 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.key_template import key_parts
-from aesthetics_ops.urls import as_url, split_urls, without_secrets
+from aesthetics_ops.parsing import OneLineErrors, parse_model
+from aesthetics_ops.urls import as_url, split_urls
 
-if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
-else:
-    ModelMetaclass = type(BaseModel)
-
-__all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_model", "parse_settings"]
+__all__ = ["BuildSettings", "PixelSettings", "form_fields", "parse_settings"]
 
 _LONGEST_NAME = 100  # of a column, bytes
 # What a form takes at once; `as_url` and the stores know the rest.
 _URL_PATTERN = r"^\s*([A-Za-z][A-Za-z0-9+.-]*:/\S|/|~)[\s\S]*$"
-
-Model = TypeVar("Model", bound=BaseModel)
 
 Addressing = Literal["path", "virtual", "auto"]
 Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
@@ -60,17 +54,7 @@ class PixelSettings:
         return self.encoding == "keep" and self.progressive == "baseline"
 
 
-class _OneLineErrors(ModelMetaclass):
-    """Makes `BuildSettings(...)` raise SettingsError, as every other way to make settings does."""
-
-    def __call__(self, *arguments: Any, **values: Any) -> Any:
-        try:
-            return super().__call__(*arguments, **values)
-        except ValidationError as error:
-            raise SettingsError(_problems(self, error, "BuildSettings")) from error
-
-
-class BuildSettings(BaseModel, metaclass=_OneLineErrors):
+class BuildSettings(BaseModel, metaclass=OneLineErrors):
     """All settings of a build.  Immutable.
 
     BuildSettings(photos=..., labels=..., dataset=...) takes the settings below by name.
@@ -696,45 +680,3 @@ def _flat(schema: dict[str, Any]) -> dict[str, Any]:
         if choice.get("type") != "null":
             flat |= choice | {"type": [choice["type"], "null"]}
     return flat
-
-
-def parse_model(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    """Make a model from plain values; `where` names their origin in the one message about all that is wrong."""
-    optional = {name for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
-    unset = {name for name, value in values.items() if value == "" and name in optional}
-    if truths := [name for name, value in values.items() if isinstance(value, bool) and _is_number(model, name)]:
-        wrong = "; ".join(f"{name} is {str(values[name]).lower()}, but must be a number" for name in truths)
-        raise SettingsError(f"{where}: {wrong}")
-    try:
-        return model.model_validate({name: None if name in unset else value for name, value in values.items()})
-    except ValidationError as error:
-        raise SettingsError(_problems(model, error, where)) from error
-
-
-def _is_number(model: type[BaseModel], name: str) -> bool:
-    """Say whether a setting takes numbers and neither true nor false, which Python counts among the numbers."""
-    field = model.model_fields.get(name)
-    kinds = set() if field is None else {field.annotation, *get_args(field.annotation)}
-    return bool(kinds & {int, float}) and bool not in kinds
-
-
-def _problems(model: Any, error: ValidationError, where: str) -> str:
-    """Return in one line what is wrong with the values of a model."""
-    return f"{where}: " + "; ".join(_problem(model, problem) for problem in error.errors())
-
-
-def _problem(model: type[BaseModel], problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"{name!r} is not a setting; the settings are {', '.join(sorted(model.model_fields))}"
-        case "missing":
-            return f"{name} is missing; {model.model_fields[name].description}"
-        case "value_error":
-            return str(problem["ctx"]["error"])
-        case "string_pattern_mismatch":
-            shown = without_secrets(problem["input"]) if "@" in problem["input"] else problem["input"]
-            return f"{name} is {shown!r}, which is not a URL; {model.model_fields[name].description}"
-        case _:
-            message = problem["msg"].replace("valid tuple", "list").replace("valid dictionary", "table")
-            return f"{name} is {problem['input']!r}, but {message[0].lower()}{message[1:]}"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from aesthetics_ops.config import TrainingSettings
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.store import open_store
+from aesthetics_ops.training_settings import TrainingSettings
 
 __all__ = ["add_training_commands"]
 
@@ -76,9 +76,9 @@ def _named(text: str) -> str:
 
 
 def _train(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.config import training_settings
     from aesthetics_ops.training.function import train_function
     from aesthetics_ops.training.stage import assign, keep_version, train_version
+    from aesthetics_ops.training_settings import training_settings
 
     dataset = open_store(options.dataset)
     given = {name: getattr(options, name) for name in ("train", "url", "seed", "directory", "keep_pins")}

@@ -1,12 +1,13 @@
 """What people write for where something lies, as the URL that names it.  Pure, but for `~`, which asks for a home."""
 
+import posixpath
 import re
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["as_url", "split_urls", "without_secrets"]
+__all__ = ["as_url", "is_shared", "prefix_parts", "split_urls", "without_secrets"]
 
 _AWS = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.IGNORECASE)
 # what is at the end of presigned URLs, of S3 and of Azure
@@ -78,6 +79,22 @@ def _file_url(text: str, slashes: str, rest: str) -> str:
     if not slashes or host.lower() not in ("", "localhost"):
         raise SettingsError(f"{_shown(text)!r} names no absolute path; write {'file:///' + _shown(rest)!r} for one")
     return f"file:///{path}"
+
+
+def prefix_parts(url: str) -> tuple[str, ...]:
+    """Return what a prefix is made of, its scheme first, the same for every way to write it."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "file":
+        rest = posixpath.normpath(unquote(rest.removeprefix("localhost")))
+        return (scheme, *rest.strip("/").split("/")) if rest.strip("/") else (scheme,)
+    return (scheme, *rest.rstrip("/").split("/"))
+
+
+def is_shared(one: str, other: str) -> bool:
+    """Say whether two prefixes are equal, or one lies inside the other."""
+    parts, others = prefix_parts(one), prefix_parts(other)
+    shorter = min(len(parts), len(others))
+    return parts[:shorter] == others[:shorter]
 
 
 def _shown(text: str) -> str:

@@ -21,7 +21,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from aesthetics_ops.airflow import training
 from aesthetics_ops.airflow.notices import telling_failures
-from aesthetics_ops.config import DatasetConfig, TrainingSettings, config_path, load_configuration
+from aesthetics_ops.config import DatasetConfig, config_path, load_configuration
+from aesthetics_ops.training_settings import TrainingSettings
 
 START = pendulum.datetime(2026, 1, 1, tz="UTC")
 

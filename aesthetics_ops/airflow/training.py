@@ -15,8 +15,9 @@ from aesthetics_ops.airflow.tasks import failing_in_one_line
 from aesthetics_ops.errors import TrainingFailedError
 
 if TYPE_CHECKING:
-    from aesthetics_ops.config import DatasetConfig, TrainingSettings
+    from aesthetics_ops.config import DatasetConfig
     from aesthetics_ops.training.stage import Training
+    from aesthetics_ops.training_settings import TrainingSettings
 
 __all__ = ["choose", "train"]
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import quiet_stderr
+from aesthetics_ops.parsing import parse_model
 from aesthetics_ops.readers.dataset import Dataset
 from aesthetics_ops.readers.pixels import Pixels
-from aesthetics_ops.settings import parse_model
 from aesthetics_ops.training.context import Trained, TrainingContext
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")

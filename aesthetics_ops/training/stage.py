@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aesthetics_ops.config import TrainingSettings
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.errors import IntegrityError, LabelError, NoSuchSplitError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
@@ -35,6 +34,7 @@ from aesthetics_ops.training.function import called, checked, files_left, train_
 from aesthetics_ops.training.metrics import mean_rating, split_metrics
 from aesthetics_ops.training.pins import keep_newest, pin_training
 from aesthetics_ops.training.receipt import Metrics, TrainingDone, TrainingFile, TrainingReceipt
+from aesthetics_ops.training_settings import TrainingSettings
 from aesthetics_ops.versions.pointing import published_version
 
 __all__ = ["Assignment", "Training", "assign", "keep_version", "train_version"]

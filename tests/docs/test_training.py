@@ -16,7 +16,7 @@ import torch
 from jinja2 import Environment
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.config import TrainingSettings, load_configuration, training_settings
+from aesthetics_ops.config import load_configuration
 from aesthetics_ops.errors import TrainingFailedError
 from aesthetics_ops.readers.dataset import open_dataset
 from aesthetics_ops.store import open_store
@@ -24,6 +24,7 @@ from aesthetics_ops.training.context import TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.keras_model import KerasOptions
 from aesthetics_ops.training.stage import Training, assign, train_version
+from aesthetics_ops.training_settings import TrainingSettings, training_settings
 from tests.support.nights import OF_VOTES, build_once, voted_source
 from tests.support.paths import ROOT
 

@@ -9,13 +9,13 @@ from typing import Any
 import boto3
 import pytest
 
-from aesthetics_ops.config import training_settings
 from aesthetics_ops.dataset.pointers import read_pins
 from aesthetics_ops.errors import AccessDeniedError, AestheticsOpsError
 from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.training.stage import assign, keep_version, train_version
+from aesthetics_ops.training_settings import training_settings
 from aesthetics_ops.versions.diff import diff_versions
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions

@@ -18,7 +18,8 @@ PACKAGE = ROOT / "aesthetics_ops"
 LAYERS = (
     "errors",
     "urls system key_template",
-    "rejects settings machine",
+    "rejects parsing machine",
+    "settings training_settings",
     "config store",
     "dataset pixels",
     "sources readers figures",
@@ -83,7 +84,9 @@ ONLY = {
 LIGHT = {
     "errors",
     "rejects",
+    "parsing",
     "settings",
+    "training_settings",
     "config",
 }  # cost no library but pydantic: a DAG file imports them at each parse
 

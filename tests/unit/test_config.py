@@ -6,14 +6,9 @@ from typing import Any
 
 import pytest
 
-from aesthetics_ops.config import (
-    PARTITIONS_VARIABLE,
-    DatasetConfig,
-    load_configuration,
-    mapped_tasks,
-    training_settings,
-)
+from aesthetics_ops.config import PARTITIONS_VARIABLE, DatasetConfig, load_configuration, mapped_tasks
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.training_settings import training_settings
 
 TABLE = '[{name}]\nphotos = "{photos}"\nlabels = "s3://b/scores.csv"\ndataset = "{dataset}"\n'
 

@@ -9,7 +9,6 @@ import pytest
 
 from aesthetics_ops import Dataset, open_dataset
 from aesthetics_ops.cli import main
-from aesthetics_ops.config import training_settings
 from aesthetics_ops.dataset.layout import VersionFile, published_key, version_key
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.store import open_store
@@ -18,6 +17,7 @@ from aesthetics_ops.training.context import Trained, TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.receipt import state_of_epoch
 from aesthetics_ops.training.stage import Training, assign, train_version
+from aesthetics_ops.training_settings import training_settings
 
 GOT: list[list[tuple[int, list[float]]]] = []  # of each epoch, each batch's epoch and labels
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.config import TrainingSettings, training_settings
 from aesthetics_ops.dataset.pointers import read_pins
 from aesthetics_ops.errors import SettingsError, TrainingFailedError
 from aesthetics_ops.store import Store, open_store
@@ -21,6 +20,7 @@ from aesthetics_ops.training.finding import find_receipt
 from aesthetics_ops.training.function import train_function
 from aesthetics_ops.training.receipt import MODEL_RECEIPT
 from aesthetics_ops.training.stage import Training, assign, train_version
+from aesthetics_ops.training_settings import TrainingSettings, training_settings
 from tests.support.nights import build_voted
 from tests.support.paths import ROOT
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from aesthetics_ops import open_dataset
-from aesthetics_ops.config import training_settings
 from aesthetics_ops.errors import SettingsError, TrainingFailedError
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
@@ -17,6 +16,7 @@ from aesthetics_ops.training.context import TrainingContext
 from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.keras_model import earth_movers_distance
 from aesthetics_ops.training.stage import Training, assign, train_version
+from aesthetics_ops.training_settings import training_settings
 from tests.support.nights import build_voted
 
 # of Keras 3.15 with numpy 2: whenever weights are saved

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.config import training_settings
 from aesthetics_ops.dataset.moves import Given
 from aesthetics_ops.dataset.pointers import read_pins
 from aesthetics_ops.errors import PublishConflictError, StoreUnavailableError, TrainingFailedError
@@ -16,6 +15,7 @@ from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
 from aesthetics_ops.training import stage
 from aesthetics_ops.training.pins import keep_newest, pin_name, pin_training
 from aesthetics_ops.training.stage import assign, keep_version, train_version
+from aesthetics_ops.training_settings import training_settings
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.pointing import pin, point, unpin
 

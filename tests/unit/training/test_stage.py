@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from aesthetics_ops import Dataset
-from aesthetics_ops.config import TrainingSettings, training_settings
 from aesthetics_ops.dataset.candidates import CandidateMark, RefusedGate
 from aesthetics_ops.dataset.layout import VersionFile, candidate_key, published_key, version_key
 from aesthetics_ops.dataset.pointers import read_pins
@@ -33,6 +32,7 @@ from aesthetics_ops.training.finding import find_receipt, replay_training
 from aesthetics_ops.training.pins import pin_name
 from aesthetics_ops.training.receipt import TrainingDone
 from aesthetics_ops.training.stage import Training, assign, keep_version, train_version
+from aesthetics_ops.training_settings import TrainingSettings, training_settings
 from aesthetics_ops.versions.expire import expire_versions
 from tests.support import trainers
 

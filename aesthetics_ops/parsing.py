@@ -1,0 +1,73 @@
+"""Models made of plain values, and in one line what is wrong with the values.
+
+In: what a file, flags, a form or a call say.  Out: a pydantic model, or SettingsError with everything that is wrong.  Pure.
+"""
+
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.urls import without_secrets
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+__all__ = ["OneLineErrors", "parse_model"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class OneLineErrors(ModelMetaclass):
+    """Makes the class that has it raise SettingsError when it is called, as `parse_model` does."""
+
+    def __call__(self, *arguments: Any, **values: Any) -> Any:
+        """Make a model."""
+        try:
+            return super().__call__(*arguments, **values)
+        except ValidationError as error:
+            raise SettingsError(_problems(self, error, self.__name__)) from error
+
+
+def parse_model(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """Make a model from plain values; `where` names their origin in the one message about all that is wrong."""
+    optional = {name for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
+    unset = {name for name, value in values.items() if value == "" and name in optional}
+    if truths := [name for name, value in values.items() if isinstance(value, bool) and _is_number(model, name)]:
+        wrong = "; ".join(f"{name} is {str(values[name]).lower()}, but must be a number" for name in truths)
+        raise SettingsError(f"{where}: {wrong}")
+    try:
+        return model.model_validate({name: None if name in unset else value for name, value in values.items()})
+    except ValidationError as error:
+        raise SettingsError(_problems(model, error, where)) from error
+
+
+def _is_number(model: type[BaseModel], name: str) -> bool:
+    """Say whether a setting takes numbers and neither true nor false, which Python counts among the numbers."""
+    field = model.model_fields.get(name)
+    kinds = set() if field is None else {field.annotation, *get_args(field.annotation)}
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _problems(model: Any, error: ValidationError, where: str) -> str:
+    """Return in one line what is wrong with the values of a model."""
+    return f"{where}: " + "; ".join(_problem(model, problem) for problem in error.errors())
+
+
+def _problem(model: type[BaseModel], problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{name!r} is not a setting; the settings are {', '.join(sorted(model.model_fields))}"
+        case "missing":
+            return f"{name} is missing; {model.model_fields[name].description}"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case "string_pattern_mismatch":
+            shown = without_secrets(problem["input"]) if "@" in problem["input"] else problem["input"]
+            return f"{name} is {shown!r}, which is not a URL; {model.model_fields[name].description}"
+        case _:
+            message = problem["msg"].replace("valid tuple", "list").replace("valid dictionary", "table")
+            return f"{name} is {problem['input']!r}, but {message[0].lower()}{message[1:]}"
