@@ -4,11 +4,11 @@ Each takes the parsed flags, and returns a JSON document and the lines that say 
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.store import open_store
 from aesthetics_ops.training_settings import TrainingSettings
@@ -108,7 +108,7 @@ def _train(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 def _table(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         raise SettingsError(f"--options {text!r} is not JSON: {error}; write '{{\"epochs\": 3}}'") from error
     if not isinstance(found, dict):
@@ -149,7 +149,7 @@ def _replay(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 def _state(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return parse_json(file.read_bytes())
     except ValueError as error:  # no JSON, or no text
         raise SettingsError(
             f"{str(file)!r} is not JSON: {error}; write what state_dict() returned with json.dump"

@@ -6,6 +6,7 @@ schema.  docs/format.md says when that is.
 """
 
 import hashlib
+import json
 import re
 from typing import Any, ClassVar, Final, Self
 
@@ -14,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store, StoredObject
 
-__all__ = ["Document", "problems_of"]
+__all__ = ["Document", "parse_json", "problems_of"]
 
 _SEAL: Final = re.compile(rb',\s*"checksum":\s*"([^"]*)"\s*\}\s*\Z')
 _READINGS: Final = 2
+_LONGEST_NAME: Final = 100  # characters of one that a message shows
 _MOST: Final = (1 << 63) - 1
 
 
@@ -48,15 +50,22 @@ class Document(BaseModel):
             name: of the object, for the message.
 
         Raises:
-            IntegrityError: not JSON, a field is missing or not what it must be, which names each; or its checksum is wrong.
+            IntegrityError: not JSON, a name stands twice in an object, a field is missing or not what it must be, which names
+                each; or its checksum is wrong.
         """
-        seal = _SEAL.search(bytes(data)) if cls.is_sealed else None
-        if seal is not None and hashlib.sha256(bytes(data)[: seal.start()]).hexdigest() != seal[1].decode():
+        content = bytes(data)
+        seal = _SEAL.search(content) if cls.is_sealed else None
+        if seal is not None and hashlib.sha256(content[: seal.start()]).hexdigest().encode() != seal[1]:
             raise IntegrityError(f"{name} is not the {cls.kind} that was written: its checksum is another one")
         try:
-            return cls.model_validate_json(bytes(data), extra="ignore")
+            found = cls.model_validate_json(content, extra="ignore")
+            if seal is None:  # else these are the bytes that were written
+                parse_json(content)
         except ValidationError as error:
             raise IntegrityError(f"{name} is not a {cls.kind}: {problems_of(error)}") from error
+        except ValueError as error:
+            raise IntegrityError(f"{name} is not a {cls.kind}: {error}") from error
+        return found
 
     @classmethod
     def read(cls, store: Store, key: str) -> Self | None:
@@ -98,6 +107,27 @@ class Document(BaseModel):
 
 def _fits(value: Any) -> bool:
     return not isinstance(value, int) or -_MOST <= value <= _MOST
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Return what JSON of unknown origin holds.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, or a name stands twice in an object: programs differ in which they take.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_each_name_once)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:_LONGEST_NAME]!r} stands more than once in an object")
+        found[name] = value
+    return found
 
 
 def problems_of(error: ValidationError) -> str:

@@ -5,7 +5,6 @@ reader would misread raises SCHEMA_VERSION.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Literal, Self
@@ -13,7 +12,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
 from aesthetics_ops.dataset.candidates import candidate_sha256
-from aesthetics_ops.dataset.documents import Document
+from aesthetics_ops.dataset.documents import Document, parse_json
 from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, published_sha256, read_latest
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
@@ -52,6 +51,7 @@ __all__ = [
     "VoteStatistics",
     "is_of_a_newer_release",
     "listed_manifest",
+    "manifest_in",
     "matches_in_words",
     "nothing_published",
     "read_manifest",
@@ -452,9 +452,27 @@ def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None)
         NoSuchVersionError: there is no such version.
         IntegrityError: as `read_manifest`.
     """
-    stored = stored_manifest(dataset, version, latest)
+    return manifest_in(dataset, version, stored_manifest(dataset, version, latest))
+
+
+def manifest_in(dataset: Store, version: str, stored: StoredObject) -> Manifest:
+    """Return the manifest that an object holds.
+
+    Args:
+        dataset: that it was read from.
+        version: whose manifest it must be.
+        stored: the object.
+
+    Raises:
+        IntegrityError: it cannot be read, or is another version's; says what else there is to do.
+    """
     name = dataset.url_of(stored.key)
-    manifest = Manifest.parse(stored.data, name=name)
+    try:
+        manifest = Manifest.parse(stored.data, name=name)
+    except IntegrityError as error:
+        if is_of_a_newer_release(stored.data):  # which the message says, and what to do
+            raise
+        raise IntegrityError(f"{error}; do not use it: {WAY_BACK}") from error
     if manifest.version != version:
         raise IntegrityError(f"{name} is the manifest of version {manifest.version!r}; do not use it: {WAY_BACK}")
     return manifest
@@ -463,7 +481,7 @@ def read_manifest_of(dataset: Store, version: str, latest: LatestPointer | None)
 def is_of_a_newer_release(data: bytes | memoryview) -> bool:
     """Say whether a manifest states a schema above those that this release reads, whatever else is in it."""
     try:
-        document = json.loads(bytes(data))
+        document = parse_json(bytes(data))
     except ValueError:
         return False
     number = document.get("schema_version") if isinstance(document, dict) else None

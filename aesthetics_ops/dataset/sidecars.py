@@ -7,7 +7,8 @@ A manifest of an earlier release says nothing of these objects: they are then ta
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,6 +26,7 @@ __all__ = [
     "download_sidecar",
     "download_table",
     "is_kept",
+    "of_version",
     "put_proven",
     "read_sidecar",
     "read_table",
@@ -38,6 +40,20 @@ _Read = TypeVar("_Read")
 _READINGS: Final = 2
 _WRITINGS: Final = 3
 _PIECE_BYTES: Final = 16 << 20
+_WAY_OUT: Final = "do not use it: `aesthetics-ops verify` says what else differs, and `aesthetics-ops rollback` goes to another version"
+
+
+@contextmanager
+def of_version() -> Iterator[None]:
+    """Say of a table of a version that cannot be used, and is as its manifest states, what there is to do.
+
+    Raises:
+        IntegrityError: one that was raised inside, with that.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; {_WAY_OUT}") from error
 
 
 def stored_file(content: bytes | memoryview | Path) -> StoredFile:
@@ -109,9 +125,10 @@ def download_table(dataset: Store, manifest: Manifest, file: VersionFile, path: 
     """Copy a table of a version to this machine, for a reader that does not hold all of it; errors as `read_sidecar`."""
     download_sidecar(dataset, manifest, file, path)
     name = dataset.url_of(version_key(manifest.version, file))
-    with readable(name):
-        schema = pq.read_schema(path)
-    _require_table(schema, file, name)
+    with of_version():
+        with readable(name):
+            schema = pq.read_schema(path)
+        _require_table(schema, file, name)
     return path
 
 
@@ -132,7 +149,8 @@ def spill_table(
     path = scratch / f"{manifest.version}-{file}"
     download_table(dataset, manifest, file, path)
     name = dataset.url_of(version_key(manifest.version, file))
-    spilled = spill_parquet(path, path.with_suffix(".arrow"), columns, if_there=if_there, name=name)
+    with of_version():
+        spilled = spill_parquet(path, path.with_suffix(".arrow"), columns, if_there=if_there, name=name)
     path.unlink()
     return spilled
 
@@ -155,8 +173,10 @@ def read_table(
         if_there: columns to read beside these, where the table has them.
     """
     name = dataset.url_of(version_key(manifest.version, file))
-    rows = parse_parquet(read_sidecar(dataset, manifest, file), columns, name=name, if_there=if_there)
-    _require_table(rows.schema, file, name)
+    data = read_sidecar(dataset, manifest, file)
+    with of_version():
+        rows = parse_parquet(data, columns, name=name, if_there=if_there)
+        _require_table(rows.schema, file, name)
     return rows
 
 
@@ -189,6 +209,5 @@ def _as_stated(
     said = "nothing" if expected is None else f"{expected.bytes} and {expected.sha256}"
     raise IntegrityError(
         f"{name} has {found.bytes if found else 0} bytes and sha256 {found.sha256 if found else ''}, the manifest of version "
-        f"{manifest.version!r} says {said} of it; do not use it: `aesthetics-ops verify` says what else differs, and "
-        "`aesthetics-ops rollback` goes to another version"
+        f"{manifest.version!r} says {said} of it; {_WAY_OUT}"
     )

@@ -350,12 +350,19 @@ def require_types(found: pa.Schema, table: Table, name: str) -> None:
     """Make sure that columns are of the types that a table has; those that it does not know are passed over.
 
     Raises:
-        IntegrityError: names the first that is not.
+        IntegrityError: names the first that is not, or that stands twice.
     """
+    _require_once(found, name)
     for column in table.columns:
         if column.name in found.names and found.field(column.name).type != column.type:
             kind = found.field(column.name).type
             raise IntegrityError(f"{name}: column {column.name} is {kind}, where {column.type} belongs")
+
+
+def _require_once(found: pa.Schema, name: str) -> None:
+    if len(set(found.names)) < len(found.names):
+        twice = next(column for column in found.names if found.names.count(column) > 1)
+        raise IntegrityError(f"{name} has two columns {twice!r}")
 
 
 def iterate_rows(
@@ -403,6 +410,7 @@ def require_values(found: pa.Table | pa.RecordBatch, table: Table, name: str) ->
 
 
 def _require_columns(file: pq.ParquetFile, columns: Sequence[str], name: str) -> None:
+    _require_once(file.schema_arrow, name)
     missing = set(columns) - set(file.schema_arrow.names)
     if missing:
         raise IntegrityError(f"{name} has no column {', '.join(sorted(missing))}")

@@ -6,7 +6,6 @@ Promised: a pulled directory is opened without network, and only if the pull was
 """
 
 import hashlib
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.dataset.latest import is_published, peek_latest, read_latest
 from aesthetics_ops.dataset.layout import (
     BUILDS,
@@ -28,9 +28,9 @@ from aesthetics_ops.dataset.layout import (
     split_of_pulled_shard,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, nothing_published, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest, manifest_in, nothing_published, stored_manifest
 from aesthetics_ops.dataset.pointers import resolve_version
-from aesthetics_ops.dataset.sidecars import read_sidecar
+from aesthetics_ops.dataset.sidecars import of_version, read_sidecar
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import (
     AestheticsOpsError,
@@ -88,7 +88,8 @@ class PublishedVersion:
             data = read_sidecar(self.store, self.manifest, VersionFile.RECORDS)
         except ObjectMissingError as error:
             raise self.explain_missing(key) from error
-        return _table(data, columns, self.manifest, self.url_of(key))
+        with of_version():
+            return _table(data, columns, self.manifest, self.url_of(key))
 
     def head(self, key: str) -> tuple[int, str] | None:
         """Return a file's size in bytes and its ETag; None where it is missing."""
@@ -278,13 +279,14 @@ def open_published(store: Store, version: str | None, s3: S3Access | None = None
     """
     version = resolve_version(store, version)
     if version is not None:
-        stored = stored_manifest(store, version, peek_latest(store)[0])
+        latest = peek_latest(store)[0]
     else:
         found = read_latest(store)
         if found is None:
             raise nothing_published(store)
-        stored = stored_manifest(store, found[0].version, found[0])
-    return PublishedVersion(store, bytes(stored.data), Manifest.parse(stored.data, name=store.url_of(stored.key)), s3)
+        latest, version = found[0], found[0].version
+    stored = stored_manifest(store, version, latest)
+    return PublishedVersion(store, bytes(stored.data), manifest_in(store, version, stored), s3)
 
 
 def is_pulled(directory: Path) -> bool:
@@ -354,7 +356,7 @@ def _sha256(path: Path) -> str:
 
 def _looks_like_a_manifest(stored: bytes) -> bool:
     try:
-        found = json.loads(stored)
+        found = parse_json(stored)
     except ValueError:
         return False
     return isinstance(found, dict) and {"schema_version", "version", "splits"} <= found.keys()

@@ -16,14 +16,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ValidationError
 
 from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest, recipe_digests
 from aesthetics_ops.dataset.tables import EXTRA_SCORE, ROWS_AT_ONCE
-from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.versions.rows import Rows, VersionTables, cast_column, flags, open_rows
@@ -226,6 +225,7 @@ def _check_recipes(tables: VersionTables, fates: _Fates) -> None:
     settings = settings_of(manifest)
     name = tables.name(VersionFile.PLAN)
     records = Rows(tables.batches(VersionFile.RECORDS, ["id", "shard"]))
+    rejects = Rows(tables.batches(VersionFile.REJECTS, ["id", "shard"]))
     built: list[tuple[str, str]] = []
     named: dict[str, list[str]] = {split: [] for split in manifest.splits}
     row = 0
@@ -246,12 +246,21 @@ def _check_recipes(tables: VersionTables, fates: _Fates) -> None:
                 found = recipe_digest(left, settings, converter=converter) if left.num_rows else ""
             built += [(split, found)] if found else []
             held = pc.sum(photos["is_record"]).as_py()
-            part = _Part(tables.name(VersionFile.RECORDS), records.take(held), records.first - held)
-            path = pa.repeat(shard_key(found, ShardFile.RECORDS), part.rows.num_rows)
-            part.require("shard", f"the recipe of {name}", pa.chunked_array([path]))
+            path = shard_key(found, ShardFile.RECORDS) if found else None
+            _require_shard(tables.name(VersionFile.RECORDS), records, held, path, name)
+            _require_shard(tables.name(VersionFile.REJECTS), rejects, photos.num_rows - held, path, name)
             named.setdefault(split, []).extend([found] if held else [])
         row += rows.num_rows
+    while rejects.is_more:
+        _require_shard(tables.name(VersionFile.REJECTS), rejects, ROWS_AT_ONCE, None, name)
     _check_shards(manifest, built, named)
+
+
+def _require_shard(table: str, rows: Rows, count: int, path: str | None, plan: str) -> None:
+    """The next rows of records or rejects name the shard whose recipe holds their photos, or none."""
+    first, taken = rows.first, rows.take(count)
+    expected = pa.chunked_array([pa.array([path] * taken.num_rows, pa.string())])
+    _Part(table, taken, first).require("shard", f"the recipe of {plan}", expected)
 
 
 def _shards_of(tables: VersionTables, fates: _Fates) -> Iterator[tuple[pa.Table, np.ndarray]]:
@@ -304,12 +313,11 @@ def settings_of(manifest: Manifest) -> BuildSettings:
     known = {field: value for field, value in manifest.settings.items() if field in BuildSettings.model_fields}
     try:
         settings = BuildSettings(**known)
-    except ValidationError as error:
-        fields = ", ".join(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+    except SettingsError as error:
         raise IntegrityError(
-            f"{VersionFile.MANIFEST} of version {manifest.version!r} has settings that no build has: {fields or error.title}"
+            f"{VersionFile.MANIFEST} of version {manifest.version!r} has settings that no build has: {error}"
         ) from error
-    if known.keys() == BuildSettings.model_fields.keys():
+    if known.keys() == manifest.settings.keys():  # else a newer release has more, which the digest may be of
         name = f"{VersionFile.MANIFEST} of version {manifest.version!r}"
         _equal(name, "settings_digest", manifest.settings_digest, "its settings give", settings.digest)
     return settings

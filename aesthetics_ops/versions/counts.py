@@ -117,7 +117,7 @@ def _parts(field: str, said: Any, counted: Any) -> Iterator[tuple[str, Any, Any]
         yield from _parts(field, said.model_dump(), counted.model_dump())
     elif isinstance(said, Mapping) and isinstance(counted, Mapping):
         for name in sorted({*said, *counted}):
-            yield from _parts(f"{field}.{name}", said.get(name, 0), counted.get(name, 0))
+            yield from _parts(f"{field}.{name}", said.get(name), counted.get(name))
     elif isinstance(said, tuple) and isinstance(counted, tuple) and len(said) == len(counted):
         for number, (ours, theirs) in enumerate(zip(said, counted, strict=True)):
             yield from _parts(f"{field}.{number}", ours, theirs)

@@ -13,9 +13,9 @@ from aesthetics_ops.dataset.latest import (
     put_back,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, is_name
-from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest, manifest_in, stored_manifest
 from aesthetics_ops.dataset.moves import Given, Move
-from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError, PublishUnknownError
+from aesthetics_ops.errors import NoSuchVersionError, PublishConflictError, PublishUnknownError
 from aesthetics_ops.store import Store, StoredObject, Swap
 from aesthetics_ops.versions.whole import require_whole
 
@@ -99,12 +99,7 @@ def _candidate(dataset: Store, version: str) -> CandidateMark:
 def _manifest_of(dataset: Store, version: str) -> tuple[Manifest, bytes]:
     """Return a candidate's manifest, and its bytes."""
     stored = stored_manifest(dataset, version, None)
-    manifest = Manifest.parse(stored.data, name=dataset.url_of(stored.key))
-    if manifest.version != version:
-        raise IntegrityError(
-            f"{dataset.url_of(stored.key)} is the manifest of version {manifest.version!r}; LATEST stays"
-        )
-    return manifest, bytes(stored.data)
+    return manifest_in(dataset, version, stored), bytes(stored.data)
 
 
 def _require_parent(
@@ -163,4 +158,4 @@ def _finished(dataset: Store, latest: LatestPointer) -> Manifest:
     mark = CandidateMark.read(dataset, candidate_key(latest.version))
     if mark is not None:
         _finish(dataset, latest, mark)
-    return Manifest.parse(stored.data, name=dataset.url_of(stored.key))
+    return manifest_in(dataset, latest.version, stored)

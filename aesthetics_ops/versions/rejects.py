@@ -21,6 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest, read_manifest
 from aesthetics_ops.dataset.sidecars import read_table
@@ -198,7 +199,7 @@ def _read_index(directory: Path) -> dict[str, dict[str, Any]]:
     """Return what earlier calls saved, by path; what cannot be read is fetched again."""
     try:
         lines = (directory / _INDEX).read_text(encoding="utf-8").splitlines()
-        return {entry["file"]: entry for entry in map(json.loads, lines)}
+        return {entry["file"]: entry for entry in map(parse_json, lines)}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError) as error:

@@ -13,10 +13,10 @@ from aesthetics_ops.dataset.latest import (
     read_latest,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key
-from aesthetics_ops.dataset.manifest import Manifest, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest, manifest_in, stored_manifest
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.dataset.pointers import resolve_version
-from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, PublishConflictError
+from aesthetics_ops.errors import NoSuchVersionError, PublishConflictError
 from aesthetics_ops.store import Store, StoredObject, Swap
 from aesthetics_ops.versions.whole import require_whole
 
@@ -44,17 +44,7 @@ def rollback(dataset: Store, version: str, given: Given | None = None) -> Manife
     before = LatestPointer.stored(dataset, LATEST_KEY)
     version = resolve_version(dataset, version) or _latest_version(dataset)
     target = stored_manifest(dataset, version, None)
-    try:
-        manifest = Manifest.parse(target.data, name=dataset.url_of(target.key))
-    except IntegrityError as error:
-        raise IntegrityError(
-            f"{error}; choose another of `aesthetics-ops versions`; where none is whole, a build with start_anew "
-            "(`--start-anew`) takes their place, and keeps finished shards"
-        ) from error
-    if manifest.version != version:
-        raise IntegrityError(
-            f"{dataset.url_of(target.key)} is the manifest of version {manifest.version!r}; LATEST stays"
-        )
+    manifest = manifest_in(dataset, version, target)
     if not is_published(dataset, version):
         raise _unpublished(dataset, version)
     require_whole(dataset, manifest)

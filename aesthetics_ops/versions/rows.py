@@ -156,6 +156,13 @@ class Rows:
         self._held = next(pieces)
         self.first = 0
 
+    @property
+    def is_more(self) -> bool:
+        """Whether rows are left."""
+        while not self._held.num_rows and (piece := next(self._pieces, None)) is not None:
+            self._held = piece
+        return bool(self._held.num_rows)
+
     def take(self, count: int) -> pa.Table:
         """Return the next rows; fewer at the end."""
         while self._held.num_rows < count and (piece := next(self._pieces, None)) is not None:

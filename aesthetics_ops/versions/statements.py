@@ -17,6 +17,7 @@ from aesthetics_ops.dataset.layout import DOCUMENTS, LATEST_KEY, SPLITS, Version
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.tables import ROWS_AT_ONCE
 from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
 from aesthetics_ops.versions.accounts import settings_of
 from aesthetics_ops.versions.rows import VersionTables
@@ -25,6 +26,7 @@ __all__ = ["check_objects", "check_promotion", "check_statements"]
 
 _PHASH: Final = "^[0-9a-f]{16}$"
 _ALWAYS: Final = features_with(())
+_LATE_SETTINGS: Final[frozenset[str]] = frozenset()  # that releases which state files did not know from the first on
 
 
 def check_statements(manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_AT_ONCE) -> None:
@@ -102,6 +104,11 @@ def _check_completeness(name: str, manifest: Manifest) -> None:
     for field in ("converter", "jpegs"):
         if getattr(manifest, field) is None:
             raise IntegrityError(f"{name} states files and no {field}, which every release that states files does")
+    for setting in BuildSettings.model_fields:
+        if setting not in manifest.settings and setting not in _LATE_SETTINGS:
+            raise IntegrityError(
+                f"{name} states files and no settings.{setting}, which every release that states files does"
+            )
     if not manifest.gates:
         raise IntegrityError(f"{name} states no gates")
     for split in manifest.splits:

@@ -124,9 +124,8 @@ def _after(damaged: list[str]) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        if not damaged:
-            raise
-        raise IntegrityError(f"{damaged[0]}: {error}; {_WHAT_TO_DO}") from error
+        first = f"{damaged[0]}: " if damaged else ""
+        raise IntegrityError(f"{first}{error}; {_WHAT_TO_DO}") from error
     if damaged:
         raise IntegrityError(f"{damaged[0]}; {_WHAT_TO_DO}")
 

@@ -11,8 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from aesthetics_ops.dataset.latest import PublishedMark, pointer_to
-from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, candidate_key, published_key, version_key
+from aesthetics_ops.dataset.layout import (
+    LATEST_KEY,
+    ShardFile,
+    VersionFile,
+    candidate_key,
+    published_key,
+    shard_key,
+    version_key,
+)
+from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given
+from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, Table, write_parquet
 from aesthetics_ops.errors import GateError, IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, open_store
@@ -146,6 +156,8 @@ STATED: dict[str, Callable[[dict[str, Any]], object]] = {
     "converter": lambda values: values.update(converter=None),
     "jpegs": lambda values: values.update(jpegs=None),
     "splits.more": lambda values: values["splits"].update(more={"records": 0, "bytes": 0, "shards": []}),
+    "rejects.no_reason": lambda values: values["rejects"].update(no_reason=0),
+    "transforms.none_of_ours": lambda values: values["transforms"].update(none_of_ours=0),
 }
 
 
@@ -153,6 +165,51 @@ STATED: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_what_the_manifest_states_beside_counts_is_compared(dataset: Store, field: str) -> None:
     reseal(dataset, latest_of(dataset), lambda values: (STATED[field](values), None)[1])
     assert field in (said := found(dataset)), said
+
+
+@pytest.mark.parametrize("setting", ["max_growth_fraction", "single_writer", "quality", "photos", "stratify"])
+def test_a_setting_that_is_taken_out_is_named(dataset: Store, setting: str) -> None:
+    reseal(dataset, latest_of(dataset), lambda values: (values["settings"].pop(setting), None)[1])
+    assert setting in (said := found(dataset)), said
+
+
+def test_a_setting_that_was_changed_is_told_by_the_digest_though_a_late_one_is_not_there(dataset: Store) -> None:
+    def change(values: dict[str, Any]) -> None:
+        del values["settings"]["min_votes"]
+        values["settings"]["quality"] -= 1
+
+    reseal(dataset, latest_of(dataset), change)
+    assert "settings_digest" in (said := found(dataset)), said
+
+
+@pytest.mark.parametrize("reason", ["not_an_image", "unlabelled", "label_without_photo"])
+@pytest.mark.parametrize("shard", [None, shard_key("0" * 64, ShardFile.RECORDS)], ids=["null", "another"])
+def test_the_shard_of_a_reject_is_compared_with_the_plan(dataset: Store, reason: str, shard: str | None) -> None:
+    def change(rows: pa.Table, column: str) -> pa.Table:
+        shards = rows[column].to_pylist()
+        place = rows["reason"].to_pylist().index(reason)
+        assert (shards[place] is None) == (reason != "not_an_image")
+        shards[place] = shard
+        return rows.set_column(rows.schema.get_field_index(column), column, pa.array(shards, pa.string()))
+
+    changed(dataset, REJECTS, change, "shard")
+    if reason != "not_an_image" and shard is None:
+        verify_version(dataset)
+        return
+    said = found(dataset)
+    assert "rejects.parquet" in said, said
+    assert "shard of row" in said, said
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_a_table_with_two_columns_of_one_name_is_refused_by_whoever_reads_it(dataset: Store, table: Table) -> None:
+    changed(dataset, table, lambda rows, column: rows.append_column(column, rows[column]), table.names[1])
+    manifest = read_manifest(dataset)
+    with pytest.raises(
+        IntegrityError, match=rf"{table.name}\.parquet has two columns .*; do not use it: `aesthetics-ops"
+    ):
+        read_table(dataset, manifest, VersionFile(f"{table.name}.parquet"), table.names[:2])
+    assert "two columns" in found(dataset)
 
 
 @pytest.mark.parametrize("file", [VersionFile.REPORT, VersionFile.CARD, VersionFile.CROISSANT])

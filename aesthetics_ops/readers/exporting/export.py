@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.latest import is_published, peek_latest
 from aesthetics_ops.dataset.manifest import Manifest, Shard
@@ -257,13 +258,13 @@ class _Journal:
     def __init__(self, work: Path, directory: Path) -> None:
         self._path = work / _JOURNAL
         self._files: dict[str, WrittenFile] = {}
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
         for line in lines:
             try:
-                file = WrittenFile(**json.loads(line))
+                file = WrittenFile(**parse_json(line))
+                places = [place for place in (work / file.path, directory / file.path) if place.is_file()]
             except (ValueError, TypeError):
                 continue  # cut off
-            places = [place for place in (work / file.path, directory / file.path) if place.is_file()]
             if places and places[0].stat().st_size == file.bytes:
                 self._files[file.path] = file
 
@@ -366,7 +367,7 @@ def _locked(directory: Path) -> Iterator[None]:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """Return the document in a file; None where there is none, or none that is whole."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return found if isinstance(found, dict) else None

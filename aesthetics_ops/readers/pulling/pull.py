@@ -30,6 +30,7 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.manifest import Manifest, Shard
+from aesthetics_ops.dataset.sidecars import of_version
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import IntegrityError, ScratchSpaceError, SettingsError
 from aesthetics_ops.machine import naming
@@ -336,9 +337,10 @@ class _Coming:
         """Refuse, and delete, a table that is not the version's."""
         name, expected = version.url_of(table.key), version.manifest.records
         try:
-            rows = parse_parquet(table.whole, ["split"], name=name).num_rows
-            if rows != expected:
-                raise IntegrityError(f"{name} has {rows:,} records, and its manifest states {expected:,}; run verify")
+            with of_version():
+                rows = parse_parquet(table.whole, ["split"], name=name).num_rows
+                if rows != expected:
+                    raise IntegrityError(f"{name} has {rows:,} records, and its manifest states {expected:,}")
         except IntegrityError:
             table.whole.unlink()
             raise

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Final, TypedDict
 
+from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.machine import naming
 
 __all__ = ["STAMPS", "Stamps"]
@@ -33,7 +34,7 @@ class Stamps:
         self._path = path
         self._stamps: dict[str, _Stamp] = {}
         try:
-            found = json.loads(path.read_bytes())
+            found = parse_json(path.read_bytes())
             if found["schema"] == _SCHEMA:
                 self._stamps = {str(name): _checked(stamp) for name, stamp in found["files"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

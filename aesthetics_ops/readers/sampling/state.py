@@ -126,7 +126,7 @@ class ReaderState(BaseModel):
             )
         try:
             return cls.model_validate_json(json.dumps(state))
-        except (ValidationError, TypeError, ValueError) as error:
+        except (ValidationError, TypeError, ValueError, RecursionError) as error:
             problems = problems_of(error) if isinstance(error, ValidationError) else str(error)
             raise SettingsError(
                 f"the reader's state is damaged: {problems}; give one that state_dict() returned, unchanged"

@@ -1,6 +1,7 @@
 """Documents are written strictly and read tolerantly; manifests of every schema so far are read."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from aesthetics_ops.builds import BuildPlan, PartitionResult
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer
-from aesthetics_ops.dataset.manifest import SCHEMA_VERSION, Manifest, Reuse
+from aesthetics_ops.dataset.manifest import SCHEMA_VERSION, Manifest, Reuse, is_of_a_newer_release
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import open_store
@@ -84,6 +85,51 @@ def test_what_is_no_document_at_all_is_refused_in_one_line(kind: type[Document],
     with pytest.raises(IntegrityError, match=f"^it is not a {kind.kind}: ") as caught:
         kind.parse(data, name="it")
     assert "\n" not in str(caught.value)
+
+
+def doubled(data: bytes) -> bytes:
+    name = next(iter(json.loads(data)))
+    return data.replace(b"{", b"{" + f'"{name}": null, '.encode(), 1)
+
+
+def doubled_within(data: bytes) -> bytes:
+    return data.rstrip()[:-1] + b', "of_a_newer_release": [{"x": 1, "y": 2, "x": 1}]}'
+
+
+def with_more(more: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data.rstrip()[:-1] + b', "of_a_newer_release": ' + more + b"}"
+
+
+REFUSED: dict[str, Callable[[bytes], bytes]] = {
+    "a name twice": doubled,
+    "a name twice in a part that is passed over": doubled_within,
+    "a seal that is no text": with_more(b'1, "checksum": "\xff\xfe"'),
+    "nested deeply": with_more(b"[" * 5_000 + b"]" * 5_000),
+    "nested without end": with_more(b'{"a":' * 200_000),
+    "a number of 5,000 digits": with_more(b"9" * 5_000),
+    "a text with half a character": with_more(b'"\xc3"'),
+    "UTF-16": lambda data: data.decode().encode("utf-16"),
+    "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "more behind it": lambda data: data + b"{}",
+    "zeros": lambda data: bytes(len(data)),
+}
+
+
+@every_document
+@pytest.mark.parametrize("how", REFUSED)
+def test_json_that_programs_read_differently_or_not_at_all_is_refused_in_one_line(
+    kind: type[Document], how: str
+) -> None:
+    with pytest.raises(IntegrityError, match=f"^it is not (a|the) {kind.kind}") as caught:
+        kind.parse(REFUSED[how](json.dumps(DOCUMENTS[kind]).encode()), name="it")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data", [doubled(b'{"schema_version": 99}'), b"[" * 200_000, b"\xff", b'{"schema_version": true}']
+)
+def test_what_is_no_manifest_is_of_no_newer_release(data: bytes) -> None:
+    assert not is_of_a_newer_release(data)
 
 
 def test_a_document_that_is_not_there_is_none() -> None:
