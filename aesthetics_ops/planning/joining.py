@@ -28,12 +28,12 @@ _NAMED: Final = """
     UNION ALL
     SELECT name, bool_and(by_key), bool_and(is_stem), min(place), arg_min(score, row), arg_min(split, row), min(excluded),
         CASE WHEN count(ambiguity) > 0 THEN min(ambiguity)
-            WHEN count(DISTINCT (score, distribution::VARCHAR, votes::VARCHAR, extra_scores::VARCHAR, split)) > 1
+            WHEN count(DISTINCT (score, votes_packed, extra_scores::VARCHAR, split)) > 1
             THEN count(*) || ' label rows disagree: ' || string_agg('row ' || row || CASE WHEN rule IS NOT NULL
                     THEN ' (' || written || ')' ELSE '' END || ' has '
                 || coalesce(score::VARCHAR, 'none') || coalesce(' ' || extra_scores::VARCHAR, '')
                 || coalesce(' ' || split, ''), ', ' ORDER BY row)
-                || CASE WHEN bool_or(distribution IS NOT NULL OR rule IS NOT NULL) THEN '' ELSE '; set one_row_per_vote if each row is one vote' END
+                || CASE WHEN bool_or(votes_packed IS NOT NULL OR rule IS NOT NULL) THEN '' ELSE '; set one_row_per_vote if each row is one vote' END
             ELSE arg_min(problem, row) END,
         contains(name, '.') OR contains(name, '/')
     FROM label_rows SEMI JOIN repeated USING (name) GROUP BY name
@@ -81,7 +81,7 @@ _CONTRARY: Final = """
             WHERE key_place IS NOT NULL AND stem_place IS NOT NULL AND coalesce(reason, '') NOT IN ($excluded, $label_invalid)) p
         JOIN label_rows r USING (place)
         GROUP BY p.key
-        HAVING count(DISTINCT (r.score, r.distribution::VARCHAR, r.votes::VARCHAR, r.extra_scores::VARCHAR, r.split)) > 1) AS contrary
+        HAVING count(DISTINCT (r.score, r.votes_packed, r.extra_scores::VARCHAR, r.split)) > 1) AS contrary
     WHERE photo.key = contrary.key
 """
 _UNMATCHED: Final = """

@@ -10,12 +10,11 @@ from itertools import combinations
 from typing import Final
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.loose import RULES, match_names
-from aesthetics_ops.sources.labels import Labels
+from aesthetics_ops.planning.scores import Scores
 
 __all__ = ["choose_labels", "list_photos", "rewrite_names", "unify_names"]
 
@@ -78,7 +77,7 @@ _AGREEMENT: Final = """
 """
 
 
-def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str, photos: str) -> Labels:
+def choose_labels(db: duckdb.DuckDBPyConnection, labels: Scores, source: str, photos: str) -> Scores:
     """Return the labels named by the column whose names are the photos', where several columns may hold them.
 
     That is the column that finds most photos, and of equal ones the first.  It must contradict no other: where two columns
@@ -114,13 +113,12 @@ def choose_labels(db: duckdb.DuckDBPyConnection, labels: Labels, source: str, ph
     return choices[max(range(len(choices)), key=lambda number: (counts[number], -number))]
 
 
-def _find(db: duckdb.DuckDBPyConnection, choice: Labels, *statements: str) -> None:
+def _find(db: duckdb.DuckDBPyConnection, choice: Scores, *statements: str) -> None:
     """Execute statements that look for photos by the names of one column, in view `choice`."""
-    rows = choice.table.select(["name", "by_key"])
-    db.register("choice", rows.append_column("place", pa.array(np.arange(rows.num_rows))))
+    choice.attach(db, "choice")
     for statement in statements:
         db.execute(statement)
-    db.unregister("choice")
+    db.execute("DROP VIEW choice")
 
 
 _SPARE_NAMES: Final = """
@@ -140,7 +138,7 @@ _RULES_OF_NAMES: Final = ("path", "folder", "case", "suffix")
 
 
 def _count_loosely(
-    db: duckdb.DuckDBPyConnection, number: int, choice: Labels, photos: str, rules: Sequence[str]
+    db: duckdb.DuckDBPyConnection, number: int, choice: Scores, photos: str, rules: Sequence[str]
 ) -> int:
     """Return how many rows find a photo by rules that come after the exact ones; they are in table `found_{number}`."""
     _find(db, choice, _SPARE_NAMES, _SPARE_PHOTOS)
@@ -152,17 +150,18 @@ def _count_loosely(
 
 
 def _require_agreement(
-    db: duckdb.DuckDBPyConnection, choices: Sequence[Labels], pair: tuple[int, int], counts: list[int], source: str
+    db: duckdb.DuckDBPyConnection, choices: Sequence[Scores], pair: tuple[int, int], counts: list[int], source: str
 ) -> None:
     """Refuse two columns that name different photos in one row, or have no row in common."""
     one, other = pair
     common, contrary, a_name, b_name, place = db.sql(_AGREEMENT.format(one=one, other=other)).fetchall()[0]
     if common and not contrary:
         return
-    a, b = choices[one].columns["id"], choices[other].columns["id"]
+    a, b = choices[one].labels.columns["id"], choices[other].labels.columns["id"]
     why = "and no row finds one by both"
     if contrary:
-        row = choices[one].table["row"][place].as_py()
+        choices[one].attach(db, "choice")
+        row = db.execute("SELECT row FROM choice WHERE place = ?", [place]).fetchall()[0][0]
         why = f"and {contrary} rows name different ones: row {row} has {a_name!r} and {b_name!r}"
     raise PlanError(
         f"label file {source!r} names photos in two columns: {a!r} finds {counts[one]}, {b!r} finds {counts[other]}, {why}; "

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.dataset.database import open_database
@@ -27,7 +26,8 @@ from aesthetics_ops.planning.joining import (
 )
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.naming import choose_labels, list_photos
-from aesthetics_ops.planning.shards import ORDERED, LabelColumns, planned_rows
+from aesthetics_ops.planning.scores import Scores
+from aesthetics_ops.planning.shards import ordered_photos, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.planning.strata import find_edges
 from aesthetics_ops.settings import BuildSettings
@@ -42,7 +42,7 @@ _NO_GROUPS = pa.schema([("key", pa.string()), ("group", pa.string())]).empty_tab
 
 def plan_photos(
     listing: pa.Table | Path,
-    labels: Labels,
+    labels: Labels | Scores,
     settings: BuildSettings,
     *,
     converter: Converter,
@@ -54,7 +54,7 @@ def plan_photos(
 
     Args:
         listing: key (string, unique), size (int64, bytes), etag (string); or a Parquet file of them, or a folder of such.
-        labels: the score file.
+        labels: the score file; as `Scores` in scratch it takes no memory.
         settings: of this build.
         converter: part of every recipe.
         parent: the version to stay close to; where a setting asks for a plan from scratch, only its near-duplicates count.
@@ -66,12 +66,14 @@ def plan_photos(
         PlanError: nothing is listed, no photo has a usable label, two columns name different photos, scores cannot be
             scaled, or splits are named that are to be stratified.
     """
+    scores = labels if isinstance(labels, Scores) else Scores.of(labels)
     with open_database(scratch) as db:
         attach(db, "listing", listing)
         _require_listed(db, settings)
         list_photos(db)
-        labels = choose_labels(db, labels, settings.labels, settings.photos)
-        attach(db, "written_rows", labels.table.append_column("place", pa.array(np.arange(labels.table.num_rows))))
+        scores = choose_labels(db, scores, settings.labels, settings.photos)
+        labels = scores.labels
+        scores.attach(db, "written_rows")
         _attach_parent(db, parent, settings)
         attach(db, "unscaled", unscaled)
         join_labels(db, settings)
@@ -82,11 +84,9 @@ def plan_photos(
         choose_splits(db, settings, is_named=labels.names_splits, edges=edges)
         choose_slots(db, settings)
         low, high = label_range or (0.0, 1.0)
-        ordered = db.sql(ORDERED, params=[low, high - low]).to_arrow_reader(ROWS_AT_ONCE)
+        ordered = ordered_photos(db, low, high, has_scores=scores.has_more)
         shards: list[PlannedShard] = []
-        photos = gather(
-            planned_rows(ordered, shards, LabelColumns(labels).at, settings, converter), PLAN.schema, scratch
-        )
+        photos = gather(planned_rows(ordered, shards, scores.columns, settings, converter), PLAN.schema, scratch)
         unmatched = db.sql("SELECT row, name FROM unmatched ORDER BY row").to_arrow_table()
         matched_by = count_matches(db)
         kept = None if labels.kept is None else _kept(db, labels.kept, scratch)

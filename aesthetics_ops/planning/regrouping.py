@@ -13,9 +13,9 @@ import pyarrow as pa
 from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.tables import PLAN
-from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather
+from aesthetics_ops.planning.database import attach, gather
 from aesthetics_ops.planning.model import Plan, PlannedShard
-from aesthetics_ops.planning.shards import LABEL_COLUMNS, ORDERED, planned_rows
+from aesthetics_ops.planning.shards import LABEL_COLUMNS, ordered_photos, planned_rows
 from aesthetics_ops.planning.slots import choose_slots, choose_splits
 from aesthetics_ops.settings import BuildSettings
 
@@ -51,11 +51,11 @@ def regroup_photos(
         db.execute("CREATE TEMP VIEW kept AS SELECT id, split FROM parent WHERE reason IS NULL")
         choose_splits(db, settings, is_named=False)
         choose_slots(db, settings)
-        ordered = db.sql(ORDERED, params=[0.0, 1.0]).to_arrow_reader(ROWS_AT_ONCE)
+        ordered = ordered_photos(db)
         shards: list[PlannedShard] = []
 
-        def at(places: pa.ChunkedArray) -> dict[str, pa.Array]:
-            return {name: _one_array(rows[name].take(places)) for name in LABEL_COLUMNS}
+        def at(placed: pa.Table) -> dict[str, pa.Array]:
+            return {name: _one_array(rows[name].take(placed["place"])) for name in LABEL_COLUMNS}
 
         photos = gather(planned_rows(ordered, shards, at, settings, converter), PLAN.schema, scratch)
     none = pa.table({"row": pa.array([], pa.int64()), "name": pa.array([], pa.string())})

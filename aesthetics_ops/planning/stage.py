@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan, BuildStart, Partition, plan_identity
 from aesthetics_ops.dataset.latest import compares_writes
@@ -40,10 +41,11 @@ from aesthetics_ops.pixels.codecs import codec_releases, converter
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
+from aesthetics_ops.planning.scores import Scores
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.inventory import read_inventory
-from aesthetics_ops.sources.labels import Labels, check_label_settings
+from aesthetics_ops.sources.labels import check_label_settings
 from aesthetics_ops.sources.listing import list_photos
 from aesthetics_ops.sources.scores import read_score_files
 from aesthetics_ops.store import Store, StoreThreads
@@ -137,12 +139,13 @@ class _PlanSource:
 def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scratch: Path) -> tuple[Plan, _PlanSource]:
     """Read everything and plan; what was read is let go, the plan lies in scratch."""
     inventory = None
-    labels, labels_etag = _read_labels(build)
+    scores, labels_etag = _read_scores(build, scratch)
     if build.inventory is not None and (url := build.settings.inventory) is not None:
-        listing: pa.Table | Path = scratch / "listing"
-        inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=scratch / "listing")
+        listing = scratch / "listing"
+        inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=listing)
     else:
-        listing = list_photos(build.photos)
+        listing = scratch / "listing.parquet"
+        pq.write_table(list_photos(build.photos), listing, compression="lz4", use_dictionary=False)
     parent = _parent_plan(build.dataset, manifest, build.settings, scratch) if manifest else None
     known = _RejectedPhotos(build, manifest) if build.settings.label_scale == "minmax" else None
     for attempt in count():
@@ -150,7 +153,7 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         folder.mkdir()
         plan = plan_photos(
             listing,
-            labels,
+            scores,
             build.settings,
             converter=planned_for,
             parent=parent,
@@ -160,8 +163,8 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         if known is None or not known.learn_from(plan):
             break
         rmtree(folder)
-    kind = labels.format if labels.layout is None else f"{labels.format}, {labels.layout}"
-    return plan, _PlanSource(labels_etag, kind, labels.table.num_rows, inventory)
+    kind = scores.labels.format if scores.labels.layout is None else f"{scores.labels.format}, {scores.labels.layout}"
+    return plan, _PlanSource(labels_etag, kind, scores.rows, inventory)
 
 
 class _RejectedPhotos:
@@ -223,11 +226,12 @@ def _same_recipe(settings: BuildSettings, parent: Manifest) -> bool:
     return is_same_limit and settings.recipe.items() <= parent.settings.items()
 
 
-def _read_labels(build: Build) -> tuple[Labels, str]:
+def _read_scores(build: Build, scratch: Path) -> tuple[Scores, str]:
+    """Read the score files; their rows are left in scratch."""
     labels, etag = read_score_files(build.labels, build.settings)
     for note in labels.notes:
         _log.warning("%s", note)
-    return labels, etag
+    return Scores.of(labels, scratch), etag
 
 
 def _parent_plan(dataset: Store, manifest: Manifest, settings: BuildSettings, scratch: Path) -> ParentPlan:
