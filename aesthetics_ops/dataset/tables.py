@@ -35,6 +35,7 @@ __all__ = [
     "is_label",
     "iterate_rows",
     "parse_parquet",
+    "put_file",
     "put_rows",
     "read_parquet",
     "readable",
@@ -448,6 +449,11 @@ def put_rows(store: Store, key: str, rows: pa.Table, scratch: Path) -> str:
     """
     path = scratch / f"rows-{key.replace('/', '-')}"
     write_rows(rows, path)
+    return put_file(store, key, path)
+
+
+def put_file(store: Store, key: str, path: Path) -> str:
+    """Upload a file of scratch, which is gone then; return the object's sha256."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     store.upload(key, path)

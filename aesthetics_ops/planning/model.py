@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from aesthetics_ops.dataset.spilled import Spilled
+
 __all__ = ["ParentPlan", "Plan", "PlannedShard"]
 
 
@@ -71,6 +73,7 @@ class Plan:
         edges: where the bins of stratified splits begin, in scores before scaling; None where splits are not stratified.
         matched_by: how many label rows each rule has matched, in the order of the rules.
         before: digest of the recipe that the parent planned for each split and slot, where slots are kept.
+        file: that `photos` is mapped from; who reads all rows maps it anew, some rows at a time.  None in memory.
     """
 
     photos: pa.Table
@@ -85,3 +88,4 @@ class Plan:
     matched_by: Mapping[str, int] = field(default_factory=dict)
     edges: tuple[float, ...] | None = None
     before: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    file: Spilled | None = None

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.recipe import Converter
+from aesthetics_ops.dataset.spilled import Spilled
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach, gather
@@ -93,6 +94,7 @@ def plan_photos(
         before = {(split, slot): digest for split, slot, digest in db.sql(_SHARDS_BEFORE).fetchall()}
     return Plan(
         photos, tuple(shards), unmatched, label_range, labels.columns, labels.ratings, labels.has_votes, kept, contrary_copies, matched_by, edges, before,
+        None if scratch is None else Spilled(scratch / "plan.arrow"),
     )  # fmt: skip
 
 

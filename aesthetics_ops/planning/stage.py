@@ -34,7 +34,7 @@ from aesthetics_ops.dataset.parent import building_on, find_parent, is_stratifie
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.dataset.sidecars import download_sidecar, put_proven, read_table
-from aesthetics_ops.dataset.tables import BEFORE, iterate_rows, put_rows, write_parquet
+from aesthetics_ops.dataset.tables import BEFORE, iterate_rows, put_file, put_rows, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
@@ -277,11 +277,20 @@ def _write_plan(
 ) -> tuple[str, list[Partition]]:
     """Write the rows of the plan and of its partitions; return the plan's identity and the partitions."""
     with StoreThreads(1) as pool:  # both take a core, for a minute where there are 10 million photos
-        written = pool.submit(put_rows, build.dataset, build_key(build.id, BuildFile.ROWS), plan.photos, scratch)
+        written = pool.submit(_put_photos, build, plan, scratch)
         parts = _write_partitions(build, plan, work, before, partitions, scratch)
         content = written.result()
     put_proven(build.dataset, build_key(build.id, BuildFile.UNMATCHED), write_parquet(plan.unmatched))
     return plan_identity(content, parts), parts
+
+
+def _put_photos(build: Build, plan: Plan, scratch: Path) -> str:
+    """Write the rows of the plan; return their sha256."""
+    key = build_key(build.id, BuildFile.ROWS)
+    if plan.file is None:
+        return put_rows(build.dataset, key, plan.photos, scratch)
+    plan.file.write_parquet(scratch / "photos.parquet")
+    return put_file(build.dataset, key, scratch / "photos.parquet")
 
 
 def _write_partitions(
@@ -296,19 +305,20 @@ def _write_partitions(
     parts = []
     for number, digests in enumerate(dealt):
         shards = [by_digest[digest] for digest in digests]
-        rows = pa.concat_tables(_rows_of(plan, shard, before.get((shard.split, shard.slot))) for shard in shards)
+        photos = plan.photos if plan.file is None else plan.file.table  # mapped anew: what it took goes with it
+        rows = pa.concat_tables(_rows_of(photos, shard, before.get((shard.split, shard.slot))) for shard in shards)
         sha256 = put_rows(build.dataset, partition_rows_key(build.id, number), rows, scratch)
         size = sum(shard.source_bytes for shard in shards)
         parts.append(Partition(shards=tuple(digests), photos=rows.num_rows, source_bytes=size, rows_sha256=sha256))
     return parts
 
 
-def _rows_of(plan: Plan, shard: PlannedShard, before: str | None) -> pa.Table:
+def _rows_of(photos: pa.Table, shard: PlannedShard, before: str | None) -> pa.Table:
     """Return the rows of a shard, and in which of the parent's shards each photo is that has not changed since."""
     # a shard that is to be made again under its own name has lost something
     held = pa.scalar(None if before == shard.digest else before, pa.string())
     column = pc.if_else(shard.is_same, held, pa.scalar(None, pa.string()))
-    return plan.photos.slice(shard.first, shard.photos).append_column(BEFORE, column)
+    return photos.slice(shard.first, shard.photos).append_column(BEFORE, column)
 
 
 def _shards_before(
