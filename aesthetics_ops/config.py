@@ -24,9 +24,7 @@ from aesthetics_ops.urls import is_shared
 
 __all__ = [
     "EXPIRY_DAG",
-    "MOST_PARTITIONS",
     "PARTITIONS_VARIABLE",
-    "TRAINING_DAG",
     "AirflowSettings",
     "Configuration",
     "DatasetConfig",
@@ -38,9 +36,9 @@ __all__ = [
 
 PARTITIONS_VARIABLE: Final = "AESTHETICS_PARTITIONS"
 _PARTITIONS: Final = 8
-MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
+_MOST_PARTITIONS: Final = 1024  # what Airflow maps a task over at most, unless max_map_length says otherwise
 EXPIRY_DAG: Final = "expire_versions"
-TRAINING_DAG: Final = "train_on_new_version"  # begins the ids of DAGs that train; no table may have such a name
+_TRAINING_DAG: Final = "train_on_new_version"  # begins the ids of DAGs that train; no table may have such a name
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # what can be a DAG's id, and part of an address
 _SAMPLE: Final = Path(__file__).parents[1] / "samples" / "datasets.toml"
 
@@ -78,7 +76,7 @@ class AirflowSettings(BaseModel):
     partitions: int | None = Field(
         None,
         ge=1,
-        le=MOST_PARTITIONS,
+        le=_MOST_PARTITIONS,
         description=f"parallel tasks of a stage; by default what {PARTITIONS_VARIABLE} says",
     )
     retries: int = Field(4, ge=0, le=100, description="how often a task that failed is tried again")
@@ -191,7 +189,7 @@ class DatasetConfig:
     @property
     def training_dag(self) -> str:
         """Id of the DAG that trains."""
-        return f"{TRAINING_DAG}.{self.name}"
+        return f"{_TRAINING_DAG}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +279,9 @@ def mapped_tasks() -> int:
     text = os.environ.get(PARTITIONS_VARIABLE, "").strip()
     if not text:
         return _PARTITIONS
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= MOST_PARTITIONS:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= _MOST_PARTITIONS:
         raise SettingsError(
-            f"{PARTITIONS_VARIABLE} is {text!r}, but must be a whole number from 1 to {MOST_PARTITIONS}: the parallel tasks "
+            f"{PARTITIONS_VARIABLE} is {text!r}, but must be a whole number from 1 to {_MOST_PARTITIONS}: the parallel tasks "
             f"of a stage; correct it for the scheduler and the workers, or unset it for {_PARTITIONS}"
         )
     return int(text)
@@ -325,7 +323,7 @@ def _dataset(path: Path, name: str, table: object) -> DatasetConfig:
             f"table [{name!r}] of {str(path)!r} cannot name a DAG: letters, digits, '_', '-' and '.' can, at most 200, and not "
             "first '-' or '.'; give it another name, its dataset stays the same"
         )
-    if name == EXPIRY_DAG or name.partition(".")[0] == TRAINING_DAG:
+    if name == EXPIRY_DAG or name.partition(".")[0] == _TRAINING_DAG:
         what = "expires versions" if name == EXPIRY_DAG else "trains"
         raise SettingsError(
             f"{where} has the name of the DAG that {what}; give it another name, its dataset stays the same"

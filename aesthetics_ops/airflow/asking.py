@@ -23,10 +23,10 @@ from aesthetics_ops.config import DatasetConfig
 if TYPE_CHECKING:
     from aesthetics_ops.airflow.tasks import Question
 
-__all__ = ["APPROVE", "REJECT", "AskPerson"]
+__all__ = ["AskPerson"]
 
-APPROVE: Final = "Approve"
-REJECT: Final = "Reject"
+_APPROVE: Final = "Approve"
+_REJECT: Final = "Reject"
 _ASKED: Final = "asked"  # the XCom with the version that the question is about
 _MOST_CHARACTERS: Final = 1000  # of a reason, as in `dataset.moves`, which is not imported to parse a DAG
 
@@ -44,7 +44,7 @@ class AskPerson(HITLOperator):
     def __init__(self, *, config: DatasetConfig, **kwargs: Any) -> None:
         super().__init__(
             subject=f"{config.name}: a gate refused a version",
-            options=[APPROVE, REJECT],
+            options=[_APPROVE, _REJECT],
             response_timeout=timedelta(hours=config.airflow.answer_within_h),
             **kwargs,
         )
@@ -74,7 +74,7 @@ class AskPerson(HITLOperator):
     def execute_complete(self, context: Any, event: Mapping[str, Any]) -> dict[str, str]:
         """Take the answer."""
         version = context["ti"].xcom_pull(task_ids=self.task_id, key=_ASKED)
-        return tasks.take_answer(self.config, version, event, approve=APPROVE)
+        return tasks.take_answer(self.config, version, event, approve=_APPROVE)
 
 
 def _in_words(asked: "Question", page: str, hours: float) -> str:
@@ -101,7 +101,7 @@ def _in_words(asked: "Question", page: str, hours: float) -> str:
             "",
             *(f"- {_as_code(command)}" for command in commands),
             "",
-            f"**{APPROVE}** publishes it: the gates are noted as overruled, with your name and the reason. **{REJECT}** publishes "
+            f"**{_APPROVE}** publishes it: the gates are noted as overruled, with your name and the reason. **{_REJECT}** publishes "
             f"nothing, and the version stays a candidate; so does no answer within {hours:g} hours.",
         ]
     )

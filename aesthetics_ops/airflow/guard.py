@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from aesthetics_ops.config import Configuration
     from aesthetics_ops.store import Store
 
-__all__ = ["guarded_browser", "make_guard", "serve"]
+__all__ = ["guarded_browser", "serve"]
 
 
-def make_guard(names: Collection[str]) -> Callable[..., set[str]]:
+def _make_guard(names: Collection[str]) -> Callable[..., set[str]]:
     """Return the dependency that stands before every route of the browser over these datasets."""
     from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
     from fastapi import HTTPException, Request
@@ -50,7 +50,7 @@ def guarded_browser(configuration: "Configuration") -> Any:
         config.name: partial(open_configured, config) for config in configuration.datasets
     }
     openers |= {table.dag_id: partial(_refuse, table.problem) for table in configuration.faulty}
-    return make_browser(make_guard(openers), openers)
+    return make_browser(_make_guard(openers), openers)
 
 
 async def serve(scope: Any, receive: Any, send: Any) -> None:

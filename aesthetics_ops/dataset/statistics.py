@@ -13,7 +13,6 @@ from aesthetics_ops.dataset.tables import EXTRA_SCORE
 
 __all__ = [
     "BINS",
-    "HARDWARE_SAMPLINGS",
     "QUANTILES",
     "contrary_copies",
     "count_reasons",
@@ -25,7 +24,7 @@ __all__ = [
     "vote_statistics",
 ]
 
-HARDWARE_SAMPLINGS: Final = frozenset({"4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray"})
+_HARDWARE_SAMPLINGS: Final = frozenset({"4:4:4", "4:2:2", "4:2:0", "4:4:0", "gray"})
 """How chroma may be sampled in a JPEG for a hardware decoder; docs/pixels.md says where that stands."""
 
 BINS: Final = 20
@@ -116,7 +115,7 @@ def jpegs_of(counts: Mapping[tuple[bool | None, str | None], int]) -> Jpegs:
         for (progressive, sampling), count in counts.items()
     ]
     kinds = sorted(found, key=lambda kind: (-kind.records, str(kind.progressive), str(kind.sampling)))
-    taken = (kind for kind in kinds if kind.progressive is False and kind.sampling in HARDWARE_SAMPLINGS)
+    taken = (kind for kind in kinds if kind.progressive is False and kind.sampling in _HARDWARE_SAMPLINGS)
     return Jpegs(kinds=tuple(kinds), hardware=sum(kind.records for kind in taken))
 
 

@@ -23,7 +23,7 @@ from aesthetics_ops.readers.sampling.state import Receipt
 from aesthetics_ops.readers.sampling.steps import Last
 from aesthetics_ops.readers.targets import Asked, Targets
 
-__all__ = ["Cache", "OrderOptions", "ReadOptions", "batches_of", "open_records", "pixels_of", "sampler_of"]
+__all__ = ["Cache", "OrderOptions", "ReadOptions", "batches_of", "open_records", "pixels_of"]
 
 Cache = Literal["jpeg", "uint8"]
 
@@ -139,7 +139,7 @@ def pixels_of(options: ReadOptions) -> Pixels | None:
     return None if raw else pixels or Pixels(options.get("size", 224))
 
 
-def sampler_of(records: Records, options: ReadOptions) -> Sampler:
+def _sampler_of(records: Records, options: ReadOptions) -> Sampler:
     """Return the order in which records come to this process.
 
     Raises:
@@ -177,7 +177,7 @@ def batches_of(records: Records, options: ReadOptions) -> Batches:
     Targets(records.reader, labels)  # before the index is read, so that both are read at once
     return Batches(
         records,
-        sampler_of(records, options),
+        _sampler_of(records, options),
         pixels,
         labels=labels,
         cache=_cache_of(records, pixels, options),

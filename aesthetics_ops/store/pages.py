@@ -9,7 +9,7 @@ from xml.etree import ElementTree as Xml
 
 from aesthetics_ops.store.trying import UnservedError
 
-__all__ = ["Page", "failed_deletions", "read_page", "tag_of"]
+__all__ = ["Page", "failed_deletions", "read_page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ def read_page(data: bytes | memoryview, about: str) -> Page:
         UnservedError: it is no page of a listing.
     """
     root = _parsed(data, about)
-    if tag_of(root) != "ListBucketResult":
-        raise UnservedError(f"the answer to a listing of {about!r} is no listing, but <{tag_of(root)[:40]}>")
+    if _tag_of(root) != "ListBucketResult":
+        raise UnservedError(f"the answer to a listing of {about!r} is no listing, but <{_tag_of(root)[:40]}>")
     space = root.tag.removesuffix("ListBucketResult")
     encoded = (root.findtext(f"{space}EncodingType") or "").lower() == "url"
     objects = [_object(item, space, encoded, about) for item in root.iterfind(f"{space}Contents")]
@@ -61,8 +61,8 @@ def failed_deletions(data: bytes | memoryview, about: str) -> list[tuple[str, st
         UnservedError: it is no such answer.
     """
     root = _parsed(data, about)
-    if tag_of(root) != "DeleteResult":
-        raise UnservedError(f"the answer to a deletion below {about!r} is none, but <{tag_of(root)[:40]}>")
+    if _tag_of(root) != "DeleteResult":
+        raise UnservedError(f"the answer to a deletion below {about!r} is none, but <{_tag_of(root)[:40]}>")
     space = root.tag.removesuffix("DeleteResult")
     return [
         (
@@ -74,7 +74,7 @@ def failed_deletions(data: bytes | memoryview, about: str) -> list[tuple[str, st
     ]
 
 
-def tag_of(element: Xml.Element) -> str:
+def _tag_of(element: Xml.Element) -> str:
     """Return an element's name without its namespace."""
     return element.tag.rpartition("}")[2]
 

@@ -1,3 +1,3 @@
-"""What is done with published versions: list, verify, compare, go back, delete, look at rejects."""
+"""What is done with versions: list, verify, compare, go back, promote, point, pin, delete, look at rejects."""
 
 __all__: list[str] = []

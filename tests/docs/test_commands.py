@@ -20,6 +20,17 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def test_every_file_of_this_project_that_a_page_names_is_there() -> None:
+    folders = "aesthetics_ops|benchmarks|dags|demo|deploy|docs|plugins|samples|tests"
+    named = {
+        (page, file)
+        for page, text in PAGES.items()
+        for file in re.findall(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w)(?![\w/*<{{-])", text)
+    }
+    assert len(named) > 50
+    assert [(page, file) for page, file in sorted(named) if not (ROOT / file).exists()] == []
+
+
 def test_make_has_every_target_that_a_page_names() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {

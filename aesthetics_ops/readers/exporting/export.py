@@ -35,12 +35,12 @@ from aesthetics_ops.readers.exporting.webdataset import WebDataset
 from aesthetics_ops.readers.fetching.split import Asked, Keeping, SplitReader
 from aesthetics_ops.readers.opened import PublishedVersion, Version
 
-__all__ = ["EXPORT", "FORMATS", "Exported", "export"]
+__all__ = ["FORMATS", "Exported", "export"]
 
 _log = logging.getLogger(__name__)
 
 FORMATS: Final[Mapping[str, type[Container]]] = {"webdataset": WebDataset, "parquet": Parquet, "mds": Mds}
-EXPORT: Final = "export.json"
+_EXPORT: Final = "export.json"
 _LOCK: Final = ".aesthetics-ops-lock"
 _WORK: Final = ".aesthetics-ops-export"
 _JOB: Final = "job.json"
@@ -136,7 +136,7 @@ class _Export:
         names = {path.name for path in self.directory.iterdir()} - {_LOCK}
         if not names:
             return
-        found = _read_json(self.directory / EXPORT) or _read_json(self.work / _JOB)
+        found = _read_json(self.directory / _EXPORT) or _read_json(self.work / _JOB)
         if found is None and names == {_WORK}:
             return  # cut off before its first file
         if found is None or "manifest_sha256" not in found:
@@ -151,7 +151,7 @@ class _Export:
 
     def run(self, progress: Callable[[int], None]) -> Exported:
         """Write what is not there yet."""
-        whole = _read_json(self.directory / EXPORT)
+        whole = _read_json(self.directory / _EXPORT)
         if whole is not None:
             shutil.rmtree(self.work, ignore_errors=True)
             progress(sum(self.manifest.splits[split].bytes for split in self.splits))
@@ -186,9 +186,9 @@ class _Export:
             (self.work / name).replace(self.directory / name)
         every = [file.document() for some in files.values() for file in some]
         text = json.dumps(self.job | {"files": every}, indent=1) + "\n"
-        self._beside("", {EXPORT: text.encode()})
+        self._beside("", {_EXPORT: text.encode()})
         sync(self.directory)
-        (self.work / EXPORT).replace(self.directory / EXPORT)
+        (self.work / _EXPORT).replace(self.directory / _EXPORT)
         sync(self.directory)
         shutil.rmtree(self.work)
         return files

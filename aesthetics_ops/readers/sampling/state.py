@@ -14,9 +14,9 @@ from aesthetics_ops.dataset.documents import problems_of
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.sampling.steps import Last, Steps
 
-__all__ = ["KIND", "SCHEMA_VERSION", "Layout", "ReaderState", "Receipt"]
+__all__ = ["SCHEMA_VERSION", "Layout", "ReaderState", "Receipt"]
 
-KIND: Final = "aesthetics-ops/reader-state"
+_KIND: Final = "aesthetics-ops/reader-state"
 SCHEMA_VERSION: Final = 1
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -67,7 +67,7 @@ class ReaderState(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
 
-    kind: Literal["aesthetics-ops/reader-state"] = KIND
+    kind: Literal["aesthetics-ops/reader-state"] = _KIND
     schema_version: Literal[1] = Field(SCHEMA_VERSION, alias="schema")
     dataset: str | None
     version: str | None
@@ -114,10 +114,10 @@ class ReaderState(BaseModel):
         Raises:
             SettingsError: it is none, it is damaged, or another release wrote it.
         """
-        if not isinstance(state, dict) or state.get("kind") != KIND:
+        if not isinstance(state, dict) or state.get("kind") != _KIND:
             found = f"of kind {state.get('kind')!r}" if isinstance(state, dict) else f"a {type(state).__name__}"
             raise SettingsError(
-                f"a reader's state has kind {KIND!r}, and this is {found}; give what state_dict() returned"
+                f"a reader's state has kind {_KIND!r}, and this is {found}; give what state_dict() returned"
             )
         if state.get("schema") != SCHEMA_VERSION or isinstance(state["schema"], bool):
             raise SettingsError(
