@@ -13,15 +13,12 @@ from urllib.parse import unquote
 import duckdb
 import pyarrow as pa
 
+from aesthetics_ops.sources.labels import PHOTO_SUFFIXES
+
 __all__ = ["EXACT_RULES", "RULES", "match_names"]
 
 EXACT_RULES: Final = ("key", "stem", "form")
 """The rules before those of this module, as the manifest calls them."""
-
-# Of formats that are decoded here; one stands for another.
-_PHOTO_SUFFIXES: Final = (
-    "jpg", "jpeg", "jpe", "jfif", "pjpeg", "png", "webp", "heic", "heif", "avif", "tif", "tiff", "bmp", "gif",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ def match_names(db: duckdb.DuckDBPyConnection, photos_url: str) -> None:
         db: with tables `spare_names` (name, by_key; each name once) and `spare_photos` (as_listed, a key; each once).
         photos_url: of the photos prefix, whose last folder names may begin with.
     """
-    db.register("photo_suffix", pa.table({"suffix": _PHOTO_SUFFIXES}))
+    db.register("photo_suffix", pa.table({"suffix": PHOTO_SUFFIXES}))
     folder = re.escape(_last_folder(photos_url))
     db.execute(_WRITTEN, {"first": f"(?i)^.*?/{folder}/(.+)$", "last": f"(?i)^.*/{folder}/(.+)$"})
     db.execute(_SPARE)

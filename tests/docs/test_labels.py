@@ -12,7 +12,7 @@ from aesthetics_ops.planning import naming
 from aesthetics_ops.publishing.gates import GATES
 from aesthetics_ops.readers.dataset import open_dataset
 from aesthetics_ops.settings import BuildSettings, parse_settings
-from aesthetics_ops.sources.labels import columns, read_labels
+from aesthetics_ops.sources.labels import columns, ids, read_labels
 from aesthetics_ops.sources.labels.layout import Layout
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
 from tests.support.paths import ROOT
@@ -29,7 +29,7 @@ SCORES = [
 
 @pytest.mark.parametrize(
     "names",
-    [columns._ID_COLUMNS, columns._MORE_ID_COLUMNS, columns._SCORE_COLUMNS, columns._MORE_SCORE_COLUMNS],
+    [ids._FIRST_NAMES, ids._MORE_NAMES, columns._SCORE_COLUMNS, columns._MORE_SCORE_COLUMNS],
     ids=["id", "more ids", "score", "more scores"],
 )
 def test_the_columns_stand_there_in_their_order(names: tuple[str, ...]) -> None:

@@ -2,10 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -17,26 +16,23 @@ from aesthetics_ops.sources.labels.doubts import doubt_of_name, doubt_of_ratings
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.fitting import Sample, find_misfit, find_set
+from aesthetics_ops.sources.labels.ids import ID_NAMES, find_ids, without_url
 from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
-from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike, other_numbers
+from aesthetics_ops.sources.labels.named import find_column, like, named
+from aesthetics_ops.sources.labels.numbered import other_numbers
+from aesthetics_ops.sources.labels.parsing import doubt_of_commas, with_points
 from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts, whole_ratings
 
 __all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
 
-_ID_COLUMNS = ("key", "path", "filename", "id", "image_id")
-_MORE_ID_COLUMNS = (
-    "image_name", "file_name", "image_path", "file_path", "image_num", "image", "img", "file", "photo", "name", "url",
-    "image_url",
-)  # fmt: skip
 _SCORE_COLUMNS = ("score", "label", "mean", "mos")
 _MORE_SCORE_COLUMNS = (
     "aesthetic_score", "aesthetics_score", "aesthetic", "mean_score", "score_mean", "mean_opinion_score", "rating",
 )  # fmt: skip
-_KNOWN_NAMES: Final = frozenset(map(squeeze, (*_ID_COLUMNS, *_MORE_ID_COLUMNS, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)))
+_KNOWN_NAMES: Final = frozenset(map(squeeze, (*ID_NAMES, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)))
 _MOST_COLUMNS: Final = 10_000
-_URL = "url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +52,7 @@ class FoundColumns:
         extra: positions of the columns of `extra_scores`, by the names that the settings use.
         kept: of `keep_columns`, likewise.
         file: that has them.
+        has_decimal_commas: other signs than commas stand between the fields, so commas are decimal points.
         template: how the columns `ids` make a name, as `key_template` has it; the columns stand there in the order of `ids`.
         note: what has to be said about how they were found; None where there is nothing.
     """
@@ -73,6 +70,7 @@ class FoundColumns:
     note: str | None = None
     extra: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, int] = field(default_factory=dict)
+    has_decimal_commas: bool = False
     file: LabelFile | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -91,7 +89,7 @@ class FoundColumns:
     def rows(self, row: Any, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows of a file from their numbers and the columns by position; an id that is not among them is left out."""
         ids = {
-            self.names[place]: _without_url(self.names[place], values[place]) for place in self.ids if place in values
+            self.names[place]: without_url(self.names[place], values[place]) for place in self.ids if place in values
         }
         problem = None
         if self.template is not None:
@@ -122,12 +120,30 @@ class FoundColumns:
             kept={name: values[place] for name, place in self.kept.items()},
             problem=problem,
         )
-        if self.ratings:
-            read = self._rated(found, values)
-        else:
-            doubt = None if self.score is None else doubt_of_name(self.names, self.names[self.score], found.score)
-            read = replace(found, note=doubt)
+        doubt = None
+        if self.score is not None:
+            doubt = self._doubt_of_commas(found.score) or doubt_of_name(self.names, self.names[self.score], found.score)
+        if self.has_decimal_commas:
+            values = {
+                place: with_points(column) if place in self._counted else column for place, column in values.items()
+            }
+            found = replace(
+                found,
+                score=None if self.score is None else values[self.score],
+                extra={name: with_points(column) for name, column in found.extra.items()},
+            )
+        read = self._rated(found, values) if self.ratings else replace(found, note=doubt)
         return replace(read, note="; it ".join(filter(None, (self.note, read.note))) or None)
+
+    @property
+    def _counted(self) -> set[int]:
+        """The positions of the score and of columns of counts."""
+        return {*(() if self.score is None else (self.score,)), *(() if self.is_cell else self.votes)}
+
+    def _doubt_of_commas(self, scores: Any) -> str | None:
+        if not self.has_decimal_commas or self.score is None:
+            return None
+        return doubt_of_commas(self.names[self.score], scores)
 
     def _rated(self, found: LabelRows, values: Mapping[int, Any]) -> LabelRows:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
@@ -197,7 +213,7 @@ def find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fou
     check_width(file, len(columns))
     found = _find_columns(file, columns, sample)
     extra, kept = (
-        {name: _column(file, columns, setting, (name,)) for name in getattr(file.settings, setting)}
+        {name: find_column(file, columns, setting, (name,)) for name in getattr(file.settings, setting)}
         for setting in ("extra_scores", "keep_columns")
     )
     return replace(found, extra=extra, kept=kept, file=file)
@@ -208,7 +224,7 @@ def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fo
     if settings.vote_columns:
         return _with_votes(file, columns, sample)
     if settings.one_row_per_vote:
-        return _with_single_votes(file, columns)
+        return _with_single_votes(file, columns, sample)
     layout, note = None, None
     if not settings.id_column and not settings.score_column:
         layout, note = _find_layout(columns, sample)
@@ -216,7 +232,7 @@ def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fo
         return replace(_in_layout(file, columns, layout, sample), note=note)
     if note is not None:
         file = replace(file, seen=f"{file.seen}; it {note}")
-    ids, score, split = _find_ids(file, columns), _find_score(file, columns), _split(file, columns, None)
+    ids, score, split = find_ids(file, columns, sample), _find_score(file, columns), _split(file, columns, None)
     doubt = doubt_of_sum(columns, score, (*ids, *(() if split is None else (split,))), sample)
     return FoundColumns(
         names=tuple(columns),
@@ -254,7 +270,7 @@ def _with_votes(file: LabelFile, columns: Sequence[str], sample: Sample) -> Foun
     if len(settings.vote_columns) == 1 and ".." not in settings.vote_columns[0]:
         return _with_one_column(file, columns, sample)
     wanted = [name for text in settings.vote_columns for name in _numbered(file, text)]
-    votes = tuple(_column(file, columns, "vote_columns", (name,)) for name in wanted)
+    votes = tuple(find_column(file, columns, "vote_columns", (name,)) for name in wanted)
     ratings = settings.vote_values or tuple(float(rating) for rating in range(1, len(votes) + 1))
     if len(votes) < 2 or len(set(votes)) < len(votes):
         raise file.error(f"has {len(set(votes))} columns of votes by vote_columns; name at least two, each once")
@@ -262,7 +278,7 @@ def _with_votes(file: LabelFile, columns: Sequence[str], sample: Sample) -> Foun
         raise file.error(
             f"has {len(votes)} columns of votes, but vote_values has {len(ratings)} ratings; give one for each"
         )
-    found = _voted(file, columns, votes, ratings)
+    found = _voted(file, columns, votes, ratings, sample)
     return replace(found, note=None if settings.vote_values else other_numbers(wanted, votes))
 
 
@@ -271,7 +287,7 @@ def _with_one_column(file: LabelFile, columns: Sequence[str], sample: Sample) ->
     settings = file.settings
     (name,) = settings.vote_columns
     votes = rated_in(columns, name)
-    places = tuple(place for place, _ in votes) or (_column(file, columns, "vote_columns", (name,)),)
+    places = tuple(place for place, _ in votes) or (find_column(file, columns, "vote_columns", (name,)),)
     named = tuple(rating for _, rating in votes if rating is not None)
     counted = tuple(float(rating) for rating in range(1, len(votes) + 1))
     ratings = settings.vote_values or named or counted or ratings_in_cells(sample(places)[0])
@@ -280,17 +296,19 @@ def _with_one_column(file: LabelFile, columns: Sequence[str], sample: Sample) ->
             f"has {len(votes) or 1} columns of votes by vote_columns, and {len(ratings)} ratings; name at least two, each once, or one "
             "column that has votes for each rating, such as [1, 0, 4], and set vote_values to the ratings"
         )
-    found = replace(_voted(file, columns, places, ratings), is_cell=not votes)
+    found = replace(_voted(file, columns, places, ratings, sample), is_cell=not votes)
     if settings.vote_values:
         return found
     return replace(found, note=f"takes {name!r} for votes for {', '.join(f'{rating:g}' for rating in ratings)}")
 
 
-def _voted(file: LabelFile, columns: Sequence[str], votes: tuple[int, ...], ratings: tuple[float, ...]) -> FoundColumns:
+def _voted(
+    file: LabelFile, columns: Sequence[str], votes: tuple[int, ...], ratings: tuple[float, ...], sample: Sample
+) -> FoundColumns:
     """Return the columns of a file whose votes stand in known places."""
     return FoundColumns(
         names=tuple(columns),
-        ids=_find_ids(file, columns),
+        ids=find_ids(file, columns, sample),
         is_joined=file.settings.key_template is not None,
         template=file.settings.key_template,
         score=None,
@@ -300,11 +318,11 @@ def _voted(file: LabelFile, columns: Sequence[str], votes: tuple[int, ...], rati
     )
 
 
-def _with_single_votes(file: LabelFile, columns: Sequence[str]) -> FoundColumns:
+def _with_single_votes(file: LabelFile, columns: Sequence[str], sample: Sample) -> FoundColumns:
     """Return the columns where settings say that each row is one vote."""
     settings = file.settings
     ratings = settings.vote_values or whole_ratings(settings.label_min, settings.label_max)
-    ids = _find_ids(file, columns)
+    ids = find_ids(file, columns, sample)
     if len(ratings) < 2:
         raise file.error(
             "has one row per vote by one_row_per_vote, but nothing says which ratings there are; set vote_values, such as 1, 2, 3, "
@@ -362,7 +380,7 @@ def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout, sample: 
     places, template = _squeezed(columns), file.settings.key_template
     return FoundColumns(
         names=tuple(columns),
-        ids=_find_ids(file, columns)
+        ids=find_ids(file, columns, sample)
         if template or not layout.id
         else tuple(places[squeeze(name)] for name in layout.id),
         score=None if layout.score is None else places[squeeze(layout.score)],
@@ -377,67 +395,12 @@ def _in_layout(file: LabelFile, columns: Sequence[str], layout: Layout, sample: 
 
 def _split(file: LabelFile, columns: Sequence[str], known: int | None) -> int | None:
     wanted = file.settings.split_column
-    return _column(file, columns, "split_column", (wanted,)) if wanted else known
-
-
-def _find_ids(file: LabelFile, columns: Sequence[str]) -> tuple[int, ...]:
-    if (template := file.settings.key_template) is not None:
-        wanted_columns = dict.fromkeys(part.column for part in key_parts(template) if part.column is not None)
-        found_columns = [_column(file, columns, "key_template", (name,)) for name in wanted_columns]
-        if len(set(found_columns)) < len(found_columns):
-            raise file.error(f"has one column that key_template {template!r} calls by two names; write it one way")
-        return tuple(found_columns)
-    if (wanted := file.settings.id_column) is not None:
-        return (_column(file, columns, "id_column", (wanted,)),)
-    found = [places for name in _ID_COLUMNS if (places := _named(columns, name))]
-    if found:
-        first = _column(file, columns, "id_column", _ID_COLUMNS)
-        return tuple(dict.fromkeys((first, *(places[0] for places in found if len(places) == 1))))
-    return (_column(file, columns, "id_column", (*_ID_COLUMNS, *_MORE_ID_COLUMNS), _like),)
+    return find_column(file, columns, "split_column", (wanted,)) if wanted else known
 
 
 def _find_score(file: LabelFile, columns: Sequence[str]) -> int:
     if (wanted := file.settings.score_column) is not None:
-        return _column(file, columns, "score_column", (wanted,))
-    if any(_named(columns, name) for name in _SCORE_COLUMNS):
-        return _column(file, columns, "score_column", _SCORE_COLUMNS)
-    return _column(file, columns, "score_column", (*_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS), _like)
-
-
-def _named(columns: Sequence[str], name: str) -> list[int]:
-    same = [place for place, column in enumerate(columns) if column == name]
-    return same or [place for place, column in enumerate(columns) if column.casefold() == name.casefold()]
-
-
-def _like(columns: Sequence[str], name: str) -> list[int]:
-    return [place for place, column in enumerate(columns) if squeeze(column) == squeeze(name)]
-
-
-def _column(file: LabelFile, columns: Sequence[str], setting: str, wanted: Sequence[str], named: Any = _named) -> int:
-    for name in wanted:
-        same: list[int] = named(columns, name)
-        if len(same) > 1:
-            raise file.error(f"has {len(same)} columns named {name!r}; rename all but one, or set {setting} to another")
-        if same:
-            return same[0]
-    shown = ", ".join(repr(column[:80]) for column in columns[:50])
-    helps = f"set {setting} to one of them"
-    if setting == "score_column" and (series := next(iter(numbered_alike(columns)), []))[2:]:
-        helps += f", or vote_columns to {in_setting(series)} if these count votes"
-    if setting == "id_column" and "" in columns:
-        helps += f", or write a name above column {columns.index('') + 1}, which has none"
-    raise file.error(f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; {helps}{file.seen}")
-
-
-def _without_url(column: str, names: Any) -> Any:
-    """Return the last parts of the paths of URLs, decoded, where a column holds URLs."""
-    if not squeeze(column).endswith(_URL):
-        return names
-    parts = pc.replace_substring_regex(names, r"^https?://[^?#]*/([^/?#]+)([?#].*)?$", r"\1")
-    if pc.any(pc.match_substring(parts, "%")).as_py():
-        parts = pa.array(_decoded(parts.to_pylist()), pa.string())
-    return parts
-
-
-def _decoded(names: Sequence[str | None]) -> Iterator[str | None]:
-    return (None if name is None else unquote(name) for name in names)
+        return find_column(file, columns, "score_column", (wanted,))
+    if any(named(columns, name) for name in _SCORE_COLUMNS):
+        return find_column(file, columns, "score_column", _SCORE_COLUMNS)
+    return find_column(file, columns, "score_column", (*_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS), like)

@@ -37,6 +37,7 @@ def _read(file: LabelFile) -> LabelRows:
     lines = _record_lines(file.data, body)
     if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
+    found = replace(found, has_decimal_commas=delimiter != ",")
     rows = found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
     return replace(rows, note="; it ".join(filter(None, (text.note, _broken_names(rows), rows.note))) or None)
 

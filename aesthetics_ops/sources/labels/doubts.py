@@ -1,4 +1,4 @@
-"""What has to be said about scores that may be something else: counts of votes, votes of a smaller range, or thousands.
+"""What has to be said about scores that may be something else: counts of votes, or votes of a smaller range.
 
 In: names of columns and some of their values.  Out: a note that follows the file's name, or nothing.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 from aesthetics_ops.sources.labels.fitting import Sample
 from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike
-from aesthetics_ops.sources.labels.parsing import doubt_of_commas, to_numbers
+from aesthetics_ops.sources.labels.parsing import to_numbers
 
 __all__ = ["doubt_of_name", "doubt_of_ratings", "doubt_of_sum"]
 
@@ -22,7 +22,7 @@ _MANY_VOTES: Final = 30  # of which the highest says something
 
 
 def doubt_of_name(names: Sequence[str], name: str, scores: Any) -> str | None:
-    """Say that scores look like counts of votes by the name of their column, or like thousands; None where they do not.
+    """Say that scores look like counts of votes by the name of their column; None where they do not.
 
     Args:
         names: of all columns.
@@ -31,7 +31,7 @@ def doubt_of_name(names: Sequence[str], name: str, scores: Any) -> str | None:
     """
     alike = _alike(names, name)
     if len(alike) < _FEWEST_COLUMNS:
-        return doubt_of_commas(name, scores)
+        return None
     numbers = np.asarray(to_numbers(scores))
     if not len(numbers) or not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
         return None

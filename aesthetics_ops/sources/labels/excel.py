@@ -7,7 +7,7 @@ calculated, and no macro is run.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -19,7 +19,7 @@ from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
-from aesthetics_ops.sources.labels.parsing import parse_numbers
+from aesthetics_ops.sources.labels.parsing import EXACT_BELOW, parse_numbers
 from aesthetics_ops.sources.labels.table_text import name_fields
 from aesthetics_ops.sources.labels.workbook import Workbook, cell_name, open_workbook
 
@@ -66,6 +66,8 @@ def _read(file: LabelFile) -> LabelRows:
             raise file.error(f"has a header but no rows in sheet {sheet.name!r}; it must have one per scored photo")
         notes = [*_notes_about(workbook, sheet), *_name_odd_cells(file, workbook, sheet, numbers, columns)]
     is_number = sheet.found.numbers - set(sheet.found.ids)
+    kept = set(sheet.found.kept.values())
+    columns = {place: list(map(_kept, cells)) if place in kept else cells for place, cells in columns.items()}
     values = {place: (_numbers if place in is_number else _texts)(column) for place, column in columns.items()}
     rows = sheet.found.rows(pa.array(numbers, pa.int64()), values)
     return replace(rows, sheet=sheet.name, note="; it ".join(filter(None, (*notes, rows.note))) or None)
@@ -209,7 +211,7 @@ def _text(cell: Any) -> str | None:
             return cell.encode(errors="replace").decode()
         case bool():
             return str(cell).upper()
-        case float() if cell.is_integer() and abs(cell) < 2.0**63:
+        case float() if cell.is_integer() and abs(cell) < EXACT_BELOW:
             return str(int(cell))
         case date() | time():
             return f"date {cell.isoformat()}" if isinstance(cell, date) else f"time {cell.isoformat()}"
@@ -217,6 +219,21 @@ def _text(cell: Any) -> str | None:
             return f"time {cell}"
         case _:
             return repr(cell)
+
+
+def _kept(cell: Any) -> Any:
+    """Return truth values, dates and times as text, as JSON and ISO 8601 write them: they are kept, and no score."""
+    match cell:
+        case bool():
+            return str(cell).lower()
+        case datetime():
+            return cell.isoformat(sep=" ")
+        case date() | time():
+            return cell.isoformat()
+        case timedelta():
+            return str(cell)
+        case _:
+            return cell
 
 
 def _texts(cells: Sequence[Any]) -> Any:

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.sources.labels.parsing import to_numbers
+from aesthetics_ops.sources.labels.parsing import UNCERTAIN_COMMA, has_uncertain_comma, to_numbers
 
 __all__ = ["different_in_photos", "mean_scores", "read_extra_scores", "typed"]
 
 _LARGEST: Final = float(np.finfo(np.float32).max)  # records hold float32
 _WHOLE: Final = r"^-?(0|[1-9]\d{0,17})$"
+_LONG: Final = r"^-?\d{16,}(\.\d*)?$"  # a float may not hold all of its digits
+_EXACT_DIGITS: Final = 15  # that every float64 holds
 _NUMBER: Final = r"^-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
 
 
@@ -58,9 +60,10 @@ def _problems(name: str, column: Any, numbers: np.ndarray, bad: np.ndarray) -> A
         [0, 1, 2],
         default=3,
     )  # fmt: skip
-    after = pa.array(["is missing", "is not a number", "is not finite", "does not fit a float32"]).take(
-        pa.array(reason)
-    )
+    reason = np.where(np.isnan(found) & np.asarray(has_uncertain_comma(text)), 4, reason)
+    after = pa.array(
+        ["is missing", "is not a number", "is not finite", "does not fit a float32", UNCERTAIN_COMMA]
+    ).take(pa.array(reason))
     shown = pc.binary_join_element_wise(" '", pc.utf8_slice_codeunits(text, 0, 40), "' ", "")
     said = pc.binary_join_element_wise(f"extra score {name!r}", pc.if_else(pc.equal(text, ""), " ", shown), after, "")
     return said.take(pa.array(np.cumsum(bad) - 1, mask=~bad))
@@ -107,17 +110,18 @@ def different_in_photos(column: Any, photo: np.ndarray) -> tuple[int, int] | Non
 def typed(column: Any) -> Any:
     """Return a kept column with the type that its values have: int64, a float, or text; blanks and NaN are null.
 
-    Text becomes numbers where each of its values is one as numbers are written: 007 and 1,5 stay text.
+    Text becomes numbers where each of its values is one as numbers are written: 007 and 1,5 stay text, and so do whole numbers
+    with more digits than a number has.
     """
     kind = column.type
     if pa.types.is_floating(kind):
         column = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
         return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    if pa.types.is_decimal(kind):
+    if pa.types.is_integer(kind) and not (pa.types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63):
+        return column.cast(pa.int64())
+    if pa.types.is_decimal(kind) and kind.precision <= _EXACT_DIGITS:
         return column.cast(pa.float64(), safe=False)
-    if pa.types.is_integer(kind):
-        is_huge = pa.types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63
-        return column.cast(pa.float64(), safe=False) if is_huge else column.cast(pa.int64())
+    column = column if pa.types.is_string(kind) else column.cast(pa.string())
     text = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
     plain = pc.utf8_trim_whitespace(text)
     plain = pc.if_else(pc.match_substring_regex(plain, "(?i)^nan$"), pa.scalar(None, pa.string()), plain)
@@ -125,6 +129,6 @@ def typed(column: Any) -> Any:
         if pc.all(pc.match_substring_regex(plain, _WHOLE)).as_py():
             return plain.cast(pa.int64())
         numbers = plain.cast(pa.float64())
-        if pc.all(pc.is_finite(numbers)).as_py():
+        if pc.all(pc.is_finite(numbers)).as_py() and not pc.any(pc.match_substring_regex(plain, _LONG)).as_py():
             return numbers
     return text

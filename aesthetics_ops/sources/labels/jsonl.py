@@ -16,6 +16,7 @@ from aesthetics_ops.sources.labels.columns import check_width, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.parsing import EXACT_BELOW
 
 __all__ = ["JSON_LINES", "read_objects", "whole_number"]
 
@@ -242,7 +243,7 @@ def _json_text(found: Any) -> str | None:
             return None
         case str():
             return found.encode(errors="replace").decode()  # half a surrogate pair is no text
-        case float() if found.is_integer() and abs(found) < 2.0**63:
+        case float() if found.is_integer() and abs(found) < EXACT_BELOW:
             return str(int(found))
         case _:
             return json.dumps(found)

@@ -10,7 +10,13 @@ from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels.extra import read_extra_scores
 from aesthetics_ops.sources.labels.file import LabelRows
-from aesthetics_ops.sources.labels.parsing import has_comma, parse_numbers
+from aesthetics_ops.sources.labels.parsing import (
+    UNCERTAIN_COMMA,
+    has_comma,
+    has_thousands,
+    has_uncertain_comma,
+    parse_numbers,
+)
 
 __all__ = ["SPLITS_BY_NAME", "judge_rows", "splits_of_files"]
 
@@ -100,7 +106,7 @@ def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any
     """Scores as float64, and the problem of each that cannot be used."""
     if pa.types.is_string(found.type):
         text = pc.utf8_trim_whitespace(pc.fill_null(found, ""))
-        score = parse_numbers(text)
+        score = parse_numbers(text, high)
     else:
         text = None
         score = found.cast(pa.float64(), safe=False)
@@ -113,6 +119,12 @@ def _scores(found: Any, low: float | None, high: float | None) -> tuple[Any, Any
     text = pc.fill_null(taken.cast(pa.string()), "") if text is None else text.take(where)
     reasons = {
         "score is missing{}": np.asarray(pc.equal(text, "")),
+        "score '{}' " + UNCERTAIN_COMMA + ", or set label_max if it is below 1000": np.asarray(
+            pc.and_(taken.is_null(), has_uncertain_comma(text))
+        ),
+        "score '{}' has signs between thousands; write it without them": np.asarray(
+            pc.and_(taken.is_null(), has_thousands(text))
+        ),
         "score '{}' has a comma, where other scores have decimal points": np.asarray(
             pc.and_(taken.is_null(), has_comma(text))
         ),

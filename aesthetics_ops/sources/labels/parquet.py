@@ -14,6 +14,7 @@ from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.parsing import EXACT_BELOW
 
 __all__ = ["PARQUET"]
 
@@ -66,12 +67,19 @@ class _Column:
 
 
 def _sample(parquet: pq.ParquetFile, columns: Sequence[_Column]) -> list[list[Any]]:
-    """Return the columns' values in the first rows."""
-    for batch in parquet.iter_batches(
-        SAMPLE_ROWS, columns=list(dict.fromkeys(column.field for column in columns)), use_threads=False
+    """Return the columns' values in the first rows; of other things than text and numbers, such as photos, none is read."""
+    read = [
+        column.field
+        for column in columns
+        if column.element is not None
+        or column.member is not None
+        or _is_plain(parquet.schema_arrow.field(column.field).type)
+    ]
+    for batch in (
+        parquet.iter_batches(SAMPLE_ROWS, columns=list(dict.fromkeys(read)), use_threads=False) if read else ()
     ):
         first = pa.Table.from_batches([batch])
-        return [column.of(first).to_pylist() for column in columns]
+        return [column.of(first).to_pylist() if column.field in read else [None] * len(first) for column in columns]
     return [[] for _ in columns]
 
 
@@ -112,6 +120,11 @@ def _values(file: LabelFile, table: pa.Table, found: FoundColumns) -> dict[int, 
     return values
 
 
+def _is_plain(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return kind in (pa.string(), pa.large_string(), pa.string_view()) or _is_number(kind)
+
+
 def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
@@ -141,7 +154,7 @@ def _text(file: LabelFile, name: str, column: Any) -> Any:
             return column.cast(pa.string())
         if pa.types.is_float16(column.type):
             column = column.cast(pa.float32())  # Arrow can neither round nor compare halves
-        whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**63))
+        whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), EXACT_BELOW))
         integers = pc.if_else(whole, column, pa.scalar(None, column.type)).cast(pa.int64())
         return pc.coalesce(integers.cast(pa.string()), column.cast(pa.string()))
     except pa.ArrowInvalid as error:

@@ -21,6 +21,7 @@ from aesthetics_ops.sources.labels.reading import Labels
 
 __all__ = ["combine_labels", "is_score_file"]
 
+_LARGEST_EXACT = 1 << 53
 _SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet", "xlsx", "xlsm", "gz", "zst")
 
 
@@ -54,12 +55,13 @@ def combine_labels(files: Mapping[str, Labels], settings: BuildSettings) -> Labe
     found, votes_notes = _with_votes(found, files)
     first = found[0]
     same_columns = all(labels.columns == first.columns for labels in found)
+    columns = first.columns if same_columns else _columns(found)
     return replace(
         first,
         table=_table([labels.table for labels in found]),
         score_range=_range([labels.score_range for labels in found]),
-        columns=first.columns if same_columns else _columns(found),
-        alternatives=_alternatives(found) if same_columns else (),
+        columns=columns,
+        alternatives=_alternatives(found, columns),
         kept=None if first.kept is None else _kept([labels.kept for labels in found]),
         sheets=tuple(sheet for labels in found for sheet in labels.sheets),
         notes=(*(note for labels in found for note in labels.notes), *votes_notes, *_disagreements(files, found)),
@@ -140,10 +142,18 @@ def _kept(tables: list[Any]) -> Any:
         kinds = {table[name].type for table in tables}
         kind = kinds.pop()
         if kinds:
-            is_number = not any(pa.types.is_string(one) for one in (kind, *kinds))
+            is_number = not any(pa.types.is_string(one) for one in (kind, *kinds)) and all(
+                _fits_float(table[name]) for table in tables
+            )
             kind = pa.float64() if is_number else pa.string()
         columns[name] = pa.chunked_array([chunk for table in tables for chunk in table[name].cast(kind).chunks], kind)
     return pa.table(columns)
+
+
+def _fits_float(column: Any) -> bool:
+    """Whether a float64 holds every number of a column exactly."""
+    ends = pc.min_max(column).as_py()
+    return not pa.types.is_integer(column.type) or max(abs(end or 0) for end in ends.values()) <= _LARGEST_EXACT
 
 
 def _shown(labels: Labels) -> str:
@@ -212,8 +222,16 @@ def _columns(found: list[Labels]) -> dict[str, str]:
     }
 
 
-def _alternatives(found: list[Labels]) -> tuple[Labels, ...]:
-    """Return the rows named by another column that every file has."""
+def _alternatives(found: list[Labels], columns: Mapping[str, str]) -> tuple[Labels, ...]:
+    """Return the rows named by other columns, as far as a file has several; a file without that column keeps its own."""
     by_id = [{other.columns["id"]: other for other in labels.alternatives} for labels in found]
-    common = [name for name in by_id[0] if all(name in others for others in by_id)]
-    return tuple(replace(by_id[0][name], table=_table([others[name].table for others in by_id])) for name in common)
+    names = dict.fromkeys(name for others in by_id for name in others)
+    return tuple(
+        replace(
+            by_id[0].get(name, found[0]),
+            table=_table([others.get(name, labels).table for others, labels in zip(by_id, found, strict=True)]),
+            columns={**columns, "id": name},
+            alternatives=(),
+        )
+        for name in names
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.sources.labels.parsing import to_numbers
+from aesthetics_ops.sources.labels.parsing import UNCERTAIN_COMMA, has_uncertain_comma, to_numbers
 
 __all__ = ["PhotoVotes", "RatedVotes", "count_votes", "rate_counts", "read_counts", "whole_ratings"]
 
@@ -73,7 +73,8 @@ def read_counts(columns: Sequence[Any]) -> tuple[np.ndarray, Any]:
     for place in np.flatnonzero(bad.any(axis=0)).tolist():
         found = pc.fill_null(columns[place].cast(pa.string()), "")
         text = pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(found), 0, 40)
-        said = pc.binary_join_element_wise("vote count '", text, "' is not a number", "")
+        why = pc.if_else(has_uncertain_comma(text), UNCERTAIN_COMMA, "is not a number")
+        said = pc.binary_join_element_wise("vote count '", text, "' ", why, "")
         said = pc.if_else(pc.equal(text, ""), "vote count is missing", said)
         problem = pc.coalesce(problem, pc.if_else(pa.array(bad[:, place]), said, pa.scalar(None, pa.string())))
     return np.where(bad, 0, counts), problem
@@ -128,7 +129,7 @@ def count_votes(row: Any, name: Any, vote: Any, values: Sequence[float]) -> Phot
     encoded = (name.chunk(0) if isinstance(name, pa.ChunkedArray) else name).dictionary_encode()
     photo = np.asarray(encoded.indices)
     photos = len(encoded.dictionary)
-    numbers = np.asarray(to_numbers(vote))
+    numbers = np.asarray(to_numbers(vote, max(values)))
     ratings = np.asarray(values, np.float64)
     order = np.argsort(ratings)
     place = order[np.minimum(np.searchsorted(ratings[order], numbers), len(ratings) - 1)]

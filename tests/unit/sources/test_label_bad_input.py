@@ -237,7 +237,7 @@ def test_lists_of_any_length_type_are_columns(kind: Any) -> None:
     [
         (("3,5", "n.a.", "k.A."), [(3.5, None), (None, "score 'n.a.' is not a number"), (None, "score 'k.A.' is not a number")]),
         (("3,5", "2.5"), [(None, "score '3,5' has a comma, where other scores have decimal points"), (2.5, None)]),
-        (("1.234,5", "2,5"), [(None, "score '1.234,5' is not a number"), (None, "score '2,5' has a comma, where other scores have decimal points")]),
+        (("1.234,5", "2,5"), [(None, "score '1.234,5' has signs between thousands; write it without them"), (None, "score '2,5' has a comma, where other scores have decimal points")]),
     ],
 )  # fmt: skip
 def test_a_comma_is_a_decimal_point_unless_a_number_has_a_point(
@@ -249,7 +249,7 @@ def test_a_comma_is_a_decimal_point_unless_a_number_has_a_point(
 
 @pytest.mark.parametrize(("score", "is_told"), [("1,234", True), ("1,23", False), ("0,234", False), ("1234", False)])
 def test_a_comma_that_may_stand_between_thousands_is_told(score: str, is_told: bool) -> None:
-    labels = read(f'id,score\na,"{score}"\nb,9\n'.encode())
+    labels = read(f"id;score\na;{score}\nb;9\n".encode())
     assert [
         note.endswith("which is read as 1.234; write 1234 if the comma is none of a fraction") for note in labels.notes
     ] == [True] * is_told
