@@ -17,7 +17,7 @@ from aesthetics_ops.builds import Build
 from aesthetics_ops.errors import TransientError
 from aesthetics_ops.machine import TASKS_VARIABLE
 
-__all__ = ["BYTES_OF_PROCESS", "Worker", "end_all", "log_again"]
+__all__ = ["BYTES_OF_PROCESS", "Worker", "end_all", "environment_of_one", "log_again"]
 
 BYTES_OF_PROCESS: Final = 1_500_000_000  # TensorFlow, and photos being decoded
 
@@ -30,15 +30,13 @@ class Worker:
 
     def __init__(self, build: Build, *, loads_at_once: bool, share: int) -> None:
         ours, theirs = socket.socketpair()
-        tasks = int(os.environ.get(TASKS_VARIABLE, "").strip() or 1) * share
-        environment = os.environ | {TASKS_VARIABLE: str(tasks), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter, and words of this module
                 [sys.executable, "-c", _SERVE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=environment_of_one(share) | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 start_new_session=True,  # Ctrl-C comes to this process, which ends the others
             )
         self.pipe = Connection(ours.detach())
@@ -78,6 +76,12 @@ class Worker:
             f"a process of this build {how}{why}; run the same command again, with fewer --processes if that repeats: finished "
             "shards are kept"
         )
+
+
+def environment_of_one(share: int) -> dict[str, str]:
+    """Return the environment of one of `share` processes: its cores, and what goes by them, are its part of this one's."""
+    tasks = int(os.environ.get(TASKS_VARIABLE, "").strip() or 1) * share
+    return os.environ | {TASKS_VARIABLE: str(tasks), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def log_again(said: tuple[str, int, str]) -> None:
