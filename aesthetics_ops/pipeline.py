@@ -21,6 +21,7 @@ from aesthetics_ops.store import S3Access
 
 if TYPE_CHECKING:
     from aesthetics_ops.conversion.partition import ConversionSummary
+    from aesthetics_ops.processes.shard_reader import ShardReader
     from aesthetics_ops.publishing.publish import Published
     from aesthetics_ops.validation.partition import ValidationSummary
 
@@ -87,6 +88,7 @@ def build_dataset(
             which stays in this one.
         TransientError: the store gave no answer, the disk is full, or a process was killed; the same call goes on later.
     """
+    from aesthetics_ops.processes.shard_reader import shard_reader
     from aesthetics_ops.publishing.publish import publish_build
 
     if processes > 1 and s3 is not None:
@@ -97,9 +99,12 @@ def build_dataset(
     build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=parts)
     if processes > 1 and len(plan.partitions) > 1:
         work = _work_side_by_side(build, plan, processes, progress)
+        published = publish_build(build, plan)
     else:
-        work = _work_alone(build, plan, progress, s3)
-    return replace(publish_build(build, plan), conversion=work.conversion, validation=work.validation)
+        with nullcontext() if s3 is not None else shard_reader(build, plan) as reader:
+            work = _work_alone(build, plan, progress, reader)
+            published = publish_build(build, plan, read_back=iter if reader is None else reader.read_back)
+    return replace(published, conversion=work.conversion, validation=work.validation)
 
 
 def start_build(
@@ -128,20 +133,18 @@ def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: 
         return run_build(build, plan, processes, done)
 
 
-def _work_alone(build: Build, plan: BuildPlan, progress: Progress, s3: S3Access | None) -> WorkFigures:
-    """Convert and read back a plan in this process; where that is worth it, another reads shards back meanwhile."""
-    from aesthetics_ops.processes.shard_reader import shard_reader
-
-    with nullcontext() if s3 is not None else shard_reader(build, plan) as reader:
-        if reader is None:
-            made = convert_build(build, plan, progress=progress)
-        else:
-            made = convert_build(build, plan, progress=progress, made=reader.read)
-            with progress("validate", sum(part.photos for part in plan.partitions), "photo") as done:
-                reader.finish(done)
-            if reader.is_at_work:
-                progress = silent  # what is left to do is to find that all is done
-        meanwhile = [] if reader is None else reader.readings
+def _work_alone(build: Build, plan: BuildPlan, progress: Progress, reader: "ShardReader | None") -> WorkFigures:
+    """Convert and read back a plan in this process; where there is another, that reads shards back meanwhile."""
+    if reader is None:
+        made = convert_build(build, plan, progress=progress)
+        meanwhile: Sequence[ShardReading] = []
+    else:
+        made = convert_build(build, plan, progress=progress, made=reader.read)
+        with progress("validate", sum(part.photos for part in plan.partitions), "photo") as done:
+            reader.finish(done)
+        if reader.is_at_work:
+            progress = silent  # what is left to do is to find that all is done
+        meanwhile = reader.readings
     again, read = _read_back(build, plan, progress, meanwhile)
     return WorkFigures.of([part.figures for part in made + again], [part.figures for part in read])
 

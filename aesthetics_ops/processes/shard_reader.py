@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from aesthetics_ops.builds import Build, BuildPlan
+from aesthetics_ops.dataset.results import ShardResult
 from aesthetics_ops.errors import TransientError
 from aesthetics_ops.figures import ShardReading
 from aesthetics_ops.machine import TASKS_VARIABLE, THREADS_VARIABLE, cpus, free_memory
@@ -59,6 +60,15 @@ class ShardReader:
                 new, seen = self._records - seen, self._records
             told(new)
 
+    def read_back(self, results: Iterable[ShardResult]) -> list[ShardResult]:
+        """Have shards read as their results come; return these when every one is read, or the process is dead."""
+        made = []
+        for result in results:
+            self.read(result.digest)
+            made.append(result)
+        self.finish(lambda records: None)
+        return made
+
     @property
     def readings(self) -> list[ShardReading]:
         """How each shard was read so far."""
@@ -93,7 +103,7 @@ class ShardReader:
 
 @contextmanager
 def shard_reader(build: Build, plan: BuildPlan) -> Iterator[ShardReader | None]:
-    """Start a process that reads shards back while this one converts, and end it; None where that would gain nothing.
+    """Start a process that reads shards back while this one converts and publishes, and end it; None where that would gain nothing.
 
     TensorFlow takes as long to load as some thousand photos to convert.  So it is for builds of many photos, on a machine with
     room and a second core, whose cores nobody has shared out, and whose stores another process can reach.

@@ -44,7 +44,7 @@ from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, rend
 from aesthetics_ops.publishing.gates import Candidate, measure_gates
 from aesthetics_ops.publishing.kept import has_same_columns, read_kept
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
-from aesthetics_ops.publishing.regroup import regroup
+from aesthetics_ops.publishing.regroup import ReadBack, regroup
 from aesthetics_ops.publishing.tables import AddedRows, MoreColumns, Outcome, make_tables
 from aesthetics_ops.store import Store, Swap
 
@@ -107,13 +107,20 @@ class Published:
         return Reuse(shards_total=reuse.shards_total, shards_added=0, shards_reused=reuse.shards_total)
 
 
-def publish_build(build: Build, plan: BuildPlan, *, documents: Mapping[VersionFile, Renderer] = DOCUMENTS) -> Published:
+def publish_build(
+    build: Build,
+    plan: BuildPlan,
+    *,
+    documents: Mapping[VersionFile, Renderer] = DOCUMENTS,
+    read_back: ReadBack = iter,
+) -> Published:
     """Publish a build, unless the dataset already is what it made.
 
     Args:
         build: every partition of it converted and validated.
         plan: its plan.
         documents: how to make each document that the version carries; one that fails is left out.
+        read_back: as in `regroup`, for shards that are made here so that near-duplicates come into one split.
 
     Raises:
         InputMissingError: a partition is not converted or not validated; names it.
@@ -125,7 +132,7 @@ def publish_build(build: Build, plan: BuildPlan, *, documents: Mapping[VersionFi
         StoreRefusedError, StoreUnavailableError: a store says no, or nothing.
     """
     with scratch_for() as scratch:
-        return _publish(build, plan, documents, scratch)
+        return _publish(build, plan, documents, scratch, read_back)
 
 
 def published_as(dataset: Store, manifest: Manifest) -> Published:
@@ -138,7 +145,9 @@ def published_as(dataset: Store, manifest: Manifest) -> Published:
     return _found(dataset, manifest, DOCUMENTS, is_new=True, repaired=0)
 
 
-def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Renderer], scratch: Path) -> Published:
+def _publish(
+    build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Renderer], scratch: Path, read_back: ReadBack
+) -> Published:
     parent = read_manifest(build.dataset, plan.parent) if plan.parent else None
     account = _account(build, plan, parent, scratch)
     repaired = _repaired(plan, account.outcome, parent)
@@ -147,7 +156,7 @@ def _publish(build: Build, plan: BuildPlan, documents: Mapping[VersionFile, Rend
         return _found_unchanged(build.dataset, parent, documents, repaired)
     made = _assemble(build, plan, account, parent, scratch)
     if made.near.summary.spanning_splits and not plan.names_splits:
-        account = _second_round(build, plan, account, made, parent, scratch)
+        account = _second_round(build, plan, account, made, parent, scratch, read_back)
         if parent is not None and account.is_the_same(build, parent):
             return _found_unchanged(build.dataset, parent, documents, repaired)
         made = _assemble(build, plan, account, parent, scratch, found=made.near.table)
@@ -303,13 +312,14 @@ def _second_round(
     made: "_Assembled",
     parent: Manifest | None,
     scratch: Path,
+    read_back: ReadBack,
 ) -> _Account:
     """Bring every group of near-duplicates into one split; the plan's file in `scratch` becomes that of the new rows."""
     again = scratch / "again"
     again.mkdir()
     rows = spill_parquet(scratch / VersionFile.PLAN, scratch / "first_round.arrow", name="the plan").table
     tables = (made.records.table, made.rejects.table)
-    regrouped = regroup(build, plan, rows, account.outcome, tables, made.near.table, again)
+    regrouped = regroup(build, plan, rows, account.outcome, tables, made.near.table, again, read_back)
     write_rows(regrouped.rows, scratch / VersionFile.PLAN)
     return _accounted(build, scratch / VersionFile.PLAN, account.kept, regrouped.outcome, parent, scratch)
 

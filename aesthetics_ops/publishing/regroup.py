@@ -7,7 +7,7 @@ Running it again is safe: the shards are named by their recipes, and those that 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,9 @@ from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.store import StoreThreads
 from aesthetics_ops.validation.partition import validate_shard
 
-__all__ = ["Regrouped", "regroup"]
+__all__ = ["ReadBack", "Regrouped", "regroup"]
+
+ReadBack = Callable[[Iterable[ShardResult]], Iterable[ShardResult]]  # gives them back, read by others or not
 
 _AT_ONCE: Final = 4  # shards that are made side by side
 _FIELDS: Final = (
@@ -61,6 +63,7 @@ def regroup(
     tables: tuple[pa.Table, pa.Table],
     groups: pa.Table,
     scratch: Path,
+    read_back: ReadBack = iter,
 ) -> Regrouped:
     """Put every group into one split.
 
@@ -72,6 +75,7 @@ def regroup(
         tables: records and rejects of the first round.
         groups: rows of near_duplicates.parquet.
         scratch: an empty folder, which has to stay as long as the rows.
+        read_back: has shards read back by others, as they are made; what they leave is read back here.
 
     Raises:
         IntegrityError: a record is damaged, or a new shard cannot be read back.
@@ -97,7 +101,7 @@ def regroup(
     _log.info(
         "%d of %d shards are made again, so that near-duplicates come into one split", len(work), len(again.shards)
     )
-    _make(build, plan, work, tables)
+    _make(build, plan, work, tables, read_back)
     moves = again.photos.select(["key", "digest"]).filter(
         pc.is_in(again.photos["key"], pa.array(sorted(lost), pa.string()))
     )
@@ -118,7 +122,11 @@ def _without_lost(again: Plan, shard: PlannedShard, lost: set[str], plan: BuildP
 
 
 def _make(
-    build: Build, plan: BuildPlan, work: Sequence[tuple[str, pa.Table, int]], tables: tuple[pa.Table, pa.Table]
+    build: Build,
+    plan: BuildPlan,
+    work: Sequence[tuple[str, pa.Table, int]],
+    tables: tuple[pa.Table, pa.Table],
+    read_back: ReadBack,
 ) -> None:
     """Make and read back every shard that is not there, a few side by side."""
     largest = max((size for _, _, size in work), default=0)
@@ -137,7 +145,7 @@ def _make(
             path.unlink()
             return result
 
-        for result in pool.map(make, range(len(work))):
+        for result in read_back(pool.map(make, range(len(work)))):
             verdict = read_verdict(build.dataset, result.digest)
             if verdict is None or verdict.sha256 != result.sha256:
                 validate_shard(build.dataset, result, plan.features)

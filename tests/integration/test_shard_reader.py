@@ -16,10 +16,11 @@ from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.pipeline import build_dataset, convert_build, start_build, validate_build
 from aesthetics_ops.processes import shard_reader as reading
 from aesthetics_ops.processes.shard_reader import shard_reader
+from aesthetics_ops.publishing import regroup
 from aesthetics_ops.store import open_store
 from aesthetics_ops.validation import partition
 from tests.support.crew import Counted, at_first, others, scratch_left, stored_photos
-from tests.support.nights import PHOTOS, START, Source
+from tests.support.nights import PHOTOS, START, Source, photo, smaller
 
 
 @pytest.fixture
@@ -61,6 +62,29 @@ def test_shards_are_read_back_by_the_other_process(stored: Source, monkeypatch: 
     page = read_build(Dataset("photos", open_store(f"{stored.url}dataset/"), Cache(1 << 20)), "night")
     assert [part.validation for part in page.partitions] == [whole.validation], "the browser says the same"
     assert (others(), scratch_left()) == ([], [])
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_shards_of_the_second_round_are_read_back_there_too(
+    stored: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A photo and its copy come into one split, so shards are made again while the version is published."""
+    stored.add("twin-2", smaller(photo(PHOTOS[0])), 5)  # the hash puts this id into another split
+
+    def here(*_: object) -> None:
+        raise AssertionError("this process reads a shard back")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.INFO):
+        patched.setattr(partition, "validate_shard", here)
+        patched.setattr(regroup, "validate_shard", here)
+        there = build_dataset(stored.settings(dataset=f"{stored.url}there/"), created_at=START)
+    assert any("are made again, so that near-duplicates come into one split" in said for said in caplog.messages)
+    assert (others(), scratch_left()) == ([], [])
+    monkeypatch.setattr(reading, "cpus", lambda: 1)
+    alone = build_dataset(stored.settings(dataset=f"{stored.url}alone/"), created_at=START)
+    near = there.manifest.near_duplicates
+    assert (near.groups, near.spanning_splits) == (1, 0)
+    assert there.manifest.splits == alone.manifest.splits
 
 
 @pytest.mark.usefixtures("has_reader")
