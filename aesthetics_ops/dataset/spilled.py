@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.tables import ROWS_OF_GROUP, iterate_rows, readable
 
-__all__ = ["ROWS_OF_CHUNK", "Spilled", "spill", "spill_parquet"]
+__all__ = ["ROWS_OF_CHUNK", "Spilled", "spill", "spill_parquet", "take_rows"]
 
 ROWS_OF_CHUNK: Final = 122_880
 """What DuckDB gives at a time of an ordered result; versions of earlier releases were written of such chunks."""
@@ -74,6 +75,27 @@ def spill(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> Spilled:
         for chunk in _chunks(tables, schema):
             writer.write_table(chunk.combine_chunks())
     return Spilled(path)
+
+
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Return some rows of a table, in their order; of a mapped one nothing else is read.
+
+    Arrow's own `take` puts the chunks of a column of texts or lists together first, which is all of it in memory.
+
+    Args:
+        table: of any number of chunks.
+        rows: numbers of rows, int64, shape (n,).
+    """
+    order = np.argsort(rows, kind="stable")
+    wanted, first, found = rows[order], 0, []
+    for batch in table.to_batches():
+        begin, end = np.searchsorted(wanted, (first, first + batch.num_rows))
+        if begin < end:
+            found.append(batch.take(pa.array(wanted[begin:end] - first)))
+        first += batch.num_rows
+    back = np.empty(len(rows), np.int64)
+    back[order] = np.arange(len(rows))
+    return pa.Table.from_batches(found, table.schema).combine_chunks().take(pa.array(back))
 
 
 def _chunks(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:

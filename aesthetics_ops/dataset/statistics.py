@@ -68,19 +68,28 @@ def vote_statistics(records: pa.Table) -> VoteStatistics | None:
     """Return the statistics of the votes; None where the records have none."""
     if "distribution" not in records.column_names:
         return None
-    shares = _lists(records["distribution"]).astype(np.float64)
-    counts = _lists(records["votes"]) if "votes" in records.column_names else None
-    totals = None if counts is None else counts.sum(axis=1)
+    has_counts = "votes" in records.column_names
+    shares: np.ndarray | None = None
+    counts, ends = np.int64(0), []
+    for batch in records.select(["distribution", *(["votes"] if has_counts else [])]).to_batches():
+        some = _lists(batch["distribution"]).astype(np.float64)
+        shares = (some if shares is None else np.vstack((shares, some))).sum(axis=0)  # row after row: as of all at once
+        if has_counts:
+            votes = _lists(batch["votes"])
+            counts = counts + votes.sum(axis=0)
+            ends += [votes.sum(axis=1).min(), votes.sum(axis=1).max()]
+    if shares is None:
+        return None
     return VoteStatistics(
-        mean_distribution=tuple(shares.mean(axis=0).tolist()),
+        mean_distribution=tuple((shares / records.num_rows).tolist()),
         mean_std=records["label_std"].to_numpy().astype(np.float64).mean(),
-        counts=None if counts is None else tuple(counts.sum(axis=0).tolist()),
-        fewest=None if totals is None else int(totals.min()),
-        most=None if totals is None else int(totals.max()),
+        counts=tuple(np.atleast_1d(counts).tolist()) if has_counts else None,
+        fewest=int(min(ends)) if has_counts else None,
+        most=int(max(ends)) if has_counts else None,
     )
 
 
-def _lists(column: pa.ChunkedArray) -> np.ndarray:
+def _lists(column: pa.ListArray) -> np.ndarray:
     """Return lists of equally many numbers as an array, shape (rows, numbers)."""
     values: np.ndarray = pc.list_flatten(column).to_numpy()
     return values.reshape(len(column), -1)

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.database import connect
 from aesthetics_ops.dataset.manifest import NearDuplicates
+from aesthetics_ops.dataset.spilled import take_rows
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
 
 __all__ = ["Groups", "NearDuplicateGroups", "find_groups", "group_records"]
@@ -37,7 +38,8 @@ _BITS: Final = 64
 _MOST_IN_GROUP: Final = 100
 _MOST_PAIRS: Final = 5_000_000  # kept in memory, 17 bytes each
 _MOST_COMPARISONS: Final = 2_000_000_000  # under a minute
-_SORTING: Final = 4  # comparisons of two hashes that take as long as sorting one
+_SORTING: Final = 4  # comparisons of two hashes that took as long as sorting one; decides which distance is too much
+_HASHES_AT_ONCE: Final = 1 << 16
 _EXAMPLES: Final = 5
 _IDS_OF_EXAMPLE: Final = 10
 
@@ -164,34 +166,38 @@ def _pairs_within(hashes: np.ndarray, distance: int) -> np.ndarray | None:
 
     Of `distance + k` blocks of bits, two such hashes share k at least.  So for every choice of k blocks the hashes are
     sorted by them, and those that agree are compared; the first choice that brings two together reports them.
+
+    Sorted are the hashes themselves, with the chosen bits as the highest: that is several times as fast as sorting positions.
     """
     found: list[np.ndarray] = []
     compared = pairs = 0
-    masks = _masks(distance, len(hashes))
-    for number, mask in enumerate(masks):
-        keys = hashes & mask
-        order = np.argsort(keys)
-        keys, values = keys[order], hashes[order]
-        lengths = np.diff(np.flatnonzero(np.r_[True, keys[1:] != keys[:-1], True]))
-        ends = np.repeat(np.cumsum(lengths), lengths)
-        at, step = np.arange(len(keys)), 1
-        while (at := at[at + step < ends[at]]).size:
+    choices = _choices(distance, len(hashes))
+    masks = [np.uint64(sum(1 << bit for bit in chosen)) for chosen in choices]
+    for number, chosen in enumerate(choices):
+        order = [*chosen, *sorted(set(range(_BITS)) - set(chosen))]
+        values, back = _moved(hashes, _moves(order)), _moves(_inverse(order))
+        values.sort()
+        keys = values >> np.uint64(_BITS - len(chosen))
+        at, step = np.flatnonzero(keys[1:] == keys[:-1]), 1
+        while at.size:
             compared += at.size
-            differing = values[at] ^ values[at + step]
-            near = np.flatnonzero(np.bitwise_count(differing) <= distance)
+            near = at[np.bitwise_count(values[at] ^ values[at + step]) <= distance]
+            ones, others = (_moved(values[rows], back) for rows in (near, near + step))
             for earlier in masks[:number] if near.size else ():
-                near = near[differing[near] & earlier != 0]
-            if near.size:
-                ones = at[near]
-                found.append(np.sort(np.stack((order[ones], order[ones + step]), axis=1), axis=1))
-                pairs += len(near)
+                is_new = (ones ^ others) & earlier != 0
+                ones, others = ones[is_new], others[is_new]
+            if ones.size:
+                found.append(np.sort(np.searchsorted(hashes, np.stack((ones, others), axis=1)), axis=1))
+                pairs += len(ones)
             if compared > _MOST_COMPARISONS or pairs > _MOST_PAIRS:
                 return None
             step += 1
+            at = at[: np.searchsorted(at, len(keys) - step)]
+            at = at[keys[at] == keys[at + step]]
     return np.concatenate([np.empty((0, 2), np.int64), *found])
 
 
-def _masks(distance: int, count: int) -> list[np.uint64]:
+def _choices(distance: int, count: int) -> list[list[int]]:
     """Return the bits that must agree, for every choice of blocks; as many blocks as make the search shortest."""
 
     def work(shared: int) -> float:
@@ -199,10 +205,35 @@ def _masks(distance: int, count: int) -> list[np.uint64]:
         return comb(distance + shared, shared) * count * (_SORTING + agreeing / 2)
 
     shared = min(range(min(6, _BITS - distance + 1)), key=work)
-    blocks = [0] * (distance + shared)
-    for bit in range(_BITS):
-        blocks[bit % len(blocks)] |= 1 << bit
-    return [np.uint64(sum(chosen)) for chosen in itertools.combinations(blocks, shared)]
+    blocks = [list(range(first, _BITS, distance + shared)) for first in range(distance + shared)]
+    return [[*itertools.chain(*chosen)] for chosen in itertools.combinations(blocks, shared)]
+
+
+def _moves(order: list[int]) -> np.ndarray:
+    """Return where the bits of each byte of a hash go, uint64, shape (8, 256), for an order from the highest bit to the lowest."""
+    values = np.arange(256, dtype=np.uint64)
+    moves = np.zeros((8, 256), np.uint64)
+    for place, bit in enumerate(order):
+        moves[bit // 8] |= (values >> np.uint64(bit % 8) & np.uint64(1)) << np.uint64(_BITS - 1 - place)
+    return moves
+
+
+def _moved(hashes: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Return hashes with their bits in another order."""
+    moved = np.empty_like(hashes)
+    for first in range(0, len(hashes), _HASHES_AT_ONCE):
+        parts = hashes[first : first + _HASHES_AT_ONCE].astype("<u8").view(np.uint8).reshape(-1, 8)
+        some = moves[0].take(parts[:, 0])
+        for number in range(1, 8):
+            some |= moves[number].take(parts[:, number])
+        moved[first : first + _HASHES_AT_ONCE] = some
+    return moved
+
+
+def _inverse(order: list[int]) -> list[int]:
+    """Return the order of bits that undoes another."""
+    places = {bit: _BITS - 1 - place for place, bit in enumerate(order)}
+    return [places[bit] for bit in reversed(range(_BITS))]
 
 
 def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Table | None) -> NearDuplicateGroups:
@@ -226,13 +257,12 @@ def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Tab
     members: dict[int, list[int]] = defaultdict(list)
     for row, label in zip(named.tolist(), found.labels[named].tolist(), strict=True):
         members[label if label >= 0 else row].append(row)
-    ids = dict(zip(named.tolist(), records["id"].take(pa.array(named)).to_pylist(), strict=True))
+    ids = dict(zip(named.tolist(), take_rows(records.select(["id"]), named)["id"].to_pylist(), strict=True))
     earlier = dict(zip(places.tolist(), names.to_pylist(), strict=True))
     called = [(name, row) for name, rows in _names(list(members.values()), earlier, ids) for row in rows]
     called.sort(key=lambda pair: (pair[0], ids[pair[1]]))
-    columns = records.select(["id", "key", "etag", "split", "shard"]).take(
-        pa.array([row for _, row in called], pa.int64())
-    )
+    rows = np.array([row for _, row in called], np.int64)
+    columns = take_rows(records.select(["id", "key", "etag", "split", "shard"]), rows)
     table = columns.add_column(0, "group", pa.array([name for name, _ in called], pa.string()))
     table = table.cast(NEAR_DUPLICATES.schema)
     return NearDuplicateGroups(table, _summary(table, found.max_distance))

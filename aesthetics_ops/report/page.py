@@ -24,7 +24,7 @@ from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile
 from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.sidecars import spill_table
-from aesthetics_ops.dataset.spilled import Spilled
+from aesthetics_ops.dataset.spilled import Spilled, take_rows
 from aesthetics_ops.dataset.tables import ROWS_AT_ONCE
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
@@ -265,10 +265,10 @@ def _contact_sheet(records: pa.Table, dataset: Store) -> tuple[_Decile, ...]:
     scores = records["label"].to_numpy()
     order = pc.sort_indices(records, [("label", "ascending"), ("id", "ascending")]).to_numpy()
     tenths = [tenth for tenth in np.array_split(order, min(_DECILES, records.num_rows)) if tenth.size]
-    chosen = [_chosen(records["id"], tenth) for tenth in tenths]
+    chosen = [_chosen(records.select(["id"]), tenth) for tenth in tenths]
     # one photo of each tenth before the second of any, so that a limit is shared
     turns = [row for turn in zip_longest(*chosen) for row in turn if row is not None]
-    rows = records.take(turns).to_pylist()
+    rows = take_rows(records, np.array(turns, np.int64)).to_pylist()
     fetched = fetch_all((row["length"], partial(_stored_photo, dataset, row)) for row in rows)
     shown = {
         place: _Photo(row["id"], row["label"], thumbnail(photo))
@@ -286,13 +286,13 @@ def _contact_sheet(records: pa.Table, dataset: Store) -> tuple[_Decile, ...]:
     )
 
 
-def _chosen(ids: pa.ChunkedArray, rows: np.ndarray) -> list[int]:
+def _chosen(ids: pa.Table, rows: np.ndarray) -> list[int]:
     """Return the few of these rows that are shown, by the rank of their ids."""
     found: list[tuple[bytes, int, int]] = []
     for first in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[first : first + ROWS_AT_ONCE]
         ranked = zip(
-            map(_rank, ids.take(pa.array(some)).to_pylist()),
+            map(_rank, take_rows(ids, some)["id"].to_pylist()),
             range(first, first + len(some)),
             some.tolist(),
             strict=True,

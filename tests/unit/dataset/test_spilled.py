@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aesthetics_ops.dataset.spilled import ROWS_OF_CHUNK, spill, spill_parquet
+from aesthetics_ops.dataset.spilled import ROWS_OF_CHUNK, spill, spill_parquet, take_rows
 from aesthetics_ops.dataset.tables import ROWS_OF_GROUP, write_rows
 from aesthetics_ops.errors import IntegrityError
 
@@ -72,3 +72,12 @@ def test_a_parquet_file_without_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(IntegrityError, match=r"^the rows is not a whole Parquet file"):
         spill_parquet(tmp_path / "cut.parquet", tmp_path / "rows.arrow", name="the rows")
+
+
+@pytest.mark.parametrize("rows", [[], [0], [299, 0, 150, 150, 7, 299], list(range(300))[::-1], list(range(100, 200))])
+@pytest.mark.parametrize("sizes", [(300,), (100,), (1, 7)])
+def test_rows_are_taken_in_their_order_from_whatever_chunks(rows: list[int], sizes: tuple[int, ...]) -> None:
+    table = numbered(300)
+    found = take_rows(pa.concat_tables(in_pieces(table, *sizes)), np.array(rows, np.int64))
+    assert found.schema == table.schema
+    assert found.to_pylist() == table.take(rows if rows else pa.array([], pa.int64())).to_pylist()

@@ -1,10 +1,11 @@
 """What a manifest counts of the stored JPEGs."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from aesthetics_ops.dataset.manifest import Jpegs
-from aesthetics_ops.dataset.statistics import contrary_copies, jpeg_statistics
+from aesthetics_ops.dataset.statistics import contrary_copies, jpeg_statistics, vote_statistics
 from aesthetics_ops.dataset.tables import RECORDS
 
 
@@ -70,3 +71,24 @@ def test_copies_with_other_labels_are_counted_and_named(case: str) -> None:
     )
     assert contrary_copies(records, records.select(["key"])) == (count, examples)
     assert contrary_copies(records, records.select(["key"]).slice(0, 0)) == (0, [])
+
+
+@pytest.mark.parametrize("has_counts", [True, False])
+@pytest.mark.parametrize("at_once", [1, 999, 20_000])
+def test_votes_have_the_same_statistics_to_the_last_bit_whatever_the_chunks(at_once: int, has_counts: bool) -> None:
+    counts = np.random.default_rng(0).integers(1, 300, (20_000, 7))
+    shares = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+    lists = [pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 7) for values in (shares, counts)]
+    rows = pa.table(
+        {
+            "distribution": lists[0].cast(pa.list_(pa.float32())),
+            "label_std": pa.array(np.ones(20_000), pa.float32()),
+            "votes": lists[1].cast(pa.list_(pa.int64())),
+        }
+    ).select(["distribution", "label_std", *(["votes"] if has_counts else [])])
+    found = vote_statistics(pa.concat_tables(rows.slice(first, at_once) for first in range(0, 20_000, at_once)))
+    assert found is not None
+    assert found.mean_distribution == tuple(shares.astype(np.float64).mean(axis=0).tolist())
+    totals = counts.sum(axis=1)
+    assert (found.fewest, found.most) == ((totals.min(), totals.max()) if has_counts else (None, None))
+    assert found.counts == (tuple(counts.sum(axis=0).tolist()) if has_counts else None)

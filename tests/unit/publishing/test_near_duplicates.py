@@ -154,6 +154,17 @@ class TestBounds:
         assert found.max_distance < 6
         assert found.labels[0] == found.labels[-1] >= 0
 
+    def test_each_pair_counts_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        values = hashes(
+            [flipped(0x0F0F_3355_AA00_FF11, bit, other) for bit, other in itertools.combinations(range(12), 2)]
+        )
+        within = np.bitwise_count(values[:, None] ^ values) <= 4
+        pairs = int(np.triu(within, 1).sum())
+        monkeypatch.setattr(duplicates, "_MOST_PAIRS", pairs)
+        assert find_groups(values, max_distance=4).max_distance == 4
+        monkeypatch.setattr(duplicates, "_MOST_PAIRS", pairs - 1)
+        assert find_groups(values, max_distance=4).max_distance == 2
+
     def test_what_was_cut_stays_cut_when_it_is_grouped_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(duplicates, "_MOST_IN_GROUP", 8)
         values = hashes(list(self.CHAIN))
