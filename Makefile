@@ -28,9 +28,10 @@ check: install  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Files go to the two workers in pytest's own order.  xdist's order puts those of few tests last: a real Airflow or thirty nights, minutes each.
 test: check  ## lint, types and the whole test suite
 	@tests/apt.sh suite
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(MEASURE)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(MEASURE)
 
 coverage: MEASURE := --cov
 coverage: test  ## make test, which also fails when tests run less of the package than before; a third slower

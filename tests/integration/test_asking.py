@@ -45,7 +45,7 @@ def home(hook: Hook, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
         home.table("dogs", f"answer_within_h = 0.001\n{ASKING}", "min_records = 1000"),
         home.table("birds", "ask_on_refusal = true", "min_records = 1000"),
     )
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     return home
 
 

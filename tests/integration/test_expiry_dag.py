@@ -27,7 +27,7 @@ def test_old_versions_go_of_the_datasets_that_say_so_and_of_no_other(tmp_path: P
     before = {name: [info.version for info in list_versions(store)] for name, store in stores.items()}
     # as if the moves were long ago: LATEST itself still says what it named before
     stores["cats"].delete(stores["cats"].list("log/")["key"].to_pylist())
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     status, log = home.run("dags", "test", "expire_versions", "2026-11-01")
     assert status == 0, log[-3000:]
     after = {name: [info.version for info in list_versions(store)] for name, store in stores.items()}

@@ -140,7 +140,7 @@ def test_result_log_browser_metrics_and_xcom_say_the_same_numbers(
     }  # fmt: skip
     home = AirflowHome(tmp_path / "home", metrics)
     home.configure(home.table("cats"))
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     status, log = home.run("dags", "test", "cats", "2026-11-01")
     assert status == 0, log[-3000:]
 

@@ -17,7 +17,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
     transport = {"type": "file", "log_file_path": str(directory / "events.jsonl"), "append": True}
     home = AirflowHome(directory / "it", {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)})
     home.configure(home.table("cats"))
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     return home
 
 

@@ -40,7 +40,7 @@ def home(hook: Hook, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
     home = AirflowHome(tmp_path_factory.mktemp("home") / "it", {"AIRFLOW_CONN_HOOK": json.dumps(connection)})
     late = "alarm_after_h = 0.002\non_late = { conn_id = 'hook', endpoint = '/late' }"
     home.configure(home.table("cats", TOLD), home.table("dogs", f"retry_delay_s = 1\n{TOLD}\n{late}"))
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     return home
 
 

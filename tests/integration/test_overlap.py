@@ -81,7 +81,7 @@ def home(proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     table = home.table("cats", f'retries = 0\npartitions = {MAPPED}\npool = "two"', settings)
     home.configure(table.replace(f'photos = "{home.directory.as_uri()}/', f'photos = "{bucket.url}'))
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     assert home.run("pools", "set", "two", "2", "two slots")[0] == 0
     return home
 

@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
             for name, table in trainings.items()
         )
     )
-    assert home.run("db", "migrate")[0] == 0
+    home.migrate()
     return home
 
 

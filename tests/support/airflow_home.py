@@ -5,12 +5,14 @@ Promised: every process is in a session that is stopped by its id; nothing outsi
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -122,6 +124,11 @@ class AirflowHome:
     def configure(self, *tables: str) -> None:
         (self.directory / "datasets.toml").write_text("\n".join(tables))
 
+    def migrate(self) -> None:
+        """Make the metadata database, as `airflow db migrate` does: the first of this process does it, the others get a copy."""
+        (self.directory / "airflow").mkdir(exist_ok=True)
+        (self.directory / "airflow" / "airflow.db").write_bytes(_metadata_database())
+
     def run(self, *command: str, variables: Mapping[str, str] | None = None, timeout_s: float = 300) -> tuple[int, str]:
         """Run an `airflow` command to its end; return its exit status and what it said."""
         done = subprocess.run(
@@ -134,6 +141,16 @@ class AirflowHome:
             timeout=timeout_s,
         )
         return done.returncode, done.stdout + done.stderr
+
+
+@functools.cache
+def _metadata_database() -> bytes:
+    """Return the bytes of a metadata database in which nothing has run."""
+    with tempfile.TemporaryDirectory() as directory:
+        home = AirflowHome(Path(directory) / "home")
+        status, said = home.run("db", "migrate")
+        assert status == 0, said[-3000:]
+        return (home.directory / "airflow" / "airflow.db").read_bytes()
 
 
 @dataclass(frozen=True)

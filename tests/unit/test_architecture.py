@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 
 import pytest
 
@@ -97,6 +98,7 @@ FILES = {
 every_file = pytest.mark.parametrize("module", FILES)
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 

@@ -2,13 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aesthetics_ops.config import PARTITIONS_VARIABLE, DatasetConfig, load_configuration, mapped_tasks
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.training_settings import training_settings
 
 TABLE = '[{name}]\nphotos = "{photos}"\nlabels = "s3://b/scores.csv"\ndataset = "{dataset}"\n'
 
@@ -226,21 +224,6 @@ def test_trainings_lie_beside_the_dataset_and_keep_clear_of_every_other_prefix(t
     found = trained(tmp_path, cats='url = "s3://raw/p/models/"', dogs='url = "s3://b/cats/models/"')
     assert "and photos 's3://raw/p/' are equal or one lies" in found["cats"].training_problem
     assert "and dataset 's3://b/cats/' of [cats] are equal or one lies" in found["dogs"].training_problem
-
-
-@pytest.mark.parametrize("dataset", ["s3://bucket/", "s3://bucket", "file:///", "gs://b"])
-def test_beside_a_whole_bucket_there_is_no_place(dataset: str) -> None:
-    with pytest.raises(SettingsError, match="is a whole bucket, so nothing lies beside it; set url"):
-        training_settings({}, dataset, "here")
-    assert training_settings({"url": "s3://m/x"}, dataset, "here").url == "s3://m/x/"
-
-
-def test_the_digest_is_of_what_decides_the_model_alone() -> None:
-    base = training_settings({}, "s3://b/d/", "here")
-    same = training_settings({"retries": 7, "queue": "gpu", "url": "s3://b/x/", "directory": "/d"}, "s3://b/d/", "here")
-    assert base.digest == same.digest
-    others: list[dict[str, Any]] = [{"seed": 1}, {"options": {"epochs": 3}}, {"train": "a.b:c"}]
-    assert len({base.digest, *(training_settings(each, "s3://b/d/", "here").digest for each in others)}) == 4
 
 
 @pytest.mark.parametrize("name", ["train_on_new_version", '"train_on_new_version.cats"'])

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -16,6 +17,7 @@ CLOCKS = {"monotonic", "perf_counter", "process_time", "time"}
 every_file = pytest.mark.parametrize("name", FILES)
 
 
+@cache
 def tree(name: str) -> ast.Module:
     return ast.parse(FILES[name].read_text(encoding="utf-8"))
 

@@ -1,6 +1,7 @@
 """Grain gets the batches of numpy by number, in its threads and worker processes too, or single photos for an order of its own."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,17 @@ TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
 OPTIONS: ReadOptions = {"pixels": Pixels(16, "random_crop", flip=True), "batch": 7, "shuffle": True, "seed": 3}
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published")
+    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
+    return path
+
+
 @pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    url = f"{tmp_path.as_uri()}/dataset/"
-    SyntheticDataset(open_store(url)).publish(PHOTOS)
-    return open_dataset(url)
+def dataset(published: Path, tmp_path: Path) -> Dataset:
+    """A copy, which a test may damage."""
+    return open_dataset(f"{shutil.copytree(published, tmp_path / 'dataset').as_uri()}/")
 
 
 def two_epochs(dataset: Dataset, **options: Any) -> list[tuple[Any, Any]]:

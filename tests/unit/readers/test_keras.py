@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,11 +64,17 @@ print(json.dumps(answer))
 """
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published")
+    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
+    return path
+
+
 @pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    url = f"{tmp_path.as_uri()}/dataset/"
-    SyntheticDataset(open_store(url)).publish(PHOTOS)
-    return open_dataset(url)
+def dataset(published: Path, tmp_path: Path) -> Dataset:
+    """A copy, which a test may damage."""
+    return open_dataset(f"{shutil.copytree(published, tmp_path / 'dataset').as_uri()}/")
 
 
 def epochs(dataset: Dataset, count: int) -> list[list[float]]:

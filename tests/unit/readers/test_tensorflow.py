@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import shutil
 import weakref
 from itertools import islice
 from pathlib import Path
@@ -22,11 +23,17 @@ PHOTOS = synthetic_photos(100)
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published")
+    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
+    return path
+
+
 @pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    url = f"{tmp_path.as_uri()}/dataset/"
-    SyntheticDataset(open_store(url)).publish(PHOTOS)
-    return open_dataset(url)
+def dataset(published: Path, tmp_path: Path) -> Dataset:
+    """A copy, which a test may damage."""
+    return open_dataset(f"{shutil.copytree(published, tmp_path / 'dataset').as_uri()}/")
 
 
 def arrays(data: Any) -> list[tuple[Any, Any]]:

@@ -138,10 +138,10 @@ def busy_for(server: OddS3, seconds: float, answer: tuple[int, str] = (503, "Slo
 def test_a_store_that_is_busy_for_a_while_is_waited_for(server: OddS3, answer: tuple[int, str]) -> None:
     store = open_store("s3://bucket/p/", limits=LONG)
     for use in USES.values():
-        busy_for(server, 1.0, answer)
+        busy_for(server, 0.4, answer)
         use(store)
     server.objects.clear()
-    busy_for(server, 1.0, answer)
+    busy_for(server, 0.4, answer)
     assert store.swap("LATEST.json", b"1", None) is Swap.DONE
 
 
