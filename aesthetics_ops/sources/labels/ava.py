@@ -26,6 +26,7 @@ from aesthetics_ops.sources.labels.votes import rate_counts
 __all__ = ["AVA"]
 
 _AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
+_FEWER: Final = (12, 13, 14)  # integers without tags or challenge: settings say what CSV takes them for
 _LONGEST_LINE: Final = 1 << 12
 _BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
 _RATINGS: Final = tuple(float(rating) for rating in range(1, 11))
@@ -34,13 +35,14 @@ _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 
 def _recognises(file: LabelFile) -> bool:
     # text that is declared to be AVA's is taken for it: its first broken line says more than "looks like csv"
-    fields = line_at(file, file.start).split()
+    fields = line_at(file, _after_comments(file)).split()
     return file.settings.label_format == AVA.name or (
-        len(fields) > 1 and all(re.fullmatch(r"-?\d+", field) for field in fields)
+        len(fields) > 1 and len(fields) not in _FEWER and all(re.fullmatch(r"-?\d+", field) for field in fields)
     )
 
 
 def _read(file: LabelFile) -> LabelRows:
+    file = replace(file, start=_after_comments(file))
     excludes = bool(file.settings.exclude_tags or file.settings.exclude_challenges)
     blocks, kept = [], []
     line = file.data.count(b"\n", 0, file.start) + 1
@@ -54,6 +56,12 @@ def _read(file: LabelFile) -> LabelRows:
     columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
     excluded = _excluded(file, np.concatenate(kept)) if excludes else None
     return LabelRows(**columns, excluded=excluded, ratings=_RATINGS)
+
+
+def _after_comments(file: LabelFile) -> int:
+    """Return where the first line begins that is no comment."""
+    found = re.compile(rb"(#[^\r\n]*(\r\n|\r|\n)\s*)*").match(file.data, file.start)
+    return found.end() if found else file.start
 
 
 def _blocks(file: LabelFile) -> Iterator[tuple[int, int]]:

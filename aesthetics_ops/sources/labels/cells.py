@@ -3,6 +3,7 @@
 In: a column of text such as `[1, 0, 4]`, `1 0 4` or `{"1": 1, "3": 4}`.  Out: counts, one for each rating, and what is wrong.
 """
 
+import ast
 import json
 import math
 import re
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 __all__ = ["rated_in", "ratings_in_cells", "read_cells"]
 
-_BETWEEN: Final = re.compile(r"[\s,;|]+")
+_SIGNS: Final = ";|,"  # between counts; of those that are there the first: a comma may be a decimal point then
 _LONGEST: Final = 10_000  # characters of a cell that is looked at
 _MOST: Final = 100  # ratings
 
@@ -88,10 +89,28 @@ def _parsed(cell: Any) -> list[float] | dict[float, float] | None:
         return None
     try:
         if text.startswith("{"):
-            parsed = json.loads(text.replace("'", '"') if '"' not in text else text)
+            parsed = _object(text)
             members = {float(name): float(count) for name, count in parsed.items()}
             return members if members and all(map(math.isfinite, (*members, *members.values()))) else None
-        numbers = [float(number) for number in _BETWEEN.split(text.strip("[](){} \t")) if number]
-    except (ValueError, TypeError, RecursionError, OverflowError):
+        numbers = _numbers(text.strip("[](){} \t"))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
         return None
     return numbers if len(numbers) > 1 and all(map(math.isfinite, numbers)) else None
+
+
+def _object(text: str) -> dict[Any, Any]:
+    """Return an object as JSON or as Python writes it, whose names may be numbers."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = ast.literal_eval(text)
+    if not isinstance(parsed, dict):
+        raise TypeError(text)  # {1, 2} is a set
+    return parsed
+
+
+def _numbers(text: str) -> list[float]:
+    """Return the numbers between one sign, or between blanks where there is none; a comma is a decimal point between other signs."""
+    sign = next((sign for sign in _SIGNS if sign in text), None)
+    parts = text.split() if sign is None else text.removesuffix(sign).split(sign)
+    return [float(part.strip().strip("\"'").replace(",", ".")) for part in parts]

@@ -1,6 +1,5 @@
 """Find the columns that hold id, score, votes and split among a table's names."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,27 +11,32 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.key_template import key_parts
 from aesthetics_ops.sources.labels.cells import rated_in, ratings_in_cells, read_cells
-from aesthetics_ops.sources.labels.doubts import doubt_of_name, doubt_of_ratings, doubt_of_sum
+from aesthetics_ops.sources.labels.doubts import (
+    doubt_of_counts,
+    doubt_of_name,
+    doubt_of_ratings,
+    doubt_of_sum,
+    doubt_of_weights,
+)
 from aesthetics_ops.sources.labels.extra import different_in_photos, mean_scores
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
-from aesthetics_ops.sources.labels.fitting import Sample, find_misfit, find_set
+from aesthetics_ops.sources.labels.fitting import Sample, find_misfit, find_set, find_splits
 from aesthetics_ops.sources.labels.ids import ID_NAMES, find_ids, without_url
 from aesthetics_ops.sources.labels.joined import join_columns
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 from aesthetics_ops.sources.labels.layouts import LAYOUTS
-from aesthetics_ops.sources.labels.named import find_column, like, named
+from aesthetics_ops.sources.labels.named import check_width, find_column, like, named, names_meant
 from aesthetics_ops.sources.labels.numbered import other_numbers
 from aesthetics_ops.sources.labels.parsing import doubt_of_commas, with_points
 from aesthetics_ops.sources.labels.votes import PhotoVotes, count_votes, rate_counts, read_counts, whole_ratings
 
-__all__ = ["FoundColumns", "check_width", "find_columns", "is_known_name", "name_columns"]
+__all__ = ["FoundColumns", "find_columns", "is_known_name", "name_columns"]
 
 _SCORE_COLUMNS = ("score", "label", "mean", "mos")
 _MORE_SCORE_COLUMNS = (
     "aesthetic_score", "aesthetics_score", "aesthetic", "mean_score", "score_mean", "mean_opinion_score", "rating",
 )  # fmt: skip
 _KNOWN_NAMES: Final = frozenset(map(squeeze, (*ID_NAMES, *_SCORE_COLUMNS, *_MORE_SCORE_COLUMNS)))
-_MOST_COLUMNS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,7 @@ class FoundColumns:
             else:
                 counts, problem = read_counts([values[place] for place in self.votes])
             problem = problem if found.problem is None else pc.coalesce(found.problem, problem)
+            found = replace(found, note=None if self.layout else doubt_of_counts(self.ratings, counts))
         else:
             photos = count_votes(found.row, found.name, found.score, self.ratings)
             counts, problem = photos.counts, photos.problem
@@ -171,7 +176,8 @@ class FoundColumns:
                 extra=extra,
                 kept=kept,
             )
-            found = replace(found, note=doubt_of_ratings(self.layout, self.ratings, counts))
+            doubts = (doubt_of_ratings(self.layout, self.ratings, counts), doubt_of_weights(self.names))
+            found = replace(found, note="; it ".join(filter(None, doubts)) or None)
         rated = rate_counts(counts, self.ratings, problem)
         return replace(
             found,
@@ -216,6 +222,12 @@ def find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fou
         {name: find_column(file, columns, setting, (name,)) for name in getattr(file.settings, setting)}
         for setting in ("extra_scores", "keep_columns")
     )
+    unused = None if found.split is not None else find_splits(columns, sample)
+    if unused is not None:
+        said = (
+            f"has splits in column {columns[unused]!r}, which are not used; set split_column to it, if they are meant"
+        )
+        found = replace(found, note="; it ".join(filter(None, (found.note, said))))
     return replace(found, extra=extra, kept=kept, file=file)
 
 
@@ -245,12 +257,6 @@ def _find_columns(file: LabelFile, columns: Sequence[str], sample: Sample) -> Fo
     )
 
 
-def check_width(file: LabelFile, columns: int) -> None:
-    """Refuse more columns than a file of scores has."""
-    if columns > _MOST_COLUMNS:
-        raise file.error(f"has {columns} columns; at most {_MOST_COLUMNS} are read: leave out what is no score")
-
-
 def is_known_name(name: str) -> bool:
     """Whether a header may have this name for an id or a score."""
     return squeeze(name) in _KNOWN_NAMES
@@ -269,7 +275,7 @@ def _with_votes(file: LabelFile, columns: Sequence[str], sample: Sample) -> Foun
     settings = file.settings
     if len(settings.vote_columns) == 1 and ".." not in settings.vote_columns[0]:
         return _with_one_column(file, columns, sample)
-    wanted = [name for text in settings.vote_columns for name in _numbered(file, text)]
+    wanted = [name for text in settings.vote_columns for name in names_meant(file, text)]
     votes = tuple(find_column(file, columns, "vote_columns", (name,)) for name in wanted)
     ratings = settings.vote_values or tuple(float(rating) for rating in range(1, len(votes) + 1))
     if len(votes) < 2 or len(set(votes)) < len(votes):
@@ -340,17 +346,6 @@ def _with_single_votes(file: LabelFile, columns: Sequence[str], sample: Sample) 
         split=_split(file, columns, None),
         ratings=tuple(sorted(ratings)),
     )
-
-
-def _numbered(file: LabelFile, text: str) -> list[str]:
-    """Return the names that `c1..c5`, or `label[0]..label[4]`, stands for; another text is a name itself."""
-    found = re.fullmatch(r"(.*?)(\d{1,9})(\]?)\.\.(.*?)(\d{1,9})(\]?)", text)
-    if found is None or (found[1], found[3]) != (found[4], found[6]):
-        return [text]
-    first, last = int(found[2]), int(found[5])
-    if not first < last < first + _MOST_COLUMNS:
-        raise file.error(f"has no columns {text!r}; write the lower number of vote_columns first")
-    return [f"{found[1]}{number}{found[3]}" for number in range(first, last + 1)]
 
 
 def _find_layout(columns: Sequence[str], sample: Sample) -> tuple[Layout | None, str | None]:

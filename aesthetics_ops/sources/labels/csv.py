@@ -37,8 +37,9 @@ def _read(file: LabelFile) -> LabelRows:
     lines = _record_lines(file.data, body)
     if len(lines) != records:  # quotes stand where CSV gives them no meaning: just count
         lines = np.arange(records) + file.data.count(b"\n", 0, body) + 1
+    table, lines = _without_blank(file, table, np.delete(lines, blank), delimiter)
     found = replace(found, has_decimal_commas=delimiter != ",")
-    rows = found.rows(pa.array(np.delete(lines, blank)), {place: table[str(place)] for place in found.places})
+    rows = found.rows(pa.array(lines), {place: table[str(place)] for place in found.places})
     return replace(rows, note="; it ".join(filter(None, (text.note, _broken_names(rows), rows.note))) or None)
 
 
@@ -88,6 +89,21 @@ def _parse_csv(file: LabelFile, body: int, delimiter: str, width: int, wanted: l
             f"{delimiter!r} in it, or correct the line"
         ) from error
     return table, blank
+
+
+def _without_blank(file: LabelFile, table: Any, lines: Any, delimiter: str) -> tuple[Any, Any]:
+    """Return the rows, and their lines, without those that have signs between fields and nothing else, as spreadsheets write them."""
+    is_empty = np.ones(table.num_rows, bool)
+    for column in table.columns:
+        is_empty &= np.asarray(pc.equal(pc.utf8_trim_whitespace(column), ""))
+    if not is_empty.any():
+        return table, lines
+    ends = np.flatnonzero(np.frombuffer(file.data, np.uint8) == ord("\n"))
+    bounds = np.concatenate(([0], ends + 1, [len(file.data)]))
+    for row in np.flatnonzero(is_empty).tolist():
+        start, end = bounds[lines[row] - 1], bounds[lines[row]]
+        is_empty[row] = not file.data[start:end].strip(f'{delimiter}" \t\r\n'.encode())
+    return table.filter(pa.array(~is_empty)), lines[~is_empty]
 
 
 def _line(data: bytes, number: int) -> str:

@@ -9,15 +9,17 @@ from typing import Any, Final
 import numpy as np
 
 from aesthetics_ops.sources.labels.fitting import Sample
+from aesthetics_ops.sources.labels.layout import squeeze
 from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike
 from aesthetics_ops.sources.labels.parsing import to_numbers
 
-__all__ = ["doubt_of_name", "doubt_of_ratings", "doubt_of_sum"]
+__all__ = ["doubt_of_counts", "doubt_of_name", "doubt_of_ratings", "doubt_of_sum", "doubt_of_weights"]
 
 _FEWEST_COLUMNS: Final = 3  # of counts; two that add up are a score and its complement, more often
 _FEWEST_ROWS: Final = 5
 _MOST_BESIDE: Final = 20  # columns on each side that are looked at
 _NEAR: Final = 0.1  # of the middle sum
+_WEIGHTS: Final = ("weight", "weights", "voteweight", "userweight")
 _MANY_VOTES: Final = 30  # of which the highest says something
 
 
@@ -91,6 +93,28 @@ def doubt_of_ratings(kind: str | None, ratings: Sequence[float], counts: np.ndar
         f"was taken for {kind}, from {low:g} to {high:g}, but none of its {votes.sum():.0f} votes is above {max(given):g}; set "
         f"label_max to {max(given):g}, if that is the most there can be"
     )
+
+
+def doubt_of_counts(ratings: Sequence[float], counts: np.ndarray) -> str | None:
+    """Say that counts look like single votes; None where they do not.
+
+    Args:
+        ratings: that there can be.
+        counts: of the votes for each, shape (photos, ratings).
+    """
+    filled = counts[counts.any(axis=1)]
+    if len(filled) < _FEWEST_ROWS or not np.isin(filled, ratings).all() or not filled.all():
+        return None
+    return (
+        f"has nothing but ratings from {min(ratings):g} to {max(ratings):g} as counts of votes, and no 0, as where each is one person's "
+        "vote; such files are read with one row for each vote, and one_row_per_vote"
+    )
+
+
+def doubt_of_weights(names: Sequence[str]) -> str | None:
+    """Say that single votes have weights, which are not used; None where they have none."""
+    found = next((name for name in names if squeeze(name) in _WEIGHTS), None)
+    return None if found is None else f"has a column {found!r}, which is not used: each row counts as one vote"
 
 
 def _alike(names: Sequence[str], name: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from aesthetics_ops.sources.labels.judging import SPLITS_BY_NAME
 from aesthetics_ops.sources.labels.layout import Layout, squeeze
 
-__all__ = ["SAMPLE_ROWS", "Sample", "find_misfit", "find_set"]
+__all__ = ["SAMPLE_ROWS", "Sample", "find_misfit", "find_set", "find_splits"]
 
 SAMPLE_ROWS: Final = 500
 """Rows from the first that are looked at."""
@@ -20,6 +20,7 @@ Sample: TypeAlias = Callable[[Sequence[int]], Sequence[Sequence[Any]]]
 """Returns the values of columns, by their positions, in up to SAMPLE_ROWS rows: text, numbers or None."""
 
 _SET: Final = "set"  # the column that names the split in files of known kinds, AVA's and KonIQ-10k's
+_SPLITS: Final = ("split", "set", "subset", "partition", "datasplit", "dataset")
 _FEWEST: Final = 5  # rows of which something can be said
 _TOTALS: Final = (1.0, 100.0)  # of shares
 
@@ -59,6 +60,15 @@ def find_set(places: Mapping[str, int], sample: Sample) -> int | None:
         return None
     (splits,) = sample([place])
     return place if _most(_are_splits(splits)) else None
+
+
+def find_splits(columns: Sequence[str], sample: Sample) -> int | None:
+    """Return the place of a column with a usual name for splits, where most of its rows name one; else None."""
+    for place in (place for place, name in enumerate(columns) if squeeze(name) in _SPLITS):
+        (splits,) = sample([place])
+        if splits and _most(_are_splits(splits)):
+            return place
+    return None
 
 
 def _are_splits(found: Sequence[Any]) -> list[bool]:

@@ -42,7 +42,10 @@ def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]
         except (ValueError, RecursionError) as error:
             raise file.error(f"is not JSON in object {number}: {error}; write an array of objects") from error
         if not isinstance(parsed, dict):
-            raise file.error(f"has {text[place:end][:80]!r} as element {number}; every element must be an object")
+            raise file.error(
+                f"has {text[place:end][:80]!r} as element {number}; every element must be an object, such as "
+                '{"image_id": "a.jpg", "score": 5}'
+            )
         yield number, parsed
         place = end
     if text[place + 1 :].strip():

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import LabelError
-from aesthetics_ops.sources.labels.columns import check_width, find_columns
+from aesthetics_ops.sources.labels.columns import find_columns, is_known_name
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
+from aesthetics_ops.sources.labels.named import check_width
 from aesthetics_ops.sources.labels.parsing import EXACT_BELOW
 
 __all__ = ["JSON_LINES", "read_objects", "whole_number"]
@@ -33,7 +34,39 @@ def _recognises(file: LabelFile) -> bool:
 
 def _read(file: LabelFile) -> LabelRows:
     """Read JSON lines: one object per line; row numbers are its lines."""
+    _refuse_one_object(file)
     return read_objects(file, lambda: _objects(file))
+
+
+def _refuse_one_object(file: LabelFile) -> None:
+    """Refuse a file that is one object with all rows in it, as of COCO, pandas and tables of trainings, or by the names of photos."""
+    end = file.data.find(b"\n", file.start) + 1 or len(file.data)
+    is_line = skip_blank(file.data, end) == len(file.data)
+    try:
+        if not is_line:
+            json.loads(file.data[file.start : end])
+            return
+    except (ValueError, RecursionError):
+        pass
+    try:
+        parsed = json.loads(file.data[file.start :], parse_int=whole_number)
+    except (ValueError, RecursionError):
+        return  # reading it says what is wrong, and where
+    if not isinstance(parsed, dict) or (is_line and not _holds_rows(parsed)):
+        return
+    shown = ", ".join(repr(name[:40]) for name in list(parsed)[:5])
+    raise file.error(
+        f"is one JSON object of {len(parsed)} members, {shown}{' ...' if len(parsed) > 5 else ''}; write an array with one object for each "
+        'photo, such as [{"image_id": "a.jpg", "score": 5}]'
+    )
+
+
+def _holds_rows(parsed: Mapping[str, Any]) -> bool:
+    """Whether an object is none of one photo: what should be its name or score holds others, or nothing has such a name."""
+    known = [value for name, value in parsed.items() if is_known_name(name)]
+    if known:
+        return any(type(value) is dict for value in known)
+    return bool(parsed) and not any(isinstance(value, str) for value in parsed.values())
 
 
 def read_objects(file: LabelFile, objects: Callable[[], Iterator[tuple[int, dict[str, Any]]]]) -> LabelRows:

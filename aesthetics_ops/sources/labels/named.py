@@ -1,13 +1,16 @@
 """Find a column by its name, or say which columns there are."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from aesthetics_ops.sources.labels.file import LabelFile
 from aesthetics_ops.sources.labels.layout import squeeze
 from aesthetics_ops.sources.labels.numbered import in_setting, numbered_alike
 
-__all__ = ["find_column", "like", "named"]
+__all__ = ["check_width", "find_column", "like", "named", "names_meant"]
+
+_MOST_COLUMNS: Final = 10_000
 
 
 def named(columns: Sequence[str], name: str) -> list[int]:
@@ -47,3 +50,24 @@ def find_column(file: LabelFile, columns: Sequence[str], setting: str, wanted: S
     if setting == "id_column" and "" in columns:
         helps += f", or write a name above column {columns.index('') + 1}, which has none"
     raise file.error(f"has no column {' or '.join(map(repr, wanted))}; its columns are {shown}; {helps}{file.seen}")
+
+
+def check_width(file: LabelFile, columns: int) -> None:
+    """Refuse more columns than a file of scores has."""
+    if columns > _MOST_COLUMNS:
+        raise file.error(f"has {columns} columns; at most {_MOST_COLUMNS} are read: leave out what is no score")
+
+
+def names_meant(file: LabelFile, text: str) -> list[str]:
+    """Return the names that `c1..c5`, or `label[0]..label[4]`, stands for; another text is a name itself.
+
+    Raises:
+        LabelError: the higher number comes first, or there are too many.
+    """
+    found = re.fullmatch(r"(.*?)(\d{1,9})(\]?)\.\.(.*?)(\d{1,9})(\]?)", text)
+    if found is None or (found[1], found[3]) != (found[4], found[6]):
+        return [text]
+    first, last = int(found[2]), int(found[5])
+    if not first < last < first + _MOST_COLUMNS:
+        raise file.error(f"has no columns {text!r}; write the lower number of vote_columns first")
+    return [f"{found[1]}{number}{found[3]}" for number in range(first, last + 1)]

@@ -24,6 +24,11 @@ def in_setting(series: Sequence[str]) -> str:
     return f"{series[0]}..{series[-1]}" if is_whole and is_plain else ", ".join(series)
 
 
+def _rating(name: str) -> float:
+    """Return the number that a name is, with its sign and fraction, or else the one that it ends in."""
+    return float(name) if re.fullmatch(r"[+-]?\d{1,9}(\.\d{1,9})?", name) else _last_number(name)
+
+
 def _last_number(name: str) -> int:
     return int(re.findall(r"\d+", name)[-1])
 
@@ -35,10 +40,10 @@ def other_numbers(names: Sequence[str], places: Sequence[int]) -> str | None:
     """
     if list(names) == [str(place + 1) for place in places] or not all(re.search(r"\d$", name) for name in names):
         return None
-    numbers = [_last_number(name) for name in names]
+    numbers = [_rating(name) for name in names]
     if numbers == [*range(1, len(names) + 1)] or len(set(numbers)) < len(numbers):
         return None
     return (
         f"counts the votes for 1 to {len(names)} in {names[0]} to {names[-1]}, whose names have other numbers; set vote_values to "
-        f"{', '.join(map(str, numbers))} if these are the ratings"
+        f"{', '.join(f'{number:g}' for number in numbers)} if these are the ratings"
     )

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aesthetics_ops.sources.labels.columns import check_width, is_known_name, name_columns
+from aesthetics_ops.sources.labels.columns import is_known_name, name_columns
 from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile, line_at, skip_blank
+from aesthetics_ops.sources.labels.named import check_width
 
 __all__ = ["TableText", "name_fields", "table_text"]
 

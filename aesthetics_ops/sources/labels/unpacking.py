@@ -18,11 +18,16 @@ _OTHERS: Final = {
     b"\x89png\r\n": "a PNG", b"gif89a": "a GIF", b"\xfd7zxz\x00": "packed with xz", b"7z\xbc\xaf": "a 7z archive", b"rar!\x1a": "a RAR archive",
     b"sqlite format 3\x00": "an SQLite database", b"\x89hdf\r\n": "an HDF5 file", b"\x93numpy": "a NumPy array", b"arrow1\x00": "an Arrow file",
 }  # fmt: skip
+_BZIP2_BLOCK: Final = b"1AY&SY"
 _MARK: Final = b"\xef\xbb\xbf"
 
 
 def kind_of_other(data: bytes) -> str | None:
     """Return what a file is that is known by its first bytes, and is none of scores; None where it may be one."""
+    if data.startswith(b"BZh") and data[4:10] == _BZIP2_BLOCK:
+        return "packed with bzip2"
+    if data[257:262] == b"ustar":
+        return "a tar archive"
     first = data[:64].removeprefix(_MARK).lstrip().lower()
     return next((what for magic, what in _OTHERS.items() if first.startswith(magic)), None)
 

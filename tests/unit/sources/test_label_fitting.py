@@ -118,4 +118,5 @@ def test_votes_that_use_half_of_a_kinds_ratings_are_told() -> None:
 
 def test_settings_go_before_any_kind() -> None:
     labels = read(IMPOSTORS["KonIQ-10k"][0], vote_columns="c1..c5")
-    assert (labels.ratings, labels.notes) == ((1, 2, 3, 4, 5), ())
+    assert (labels.ratings, labels.layout) == ((1, 2, 3, 4, 5), None)
+    assert "has nothing but ratings from 1 to 5 as counts of votes" in labels.notes[0]

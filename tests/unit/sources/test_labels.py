@@ -371,7 +371,7 @@ REFUSED = [
     (b'[{"id": 1, "score": 2}, {"id"]', {}, "is not JSON in object 2"),
     (b'[{"id": 1, "score": 2}', {}, "is not JSON in object 2"),
     (b'[{"id": 1, "score": 2}] {}', {}, "has '{}' after its array; write one array of objects"),
-    (b'{"id": 1,\n"score": 2}', {}, "is not JSON in line 1"),
+    (b'{"id": 1,\n"score": 2}', {}, "is one JSON object of 2 members, 'id', 'score'; write an array"),
     (b'{"id": 1, "score": 2}\n7\n', {}, "has '7' in line 2; every line must be an object"),
     (b'{"id": 1, "score": ' + b"[" * 100_000, {}, "is not JSON in line 1"),
     (b"who,score\na,1\n", {}, "or 'url' or 'image_url'; its columns are 'who', 'score'; set id_column"),
