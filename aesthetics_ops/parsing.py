@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.urls import without_secrets
+from aesthetics_ops.urls import shown
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -66,8 +66,13 @@ def _problem(model: type[BaseModel], problem: Any) -> str:
         case "value_error":
             return str(problem["ctx"]["error"])
         case "string_pattern_mismatch":
-            shown = without_secrets(problem["input"]) if "@" in problem["input"] else problem["input"]
-            return f"{name} is {shown!r}, which is not a URL; {model.model_fields[name].description}"
+            return f"{name} is {shown(problem['input'])!r}, which is not a URL; {model.model_fields[name].description}"
         case _:
             message = problem["msg"].replace("valid tuple", "list").replace("valid dictionary", "table")
-            return f"{name} is {problem['input']!r}, but {message[0].lower()}{message[1:]}"
+            return f"{name} is {_quoted(problem['input'])}, but {message[0].lower()}{message[1:]}"
+
+
+def _quoted(value: Any) -> str:
+    """Return a value as a message shows it; what looks like a URL with credentials is cut short, in a list, too."""
+    text = repr(value)
+    return text if shown(text) == text else f"a {type(value).__name__} that holds credentials"

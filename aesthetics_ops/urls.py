@@ -7,12 +7,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["as_url", "is_shared", "prefix_parts", "split_urls", "without_secrets"]
+__all__ = ["as_url", "is_shared", "prefix_parts", "shown", "split_urls", "without_secrets"]
 
 _AWS = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.IGNORECASE)
-# what is at the end of presigned URLs, of S3 and of Azure
+# what is at the end of presigned URLs, of S3 and of Azure, and of URLs that other programs take credentials in
 _SIGNED = re.compile(
-    r"[?&](X-Amz-(Signature|Credential|Security-Token)|X-Goog-Signature|AWSAccessKeyId|Signature|sig)=", re.IGNORECASE
+    r"[?&](X-Amz-(Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig|(aws)?[_-]?(secret[_-]?)?access[_-]?key([_-]?id)?|"
+    r"(aws)?[_-]?secret([_-]?key)?|(session|access|security)?[_-]?token|password|passwd|pwd)=",
+    re.IGNORECASE,
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)(.*)", re.DOTALL)
 
@@ -38,10 +40,8 @@ def as_url(text: str) -> str:
     """
     text = text.strip()
     if _SIGNED.search(text) and not text.lower().startswith(("http:", "https:")):
-        shown = text.partition("?")[0]
-        shown = without_secrets(shown) if "@" in shown else shown
         raise SettingsError(
-            f"{shown!r} with a signature is a presigned URL, and anyone who sees it can use it; "
+            f"{shown(text)!r} with a signature or a key is a presigned URL or like one, and anyone who sees it can use it; "
             "write it as s3://bucket/key, without what follows the '?', and give credentials instead"
         )
     if text.startswith(("/", "~")):
@@ -55,17 +55,19 @@ def as_url(text: str) -> str:
     if scheme == "file":
         return _file_url(text, slashes, rest)
     if scheme in ("http", "https"):
-        raise SettingsError(f"{without_secrets(text)!r} is a web address; {_instead(text)}")
+        raise SettingsError(f"{without_secrets(shown(text))!r} is a web address; {_instead(text)}")
     if not slashes:
         what = "no URL" if scheme else "a relative path" if text else "nothing"
         raise SettingsError(
-            f"{_shown(text)!r} is {what}; write an absolute path such as '/data/photos', or a URL such as 's3://bucket/prefix/'"
+            f"{shown(text)!r} is {what}; write an absolute path such as '/data/photos', or a URL such as 's3://bucket/prefix/'"
         )
     if len(slashes) < 2:
-        raise SettingsError(f"{_shown(text)!r} lacks a slash; write {_shown(f'{scheme}://{rest}')!r}")
+        raise SettingsError(f"{shown(text)!r} lacks a slash; write {shown(f'{scheme}://{rest}')!r}")
     if not rest:
         raise SettingsError(f"{text!r} names nothing; write a URL such as 's3://bucket/prefix/'")
-    if re.match(r"[^/]*:[^/]*@", rest.lstrip("/")):
+    if "@" in rest and re.match(
+        "[^/]*[:@]", rest.lstrip("/")
+    ):  # no bucket's name has one, and a password may have slashes
         raise SettingsError(
             f"{without_secrets(text)!r} with a user and a password would stand in every manifest; write it without, and give "
             "credentials instead"
@@ -77,7 +79,7 @@ def _file_url(text: str, slashes: str, rest: str) -> str:
     """Return the one form of a file URL, which names no host."""
     host, _, path = rest.partition("/") if len(slashes) == 2 else ("", "", rest)
     if not slashes or host.lower() not in ("", "localhost"):
-        raise SettingsError(f"{_shown(text)!r} names no absolute path; write {'file:///' + _shown(rest)!r} for one")
+        raise SettingsError(f"{shown(text)!r} names no absolute path; write {'file:///' + shown(rest)!r} for one")
     return f"file:///{path}"
 
 
@@ -97,9 +99,12 @@ def is_shared(one: str, other: str) -> bool:
     return parts[:shorter] == others[:shorter]
 
 
-def _shown(text: str) -> str:
-    """Return what a message shows of a text that might hold a password."""
-    return without_secrets(text) if re.search(":.*@", text) else text
+def shown(text: str) -> str:
+    """Return what a message shows of a text that might hold a password, a key or a signature: no more than is sure to be none."""
+    found = _SIGNED.search(text)
+    if found:
+        text = text[: found.start()].partition("?")[0]
+    return without_secrets(text) if "@" in text else text
 
 
 def without_secrets(url: str) -> str:
@@ -112,8 +117,11 @@ def without_secrets(url: str) -> str:
 
 
 def _instead(text: str) -> str:
-    parts = urlsplit(text)
-    found = _AWS.fullmatch(parts.netloc)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets, or what looks like a slash, in a password
+        parts = urlsplit("")
+    found = _AWS.fullmatch(parts.netloc.rpartition("@")[2])
     if found:
         path = parts.path.lstrip("/")
         return f"write {'s3://' + (found['bucket'] + '/' if found['bucket'] else '') + path!r}"

@@ -13,7 +13,7 @@ from typing import Final
 from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, published_versions, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, is_of_a_newer_release, read_manifest_of
-from aesthetics_ops.dataset.sidecars import download_sidecar
+from aesthetics_ops.dataset.sidecars import download_table
 from aesthetics_ops.dataset.tables import iterate_rows
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
@@ -96,7 +96,7 @@ def is_stratified_alike(parent: Manifest, settings: BuildSettings) -> bool:
 def _require_tables(dataset: Store, manifest: Manifest) -> None:
     with building_on(manifest.version), scratch_for() as scratch:
         for file in _TABLES:
-            download_sidecar(dataset, manifest, file, scratch / file)
+            download_table(dataset, manifest, file, scratch / file)
             for _ in iterate_rows(scratch / file, None, name=dataset.url_of(version_key(manifest.version, file))):
                 pass
 

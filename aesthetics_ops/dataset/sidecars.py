@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from aesthetics_ops.dataset.layout import VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, StoredFile
 from aesthetics_ops.dataset.spilled import Spilled, spill_parquet
-from aesthetics_ops.dataset.tables import TABLES, parse_parquet, readable, require_types
+from aesthetics_ops.dataset.tables import TABLES, Table, parse_parquet, readable, require_types, require_whole
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.store import Store
 
@@ -128,7 +128,7 @@ def download_table(dataset: Store, manifest: Manifest, file: VersionFile, path: 
     with of_version():
         with readable(name):
             schema = pq.read_schema(path)
-        _require_table(schema, file, name)
+        _require_table(schema, file, name, require_whole)
     return path
 
 
@@ -176,14 +176,16 @@ def read_table(
     data = read_sidecar(dataset, manifest, file)
     with of_version():
         rows = parse_parquet(data, columns, name=name, if_there=if_there)
-        _require_table(rows.schema, file, name)
+        _require_table(rows.schema, file, name, require_types if columns is not None else require_whole)
     return rows
 
 
-def _require_table(schema: pa.Schema, file: VersionFile, name: str) -> None:
+def _require_table(
+    schema: pa.Schema, file: VersionFile, name: str, require: Callable[[pa.Schema, Table, str], None]
+) -> None:
     for table in TABLES:
         if file == f"{table.name}.parquet":
-            require_types(schema, table, name)
+            require(schema, table, name)
 
 
 def _proven(store: Store, key: str, meant: StoredFile, write: Callable[[], None]) -> StoredFile:

@@ -38,6 +38,7 @@ from aesthetics_ops.errors import (
     NoSuchSplitError,
     NoSuchVersionError,
     ObjectMissingError,
+    StoreRefusedError,
 )
 from aesthetics_ops.readers.pulling.stamps import STAMPS, Stamps
 from aesthetics_ops.store import S3Access, Store, open_store
@@ -96,8 +97,23 @@ class PublishedVersion:
         return self.store.head(key)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
-        """Return bytes of a file, as `Store.get_range` does."""
-        return self.store.get_range(key, offset, length)
+        """Return bytes of a file, as `Store.get_range` does.
+
+        Raises:
+            IntegrityError: the file ends before.
+            StoreRefusedError, StoreUnavailableError: as there.
+        """
+        try:
+            return self.store.get_range(key, offset, length)
+        except StoreRefusedError as error:
+            found = self.store.head(key)
+            if found is None or found[0] >= offset + length:
+                raise
+            with of_version():
+                raise IntegrityError(
+                    f"{self.url_of(key)} has {found[0]:,} bytes, and version {self.manifest.version!r} has records in it up to byte "
+                    f"{offset + length:,}"
+                ) from error
 
     def local_shard(self, split: str, number: int) -> Path | None:
         """Return the file of a shard where the dataset lies on this machine; None where the store has to be asked."""

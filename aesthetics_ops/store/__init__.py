@@ -26,7 +26,7 @@ from aesthetics_ops.store.contract import ConditionalWrites, Store, StoredObject
 from aesthetics_ops.store.interrupts import StoreThreads, begun, give_up, give_up_if_interrupted
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.pace import log_paces, requests_allowed
-from aesthetics_ops.urls import as_url, without_secrets
+from aesthetics_ops.urls import as_url, shown
 
 __all__ = [
     "ConditionalWrites", "S3Access", "S3Options", "Store", "StoreLimits", "StoreThreads", "StoredObject", "Swap", "begun", "give_up", "give_up_if_interrupted",
@@ -119,8 +119,7 @@ def _root_and_prefix(url: str) -> tuple[str, str]:
 
 def _not_a_store(url: str) -> SettingsError:
     *forms, last = (scheme.form for scheme in _schemes.values())
-    shown = without_secrets(url) if "@" in url else url
-    return SettingsError(f"{shown!r} is not a store; write {', '.join(forms)} or {last}")
+    return SettingsError(f"{shown(url)!r} is not a store; write {', '.join(forms)} or {last}")
 
 
 # The openers import what they need when they are called: boto3 and obstore are for those who use them.

@@ -8,6 +8,7 @@ from base64 import b64encode
 from urllib.parse import unquote, urlsplit
 
 from aesthetics_ops.errors import StoreRefusedError
+from aesthetics_ops.urls import shown
 
 __all__ = ["Proxy", "proxy_for"]
 
@@ -28,21 +29,26 @@ class Proxy:
         Raises:
             StoreRefusedError: no host, no port that is one, or another scheme than http.
         """
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        scheme, separator, rest = url.partition("://")
+        if not separator:
+            scheme, rest = "http", url
+        pair, _, address = rest.rpartition("@")  # a password may hold whatever a URL has a meaning for
         try:
+            parts = urlsplit(f"//{address}")
             host, port = parts.hostname or "", parts.port or 80
         except ValueError:
             host, port = "", 0
-        if parts.scheme != "http" or not host:
+        if scheme.lower() != "http" or not host:
             raise StoreRefusedError(
-                f"{setting} names no proxy that can be used (scheme {parts.scheme!r}, host {host!r}); write "
+                f"{setting} names no proxy that can be used (scheme {shown(scheme)!r}, host {host!r}); write "
                 "http://host:port, or name the server in NO_PROXY"
             )
         self.host, self.port, self.setting = host, port, setting
         self.headers: dict[str, str] = {}
-        if parts.username:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            self.headers["Proxy-Authorization"] = f"Basic {b64encode(pair).decode()}"
+        user, _, password = pair.partition(":")
+        if user:
+            said = f"{unquote(user)}:{unquote(password)}".encode(errors="surrogateescape")
+            self.headers["Proxy-Authorization"] = f"Basic {b64encode(said).decode()}"
 
     def __str__(self) -> str:
         """Return what messages call it; without user and password."""

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from aesthetics_ops.dataset.layout import (
 )
 from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given
-from aesthetics_ops.dataset.sidecars import read_table
+from aesthetics_ops.dataset.sidecars import download_table, read_table
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, Table, write_parquet
 from aesthetics_ops.errors import GateError, IntegrityError, NoSuchVersionError
+from aesthetics_ops.readers.opened import open_published
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.versions.promote import promote
 from aesthetics_ops.versions.verify import verify_version
@@ -199,6 +201,53 @@ def test_the_shard_of_a_reject_is_compared_with_the_plan(dataset: Store, reason:
     said = found(dataset)
     assert "rejects.parquet" in said, said
     assert "shard of row" in said, said
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_whoever_reads_a_whole_table_refuses_one_without_a_column(
+    dataset: Store, objects: dict[str, bytes], table: Table, tmp_path: Path
+) -> None:
+    file = VersionFile(f"{table.name}.parquet")
+    for column in table.columns:
+        changed(dataset, table, without, column.name)
+        manifest = read_manifest(dataset)
+        reads = (
+            partial(read_table, dataset, manifest, file),
+            partial(download_table, dataset, manifest, file, tmp_path / file),
+        )
+        for read in reads:
+            if column.is_late:
+                read()
+                continue
+            with pytest.raises(
+                IntegrityError, match=rf"{file} has no column {column.name}; do not use it: `aesthetics-ops"
+            ):
+                read()
+        for key in (
+            version_key(manifest.version, file),
+            version_key(manifest.version, VersionFile.MANIFEST),
+            LATEST_KEY,
+        ):
+            dataset.put(key, objects[key])
+
+
+@pytest.mark.parametrize("left", [0, 3, 5_000])
+@pytest.mark.parametrize("place", ["memory", "file"])
+def test_a_shard_that_ends_before_its_records_do_is_told_as_damaged(
+    objects: dict[str, bytes], tmp_path: Path, place: str, left: int
+) -> None:
+    dataset = open_store(f"file://{tmp_path}/d/" if place == "file" else f"memory://cut{left}/d/")
+    for key, data in objects.items():
+        dataset.put(key, data)
+    manifest = read_manifest(dataset)
+    path = manifest.splits["train"].shards[0].path
+    dataset.put(path, objects[path][:left])
+    version = open_published(dataset, None)
+    with pytest.raises(
+        IntegrityError, match=f"has {left:,} bytes, and version .*; do not use it: `aesthetics-ops"
+    ) as caught:
+        version.get_range(path, 0, len(objects[path]))
+    assert caught.value.exit_code == 1
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

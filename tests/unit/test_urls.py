@@ -1,5 +1,6 @@
 """URL forms x outcome: what a setting, `open_store` and so every command make of them."""
 
+import re
 import traceback
 from pathlib import Path
 
@@ -32,6 +33,31 @@ TAKEN = {
     " /data/x\n": "file:///data/x/",
     "/": "file:///",
 }
+_NAMES = (
+    "access_key",
+    "AWSAccessKeyId",
+    "secret_access_key",
+    "AWS_SECRET_KEY",
+    "secret",
+    "password",
+    "pwd",
+    "token",
+    "session_token",
+    "Signature",
+)
+PASSWORDS = [
+    "SECRET",
+    *(f"SE{mark}CRET" for mark in "/#?@:[]%\\ \n\t&\u2100"),
+    "%40SECRET",
+    "SE//CRET",
+    "12/SECRET",
+    "SECRET/",
+]
+WITH_PASSWORDS = [
+    "{scheme}://me:{password}@bkt/photos/", "{scheme}://me:{password}@bkt", "{scheme}:/me:{password}@bkt/x", "{scheme}:me:{password}@bkt",
+    "{scheme}://:{password}@bkt/x", "{scheme}:///me:{password}@bkt/x", "https://me:{password}@bkt.s3.amazonaws.com/k",
+    "https://me:{password}@s3.eu-west-1.amazonaws.com/bkt/k", "me:{password}@bkt/photos/",
+]  # fmt: skip
 REFUSED = {
     "photos/": "'photos/' is a relative path; write an absolute path such as '/data/photos', or a URL such as 's3://bucket/prefix/'",
     "./photos": "'./photos' is a relative path",
@@ -125,6 +151,8 @@ def test_what_is_shown_of_a_url_has_no_secret(url: str, shown: str) -> None:
         "az://b/k.csv?sv=2024&sig=SECRET",
         "https://u:SECRET@host/k?X-Amz-Signature=SECRET",
         "/data/k.csv?X-Amz-Security-Token=SECRET",
+        "s3://b/k.csv&sig=SECRET",
+        *(f"{scheme}://b/k?x=1&{name}=SECRET" for scheme in ("s3", "az", "file", "sftp") for name in _NAMES),
     ],
 )
 def test_a_presigned_url_is_refused_and_its_signature_stands_nowhere(url: str) -> None:
@@ -135,6 +163,28 @@ def test_a_presigned_url_is_refused_and_its_signature_stands_nowhere(url: str) -
     with pytest.raises(SettingsError) as caught:
         parse_settings(places, where="test")
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("form", WITH_PASSWORDS)
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "memory", "sftp", "http"])
+def test_a_password_of_whatever_characters_is_refused_and_stands_nowhere(form: str, scheme: str) -> None:
+    for password in PASSWORDS:
+        url = form.format(scheme=scheme, password=password)
+        with pytest.raises(SettingsError) as caught:
+            as_url(url)
+        assert not re.search("SE|CRET", str(caught.value)), (url, str(caught.value))
+        for setting in ("photos", *(["labels"] if "\n" not in password else []), "dataset"):  # a file of scores a line
+            places = {"photos": "s3://b/p/", "labels": "s3://b/s.csv", "dataset": "s3://b/d/"}
+            for value in (url, [url], {url: 1}):
+                with pytest.raises(SettingsError) as caught:
+                    parse_settings(places | {setting: value}, where="test")
+                assert not re.search("SE|CRET", str(caught.value)), (url, str(caught.value))
+
+
+def test_a_user_without_a_password_is_none_of_a_bucket() -> None:
+    with pytest.raises(SettingsError, match=r"^'s3://bkt' with a user"):
+        as_url("s3://SECRET@bkt/x/")
+    assert as_url("s3://bkt/me@home/x:y/") == "s3://bkt/me@home/x:y/"
 
 
 def test_a_question_mark_in_a_key_stands_for_itself() -> None:

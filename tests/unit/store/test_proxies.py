@@ -19,6 +19,8 @@ from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from tests.support.certificates import self_signed
 from tests.support.s3 import point_to
 
+PASSWORDS = ["hush", *(f"hu{mark}sh" for mark in "/#?@:[]% \u2100"), "12/hush"]
+
 
 class Proxy(LoopbackServer):
     """A proxy on loopback: tunnels after CONNECT, and passes plain requests on.
@@ -182,6 +184,25 @@ def test_a_proxy_may_ask_for_user_and_password(
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert store.seen == []
+
+
+def test_a_password_of_whatever_characters_is_sent_and_stands_in_no_message(
+    servers: tuple[OddS3, Proxy, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, proxy, setting = servers
+    for password in PASSWORDS:
+        proxy.wanted = f"ann:{password}"
+        monkeypatch.setenv(setting, proxy.url_with(f"ann:{password}"))
+        assert use() == ["k"], password
+        for url in (
+            f"http://ann:{password}@",
+            f"http://ann:{password}@127.0.0.1:none",
+            f"socks5://ann:{password}@127.0.0.1:9",
+        ):
+            monkeypatch.setenv(setting, url)
+            with pytest.raises(StoreRefusedError, match=f"^{setting} names no proxy that can be used") as caught:
+                use()
+            assert "sh" not in str(caught.value).replace("scheme", ""), str(caught.value)
 
 
 def test_a_proxy_that_is_not_there_is_named(servers: tuple[OddS3, Proxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
