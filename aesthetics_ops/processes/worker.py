@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -93,6 +94,8 @@ def log_again(said: tuple[str, int, str]) -> None:
 def end_all(crew: list[Worker]) -> None:
     """End every process at once: it deletes its scratch files and exits when its socket is closed."""
     for worker in crew:
+        with suppress(OSError), socket.socket(fileno=os.dup(worker.pipe.fileno())) as ours:
+            ours.shutdown(socket.SHUT_RDWR)  # a thread that reads it would keep it open
         worker.pipe.close()
     last = time.monotonic() + _SECONDS_TO_END
     for worker in crew:

@@ -106,6 +106,16 @@ def test_an_interrupt_ends_that_process_too(stored: Source) -> None:
 
 
 @pytest.mark.usefixtures("has_reader")
+def test_that_process_is_told_to_end_and_need_not_be_killed(stored: Source) -> None:
+    build, plan = start_build(stored.settings())
+    with shard_reader(build, plan) as reader:
+        assert reader is not None
+        reader.read("no such shard")
+        reader.finish(lambda records: None)
+    assert reader._worker.process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.usefixtures("has_reader")
 def test_a_damaged_shard_that_it_finds_is_withdrawn_and_told(stored: Source, caplog: pytest.LogCaptureFixture) -> None:
     build, plan = start_build(stored.settings())
     made: list[str] = []
