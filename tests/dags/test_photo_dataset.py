@@ -106,7 +106,9 @@ def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[
         "aesthetics_ops.config",
         "aesthetics_ops.errors",
         "aesthetics_ops.key_template",
+        "aesthetics_ops.parsing",
         "aesthetics_ops.settings",
+        "aesthetics_ops.training_settings",
         "aesthetics_ops.urls",
     }
     assert parsed["loaded"] == []
