@@ -18,6 +18,7 @@ __all__ = [
     "FEATURES",
     "Example",
     "decode_example",
+    "encode_around",
     "encode_example",
     "features_with",
     "image_in",
@@ -178,16 +179,26 @@ def encode_example(example: Example) -> tuple[bytes, bytes | memoryview, bytes]:
         OverflowError: the label, or a share, is finite and does not fit a float32.
     """
     image = example.image if isinstance(example.image, bytes) else memoryview(example.image).cast("B")
+    head, tail = encode_around(example, len(image))
+    return head, image, tail
+
+
+def encode_around(example: Example, image_bytes: int) -> tuple[bytes, bytes]:
+    """Return what stands before and after the image of an example, whose own image is not looked at.
+
+    Raises:
+        ValueError, OverflowError: as `encode_example`.
+    """
     image_id = example.id.encode()
     head = _int64_feature(_HEIGHT_HEADS, example.height_px) + _bytes_head(_ID_KEY, len(image_id)) + image_id
-    head += _bytes_head(_IMAGE_KEY, len(image))
+    head += _bytes_head(_IMAGE_KEY, image_bytes)
     if example.distribution is not None:
         if len(example.distribution) < 2:
             raise ValueError(f"distribution has {len(example.distribution)} shares; it needs one for each rating")
         before, packed = _shares(len(example.distribution))
         head = before + packed.pack(*example.distribution) + head
     tail = _scores(example) + _votes(example) + _int64_feature(_WIDTH_HEADS, example.width_px)
-    return b"\x0a" + _varint(len(head) + len(image) + len(tail)) + head, image, tail
+    return b"\x0a" + _varint(len(head) + image_bytes + len(tail)) + head, tail
 
 
 def _scores(example: Example) -> bytes:

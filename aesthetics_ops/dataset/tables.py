@@ -264,7 +264,7 @@ ROWS_AT_ONCE: Final = 1 << 16
 ROWS_OF_GROUP: Final = 1 << 17
 """Of a row group in a Parquet file; what one takes in memory while it is written."""
 
-_BUFFER_BYTES: Final = 1 << 20  # of a column that is read some rows at a time; by default the whole file would be held
+_BUFFER_BYTES: Final = 1 << 16  # of a column that is read some rows at a time; by default the whole file would be held
 
 
 def read_parquet(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -383,7 +383,10 @@ def iterate_rows(
     with readable(name), pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
         _require_columns(file, columns or (), name)
         wanted = None if columns is None else list(columns)
-        yield from file.iter_batches(at_once, columns=wanted, use_threads=False)
+        try:
+            yield from file.iter_batches(at_once, columns=wanted, use_threads=False)
+        finally:
+            pa.default_memory_pool().release_unused()
 
 
 def require_whole(found: pa.Schema, table: Table, name: str) -> None:

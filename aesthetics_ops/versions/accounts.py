@@ -74,7 +74,7 @@ def check_tables(manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_A
     tables = VersionTables(manifest, folder, rows_at_once=rows_at_once)
     name = tables.name(VersionFile.PLAN)
     with open_rows(
-        tables, VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN
+        tables, VersionFile.NEAR_DUPLICATES, VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.PLAN
     ) as database:
         rows = tables.count(VersionFile.PLAN)
         _equal(name, "rows", rows, "source.listed of the manifest", manifest.source.listed)
@@ -120,7 +120,7 @@ def _check_rows(tables: VersionTables, fates: _Fates) -> None:
     ):
         _equal(tables.name(file), "rows of photos", found, f"those of {name}", expected)
     labels = _Labels(tables)
-    records = Rows(tables.batches(VersionFile.RECORDS))
+    records = Rows(tables.batches(VersionFile.RECORDS, [*_FIELDS, *labels.columns]))
     rejects = Rows(rows.filter(pc.is_valid(rows["key"])) for rows in tables.batches(VersionFile.REJECTS))
     first = 0
     for plan in tables.batches(VersionFile.PLAN):
@@ -171,13 +171,17 @@ class _Labels:
     """The columns of votes, extra scores and kept columns that the manifest says the records have."""
 
     def __init__(self, tables: VersionTables) -> None:
-        """Make sure that they are there."""
+        """Make sure that they are there.
+
+        Attributes:
+            columns: of votes and extra scores.
+        """
         manifest = tables.manifest
         self._plan = tables.name(VersionFile.PLAN)
         self._scores = list(manifest.settings.get("extra_scores", ()))
-        self._wanted = [feature.removeprefix("image/") for feature in more_labels(manifest.features)]
+        self.columns = [feature.removeprefix("image/") for feature in more_labels(manifest.features)]
         there = tables.columns(VersionFile.RECORDS)
-        for column in (*self._wanted, *manifest.settings.get("keep_columns", ())):
+        for column in (*self.columns, *manifest.settings.get("keep_columns", ())):
             if column not in there:
                 raise IntegrityError(
                     f"{tables.name(VersionFile.RECORDS)} has no column {column!r}, which the manifest's features or "
@@ -186,7 +190,7 @@ class _Labels:
 
     def check(self, records: "_Part", planned: pa.Table) -> None:
         """Compare their values with the plan's."""
-        for column in self._wanted:
+        for column in self.columns:
             expected = planned[column] if not column.startswith(EXTRA_SCORE) else self._score(column, planned)
             records.require(column, f"{column} of {self._plan}", expected)
 
@@ -209,7 +213,7 @@ def _check_near_duplicates(database: duckdb.DuckDBPyConnection, tables: VersionT
         raise IntegrityError(f"{name}: key {unknown[0]!r} is that of no record of {records}")
     for field in ("id", "etag", "split", "shard"):
         found = database.execute(
-            f"SELECT n.row, n.id, n.{field}, r.{field} FROM near_duplicates n JOIN records r USING (key) "  # noqa: S608
+            f"SELECT n.row, n.id, n.{field}, r.{field} FROM near_duplicates n JOIN alike r USING (key) "  # noqa: S608
             f"WHERE n.{field} IS DISTINCT FROM r.{field} ORDER BY n.row LIMIT 1"
         ).fetchone()
         if found is not None:

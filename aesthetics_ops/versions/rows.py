@@ -40,11 +40,14 @@ _TABLES: Final = {
     VersionFile.PLAN: PLAN,
 }
 _IN_DATABASE: Final = {
-    VersionFile.RECORDS: ("key", "id", "etag", "split", "shard"),
+    VersionFile.RECORDS: ("key",),
     VersionFile.REJECTS: ("key", "reason"),
     VersionFile.NEAR_DUPLICATES: ("group", "key", "id", "etag", "split", "shard"),
     VersionFile.PLAN: ("key",),
 }
+_OF_ALIKE: Final = ("key", "id", "etag", "split", "shard")
+_HAS_NEAR_DUPLICATES: Final = "FROM duckdb_tables() WHERE table_name = 'near_duplicates'"
+_COLUMNS_AT_ONCE: Final = 4  # of those that are only read; each takes a few pages, of 1 MiB
 _MEMORY_LIMIT: Final = "128MiB"  # of DuckDB's own; what is more goes to scratch
 
 
@@ -176,7 +179,8 @@ class Rows:
 def open_rows(tables: VersionTables, *files: VersionFile) -> Iterator[duckdb.DuckDBPyConnection]:
     """Bring some columns of tables into a database beside them, in tables `records`, `rejects`, `near_duplicates` and `plan`.
 
-    Each has the number of the row, from 0, as `row`.  Every page of the files is read.
+    Each has the number of the row, from 0, as `row`.  Every page of the files is read.  Of records it has the keys; table
+    `alike` has more of those that are near-duplicates, where these are brought before the records.
 
     Raises:
         IntegrityError: a table is not a whole Parquet file.
@@ -194,15 +198,30 @@ def open_rows(tables: VersionTables, *files: VersionFile) -> Iterator[duckdb.Duc
 def _bring(database: duckdb.DuckDBPyConnection, tables: VersionTables, file: VersionFile) -> None:
     table = file.removesuffix(".parquet")
     columns = _IN_DATABASE[file]
-    kinds = ", ".join(f'"{name}" VARCHAR' for name in columns)
-    database.execute(f"CREATE TABLE {table} (row BIGINT, {kinds})")
+    database.execute(f"CREATE TABLE {table} (row BIGINT, {_columns(columns)})")
+    has_alike = file is VersionFile.RECORDS and database.execute(_HAS_NEAR_DUPLICATES).fetchone() is not None
+    if has_alike:
+        database.execute(f"CREATE TABLE alike ({_columns(_OF_ALIKE)})")
     first = 0
-    for batch in tables.batches(file):
+    read = [*dict.fromkeys([*columns, *(_OF_ALIKE if has_alike else ())])]
+    for batch in tables.batches(file, read):
         numbers = pa.array(np.arange(first, first + batch.num_rows))
         database.register("batch", batch.select(columns).add_column(0, "row", numbers))
         database.execute(f"INSERT INTO {table} SELECT * FROM batch")  # noqa: S608 - a name of ours
         database.unregister("batch")
+        if has_alike:
+            database.register("batch", batch.select(_OF_ALIKE))
+            database.execute("INSERT INTO alike FROM batch SEMI JOIN near_duplicates USING (key)")
+            database.unregister("batch")
         first += batch.num_rows
+    others = [name for name in tables.columns(file) if name not in read]
+    for number in range(0, len(others), _COLUMNS_AT_ONCE):
+        for _ in tables.batches(file, others[number : number + _COLUMNS_AT_ONCE]):
+            pass
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}" VARCHAR' for name in names)
 
 
 def flags(database: duckdb.DuckDBPyConnection, query: str, rows: int) -> np.ndarray:

@@ -5,32 +5,26 @@ Four shards are read at once, and more where they are small, since then the stor
 version's tables and those shards, memory some rows of the tables and a record of each shard.
 """
 
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from google_crc32c import extend
 
-from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.layout import ShardFile, VersionFile, is_name, shard_key, version_prefix
+from aesthetics_ops.dataset.layout import VersionFile, is_name, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
 from aesthetics_ops.dataset.sidecars import stored_file
-from aesthetics_ops.dataset.tables import EXTRA_SCORE, RECORDS, is_label, iterate_rows
-from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, read_records
+from aesthetics_ops.dataset.tables import is_label, iterate_rows
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
-from aesthetics_ops.pixels.jpeg_header import read_jpeg_header
 from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.accounts import check_tables
 from aesthetics_ops.versions.counts import check_counts
+from aesthetics_ops.versions.shards import IN_A_SHARD, ShardRows, verify_shard
 from aesthetics_ops.versions.statements import check_objects, check_promotion, check_statements
 
 __all__ = ["verify_version"]
@@ -40,13 +34,7 @@ _log = logging.getLogger(__name__)
 _LEAST_AT_ONCE: Final = 4  # shards
 _MOST_AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 256 << 20
-_BLOCK_BYTES: Final = 256 << 10
-_IN_A_SHARD: Final = (  # columns of records.parquet, beside those of votes and extra scores
-    "id", "split", "shard", "offset", "length", "label", "width", "height", "bytes", "progressive", "sampling",
-)  # fmt: skip
-_LATE: Final = {
-    column.name for column in RECORDS.columns if column.is_late
-}  # null where an earlier release did not know
+_ROWS_AT_ONCE: Final = 1 << 12  # of a table; more would take memory and no less time
 _TABLES: Final = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
 _WHAT_TO_DO: Final = "do not use this version: `aesthetics-ops rollback` goes to another one, and the next build from there makes what is missing"
 
@@ -76,14 +64,45 @@ def verify_version(
     with scratch_for(_at_once(shards) * largest) as scratch:
         damaged = _fetch_files(dataset, manifest, scratch)
         with _after(damaged):  # what lies inside a damaged table says more than its sum
-            check_tables(manifest, scratch)
-            rows = _rows_by_shard(manifest.version, scratch / VersionFile.RECORDS, shards)
-            _verify_shards(dataset, shards, rows, scratch, progress)
-            check_counts(manifest, scratch)
-            check_statements(manifest, scratch)
+            _verify_content(dataset, manifest, shards, scratch, progress)
         check_objects(dataset, manifest)
         check_promotion(dataset, manifest)
     return manifest
+
+
+def _verify_content(
+    dataset: Store,
+    manifest: Manifest,
+    shards: Sequence[tuple[str, Shard]],
+    scratch: Path,
+    progress: Callable[[int], None],
+) -> None:
+    """Compare tables and shards, side by side; of several differences say the tables' first, then the shards'."""
+    beside = StoreThreads(1, thread_name_prefix="verify-tables")
+    try:
+        tables = beside.submit(check_tables, manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
+        counts = beside.submit(_check_counts, manifest, scratch)
+
+        def found_right(size: int) -> None:
+            if tables.done():
+                tables.result()  # what is wrong there ends this soon
+            progress(size)
+
+        try:
+            rows = _rows_by_shard(manifest.version, scratch / VersionFile.RECORDS, shards)
+            _verify_shards(dataset, shards, rows, scratch, found_right)
+        except Exception:
+            tables.result()
+            raise
+        tables.result()
+        counts.result()
+    finally:
+        beside.shutdown(cancel_futures=True)
+
+
+def _check_counts(manifest: Manifest, scratch: Path) -> None:
+    check_counts(manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
+    check_statements(manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
 
 
 def _at_once(shards: Sequence[tuple[str, Shard]]) -> int:
@@ -130,42 +149,43 @@ def _after(damaged: list[str]) -> Iterator[None]:
         raise IntegrityError(f"{damaged[0]}; {_WHAT_TO_DO}")
 
 
-def _rows_by_shard(version: str, records: Path, shards: Sequence[tuple[str, Shard]]) -> Iterator[pa.Table]:
+def _rows_by_shard(version: str, records: Path, shards: Sequence[tuple[str, Shard]]) -> Iterator[ShardRows]:
     """Return for each shard the rows that records.parquet has of it: they stand in reading order."""
-    columns = [name for name in pq.read_schema(records).names if name in _IN_A_SHARD or is_label(name)]
-    batches = iterate_rows(records, columns, name=f"{VersionFile.RECORDS} of version {version!r}")
-    batch = next(batches, None)
+    name = f"{VersionFile.RECORDS} of version {version!r}"
+    columns = [name for name in pq.read_schema(records).names if name in IN_A_SHARD or is_label(name)]
+    batches = iterate_rows(records, ["shard", "split", *columns], name=name, at_once=_ROWS_AT_ONCE)
+    batch: dict[str, list[Any]] = {}
+    start = end = 0  # the rows of the batch that are left
     for split, shard in shards:
-        pieces: list[pa.RecordBatch] = []
-        held = 0
-        while batch is not None and held < shard.records:
-            piece = batch.slice(0, shard.records - held)
-            if not pc.all(pc.equal(piece["shard"], shard.path), skip_nulls=False, min_count=0).as_py():
+        rows: dict[str, list[Any]] = {column: [] for column in columns}
+        while (missing := shard.records - len(rows["id"])) > 0:
+            if start == end and (following := next(batches, None)) is not None:
+                batch = {column: following[column].to_pylist() for column in following.schema.names}
+                start, end = 0, following.num_rows
+            until = min(start + missing, end)
+            if start == end or any(path != shard.path for path in batch["shard"][start:until]):
                 break
-            if not pc.all(pc.equal(piece["split"], split), skip_nulls=False, min_count=0).as_py():
+            if any(other != split for other in batch["split"][start:until]):
                 raise IntegrityError(
-                    f"{VersionFile.RECORDS} of version {version!r}: split of a record in {shard.path} is not {split!r}, as its "
-                    "manifest has the shard"
+                    f"{name}: split of a record in {shard.path} is not {split!r}, as its manifest has the shard"
                 )
-            pieces.append(piece)
-            held += piece.num_rows
-            batch = batch.slice(piece.num_rows)
-            if not batch.num_rows:
-                batch = next(batches, None)
-        if held < shard.records:
+            for column, values in rows.items():
+                values += batch[column][start:until]
+            start = until
+        if missing > 0:
             raise IntegrityError(
-                f"{VersionFile.RECORDS} of version {version!r} lists {held} records of shard {shard.path} where its manifest has "
-                f"records {shard.records}"
+                f"{name} lists {shard.records - missing} records of shard {shard.path} where its manifest has records "
+                f"{shard.records}"
             )
-        yield pa.Table.from_batches(pieces)
-    if batch is not None:
-        raise IntegrityError(f"{VersionFile.RECORDS} of version {version!r} lists records beyond those of its shards")
+        yield rows
+    if start < end or next(batches, None) is not None:
+        raise IntegrityError(f"{name} lists records beyond those of its shards")
 
 
 def _verify_shards(
     dataset: Store,
     shards: Sequence[tuple[str, Shard]],
-    rows_by_shard: Iterator[pa.Table],
+    rows_by_shard: Iterator[ShardRows],
     scratch: Path,
     progress: Callable[[int], None],
 ) -> None:
@@ -187,79 +207,10 @@ def _verify_shards(
             except IntegrityError:
                 finish(0)  # a difference in an earlier shard comes first
                 raise
-            running.append((shard, pool.submit(_verify_shard, dataset, shard, rows, scratch / f"{number}.tfrecord")))
+            running.append((shard, pool.submit(verify_shard, dataset, shard, rows, scratch / f"{number}.tfrecord")))
             finish(2 * at_once)
         finish(0)
     finally:
         pool.shutdown(cancel_futures=True)
     for _ in rows_by_shard:  # its end says whether rows are left
         pass
-
-
-def _verify_shard(dataset: Store, shard: Shard, rows: pa.Table, path: Path) -> None:
-    name = dataset.url_of(shard.path)
-    try:
-        dataset.download(shard.path, path)
-        with path.open("rb") as file:
-            _require_sums(dataset, name, shard, file)
-            file.seek(0)
-            held = list(_described(read_records(file)))
-    except ObjectMissingError as error:
-        raise IntegrityError(f"shard {name} is missing; {_repair(dataset, shard)}") from error
-    finally:
-        path.unlink(missing_ok=True)
-    if len(held) != rows.num_rows:
-        raise IntegrityError(f"shard {name} holds {len(held)} records, and {VersionFile.RECORDS} lists {rows.num_rows}")
-    told = rows.drop_columns(["split", "shard"]).to_pylist()
-    for number, (record, row) in enumerate(zip(held, told, strict=True)):
-        record |= {field: None for field in row if is_label(field) and field not in record}
-        if {field: record.get(field) for field in row} == row:
-            continue
-        for field, value in record.items():
-            is_stated = field in row and (row[field] is not None or is_label(field) or field not in _LATE)
-            if is_stated and row[field] != value:
-                raise IntegrityError(
-                    f"shard {name}: record {number}, id {record['id']!r}, has {field} {value!r}, and {VersionFile.RECORDS} says "
-                    f"{row[field]!r}"
-                )
-    _log.info("shard %s: %d records, as the manifest says", shard.digest[:12], len(held))
-
-
-def _described(records: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield what records.parquet says of each record of a file."""
-    offset = 0
-    for record in records:
-        example, length = decode_example(record), len(record) + FRAME_BYTES
-        header = read_jpeg_header(example.image)
-        yield {
-            "id": example.id, "label": example.label, "offset": offset, "length": length, "bytes": len(example.image),
-            "width": example.width_px, "height": example.height_px, "progressive": header.progressive,
-            "sampling": header.frame.sampling, "label_std": example.label_std,
-            "distribution": None if example.distribution is None else list(example.distribution),
-            "votes": None if example.votes is None else list(example.votes),
-            **{f"{EXTRA_SCORE}{name}": score for name, score in example.extra_scores.items()},
-        }  # fmt: skip
-        offset += length
-
-
-def _require_sums(dataset: Store, name: str, shard: Shard, file: BinaryIO) -> None:
-    """Read a shard's file once for its size and both sums."""
-    size, sha256, crc = 0, hashlib.sha256(), 0
-    while block := file.read(min(_BLOCK_BYTES, shard.bytes + 1)):
-        size += len(block)
-        sha256.update(block)
-        crc = extend(crc, block)
-    if (size, sha256.hexdigest()) != (shard.bytes, shard.sha256):
-        raise IntegrityError(
-            f"shard {name} has {size} bytes and sha256 {sha256.hexdigest()}, its manifest says {shard.bytes} and "
-            f"{shard.sha256}; {_repair(dataset, shard)}"
-        )
-    if f"{crc:08x}" != shard.crc32c:
-        raise IntegrityError(f"shard {name} has crc32c {crc:08x}, its manifest says {shard.crc32c}")
-
-
-def _repair(dataset: Store, shard: Shard) -> str:
-    return (
-        f"to make it anew delete {dataset.url_of(shard_key(shard.digest, ShardFile.RESULT))} and the .validated.json beside it, "
-        "then build again while its photos are there unchanged, or roll back"
-    )

@@ -1,0 +1,180 @@
+"""Compare a shard's file with what its manifest and records.parquet say of it.
+
+In: the manifest's entry, and the rows of its records.  Out: nothing, or the first difference, by record and field.
+A file is read once for both its sums.  Each record is then compared, byte for byte, with what its row and its image make, which
+costs a tenth of parsing it; only where they differ is it parsed, to name the field, or to find that another writer wrote the
+same in another way.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from google_crc32c import extend
+
+from aesthetics_ops.dataset.example import Example, decode_example
+from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
+from aesthetics_ops.dataset.manifest import Shard
+from aesthetics_ops.dataset.tables import EXTRA_SCORE, RECORDS, is_label
+from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, image_if_framed, read_records
+from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.pixels.jpeg_header import read_jpeg_coding
+from aesthetics_ops.store import Store
+
+__all__ = ["IN_A_SHARD", "ShardRows", "verify_shard"]
+
+_log = logging.getLogger(__name__)
+
+ShardRows = Mapping[str, Sequence[Any]]
+"""Columns of the rows of one shard, in its order: those of `IN_A_SHARD`, votes and extra scores, where the table has them."""
+
+IN_A_SHARD: Final = (
+    "id", "offset", "length", "label", "width", "height", "bytes", "progressive", "sampling",
+)  # fmt: skip
+_LATE: Final = {
+    column.name for column in RECORDS.columns if column.is_late
+}  # null where an earlier release did not know
+_ALWAYS: Final = tuple(name for name in IN_A_SHARD if name not in _LATE)
+_OF_VOTES: Final = ("distribution", "votes", "label_std")
+_BLOCK_BYTES: Final = 256 << 10
+_IN_MEMORY: Final = 1 << 20  # bytes; a larger shard goes through a file
+
+
+def verify_shard(dataset: Store, shard: Shard, rows: ShardRows, path: Path) -> None:
+    """Read a shard, and compare its bytes and its records with what is said of them.
+
+    Args:
+        dataset: that holds it.
+        shard: what the manifest says.
+        rows: what records.parquet says.
+        path: of a file for it, which is removed again.
+
+    Raises:
+        IntegrityError: it is missing, or something differs; names the shard, and the record and field.
+        ScratchSpaceError: the disk has no room for it.
+    """
+    name = dataset.url_of(shard.path)
+    try:
+        with _opened(dataset, shard, path) as file:
+            _require_sums(dataset, name, shard, file)
+            file.seek(0)
+            if not _holds(file, shard.bytes, rows):
+                file.seek(0)
+                _require_records(name, file, rows)
+    except ObjectMissingError as error:
+        raise IntegrityError(f"shard {name} is missing; {_repair(dataset, shard)}") from error
+    _log.info("shard %s: %d records, as the manifest says", shard.digest[:12], len(rows["id"]))
+
+
+@contextmanager
+def _opened(dataset: Store, shard: Shard, path: Path) -> Iterator[BinaryIO]:
+    """Fetch a shard: a small one into memory, which spares the disk most of its work."""
+    if shard.bytes <= _IN_MEMORY:
+        yield BytesIO(dataset.get(shard.path).data)
+        return
+    try:
+        dataset.download(shard.path, path)
+        with path.open("rb") as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _require_sums(dataset: Store, name: str, shard: Shard, file: BinaryIO) -> None:
+    """Read a shard's file once for its size and both sums."""
+    size, sha256, crc = 0, hashlib.sha256(), 0
+    while block := file.read(min(_BLOCK_BYTES, shard.bytes + 1)):
+        size += len(block)
+        sha256.update(block)
+        crc = extend(crc, block)
+    if (size, sha256.hexdigest()) != (shard.bytes, shard.sha256):
+        raise IntegrityError(
+            f"shard {name} has {size} bytes and sha256 {sha256.hexdigest()}, its manifest says {shard.bytes} and "
+            f"{shard.sha256}; {_repair(dataset, shard)}"
+        )
+    if f"{crc:08x}" != shard.crc32c:
+        raise IntegrityError(f"shard {name} has crc32c {crc:08x}, its manifest says {shard.crc32c}")
+
+
+def _holds(file: BinaryIO, size: int, rows: ShardRows) -> bool:
+    """Say whether a file of `size` bytes is what a writer of ours makes of these rows and the images in it."""
+    if any(value is None for name in _ALWAYS for value in rows[name]):
+        return False
+    at = 0
+    for number, (offset, length, image_bytes) in enumerate(
+        zip(rows["offset"], rows["length"], rows["bytes"], strict=True)
+    ):
+        if offset != at or not 0 <= image_bytes < length <= size - at:
+            return False
+        image = image_if_framed(file.read(length), _example(rows, number), image_bytes)
+        if image is None or not _is_coded(image, rows, number):
+            return False
+        at += length
+    return at == size
+
+
+def _example(rows: ShardRows, number: int) -> Example:
+    """Return what a row says of its record, without the image."""
+    scores = {name.removeprefix(EXTRA_SCORE): rows[name][number] for name in rows if name.startswith(EXTRA_SCORE)}
+    return Example(
+        image=b"",
+        label=rows["label"][number],
+        id=rows["id"][number],
+        height_px=rows["height"][number],
+        width_px=rows["width"][number],
+        **{name: rows[name][number] if name in rows else None for name in _OF_VOTES},
+        extra_scores={name: score for name, score in scores.items() if score is not None},
+    )
+
+
+def _is_coded(image: memoryview, rows: ShardRows, number: int) -> bool:
+    """Say whether an image is coded as its row says, where it says anything of that."""
+    said = [rows[name][number] if name in rows else None for name in ("progressive", "sampling")]
+    if said == [None, None]:
+        return True
+    return all(stated in (None, found) for stated, found in zip(said, read_jpeg_coding(image), strict=True))
+
+
+def _require_records(name: str, file: BinaryIO, rows: ShardRows) -> None:
+    """Parse every record, and name the first field that is not what its row says."""
+    held = list(_described(read_records(file)))
+    told = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+    if len(held) != len(told):
+        raise IntegrityError(f"shard {name} holds {len(held)} records, and {VersionFile.RECORDS} lists {len(told)}")
+    for number, (record, row) in enumerate(zip(held, told, strict=True)):
+        record |= {field: None for field in row if is_label(field) and field not in record}
+        for field, value in record.items():
+            is_stated = field in row and (row[field] is not None or is_label(field) or field not in _LATE)
+            if is_stated and row[field] != value:
+                raise IntegrityError(
+                    f"shard {name}: record {number}, id {record['id']!r}, has {field} {value!r}, and {VersionFile.RECORDS} says "
+                    f"{row[field]!r}"
+                )
+
+
+def _described(records: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield what records.parquet says of each record of a file."""
+    offset = 0
+    for record in records:
+        example, length = decode_example(record), len(record) + FRAME_BYTES
+        is_progressive, sampling = read_jpeg_coding(example.image)
+        yield {
+            "id": example.id, "label": example.label, "offset": offset, "length": length, "bytes": len(example.image),
+            "width": example.width_px, "height": example.height_px, "progressive": is_progressive, "sampling": sampling,
+            "label_std": example.label_std,
+            "distribution": None if example.distribution is None else list(example.distribution),
+            "votes": None if example.votes is None else list(example.votes),
+            **{f"{EXTRA_SCORE}{name}": score for name, score in example.extra_scores.items()},
+        }  # fmt: skip
+        offset += length
+
+
+def _repair(dataset: Store, shard: Shard) -> str:
+    return (
+        f"to make it anew delete {dataset.url_of(shard_key(shard.digest, ShardFile.RESULT))} and the .validated.json beside it, "
+        "then build again while its photos are there unchanged, or roll back"
+    )
