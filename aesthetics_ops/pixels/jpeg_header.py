@@ -167,7 +167,7 @@ def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
 
 
 def read_jpeg_coding(data: bytes | memoryview) -> tuple[bool, str]:
-    """Return the `progressive` of a JPEG's header and the `sampling` of its frame, at a third of the cost of all of it.
+    """Return the `progressive` of a JPEG's header and the `sampling` of its frame, at half the cost of all of it.
 
     Args:
         data: whole file.

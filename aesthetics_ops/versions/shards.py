@@ -2,7 +2,7 @@
 
 In: the manifest's entry, and the rows of its records.  Out: nothing, or the first difference, by record and field.
 A file is read once for both its sums.  Each record is then compared, byte for byte, with what its row and its image make, which
-costs a tenth of parsing it; only where they differ is it parsed, to name the field, or to find that another writer wrote the
+costs a fifth of parsing it; only where they differ is it parsed, to name the field, or to find that another writer wrote the
 same in another way.
 """
 
