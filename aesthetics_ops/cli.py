@@ -12,14 +12,11 @@ import logging
 import sys
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from aesthetics_ops import __version__
 from aesthetics_ops.dataset.latest import peek_latest, promotion_of
@@ -30,10 +27,10 @@ from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import crops_in_words, hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
-from aesthetics_ops.shell import guarded, log_to_stderr, one_line, positive, write_out
+from aesthetics_ops.shell import guarded, log_to_stderr, one_line, positive, show_progress, write_out
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.training_commands import add_training_commands
-from aesthetics_ops.version_commands import add_version_commands
+from aesthetics_ops.version_commands import add_version_commands, progress_of
 
 __all__ = ["main"]
 
@@ -197,7 +194,7 @@ def _build(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.processes.crew import default_processes
 
     processes = options.processes or default_processes()
-    published = build_dataset(settings, processes=processes, progress=_bar)
+    published = build_dataset(settings, processes=processes, progress=show_progress)
     manifest = published.manifest
     report = published.report_url or "none: it could not be made; the data is whole"
     lacked = f"{_shards(published.repaired)} of the version before lacked an object in the store"
@@ -261,7 +258,7 @@ def _verify(options: argparse.Namespace) -> tuple[Any, list[str]]:
     manifest = read_manifest(dataset, options.of_version)
     repaired = _repair(dataset, manifest) if options.repair else []
     try:
-        with _bar("verify", manifest.bytes, "B") as progress:
+        with show_progress("verify", manifest.bytes, "B") as progress:
             manifest = verify_version(dataset, manifest.version, progress=progress)
     except IntegrityError:
         if not options.repair:
@@ -311,7 +308,7 @@ def _pull(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
     dataset = open_dataset(options.dataset, options.of_version)
     splits = options.split or tuple(dataset.splits)
-    with _bar("pull", sum(dataset.splits[split].bytes for split in splits), "B") as progress:
+    with show_progress("pull", sum(dataset.splits[split].bytes for split in splits), "B") as progress:
         pulled = dataset.pull(
             options.directory,
             splits=splits,
@@ -333,7 +330,7 @@ def _export(options: argparse.Namespace) -> tuple[Any, list[str]]:
     dataset = open_dataset(options.dataset, options.of_version)
     splits = options.split or tuple(dataset.splits)
     total = sum(dataset.splits[split].bytes for split in splits if split in dataset.splits)
-    with _bar("export", total, "B") as progress:
+    with show_progress("export", total, "B") as progress:
         exported = dataset.export(options.directory, options.format, splits=splits, progress=progress)
     files = [file.document() for split in exported.files.values() for file in split]
     records = sum(file["records"] for file in files)
@@ -356,7 +353,7 @@ def _rejects(options: argparse.Namespace) -> tuple[Any, list[str]]:
     lines = [f"version {manifest.version} left out", *(f"{count:>9,}  {reason}" for reason, count in counts.items())]
     lines += [f"{row['reason']}  {row['key'] or row['id']}  {row['detail'] or ''}" for row in rows]
     if options.save is not None:
-        with _bar("save", len(rows), "photo") as progress:
+        with show_progress("save", len(rows), "photo") as progress:
             saved = save_rejects(rejects, open_store(manifest.source.photos), options.save, progress=progress)
         document["saved"] = [asdict(photo) for photo in saved]
         outcomes = Counter(photo.outcome for photo in saved)
@@ -368,7 +365,7 @@ def _rejects(options: argparse.Namespace) -> tuple[Any, list[str]]:
 def _diff(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.diff import diff_versions
 
-    diff = diff_versions(open_store(options.dataset), options.before, options.after)
+    diff = diff_versions(open_store(options.dataset), options.before, options.after, progress=progress_of(options))
     lines = [f"{diff.before} -> {diff.after}", "records     {:,} -> {:,}".format(*diff.records)]
     for what, names in zip(("gone", "new"), diff.columns, strict=True):
         lines += [f"{what + ' columns':<11} {', '.join(names)}"] if names else []
@@ -378,15 +375,6 @@ def _diff(options: argparse.Namespace) -> tuple[Any, list[str]]:
     shards = diff.shards
     lines.append(f"shards      {shards.shared} shared, {shards.dropped} dropped, {shards.new} new")
     return asdict(diff), lines
-
-
-@contextmanager
-def _bar(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show progress on a terminal; elsewhere stay silent."""
-    with tqdm(
-        desc=stage, total=total, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=not sys.stderr.isatty()
-    ) as bar:
-        yield lambda count: typing.cast(None, bar.update(count))
 
 
 def _shards(count: int) -> str:

@@ -6,16 +6,17 @@ TensorFlow is loaded when the first shard is read back.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from aesthetics_ops.builds import Build, BuildPlan, open_build
 from aesthetics_ops.errors import InputMissingError, IntegrityError, SettingsError
 from aesthetics_ops.figures import ShardReading, WorkFigures
+from aesthetics_ops.progress import Progress, silent
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access
 
@@ -25,29 +26,12 @@ if TYPE_CHECKING:
     from aesthetics_ops.publishing.publish import Published
     from aesthetics_ops.validation.partition import ValidationSummary
 
-__all__ = ["Progress", "build_dataset", "convert_build", "silent", "start_build", "validate_build"]
+__all__ = ["build_dataset", "convert_build", "start_build", "validate_build"]
 
 _log = logging.getLogger(__name__)
 
 _MADE_ANEW: Final = 3  # times: a store that alters every upload is not tried for ever
 _PARTS_OF_PROCESS: Final = 4  # so that none waits long for the last
-
-
-class Progress(Protocol):
-    """How a build tells what it is doing.
-
-    Called with the stage's name, the amount of its work and the unit of that amount.  Returns a context, open while the
-    stage works, that gives a function to call with the amount just done.
-    """
-
-    def __call__(self, stage: str, total: int, unit: str, /) -> AbstractContextManager[Callable[[int], None]]:
-        """Open the progress of one stage."""
-
-
-@contextmanager
-def silent(stage: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Tell nobody: the progress of a build that nobody watches."""
-    yield lambda amount: None
 
 
 def build_dataset(

@@ -14,16 +14,28 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
+
+from tqdm import tqdm
 
 from aesthetics_ops.errors import AestheticsOpsError, GateError, ScratchSpaceError
 from aesthetics_ops.machine import drop_scratch
 from aesthetics_ops.system import next_step
 
-__all__ = ["catch_sigterm", "guarded", "log_to_stderr", "one_line", "open_closed_streams", "positive", "write_out"]
+__all__ = [
+    "catch_sigterm",
+    "guarded",
+    "log_to_stderr",
+    "one_line",
+    "open_closed_streams",
+    "positive",
+    "show_progress",
+    "write_out",
+]
 
 _STDOUT: Final = "standard output"
 _BUG: Final = 4
@@ -118,6 +130,38 @@ def write_out(text: str) -> None:
 def one_line(text: str) -> str:
     """Return a text with everything escaped that a terminal would not just show."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def show_progress(stage: str, total: int, unit: str, *, after_s: float = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr where that is a terminal; elsewhere stay silent.
+
+    Args:
+        stage: what is done.
+        total: how much of it there is.
+        unit: of that.
+        after_s: work that ends sooner shows nothing.
+    """
+    with tqdm(
+        desc=stage, total=total, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=not sys.stderr.isatty(),
+        delay=after_s,
+    ) as bar:  # fmt: skip
+        late = threading.Timer(after_s, _show, (bar,)) if after_s and not bar.disable else None
+        if late is not None:
+            late.daemon = True
+            late.start()
+        try:
+            yield lambda count: typing.cast(None, bar.update(count))
+        finally:
+            if late is not None:
+                late.cancel()
+                late.join()
+
+
+def _show(bar: "tqdm[typing.NoReturn]") -> None:
+    """Show a bar though nothing was done yet: a single request may be all there is to do."""
+    bar.delay = 0
+    bar.refresh()
 
 
 class _OneLine(logging.Formatter):

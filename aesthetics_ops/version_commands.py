@@ -7,18 +7,21 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from aesthetics_ops.dataset.layout import LATEST_KEY, LATEST_NAME
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.errors import NoSuchVersionError
-from aesthetics_ops.shell import positive
+from aesthetics_ops.progress import Progress, silent
+from aesthetics_ops.shell import positive, show_progress
 from aesthetics_ops.store import Store, open_store
 
-__all__ = ["add_version_commands"]
+__all__ = ["add_version_commands", "progress_of"]
 
 _UNITS: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _LONGEST: Final = 100_000
+_PATIENCE_S: Final = 1.5
 
 Command = Callable[[argparse.Namespace], tuple[Any, list[str]]]
 
@@ -75,6 +78,11 @@ def add_version_commands(command: Callable[[str, Command, str], argparse.Argumen
     expire.add_argument("--yes", action="store_true", help="delete; without it nothing is")
 
 
+def progress_of(options: argparse.Namespace) -> Progress:
+    """Return how a command that is quick as a rule says what it is at: after a moment, and not with `--json`."""
+    return silent if options.json else partial(show_progress, after_s=_PATIENCE_S)
+
+
 def _add_given(sub: argparse.ArgumentParser, *, needs_reason: bool = True) -> None:
     sub.add_argument("--reason", metavar="TEXT", required=needs_reason, help="why; the log of moves keeps it")
     sub.add_argument("--by", metavar="NAME", help="who; by default the system's user")
@@ -88,9 +96,10 @@ def _versions(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.listing import list_candidates, list_versions
 
     dataset = open_store(options.dataset)
-    candidates = list_candidates(dataset)
+    progress = progress_of(options)
+    candidates = list_candidates(dataset, progress=progress)
     try:
-        versions = list_versions(dataset)
+        versions = list_versions(dataset, progress=progress)
     except NoSuchVersionError:
         if not candidates:
             raise
@@ -118,7 +127,7 @@ def _rollback(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.versions.rollback import rollback
 
     given, dataset = _given(options, needs_reason=False), open_store(options.dataset)
-    manifest = rollback(dataset, options.of_version, given)
+    manifest = rollback(dataset, options.of_version, given, progress=progress_of(options))
     return {"version": manifest.version}, [f"LATEST names {manifest.version} {_since(_move_of_latest(dataset), given)}"]
 
 
@@ -237,7 +246,7 @@ def _expire(options: argparse.Namespace) -> tuple[Any, list[str]]:
     act = expire_versions if options.yes else plan_expiry
     expired = act(
         open_store(options.dataset), keep=options.keep, older_than=options.older_than, grace=options.grace,
-        now=datetime.now(UTC),
+        now=datetime.now(UTC), progress=progress_of(options),
     )  # fmt: skip
     goes, done = ("deleted", "deleted") if options.yes else ("goes", "would delete")
     lines = [f"stays    {version}  {'; '.join(why)}" for version, why in expired.stays.items()]

@@ -20,6 +20,7 @@ from aesthetics_ops.dataset.spilled import Spilled
 from aesthetics_ops.dataset.tables import is_label
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.transforms import Transform
+from aesthetics_ops.progress import Progress, silent, told
 from aesthetics_ops.store import Store
 
 __all__ = [
@@ -185,8 +186,14 @@ _CHANGES: Final = """
 """
 
 
-def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
+def diff_versions(dataset: Store, before: str, after: str, *, progress: Progress = silent) -> VersionDiff:
     """Compare two published versions photo by photo.
+
+    Args:
+        dataset: that they are published in.
+        before: name of the earlier one.
+        after: name of the later one.
+        progress: told of the tables that are read, and of the comparison.
 
     Raises:
         NoSuchVersionError: one of them does not exist.
@@ -196,11 +203,17 @@ def diff_versions(dataset: Store, before: str, after: str) -> VersionDiff:
     old, new = (read_manifest(dataset, version) for version in (before, after))
     columns = [compared_columns(manifest) for manifest in (old, new)]
     with scratch_for() as scratch:
-        old_records, new_records = (
-            spill_table(dataset, manifest, VersionFile.RECORDS, scratch, COMPARED, if_there=compared_columns(manifest))
-            for manifest in (old, new)
-        )
-        changes = compare_records(old_records, new_records, old.settings, new.settings, scratch=scratch)
+        with progress("read records", 2, "table") as done:
+            spilled = (
+                spill_table(
+                    dataset, manifest, VersionFile.RECORDS, scratch, COMPARED, if_there=compared_columns(manifest)
+                )
+                for manifest in (old, new)
+            )
+            old_records, new_records = told(spilled, done)
+        with progress("compare photos", 1, "comparison") as done:
+            changes = compare_records(old_records, new_records, old.settings, new.settings, scratch=scratch)
+            done(1)
     ours, theirs = _paths(old), _paths(new)
     return VersionDiff(
         before=old.version,

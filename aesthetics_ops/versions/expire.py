@@ -46,6 +46,7 @@ from aesthetics_ops.errors import (
     PublishConflictError,
     SettingsError,
 )
+from aesthetics_ops.progress import Progress, silent, told
 from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.listing import CandidateInfo, VersionInfo, kept_by_name, list_candidates, list_versions
 
@@ -158,6 +159,7 @@ def expire_versions(
     older_than: timedelta | None = None,
     grace: timedelta = timedelta(0),
     now: datetime,
+    progress: Progress = silent,
 ) -> Expired:
     """Delete old versions and candidates, old builds' state, and every shard that nothing kept names.
 
@@ -172,6 +174,7 @@ def expire_versions(
         grace: a version that LATEST or a pointer named so lately stays.
         now: the time, with a zone.  Builds planned less than 7 days before it are left alone.  While a plan is in the
             making that began less than a day before it, no shard is deleted: it may have found any of them.
+        progress: told of what is read, listed and deleted.
 
     Raises:
         SettingsError: neither `keep` nor `older_than` is given.
@@ -184,9 +187,9 @@ def expire_versions(
     rules = _rules(keep, older_than, grace, now)
     with expiry_lease(dataset) as lease:
         _bring_back_marks(dataset, lease)
-        doomed = _doomed(dataset, rules)
+        doomed = _doomed(dataset, rules, progress)
         _take_marks(dataset, doomed, lease)
-        _delete(dataset, doomed.keys, lease)
+        _delete(dataset, doomed.keys, lease, progress)
         return doomed.expired
 
 
@@ -197,9 +200,10 @@ def plan_expiry(
     older_than: timedelta | None = None,
     grace: timedelta = timedelta(0),
     now: datetime,
+    progress: Progress = silent,
 ) -> Expired:
     """Say what `expire_versions` would delete, and why the rest stays; nothing is written.  Arguments and errors are the same."""
-    return _doomed(dataset, _rules(keep, older_than, grace, now)).expired
+    return _doomed(dataset, _rules(keep, older_than, grace, now), progress).expired
 
 
 def in_words(time: timedelta) -> str:
@@ -216,17 +220,19 @@ def _rules(keep: int | None, older_than: timedelta | None, grace: timedelta, now
     return _Rules(keep, older_than, grace, now)
 
 
-def _doomed(dataset: Store, rules: _Rules) -> _Doomed:
+def _doomed(dataset: Store, rules: _Rules, progress: Progress) -> _Doomed:
     read_latest(dataset)
-    versions, candidates = list_versions(dataset), list_candidates(dataset)
+    versions, candidates = list_versions(dataset, progress=progress), list_candidates(dataset, progress=progress)
     _require_readable(dataset, versions)
-    listing = dataset.list("")
+    with progress("list objects", 1, "listing") as done:
+        listing = dataset.list("")
+        done(1)
     sizes = dict(zip(listing["key"].to_pylist(), listing["size"].to_pylist(), strict=True))
     stays = _staying(dataset, versions, candidates, rules) | _without_mark(dataset, sizes, versions, candidates)
     gone = [info.version for info in versions if info.version not in stays]
     refused = [info.version for info in candidates if info.version not in stays]
-    named = _needs_of_versions(dataset, list(stays))
-    needs = _needs_of_builds(dataset, sizes, rules.now)
+    named = _needs_of_versions(dataset, list(stays), progress)
+    needs = _needs_of_builds(dataset, sizes, rules.now, progress)
     named = named.union(*(need.digests for need in needs.values()))
     are_known = all(need.are_known for need in needs.values())
     stale_builds = sorted({build for key in sizes if (build := build_of(key)) is not None} - needs.keys())
@@ -357,16 +363,19 @@ def _require_unnamed(dataset: Store, gone: Collection[str]) -> None:
         )
 
 
-def _delete(dataset: Store, keys: Sequence[str], lease: ExpiryLease) -> None:
+def _delete(dataset: Store, keys: Sequence[str], lease: ExpiryLease, progress: Progress) -> None:
     """Delete, manifests first: a version whose shards go must not look whole for a moment."""
     ordered = sorted(keys, key=lambda key: (not key.endswith(f"/{VersionFile.MANIFEST}"), key))
-    for first in range(0, len(ordered), _KEYS_AT_ONCE):
-        if datetime.now(UTC) - lease.since > LEASE - _LEASE_REST:
-            raise DatasetBusyError(
-                f"expiring {dataset.url} takes longer than its lease; {first} of {len(ordered)} objects are deleted: "
-                "run expire again, it goes on"
-            )
-        dataset.delete(ordered[first : first + _KEYS_AT_ONCE])
+    with progress("delete", len(ordered), "object") as done:
+        for first in range(0, len(ordered), _KEYS_AT_ONCE):
+            if datetime.now(UTC) - lease.since > LEASE - _LEASE_REST:
+                raise DatasetBusyError(
+                    f"expiring {dataset.url} takes longer than its lease; {first} of {len(ordered)} objects are deleted: "
+                    "run expire again, it goes on"
+                )
+            some = ordered[first : first + _KEYS_AT_ONCE]
+            dataset.delete(some)
+            done(len(some))
 
 
 def _require_readable(dataset: Store, versions: list[VersionInfo]) -> None:
@@ -379,15 +388,21 @@ def _require_readable(dataset: Store, versions: list[VersionInfo]) -> None:
         )
 
 
-def _needs_of_versions(dataset: Store, versions: list[str]) -> frozenset[str]:
+def _needs_of_versions(dataset: Store, versions: list[str], progress: Progress) -> frozenset[str]:
     """Return the digests of all shards that versions name.
 
     Their plans also name shards without records, whose results save reading their photos again.
     """
     found = read_latest(dataset)
     latest = found[0] if found else None
-    with StoreThreads(_PLANS_AT_ONCE, thread_name_prefix="needs") as pool:
-        return frozenset().union(*pool.map(lambda version: _needs_of_version(dataset, version, latest), versions))
+    with (
+        progress("read plans", len(versions), "version") as done,
+        StoreThreads(_PLANS_AT_ONCE, thread_name_prefix="needs") as pool,
+    ):
+        needs: set[str] = set()
+        for need in told(pool.map(lambda version: _needs_of_version(dataset, version, latest), versions), done):
+            needs |= need
+        return frozenset(needs)
 
 
 def _needs_of_version(dataset: Store, version: str, latest: LatestPointer | None) -> set[str]:
@@ -404,7 +419,7 @@ def _needs_of_version(dataset: Store, version: str, latest: LatestPointer | None
     return named
 
 
-def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict[str, _Needs]:
+def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime, progress: Progress) -> dict[str, _Needs]:
     """Return what every build needs that may still run or be resumed.
 
     Planning writes a start before anything else, so a build without start and plan is dead: one of a release that wrote
@@ -415,8 +430,11 @@ def _needs_of_builds(dataset: Store, keys: Iterable[str], now: datetime) -> dict
         if (build := build_of(key)) is not None:
             results.setdefault(build, []).extend([key] if is_partition_result(key) else [])
     needs = {}
-    with StoreThreads(_READS, thread_name_prefix="builds") as pool:
-        times = list(pool.map(lambda build: _times(dataset, build, now), results))
+    with (
+        progress("read builds", len(results), "build") as done,
+        StoreThreads(_READS, thread_name_prefix="builds") as pool,
+    ):
+        times = list(told(pool.map(lambda build: _times(dataset, build, now), results), done))
     for (build, keys_of_results), (planned_at, started_at) in zip(results.items(), times, strict=True):
         is_planning = started_at not in (None, planned_at) and now - started_at < _PLANNING_GRACE
         if is_planning:

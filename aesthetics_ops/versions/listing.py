@@ -15,6 +15,7 @@ from aesthetics_ops.dataset.layout import candidate_key, version_stamp
 from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest, nothing_published
 from aesthetics_ops.dataset.pointers import read_pins, read_pointers
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
+from aesthetics_ops.progress import Progress, silent, told
 from aesthetics_ops.store import Store, StoreThreads
 
 __all__ = [
@@ -119,16 +120,24 @@ def version_names(dataset: Store) -> list[str]:
     return sorted(published_versions(dataset, _latest(dataset)), reverse=True)
 
 
-def list_versions(dataset: Store) -> list[VersionInfo]:
+def list_versions(dataset: Store, *, progress: Progress = silent) -> list[VersionInfo]:
     """Return every published version, newest first; one whose manifest cannot be read says why.
+
+    Args:
+        dataset: that they are published in.
+        progress: told of each version that is read.
 
     Raises:
         NoSuchVersionError: nothing was ever published.
     """
     latest = _latest(dataset)
     names = sorted(published_versions(dataset, latest))
-    with StoreThreads(_READS, thread_name_prefix="manifest") as pool:
-        versions = [info for info in pool.map(partial(_look, dataset, latest), names) if info is not None]
+    with (
+        progress("read versions", len(names), "version") as done,
+        StoreThreads(_READS, thread_name_prefix="manifest") as pool,
+    ):
+        found = told(pool.map(partial(_look, dataset, latest), names), done)
+        versions = [info for info in found if info is not None]
     if not versions:
         raise nothing_published(dataset)
     pointers, pins = kept_by_name(dataset)
@@ -139,12 +148,15 @@ def list_versions(dataset: Store) -> list[VersionInfo]:
     return sorted(versions, key=_age, reverse=True)
 
 
-def list_candidates(dataset: Store) -> list[CandidateInfo]:
-    """Return every candidate, newest first; one whose manifest or mark cannot be read says why."""
+def list_candidates(dataset: Store, *, progress: Progress = silent) -> list[CandidateInfo]:
+    """Return every candidate, newest first; one whose manifest or mark cannot be read says why.  Arguments as `list_versions`."""
     names = candidate_names(dataset, _latest(dataset))
     pins = kept_by_name(dataset)[1] if names else {}
-    with StoreThreads(_READS, thread_name_prefix="manifest") as pool:
-        found = pool.map(partial(_look_at_candidate, dataset), names)
+    with (
+        progress("read candidates", len(names), "candidate") as done,
+        StoreThreads(_READS, thread_name_prefix="manifest") as pool,
+    ):
+        found = told(pool.map(partial(_look_at_candidate, dataset), names), done)
         return [replace(info, pins=tuple(pins.get(info.version, ()))) for info in found if info is not None]
 
 

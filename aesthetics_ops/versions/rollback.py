@@ -17,13 +17,14 @@ from aesthetics_ops.dataset.manifest import Manifest, manifest_in, stored_manife
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.dataset.pointers import resolve_version
 from aesthetics_ops.errors import NoSuchVersionError, PublishConflictError
+from aesthetics_ops.progress import Progress, silent
 from aesthetics_ops.store import Store, StoredObject, Swap
 from aesthetics_ops.versions.whole import require_whole
 
 __all__ = ["rollback"]
 
 
-def rollback(dataset: Store, version: str, given: Given | None = None) -> Manifest:
+def rollback(dataset: Store, version: str, given: Given | None = None, *, progress: Progress = silent) -> Manifest:
     """Make LATEST name an older (or newer) published version; the next build starts from it.
 
     This is the way back from a LATEST that cannot be read, too: what it holds is replaced, whatever it is.
@@ -33,6 +34,7 @@ def rollback(dataset: Store, version: str, given: Given | None = None) -> Manife
         dataset: that it lies in.
         version: its name, or that of a pointer.
         given: who goes back, and why, for the log of moves; by default this system's user, who says no reason.
+        progress: told of what is listed and read of the version.
 
     Raises:
         NoSuchVersionError: there is no such version, or it was never published.
@@ -47,7 +49,7 @@ def rollback(dataset: Store, version: str, given: Given | None = None) -> Manife
     manifest = manifest_in(dataset, version, target)
     if not is_published(dataset, version):
         raise _unpublished(dataset, version)
-    require_whole(dataset, manifest)
+    require_whole(dataset, manifest, progress=progress)
     pointer = pointer_to(version, bytes(target.data))
     now = pointer_in_object(before)
     if now is not None and now.model_copy(update={"move": None}) == pointer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aesthetics_ops.pipeline import Progress
+from aesthetics_ops.progress import Progress
 from tests.support.documents import make_reports_quick
 from tests.support.nights import PHOTOS, Source, photo
 

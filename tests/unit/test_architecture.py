@@ -18,7 +18,7 @@ PACKAGE = ROOT / "aesthetics_ops"
 # but for INDEPENDENT.
 LAYERS = (
     "errors",
-    "urls system key_template",
+    "urls system key_template progress",
     "rejects parsing machine",
     "settings training_settings",
     "config store",
