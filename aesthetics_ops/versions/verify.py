@@ -1,7 +1,7 @@
 """Read a version whole and compare it with what it says of itself.
 
 In: a published version.  Out: its manifest, or the first difference in reading order, whichever shard is read first.
-Four shards are read at once, and more where they are small, since then the store's answers are waited for; scratch holds the
+Four shards are read at once, and more where they are small, since then a distant store's answers are waited for; scratch holds the
 version's tables and those shards, memory some rows of the tables and a record of each shard.
 """
 
@@ -61,7 +61,7 @@ def verify_version(
     manifest = read_manifest(dataset, version)
     shards = [(split, shard) for split, content in manifest.splits.items() for shard in content.shards]
     largest = max((shard.bytes for _, shard in shards), default=0)
-    with scratch_for(_at_once(shards) * largest) as scratch:
+    with scratch_for(_at_once(dataset, shards) * largest) as scratch:
         damaged = _fetch_files(dataset, manifest, scratch)
         with _after(damaged):  # what lies inside a damaged table says more than its sum
             _verify_content(dataset, manifest, shards, scratch, progress)
@@ -105,8 +105,13 @@ def _check_counts(manifest: Manifest, scratch: Path) -> None:
     check_statements(manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
 
 
-def _at_once(shards: Sequence[tuple[str, Shard]]) -> int:
-    """Return how many shards are read side by side: in all as many bytes as a few of the usual size have."""
+def _at_once(dataset: Store, shards: Sequence[tuple[str, Shard]]) -> int:
+    """Return how many shards are read side by side: in all as many bytes as a few of the usual size have.
+
+    Files of this machine are not waited for, and more threads than a few would wait for each other.
+    """
+    if dataset.local_path(VersionFile.MANIFEST) is not None:
+        return _LEAST_AT_ONCE
     largest = max((shard.bytes for _, shard in shards), default=0)
     return min(_MOST_AT_ONCE, max(_LEAST_AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
 
@@ -198,7 +203,7 @@ def _verify_shards(
             verified.result()
             progress(shard.bytes)
 
-    at_once = _at_once(shards)
+    at_once = _at_once(dataset, shards)
     pool = StoreThreads(at_once, thread_name_prefix="verify")
     try:
         for number, (_, shard) in enumerate(shards):

@@ -31,7 +31,7 @@ from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.datasets import SyntheticVersion
 from aesthetics_ops.testing.stores import CountingStore
 from aesthetics_ops.validation.partition import validate_partition
-from aesthetics_ops.versions import verify
+from aesthetics_ops.versions import shards, verify
 from aesthetics_ops.versions.diff import Change, Changes, ShardChanges, diff_versions
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions
@@ -279,12 +279,18 @@ class TestVerifyManyShards:
         """16 shards."""
         return publish_once(sample_photos(30), sample_rejects(), per_shard=2)
 
+    @pytest.fixture
+    def in_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Shards count as too large for memory."""
+        monkeypatch.setattr(shards, "_IN_MEMORY", 0)
+
     def paths(self, many: SyntheticVersion) -> list[str]:
         return [path for _, path, _ in shard_hashes(many.manifest)]
 
     def damage(self, many: SyntheticVersion, path: str) -> None:
         many.store.put(path, bytes(many.store.get(path).data)[:-1])
 
+    @pytest.mark.usefixtures("in_files")
     def test_of_several_damaged_shards_the_first_is_named_even_if_another_was_read_before(
         self, many: SyntheticVersion
     ) -> None:
@@ -304,6 +310,7 @@ class TestVerifyManyShards:
         with pytest.raises(IntegrityError, match=f"{first} is missing"):
             verify_version(store)
 
+    @pytest.mark.usefixtures("in_files")
     def test_a_few_shards_are_read_at_once_and_no_more(
         self, many: SyntheticVersion, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -320,6 +327,7 @@ class TestVerifyManyShards:
         assert sizes == [shard.bytes for split in many.manifest.splits.values() for shard in split.shards]
         assert store.most_files <= 4
 
+    @pytest.mark.usefixtures("in_files")
     def test_no_table_is_held_in_memory_as_it_is_stored(self, many: SyntheticVersion) -> None:
         store = WatchedDownloads(many.store)
         verify_version(store)
