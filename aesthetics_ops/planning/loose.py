@@ -79,7 +79,10 @@ _WRITTEN: Final = r"""
                         FROM (SELECT name, by_key OR contains(name, '/') OR contains(name, '\') AS is_path,
                                 CASE WHEN is_path THEN regexp_replace(replace(nfc_normalize(name), '\', '/'),
                                     '^([A-Za-z]:)?(\.?/)*', '') ELSE nfc_normalize(name) END AS path
-                            FROM spare_names)))
+                            FROM spare_names))
+                    UNION ALL  -- of a URL, its last part may lie in any folder
+                    SELECT name, false, nfc_normalize(coalesce(TRY(url_decode(last)), last))
+                    FROM (SELECT name, regexp_extract(name, '(?i)^https?://[^?#]*/([^/?#]+)', 1) AS last FROM spare_names))
                 WHERE path <> '')))
 """
 _SPARE: Final = r"""

@@ -155,6 +155,9 @@ def _notes_about(workbook: Workbook, sheet: _Sheet) -> list[str | None]:
     return [
         chosen,
         sheet.note,
+        "has hidden rows, which are read, too; delete them if they are not meant"
+        if workbook.has_hidden_rows(sheet.name)
+        else None,
         "has formulas; the values that they had when it was saved are used" if calculated else None,
     ]
 

@@ -38,15 +38,17 @@ _OTHER_SPELLINGS: Final = (
 )  # of attributes; without them the quick search sees all
 _REFERENCE: Final = re.compile(rb"[\s\"']r\s*=\s*[\"']([A-Za-z]*)(\d+)")
 _CELLS: Final = re.compile(rb"<(?:\w+:)?(?:row\b([^>]*)|c\b([^>]*?)(?:/>|>(.*?)</(?:\w+:)?c>))", re.DOTALL)
+_HIDDEN_ROW: Final = re.compile(rb"<(?:\w+:)?row\b[^>]*\shidden\s*=\s*[\"'](?:1|true)[\"']")
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is known of a sheet's XML: whether it has formulas, and whether it has errors such as #N/A."""
+    """What is known of a sheet's XML: whether it has formulas, errors such as #N/A, and rows that are not shown."""
 
     has_formulas: bool
     has_errors: bool
+    has_hidden_rows: bool
 
 
 class Workbook:
@@ -77,6 +79,11 @@ class Workbook:
         """Whether a sheet has cells that are calculated."""
         part = self._parts.get(self._entries.get(name, ""))
         return part is not None and part.has_formulas
+
+    def has_hidden_rows(self, name: str) -> bool:
+        """Whether a sheet has rows that are not shown, as where a filter is set."""
+        part = self._parts.get(self._entries.get(name, ""))
+        return part is not None and part.has_hidden_rows
 
     def odd_cells(self, name: str) -> dict[tuple[int, int], str]:
         """Return, by row and column from 0, the cells that have no value but are not blank: what they are, in a few words."""
@@ -167,7 +174,8 @@ def _examine(file: LabelFile, archive: zipfile.ZipFile) -> dict[str, _Part]:
         if b"sheetData" in xml:
             _check_extent(file, xml)
             has_formulas = b"<f" in xml or b":f>" in xml or b":f " in xml
-            parts[info.filename] = _Part(has_formulas, b't="e"' in xml or b"t='e'" in xml)
+            has_hidden_rows = b"hidden" in xml and _HIDDEN_ROW.search(xml) is not None
+            parts[info.filename] = _Part(has_formulas, b't="e"' in xml or b"t='e'" in xml, has_hidden_rows)
     return parts
 
 

@@ -317,6 +317,54 @@ class TestTwoCandidates:
         assert planned.contrary_copies == 1
 
 
+class TestUrls:
+    """URLs name photos by their paths, and else by their last part."""
+
+    @pytest.mark.parametrize(
+        ("url", "photo"),
+        [
+            ("https://host/y/a.jpg", "a.jpg"),
+            ("http://host/y/a.jpg?w=8&h=/b.jpg#top", "x/a.jpg"),
+            ("HTTPS://host/y/my%20photo.JPG", "my photo.jpg"),
+            ("https://host/y/%C3%A9.jpg", "x/é.jpg"),
+            ("https://host/photos/x/a.jpg", "x/a.jpg"),
+            ("https://host/y/7.jpg", "007.jpg"),
+            ("https://host/y/a.jpeg", "a.png"),
+        ],
+    )
+    @pytest.mark.parametrize("column", ["image", "path"])
+    def test_a_url_finds_its_photo_whatever_its_column_is_called(self, url: str, photo: str, column: str) -> None:
+        planned = plan([photo, "z/other.jpg"], table((url, 5), header=f"{column},score"))
+        assert rows(planned)[photo][1] == 5.0
+        assert rows(planned)["z/other.jpg"][1] is None
+
+    def test_a_path_goes_before_the_last_part(self) -> None:
+        urls = [("https://host/photos/x/a.jpg", 5), ("https://host/photos/y/a.jpg", 6)]
+        planned = plan(["x/a.jpg", "y/a.jpg"], table(*urls))
+        assert {key: row[1] for key, row in rows(planned).items()} == {"x/a.jpg": 5.0, "y/a.jpg": 6.0}
+
+    def test_a_last_part_that_fits_two_photos_is_refused(self) -> None:
+        planned = plan(["x/a.jpg", "y/a.jpg", "b.jpg"], table(("https://host/a.jpg", 5), ("b.jpg", 6)))
+        assert "fits 2 photos by rule folder: 'x/a.jpg', 'y/a.jpg'" in details(planned)["x/a.jpg"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "https://",
+            "https://host",
+            "https://host/",
+            "https://host/?a.jpg",
+            "https://host/%ffa.jpg",
+            "https://host/%",
+            "ftp://host/a.jpg",
+            "y/a.jpg",
+        ],
+    )
+    def test_what_has_no_last_part_or_is_no_url_finds_none(self, name: str) -> None:
+        planned = plan(["a.jpg", "b.jpg"], table((name, 5), ("b.jpg", 6)))
+        assert rows(planned)["a.jpg"][1] is None
+
+
 class TestTwoColumns:
     """Several columns may name the photos; the names decide."""
 

@@ -127,6 +127,16 @@ def test_merged_cells_have_one_value_and_the_build_says_so() -> None:
     assert read(sheet(["id", "score"], ["a", 1], merged=["F1:G9"])).notes == ()
 
 
+def test_hidden_rows_are_read_and_told() -> None:
+    rows = [["id", "score"], ["a", 1], ["b", 2]]
+    shown = sheet(*rows)
+    assert read(shown).notes == ()
+    xml = sheet_xml(rows).replace('<row r="3">', '<row r="3" spans="1:2" hidden="1">').encode()
+    labels = read(xlsx({"S": rows}, more={"xl/worksheets/sheet1.xml": xml}))
+    assert labels.table["name"].to_pylist() == ["a", "b"]
+    assert "has hidden rows, which are read, too; delete them if they are not meant" in labels.notes[0]
+
+
 def test_a_sheet_may_have_no_header() -> None:
     labels = read(sheet(["a.jpg", 1.5], ["b.jpg", 2]))
     assert rows(labels, "row", "name", "score") == [(1, "a.jpg", 1.5), (2, "b.jpg", 2)]
