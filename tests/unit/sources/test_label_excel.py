@@ -128,7 +128,7 @@ def test_merged_cells_have_one_value_and_the_build_says_so() -> None:
 
 
 def test_hidden_rows_are_read_and_told() -> None:
-    rows = [["id", "score"], ["a", 1], ["b", 2]]
+    rows: list[list[Any]] = [["id", "score"], ["a", 1], ["b", 2]]
     shown = sheet(*rows)
     assert read(shown).notes == ()
     xml = sheet_xml(rows).replace('<row r="3">', '<row r="3" spans="1:2" hidden="1">').encode()
