@@ -6,10 +6,13 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-__all__ = ["ROWS_AT_ONCE", "attach", "gather"]
+__all__ = ["FEW_ROWS", "ROWS_AT_ONCE", "attach", "gather", "lay_down"]
 
 ROWS_AT_ONCE: Final = 1 << 17
+FEW_ROWS: Final = 500_000
+"""Of a listing or score file: so many stay in memory, up to 100 MB, which saves a tenth of the time."""
 
 
 def attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> None:
@@ -18,6 +21,14 @@ def attach(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Path) -> N
         db.read_parquet(str(rows / "*.parquet" if rows.is_dir() else rows)).create_view(name)
     else:
         db.register(name, rows)
+
+
+def lay_down(rows: pa.Table, path: Path) -> pa.Table | Path:
+    """Write rows to a Parquet file and return its path; few rows are returned as they are."""
+    if rows.num_rows <= FEW_ROWS:
+        return rows
+    pq.write_table(rows, path, compression="lz4", use_dictionary=False)
+    return path
 
 
 def gather(tables: Iterable[pa.Table], schema: pa.Schema, scratch: Path | None, name: str = "plan") -> pa.Table:

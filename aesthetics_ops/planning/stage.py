@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from aesthetics_ops.builds import Build, BuildPlan, BuildStart, Partition, plan_identity
 from aesthetics_ops.dataset.latest import compares_writes
@@ -38,6 +37,7 @@ from aesthetics_ops.dataset.tables import BEFORE, iterate_rows, put_file, put_ro
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
+from aesthetics_ops.planning.database import FEW_ROWS, lay_down
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
@@ -141,11 +141,10 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
     inventory = None
     scores, labels_etag = _read_scores(build, scratch)
     if build.inventory is not None and (url := build.settings.inventory) is not None:
-        listing = scratch / "listing"
-        inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=listing)
+        listing: pa.Table | Path = scratch / "listing"
+        inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=scratch / "listing")
     else:
-        listing = scratch / "listing.parquet"
-        pq.write_table(list_photos(build.photos), listing, compression="lz4", use_dictionary=False)
+        listing = lay_down(list_photos(build.photos), scratch / "listing.parquet")
     parent = _parent_plan(build.dataset, manifest, build.settings, scratch) if manifest else None
     known = _RejectedPhotos(build, manifest) if build.settings.label_scale == "minmax" else None
     for attempt in count():
@@ -163,7 +162,7 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         if known is None or not known.learn_from(plan):
             break
         rmtree(folder)
-    kind = scores.labels.format if scores.labels.layout is None else f"{scores.labels.format}, {scores.labels.layout}"
+    kind = ", ".join(filter(None, (scores.labels.format, scores.labels.layout)))
     return plan, _PlanSource(labels_etag, kind, scores.rows, inventory)
 
 
@@ -227,11 +226,11 @@ def _same_recipe(settings: BuildSettings, parent: Manifest) -> bool:
 
 
 def _read_scores(build: Build, scratch: Path) -> tuple[Scores, str]:
-    """Read the score files; their rows are left in scratch."""
+    """Read the score files; if they are many, their rows are left in scratch."""
     labels, etag = read_score_files(build.labels, build.settings)
     for note in labels.notes:
         _log.warning("%s", note)
-    return Scores.of(labels, scratch), etag
+    return Scores.of(labels, scratch if labels.table.num_rows > FEW_ROWS else None), etag
 
 
 def _parent_plan(dataset: Store, manifest: Manifest, settings: BuildSettings, scratch: Path) -> ParentPlan:

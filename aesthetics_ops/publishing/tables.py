@@ -34,7 +34,8 @@ from aesthetics_ops.store import Store
 
 __all__ = ["AddedRows", "Inherited", "MoreColumns", "Outcome", "ShardRows", "join_tables", "make_tables", "rows_of"]
 
-_MEMORY_LIMIT: Final = "384MiB"  # of DuckDB's own; what is more goes to scratch
+_MIB_OF_MILLION: Final = 384  # of DuckDB's own, for each million photos; what is more goes to scratch
+_MOST_MIB: Final = 1152
 _THREADS: Final = 2  # each holds some of that
 
 
@@ -197,7 +198,7 @@ def join_tables(
     """
     place = Path(mkdtemp(dir=scratch))
     try:
-        with open_database(place, memory_limit=_MEMORY_LIMIT, threads=_THREADS) as db:
+        with open_database(place, memory_limit=_memory_limit(plan), threads=_THREADS) as db:
             _attach_plan(db, plan)
             planned = [
                 digest for (digest,) in db.sql("SELECT DISTINCT digest FROM plan WHERE digest IS NOT NULL").fetchall()
@@ -221,6 +222,12 @@ def join_tables(
     finally:
         for file in place.glob("rows.duckdb*"):
             file.unlink()
+
+
+def _memory_limit(plan: pa.Table | Path) -> str:
+    """Return what the database holds in memory at most, by the plan's rows: with less it writes more of them to scratch and back."""
+    photos = pq.read_metadata(plan).num_rows if isinstance(plan, Path) else plan.num_rows
+    return f"{min(_MOST_MIB, _MIB_OF_MILLION * max(1, photos // 1_000_000))}MiB"
 
 
 def _attach_plan(db: duckdb.DuckDBPyConnection, plan: pa.Table | Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning import database
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.planning.scores import SCORES, Scores
 from aesthetics_ops.settings import BuildSettings
@@ -87,3 +88,13 @@ def test_names_in_two_columns_that_disagree_are_refused_with_the_row(tmp_path: P
     labels = read_labels(text.encode(), source="memory://p/scores.csv", settings=(of := read("plain")[1]))
     with pytest.raises(PlanError, match=r"2 rows name different ones: row 2 has '2.jpg' and '1'"):
         plan_photos(LISTING, Scores.of(labels, tmp_path), of, converter=Converter(1, "c0dec"), parent=None)
+
+
+def test_a_long_listing_goes_to_scratch_and_a_short_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "listing.parquet"
+    monkeypatch.setattr(database, "FEW_ROWS", LISTING.num_rows)
+    assert database.lay_down(LISTING, path) is LISTING
+    assert not path.exists()
+    monkeypatch.setattr(database, "FEW_ROWS", LISTING.num_rows - 1)
+    assert database.lay_down(LISTING, path) == path
+    assert pq.read_table(path).equals(LISTING)
