@@ -91,10 +91,10 @@ def test_names_in_two_columns_that_disagree_are_refused_with_the_row(tmp_path: P
 
 
 def test_a_long_listing_goes_to_scratch_and_a_short_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "listing.parquet"
-    monkeypatch.setattr(database, "FEW_ROWS", LISTING.num_rows)
+    path, rows = tmp_path / "listing.parquet", LISTING.num_rows
+    monkeypatch.setattr(database, "FEW_ROWS", rows)
     assert database.lay_down(LISTING, path) is LISTING
     assert not path.exists()
-    monkeypatch.setattr(database, "FEW_ROWS", LISTING.num_rows - 1)
+    monkeypatch.setattr(database, "FEW_ROWS", rows - 1)
     assert database.lay_down(LISTING, path) == path
     assert pq.read_table(path).equals(LISTING)
