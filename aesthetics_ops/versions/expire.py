@@ -222,7 +222,10 @@ def _rules(keep: int | None, older_than: timedelta | None, grace: timedelta, now
 
 def _doomed(dataset: Store, rules: _Rules, progress: Progress) -> _Doomed:
     read_latest(dataset)
-    versions, candidates = list_versions(dataset, progress=progress), list_candidates(dataset, progress=progress)
+    candidates = list_candidates(
+        dataset, progress=progress
+    )  # first: one that is promoted meanwhile is among the versions
+    versions = list_versions(dataset, progress=progress)
     _require_readable(dataset, versions)
     with progress("list objects", 1, "listing") as done:
         listing = dataset.list("")
@@ -239,12 +242,13 @@ def _doomed(dataset: Store, rules: _Rules, progress: Progress) -> _Doomed:
     published = {info.version for info in versions}
     unpublished = _old_unpublished(sizes, published.union(stays, refused), rules.now)
     going = {*gone, *refused}
+    marked = {published_in(key) for key in sizes} - {None}  # a promotion that has no mark yet looks for the candidate's
     doomed = [
         key
         for key in sizes
         if (are_known and (digest := digest_of(key)) is not None and digest not in named)
         or published_in(key) in gone
-        or candidate_in(key) in going | published
+        or candidate_in(key) in going | marked
         or version_of(key) in going | unpublished
         or build_of(key) in stale_builds
         or is_probe(key)

@@ -134,9 +134,10 @@ def _require_done(dataset: Store, version: str, ending: Swap) -> None:
 def _stand_back(dataset: Store, version: str, before: StoredObject | None, *, compares: bool) -> None:
     """Undo the move where an expiry took the candidate's mark meanwhile: its files may go at any moment.
 
-    An expiry takes the mark, then looks at LATEST, then deletes; so one of both sees the other.
+    An expiry takes the mark, then looks at LATEST, then deletes; so one of both sees the other.  It takes those of published
+    versions, too, whose marks as such stay.
     """
-    if dataset.head(candidate_key(version)) is not None:
+    if dataset.head(candidate_key(version)) is not None or is_published(dataset, version):
         return
     if before is not None:
         put_back(dataset, LATEST_KEY, before, compares=compares)

@@ -1,12 +1,15 @@
-"""A command dies at a request: what it asked before is done, and nothing after."""
+"""A command dies at a request, or is overtaken there: what it asked before is done, and nothing after, or only later."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
+from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.store import Store
 from aesthetics_ops.testing.stores import Request, WrappedStore
 
-__all__ = ["cut_off", "restore", "snapshot"]
+__all__ = ["cut_off", "overtaken", "restore", "snapshot"]
 
 _Result = TypeVar("_Result")
 _SMALL = ("LATEST.json", "published/", "candidates/", "pointers/", "pins/", "log/", "expiry.json")
@@ -50,3 +53,32 @@ def restore(dataset: Store, objects: dict[str, bytes]) -> None:
     for key, data in objects.items():
         if now.get(key) != data:
             dataset.put(key, data)
+
+
+class _OvertakenStore(WrappedStore):
+    """Another store, in which somebody else does something just before a request is answered."""
+
+    def __init__(self, inner: Store, before: int, other: Callable[[Store], object]) -> None:
+        super().__init__(inner)
+        self._before, self._other = before, other
+        self._once = threading.Lock()
+        self.is_overtaken = False
+
+    def pass_on(self, request: Request, ask: Callable[[], _Result]) -> _Result:
+        with self._once:
+            if request.total >= self._before and not self.is_overtaken:
+                self.is_overtaken = True
+                with suppress(AestheticsOpsError):
+                    self._other(self.inner)
+        return ask()
+
+
+def overtaken(act: Callable[[Store], object], dataset: Store, *, before: int, other: Callable[[Store], object]) -> bool:
+    """Do something while somebody else does something else before one of its requests; return whether it came to that.
+
+    Both may be refused, as long as the store is left whole.
+    """
+    store = _OvertakenStore(dataset, before, other)
+    with suppress(AestheticsOpsError):
+        act(store)
+    return store.is_overtaken
