@@ -21,8 +21,9 @@ from typing import Any
 from aesthetics_ops import __version__
 from aesthetics_ops.dataset.latest import peek_latest, promotion_of
 from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
-from aesthetics_ops.dataset.manifest import Manifest, matches_in_words, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, matches_in_words
 from aesthetics_ops.dataset.moves import Move
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.errors import IntegrityError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import crops_in_words, hardware_in_words

@@ -190,8 +190,8 @@ def _unpin(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 def _pointers(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.dataset.latest import read_latest
-    from aesthetics_ops.dataset.manifest import nothing_published
     from aesthetics_ops.dataset.pointers import read_pins, read_pointers
+    from aesthetics_ops.dataset.reading_manifests import nothing_published
 
     dataset = open_store(options.dataset)
     latest = read_latest(dataset)
@@ -210,7 +210,7 @@ def _pointers(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 
 def _log_of_moves(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.dataset.manifest import nothing_published
+    from aesthetics_ops.dataset.reading_manifests import nothing_published
     from aesthetics_ops.versions.pointing import all_moves
 
     dataset = open_store(options.dataset)

@@ -92,7 +92,7 @@ def _make(folder: Path, shards: int) -> None:
 
 def _get(folder: Path, shards: int) -> None:
     """Read every shard as a store gives it, and forget it."""
-    from aesthetics_ops.dataset.manifest import read_manifest
+    from aesthetics_ops.dataset.reading_manifests import read_manifest
     from aesthetics_ops.store import StoreThreads, open_store
 
     store = open_store(f"{folder.as_uri()}/")

@@ -210,7 +210,7 @@ def _tell_late(table: str, context: Mapping[str, Any]) -> None:
 
 def _newest(config: "DatasetConfig") -> tuple[str, datetime | None, str]:
     """Return the version that LATEST names and when it was made, or why there is none."""
-    from aesthetics_ops.dataset.manifest import read_manifest
+    from aesthetics_ops.dataset.reading_manifests import read_manifest
 
     try:
         manifest = read_manifest(open_configured(config))

@@ -30,8 +30,9 @@ from aesthetics_ops.browser.tables import containing, equal_to, find_rows, read_
 from aesthetics_ops.dataset.example import decode_example
 from aesthetics_ops.dataset.latest import peek_latest, promotion_of, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, digest_of, is_name, version_key
-from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest_of
+from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.dataset.moves import LogEntry, Move
+from aesthetics_ops.dataset.reading_manifests import read_manifest_of
 from aesthetics_ops.dataset.sidecars import read_sidecar
 from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import (

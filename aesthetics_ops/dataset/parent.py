@@ -12,7 +12,8 @@ from typing import Final
 
 from aesthetics_ops.dataset.latest import WAY_BACK, LatestPointer, peek_latest, published_versions, read_latest
 from aesthetics_ops.dataset.layout import VersionFile, version_key
-from aesthetics_ops.dataset.manifest import Manifest, is_of_a_newer_release, read_manifest_of
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.reading_manifests import is_of_a_newer_release, read_manifest_of
 from aesthetics_ops.dataset.sidecars import download_table
 from aesthetics_ops.dataset.tables import iterate_rows
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError, ObjectMissingError

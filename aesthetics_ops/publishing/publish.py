@@ -27,9 +27,10 @@ from aesthetics_ops.dataset.latest import (
     read_latest,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, VersionFile, build_key, version_key, version_prefix
-from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile, read_manifest, read_manifest_of
+from aesthetics_ops.dataset.manifest import Manifest, Reuse, StoredFile
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.dataset.parent import building_on, is_stratified_alike
+from aesthetics_ops.dataset.reading_manifests import read_manifest, read_manifest_of
 from aesthetics_ops.dataset.sidecars import is_kept, put_proven, read_table, stored_file, upload_proven
 from aesthetics_ops.dataset.spilled import Spilled, spill_parquet
 from aesthetics_ops.dataset.statistics import contrary_copies, count_reasons

@@ -26,7 +26,8 @@ from aesthetics_ops.dataset.layout import (
     shard_key,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import ShardResult
 from aesthetics_ops.dataset.sidecars import read_table, stored_file

@@ -20,7 +20,8 @@ import pyarrow as pa
 from aesthetics_ops.dataset.latest import compares_writes, is_published, peek_latest
 from aesthetics_ops.dataset.layout import DOCUMENTS, ShardFile, VersionFile, shard_key, version_key
 from aesthetics_ops.dataset.lease import expiry_lease
-from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, Shard, StoredFile
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.sidecars import is_kept, stored_file
 from aesthetics_ops.errors import AestheticsOpsError, IntegrityError, NoSuchVersionError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for

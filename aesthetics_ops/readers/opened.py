@@ -28,8 +28,9 @@ from aesthetics_ops.dataset.layout import (
     split_of_pulled_shard,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, manifest_in, nothing_published, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.pointers import resolve_version
+from aesthetics_ops.dataset.reading_manifests import manifest_in, nothing_published, stored_manifest
 from aesthetics_ops.dataset.sidecars import of_version, read_sidecar
 from aesthetics_ops.dataset.tables import parse_parquet
 from aesthetics_ops.errors import (

@@ -14,7 +14,8 @@ import pyarrow as pa
 from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import VersionFile
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.sidecars import spill_table
 from aesthetics_ops.dataset.spilled import Spilled
 from aesthetics_ops.dataset.tables import is_label

@@ -35,8 +35,8 @@ from aesthetics_ops.dataset.layout import (
     version_time,
 )
 from aesthetics_ops.dataset.lease import LEASE, ExpiryLease, expiry_lease, note_marks
-from aesthetics_ops.dataset.manifest import read_manifest_of
 from aesthetics_ops.dataset.moves import logged_moves
+from aesthetics_ops.dataset.reading_manifests import read_manifest_of
 from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import (

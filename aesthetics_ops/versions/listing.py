@@ -12,8 +12,9 @@ from aesthetics_ops.dataset.candidates import CandidateMark, candidate_names
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer, published_versions, read_latest
 from aesthetics_ops.dataset.layout import candidate_key, version_stamp
-from aesthetics_ops.dataset.manifest import Accounting, Reuse, listed_manifest, nothing_published
+from aesthetics_ops.dataset.manifest import Accounting, Reuse
 from aesthetics_ops.dataset.pointers import read_pins, read_pointers
+from aesthetics_ops.dataset.reading_manifests import listed_manifest, nothing_published
 from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.progress import Progress, silent, told
 from aesthetics_ops.store import Store, StoreThreads

@@ -26,9 +26,10 @@ from aesthetics_ops.dataset.layout import (
     pointer_key,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import Manifest, nothing_published, read_manifest_of
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.moves import Given, LogEntry, Move, log_move, logged_moves
 from aesthetics_ops.dataset.pointers import Pin, read_pin, read_pins, read_pointers, resolve_version
+from aesthetics_ops.dataset.reading_manifests import nothing_published, read_manifest_of
 from aesthetics_ops.errors import (
     IntegrityError,
     NoSuchVersionError,

@@ -13,8 +13,9 @@ from aesthetics_ops.dataset.latest import (
     put_back,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, is_name
-from aesthetics_ops.dataset.manifest import Manifest, manifest_in, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.moves import Given, Move
+from aesthetics_ops.dataset.reading_manifests import manifest_in, stored_manifest
 from aesthetics_ops.errors import NoSuchVersionError, PublishConflictError, PublishUnknownError
 from aesthetics_ops.store import Store, StoredObject, Swap
 from aesthetics_ops.versions.whole import require_whole

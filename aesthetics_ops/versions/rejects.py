@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 
 from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.dataset.layout import VersionFile
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.sidecars import read_table
 from aesthetics_ops.errors import AccessDeniedError, ObjectArchivedError, ObjectMissingError
 from aesthetics_ops.machine import naming

@@ -13,9 +13,10 @@ from aesthetics_ops.dataset.latest import (
     read_latest,
 )
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key
-from aesthetics_ops.dataset.manifest import Manifest, manifest_in, stored_manifest
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.dataset.pointers import resolve_version
+from aesthetics_ops.dataset.reading_manifests import manifest_in, stored_manifest
 from aesthetics_ops.errors import NoSuchVersionError, PublishConflictError
 from aesthetics_ops.progress import Progress, silent
 from aesthetics_ops.store import Store, StoredObject, Swap

@@ -16,7 +16,8 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.layout import VersionFile, is_name, version_prefix
-from aesthetics_ops.dataset.manifest import Manifest, Shard, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest, Shard
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.tables import is_label, iterate_rows
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
 from demo.sandbox import BUCKET, Sandbox
 from tests.support.paths import ROOT

@@ -10,8 +10,8 @@ from aesthetics_ops.browser import make_browser
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.latest import PublishedMark, peek_latest, promotion_of, read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, published_key, version_prefix
-from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given, logged_moves
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.errors import (
     GateError,
     IntegrityError,

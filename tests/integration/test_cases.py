@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 from tests.support.paths import ROOT

@@ -15,7 +15,7 @@ from aesthetics_ops.builds import Build, BuildPlan, resume_build
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.latest import read_latest
 from aesthetics_ops.dataset.layout import LATEST_KEY, BuildFile, ShardFile, build_key, partition_result_key, shard_key
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict, withdraw, write_verdict
 from aesthetics_ops.dataset.tables import read_parquet
 from aesthetics_ops.errors import (

@@ -21,8 +21,8 @@ from aesthetics_ops.dataset.layout import (
     shard_key,
     version_key,
 )
-from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.sidecars import download_table, read_table
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, Table, write_parquet
 from aesthetics_ops.errors import GateError, IntegrityError, NoSuchVersionError

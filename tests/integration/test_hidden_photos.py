@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.errors import GateError, PlanError
 from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.store import open_store

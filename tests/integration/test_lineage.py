@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
 from tests.support.airflow_home import AirflowHome
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
 from tests.support.airflow_home import AirflowHome, Hook, Standalone, hearing, running, until
 

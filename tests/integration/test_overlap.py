@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
 from aesthetics_ops.testing.faults import Fault, SeenRequest

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given
 from aesthetics_ops.dataset.pointers import read_pins, read_pointers
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.errors import GateError
 from aesthetics_ops.store import Store
 from aesthetics_ops.versions.expire import expire_versions

@@ -25,9 +25,9 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.lease import LEASE, ExpiryLease
-from aesthetics_ops.dataset.manifest import read_manifest
 from aesthetics_ops.dataset.moves import Given, Move, logged_moves
 from aesthetics_ops.dataset.pointers import Pin, read_pointer, resolve_version
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.errors import (
     GateError,
     IntegrityError,

@@ -14,7 +14,7 @@ import pytest
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.latest import read_latest
-from aesthetics_ops.dataset.manifest import read_manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.results import read_shard_result, write_shard_result
 from aesthetics_ops.errors import GateError
 from aesthetics_ops.settings import BuildSettings

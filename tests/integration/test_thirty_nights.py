@@ -16,8 +16,9 @@ import pytest
 
 from aesthetics_ops.builds import Build, BuildPlan
 from aesthetics_ops.dataset.example import decode_example
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.dataset.moves import Given
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.tfrecord import read_records
 from aesthetics_ops.errors import GateError
 from aesthetics_ops.pixels.photo import Converted, convert_photo

@@ -8,7 +8,8 @@ import pytest
 
 from aesthetics_ops.cli import main
 from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, version_key
-from aesthetics_ops.dataset.manifest import SCHEMA_VERSION, read_manifest
+from aesthetics_ops.dataset.manifest import SCHEMA_VERSION
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.errors import AestheticsOpsError, IntegrityError, NoSuchVersionError, PublishConflictError
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.listing import list_versions

@@ -15,7 +15,8 @@ import pytest
 
 from aesthetics_ops.builds import BuildPlan, resume_build
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
-from aesthetics_ops.dataset.manifest import Manifest, read_manifest
+from aesthetics_ops.dataset.manifest import Manifest
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import S3Access, Store, open_store
 from tests.stack.ceph import Ceph
 from tests.stack.deployment import Deployment, Worker, deploy

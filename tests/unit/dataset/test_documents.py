@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from aesthetics_ops.builds import BuildPlan, PartitionResult
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.latest import LatestPointer
-from aesthetics_ops.dataset.manifest import SCHEMA_VERSION, Manifest, Reuse, is_of_a_newer_release
+from aesthetics_ops.dataset.manifest import SCHEMA_VERSION, Manifest, Reuse
+from aesthetics_ops.dataset.reading_manifests import is_of_a_newer_release
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.store import open_store

@@ -10,7 +10,8 @@ import pytest
 
 from aesthetics_ops.builds import BuildPlan
 from aesthetics_ops.dataset.layout import BuildFile, VersionFile, build_key, version_key
-from aesthetics_ops.dataset.manifest import Shard, read_manifest
+from aesthetics_ops.dataset.manifest import Shard
+from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, PLAN, RECORDS, REJECTS, read_parquet
 from aesthetics_ops.readers.dataset import open_dataset
 from aesthetics_ops.rejects import RejectReason
