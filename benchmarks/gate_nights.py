@@ -24,7 +24,8 @@ from aesthetics_ops.dataset.manifest import Manifest, NearDuplicates
 from aesthetics_ops.dataset.statistics import label_statistics
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.pixels.tone import tone_of
-from aesthetics_ops.publishing.gates import Candidate, measure_gates
+from aesthetics_ops.publishing.gates import measure_gates
+from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.testing.manifests import bare_manifest
 

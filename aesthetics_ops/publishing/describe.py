@@ -38,7 +38,7 @@ from aesthetics_ops.dataset.statistics import (
 )
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.publishing.account import BuiltShard
-from aesthetics_ops.publishing.gates import Candidate
+from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.rejects import RejectReason
 
 __all__ = ["describe_version", "fingerprint_of"]

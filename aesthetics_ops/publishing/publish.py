@@ -42,8 +42,9 @@ from aesthetics_ops.publishing.account import BuiltShard, account_shards, check_
 from aesthetics_ops.publishing.candidates import explain_refusal, keep_candidate, standing_candidate
 from aesthetics_ops.publishing.describe import describe_version, fingerprint_of
 from aesthetics_ops.publishing.documents import DOCUMENTS, Renderer, Shown, render_documents
-from aesthetics_ops.publishing.gates import Candidate, measure_gates
+from aesthetics_ops.publishing.gates import measure_gates
 from aesthetics_ops.publishing.kept import has_same_columns, read_kept
+from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.publishing.regroup import ReadBack, regroup
 from aesthetics_ops.publishing.tables import AddedRows, MoreColumns, Outcome, make_tables

@@ -60,7 +60,8 @@ from aesthetics_ops.pixels.tone import Tone, tone_of
 from aesthetics_ops.publishing.account import BuiltShard
 from aesthetics_ops.publishing.describe import describe_version
 from aesthetics_ops.publishing.documents import Renderer, Shown, render_documents
-from aesthetics_ops.publishing.gates import GATES, Candidate
+from aesthetics_ops.publishing.gates import GATES
+from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.publishing.near_duplicates import NearDuplicateGroups, group_records
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings

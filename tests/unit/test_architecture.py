@@ -43,6 +43,7 @@ PURE = {
     "pixels",
     "planning",
     "publishing.gates",
+    "publishing.measures",
     "dataset.statistics",
     "publishing.near_duplicates",
     "report.words",

@@ -17,7 +17,8 @@ from aesthetics_ops.dataset.statistics import count_reasons, label_statistics
 from aesthetics_ops.dataset.tables import RECORDS, REJECTS
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.publishing import gates
-from aesthetics_ops.publishing.gates import GATES, Candidate, Gate, measure_gates, register_gate
+from aesthetics_ops.publishing.gates import GATES, Gate, measure_gates, register_gate
+from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import gate_in_words
 from aesthetics_ops.settings import BuildSettings
