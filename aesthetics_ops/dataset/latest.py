@@ -280,19 +280,23 @@ def write_pointer(
     raise _not_kept(dataset, key, pointer, stored, expected_etag)
 
 
-def put_back(dataset: Store, key: str, before: StoredObject, *, compares: bool) -> None:
-    """Make a pointer hold what it held before, unless it is gone meanwhile; where somebody else moved it just now, that stays.
+def put_back(dataset: Store, key: str, written: str, before: StoredObject, *, compares: bool) -> None:
+    """Make a pointer hold what it held before, unless it is gone meanwhile; where somebody else moved it since, that stays.
 
     Args:
         dataset: the store that it lies in.
         key: of the pointer.
-        before: what it held.
+        written: the version that it was just made to name.
+        before: what it held before that.
         compares: the answer of `compares_writes`.
     """
     swap = dataset.swap if compares else dataset.replace
     for _ in range(_WRITES):
         now = LatestPointer.stored(dataset, key)
         if now is None or bytes(now.data) == bytes(before.data):
+            return
+        named = pointer_in_object(now)
+        if named is not None and named.version != written:
             return
         if swap(key, bytes(before.data), now.etag) is not Swap.DONE:
             return

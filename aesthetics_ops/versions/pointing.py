@@ -83,7 +83,7 @@ def point(dataset: Store, name: str, version: str, given: Given) -> LatestPointe
         if before is None:
             dataset.delete([key])
         else:
-            put_back(dataset, key, before, compares=compares)
+            put_back(dataset, key, pointer.version, before, compares=compares)
         raise _going(dataset, pointer.version, f"pointer {name!r} names what it named before")
     _log_pointer(dataset, name, pointer)
     return pointer

@@ -141,7 +141,7 @@ def _stand_back(dataset: Store, version: str, before: StoredObject | None, *, co
     if dataset.head(candidate_key(version)) is not None or is_published(dataset, version):
         return
     if before is not None:
-        put_back(dataset, LATEST_KEY, before, compares=compares)
+        put_back(dataset, LATEST_KEY, version, before, compares=compares)
     raise PublishConflictError(
         f"candidate {version!r} of {dataset.url} is being deleted by an expiry; LATEST names what it named before: build again"
     )

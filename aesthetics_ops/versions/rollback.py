@@ -96,7 +96,7 @@ def _stand_back(dataset: Store, manifest: Manifest, before: StoredObject | None,
     if is_published(dataset, manifest.version):
         return
     if before is not None:
-        put_back(dataset, LATEST_KEY, before, compares=compares)
+        put_back(dataset, LATEST_KEY, manifest.version, before, compares=compares)
     raise PublishConflictError(
         f"version {manifest.version!r} of {dataset.url} is being deleted by an expiry; LATEST names what it named before: "
         "choose another of `aesthetics-ops versions`"
