@@ -488,7 +488,8 @@ class TestFaults:
         else:
             left = 0 if damage == "empty" else size - 7
             store.put(key, bytes(left))
-            says = f"{store.url_of(key)} has {left:,} bytes, and its manifest states {size:,}; run verify, or roll back"
+            ends = f"version '{made.version}' has records in it up to byte {size:,}; do not use it: `aesthetics-ops verify`"
+            says = f"{store.url_of(key)} has {left:,} bytes, and {ends}"
         with pytest.raises(IntegrityError, match=re.escape(says)):
             dataset.pull(tmp_path / "set")
         assert not (tmp_path / "set" / "manifest.json").exists()
