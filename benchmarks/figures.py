@@ -117,8 +117,7 @@ class Target:
     @property
     def shrinks(self) -> str:
         """Say by how much it was missed; nothing where it was met."""
-        beyond = f"; the bare limit would reach {self.limit}" if self.limit else ""
-        return f"{self.what}: wanted {self.wanted}, found {self.found}{beyond}." if self.is_met is False else ""
+        return f"{self.what}: wanted {self.wanted}, found {self.found}." if self.is_met is False else ""
 
 
 def at_most(what: str, limit: float, found: Spread | None, unit: str = "") -> Iterator[Target]:
@@ -127,10 +126,10 @@ def at_most(what: str, limit: float, found: Spread | None, unit: str = "") -> It
         yield Target(what, f"at most {short(limit)}{unit}", found, found.median <= limit)
 
 
-def at_least(what: str, least: float, found: Spread | None, limit: Spread | None = None) -> Iterator[Target]:
+def at_least(what: str, least: float, found: Spread | None) -> Iterator[Target]:
     """Give the target that the median is at least so much, if there is anything to compare."""
     if found:
-        yield Target(what, f"at least {short(least)}", found, found.median >= least, limit)
+        yield Target(what, f"at least {short(least)}", found, found.median >= least)
 
 
 def headline(document: Mapping[str, Any], file: str) -> str:
