@@ -12,7 +12,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from aesthetics_ops.store import pace
-from tests.support.s3 import S3TestBucket, make_bucket, one_conditional_write_at_a_time
+from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
+from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
+from tests.support.s3 import S3TestBucket, make_bucket, one_conditional_write_at_a_time, point_to
 
 for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contract"):
     pytest.register_assert_rewrite(shared)  # before they are imported: a failure shows both sides
@@ -65,3 +67,19 @@ def s3_endpoint_url() -> Iterator[str]:
 def s3_bucket(s3_endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> S3TestBucket:
     """A fresh bucket, and an environment in which boto3's default chain finds it and nothing else."""
     return make_bucket(monkeypatch, s3_endpoint_url, "testing", "testing")
+
+
+@pytest.fixture
+def proxy(s3_bucket: S3TestBucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A way to the bucket's server that misbehaves as it is told; the environment leads through it."""
+    with running_proxy(s3_bucket.endpoint_url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddS3]:
+    """An S3 that answers as it is told, and an environment in which boto3's default chain finds it and nothing else."""
+    with running_s3(OddS3()) as server:
+        point_to(monkeypatch, server.url, "testing", "testing")
+        yield server

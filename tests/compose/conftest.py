@@ -18,16 +18,14 @@ import pytest
 from tests.compose.engine import Engine, find_obstacle
 from tests.compose.guard import MOST_BYTES, Guard
 from tests.compose.stack import PYTHONS, Stack
+from tests.support.collecting import left_out_unless_named
 
 HERE = Path(__file__).parent
 MOST_SECONDS = 2700  # three times and more what it takes where nothing else runs
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave this directory out unless the command line names it, or something in it."""
-    start = config.invocation_params.dir
-    asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
-    return None if any(path.is_relative_to(HERE) for path in asked) else True
+    return left_out_unless_named(HERE, config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

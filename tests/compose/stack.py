@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tests.compose.engine import Engine, EngineError
+from tests.support.airflow_runs import AirflowRuns
 from tests.support.paths import ROOT
 
 __all__ = ["PYTHONS", "Stack", "make_images", "wait_until"]
@@ -112,7 +113,7 @@ def wait_until(what: str, ask: Callable[[], _Found | None], *, within_seconds: f
 
 
 @dataclass
-class Stack:
+class Stack(AirflowRuns):
     """The project's containers.
 
     Attributes:
@@ -240,19 +241,9 @@ class Stack:
 
     # --- runs
 
-    def trigger(self, dag: str, date: str, **conf: object) -> str:
-        """Start a run of a DAG for a date; return the run's id."""
-        body = {"logical_date": f"{date}T00:00:00Z", "conf": conf}
-        return str(self.ask(f"/dags/{dag}/dagRuns", body)["dag_run_id"])
-
     def runs(self, dag: str) -> dict[str, str]:
         """Return the states of a DAG's runs by id."""
         return {run["dag_run_id"]: run["state"] for run in self.ask(f"/dags/{dag}/dagRuns")["dag_runs"]}
-
-    def tasks(self, dag: str, run: str, task: str | None = None) -> list[dict[str, Any]]:
-        """Return a run's task instances, or those of one task, in the order of their map index."""
-        found = self.ask(f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
-        return sorted((one for one in found if task in (None, one["task_id"])), key=lambda one: one["map_index"])
 
     def finish(self, dag: str, run: str, *, within_seconds: float = 600) -> float:
         """Wait until a run ends, and see that it ended well; return its seconds, from its first task's start."""

@@ -1,6 +1,5 @@
 """Photos that the store lists and does not hand out: each is a reject that the gate judges, not the end of the night."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,21 +7,13 @@ import pytest
 from aesthetics_ops.errors import GateError, StoreRefusedError
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.faults import SeenRequest
-from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
+from aesthetics_ops.testing.odd_s3 import OddS3
 from tests.support.nights import PHOTOS, Source, build_once, photo, shard_hashes
-from tests.support.s3 import point_to
 
 REFUSALS = {
     "source_denied": (403, "AccessDenied: no identity-based policy allows the s3:GetObject action"),
     "source_archived": (403, "InvalidObjectState: the operation is not valid for the object's storage class"),
 }
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddS3]:
-    with running_s3(OddS3()) as server:
-        point_to(monkeypatch, server.url, "testing", "testing")
-        yield server
 
 
 @pytest.fixture

@@ -15,16 +15,14 @@ import pytest
 from tests.stack.ceph import Ceph, start_ceph
 from tests.stack.deployment import secrets_of_env
 from tests.stack.services import Machine
+from tests.support.collecting import left_out_unless_named
 from tests.support.s3 import S3TestBucket, make_bucket
 
 HERE = Path(__file__).parent
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave this directory out unless the command line names it, or something in it."""
-    start = config.invocation_params.dir
-    asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
-    return None if any(path.is_relative_to(HERE) for path in asked) else True
+    return left_out_unless_named(HERE, config)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import psycopg2
 from tests.stack.ceph import Ceph
 from tests.stack.services import Machine, Service, free_port, wait_for
 from tests.support import compose
+from tests.support.airflow_runs import AirflowRuns
 from tests.support.paths import ROOT
 
 __all__ = ["AIRFLOW", "Deployment", "Worker", "deploy"]
@@ -64,7 +65,7 @@ class Worker:
 
 
 @dataclass
-class Deployment:
+class Deployment(AirflowRuns):
     """Running services, and the questions that the tests ask them.
 
     Attributes:
@@ -126,19 +127,9 @@ class Deployment:
             self._token = _request(self._url("/auth/token"), login)["access_token"]
         return _request(self._url("/api/v2" + path), body, method=method, token=self._token)
 
-    def trigger(self, dag: str, date: str, **conf: object) -> str:
-        """Start a run of a DAG for a date; return the run's id."""
-        body = {"logical_date": f"{date}T00:00:00Z", "conf": conf}
-        return str(self.ask(f"/dags/{dag}/dagRuns", body)["dag_run_id"])
-
     def state(self, dag: str, run: str) -> str:
         """Return a run's state."""
         return str(self.ask(f"/dags/{dag}/dagRuns/{run}")["state"])
-
-    def tasks(self, dag: str, run: str, task: str | None = None) -> list[dict[str, Any]]:
-        """Return a run's task instances, or those of one task in the order of their map index."""
-        found = self.ask(f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
-        return sorted((one for one in found if task in (None, one["task_id"])), key=lambda one: one["map_index"])
 
     def finish(self, dag: str, run: str, *, within_seconds: float = 240) -> None:
         """Wait until a run ends, and see that it ended well."""

@@ -20,7 +20,7 @@ from aesthetics_ops.store import S3Access, Store, Swap, open_store
 from aesthetics_ops.store.listing import batch_of
 from aesthetics_ops.store.pages import Page
 from aesthetics_ops.store.ranges import Ask, list_ranges
-from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
+from aesthetics_ops.testing.fault_proxy import FaultyProxy
 from aesthetics_ops.testing.store_contract import StoreContract
 from tests.support.certificates import self_signed
 from tests.support.s3 import S3TestBucket
@@ -205,12 +205,6 @@ class S3Contract(StoreContract):
 
 class S3FaultContract:
     """A store behind a network that misbehaves."""
-
-    @pytest.fixture
-    def proxy(self, s3_bucket: S3TestBucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-        with running_proxy(s3_bucket.endpoint_url) as proxy:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-            yield proxy
 
     @pytest.fixture
     def store(self, proxy: FaultyProxy, s3_bucket: S3TestBucket) -> Store:

@@ -25,13 +25,6 @@ PIXEL_BYTES = SIZE * SIZE * 3
 PHOTOS = synthetic_photos(100)
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("published")
-    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
-    return path
-
-
 @pytest.fixture
 def dataset(published: Path, tmp_path: Path) -> Dataset:
     return open_dataset(shutil.copytree(published, tmp_path / "dataset"))

@@ -1,7 +1,6 @@
 """Grain gets the batches of numpy by number, in its threads and worker processes too, or single photos for an order of its own."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,28 +10,14 @@ import grain
 import numpy as np
 import pytest
 
-from aesthetics_ops import Dataset, IntegrityError, Pixels, open_dataset
+from aesthetics_ops import Dataset, IntegrityError, Pixels
 from aesthetics_ops.readers.options import ReadOptions
-from aesthetics_ops.store import open_store
-from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.datasets import synthetic_photos
 from tests.support.paths import ROOT
 
 PHOTOS = synthetic_photos(100)
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
 OPTIONS: ReadOptions = {"pixels": Pixels(16, "random_crop", flip=True), "batch": 7, "shuffle": True, "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("published")
-    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
-    return path
-
-
-@pytest.fixture
-def dataset(published: Path, tmp_path: Path) -> Dataset:
-    """A copy, which a test may damage."""
-    return open_dataset(f"{shutil.copytree(published, tmp_path / 'dataset').as_uri()}/")
 
 
 def two_epochs(dataset: Dataset, **options: Any) -> list[tuple[Any, Any]]:

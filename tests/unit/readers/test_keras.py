@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aesthetics_ops import Dataset, IntegrityError, Pixels, SettingsError, open_dataset
+from aesthetics_ops import Dataset, IntegrityError, Pixels, SettingsError
 from aesthetics_ops.readers.options import ReadOptions
-from aesthetics_ops.store import open_store
-from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.datasets import synthetic_photos
 from tests.support.paths import ROOT
 
 PHOTOS = synthetic_photos(100)
@@ -62,19 +60,6 @@ except Exception as error:
     answer["shuffled"] = str(error)
 print(json.dumps(answer))
 """
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("published")
-    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
-    return path
-
-
-@pytest.fixture
-def dataset(published: Path, tmp_path: Path) -> Dataset:
-    """A copy, which a test may damage."""
-    return open_dataset(f"{shutil.copytree(published, tmp_path / 'dataset').as_uri()}/")
 
 
 def epochs(dataset: Dataset, count: int) -> list[list[float]]:

@@ -2,7 +2,6 @@
 
 import gc
 import multiprocessing
-import shutil
 import weakref
 from itertools import islice
 from pathlib import Path
@@ -12,28 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aesthetics_ops import Dataset, IntegrityError, NoSuchSplitError, Pixels, SettingsError, as_tf, open_dataset
+from aesthetics_ops import Dataset, IntegrityError, NoSuchSplitError, Pixels, SettingsError, as_tf
 from aesthetics_ops.readers.buffers import Buffers
 from aesthetics_ops.readers.options import ReadOptions
-from aesthetics_ops.store import open_store
-from aesthetics_ops.testing.datasets import SyntheticDataset, synthetic_photos
+from aesthetics_ops.testing.datasets import synthetic_photos
 from tests.support.memory import own_bytes
 
 PHOTOS = synthetic_photos(100)
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("published")
-    SyntheticDataset(open_store(f"{path.as_uri()}/")).publish(PHOTOS)
-    return path
-
-
-@pytest.fixture
-def dataset(published: Path, tmp_path: Path) -> Dataset:
-    """A copy, which a test may damage."""
-    return open_dataset(f"{shutil.copytree(published, tmp_path / 'dataset').as_uri()}/")
 
 
 def arrays(data: Any) -> list[tuple[Any, Any]]:

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -36,13 +36,6 @@ SOURCES = {
     "half of a key": ("aws_access_key_id = hush", StoreRefusedError, "no complete AWS credentials|Partial"),
     "not signed in": (SSO, StoreRefusedError, "aws sso login --profile p"),
 }  # fmt: skip
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddS3]:
-    with running_s3(OddS3()) as server:
-        point_to(monkeypatch, server.url, "testing", "testing")
-        yield server
 
 
 def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:

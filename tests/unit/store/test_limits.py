@@ -19,7 +19,7 @@ from aesthetics_ops.errors import SettingsError, StoreUnavailableError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, StoreLimits, StoreThreads, Swap, give_up, open_store
 from aesthetics_ops.store.pace import pace_of
-from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
+from aesthetics_ops.testing.odd_s3 import OddS3
 from tests.support.s3 import point_to
 
 SHORT = StoreLimits(timeout_s=0.3, retry_s=0.5)
@@ -122,11 +122,10 @@ def test_a_hang_is_cut_off_wherever_it_is(hang: str, use: str, monkeypatch: pyte
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddS3]:
-    with running_s3(OddS3()) as server:
-        point_to(monkeypatch, server.url, "testing", "testing")
-        server.objects["bucket/p/k"] = b"body"
-        yield server
+def server(server: OddS3) -> OddS3:
+    """The server of all tests, with an object."""
+    server.objects["bucket/p/k"] = b"body"
+    return server
 
 
 def busy_for(server: OddS3, seconds: float, answer: tuple[int, str] = (503, "SlowDown: reduce your rate")) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreUnavailableError
 from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
-from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
+from aesthetics_ops.testing.fault_proxy import FaultyProxy
 from tests.support.recorder import Reply, running
 from tests.support.s3 import S3TestBucket, point_to
 
@@ -22,13 +22,6 @@ def test_a_key_with_a_newline_is_listed(s3_bucket: S3TestBucket) -> None:
     backend = next(iter(s3_backends.values()))["aws"]  # moto's own web server cannot route such a key
     backend.put_object(s3_bucket.name, "a//b\nc.jpg", b"1")
     assert open_store(s3_bucket.url).list()["key"].to_pylist() == ["a//b\nc.jpg"]
-
-
-@pytest.fixture
-def proxy(s3_bucket: S3TestBucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    with running_proxy(s3_bucket.endpoint_url) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        yield proxy
 
 
 def asked(proxy: FaultyProxy) -> list[str]:
