@@ -7,18 +7,15 @@ that it had when it was checked.
 """
 
 import errno
-import fcntl
 import hashlib
-import logging
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from aesthetics_ops.dataset.layout import (
     LATEST_KEY,
@@ -43,23 +40,19 @@ from aesthetics_ops.readers.pulling.companions import (
     refuse_foreign,
     tools_in,
 )
+from aesthetics_ops.readers.pulling.locking import LOCK, locked
 from aesthetics_ops.readers.pulling.stamps import STAMPS, Stamps
 from aesthetics_ops.readers.pulling.transfer import Arriving, arrived_bytes, transfer
 
 __all__ = ["CONNECTIONS", "Pulled", "pull"]
 
-_log = logging.getLogger(__name__)
-
 CONNECTIONS: Final = 16  # one gives 50 to 90 MB/s of S3: this many fill a network of 10 Gbit/s
 _MOST_CONNECTIONS: Final = 256
 _OWN: Final = ".aesthetics-ops-"  # no store of files lists such names
-_LOCK: Final = f"{_OWN}lock"
 _WHOLE: Final = ".shard"  # named by its sha256: checked, and not yet at its place
 _TABLE: Final = ".table"  # named by the manifest's sha256: records.parquet, not yet at its place
 _CUT: Final = ".part"
 _HASHED_AT_ONCE: Final = 4
-_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +115,7 @@ def pull(
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
-    with _locked(directory) as is_locked:
+    with locked(directory) as is_locked:
         there = _Directory.look(directory, wanted.values(), version.manifest_sha256, verify=verify)
         if is_locked:
             there.clean(wanted.values())
@@ -357,7 +350,7 @@ def _refuse_foreign(directory: Path) -> None:
     """Refuse, before anything is written, a directory with files that a pull would replace and no pull has made."""
     if (directory / LATEST_KEY).exists():
         raise SettingsError(f"{str(directory)!r} is a published dataset; name another directory to pull into")
-    if not directory.is_dir() or (directory / _LOCK).exists():
+    if not directory.is_dir() or (directory / LOCK).exists():
         return
     names = (PULLED_MANIFEST, PULLED_RECORDS)
     in_the_way = [p for p in directory.iterdir() if (p.name in names or split_of_pulled_shard(p.name)) and p.exists()]
@@ -369,41 +362,6 @@ def _refuse_foreign(directory: Path) -> None:
         raise SettingsError(
             f"{str(min(in_the_way))!r} is in the way, and no pull has made it; move it away, or name another directory"
         ) from error
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
-    """Wait until no other process pulls into a directory; the system ends the lock of a process that dies.
-
-    Gives False where the file system knows no locks.
-    """
-    with _lock_file(directory) as lock:
-        try:
-            _wait_for(lock.fileno(), directory)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            _log.warning("%s: its file system knows no locks; let one pull at a time write there", directory)
-            yield False
-        else:
-            yield True
-
-
-def _lock_file(directory: Path) -> BinaryIO:
-    try:
-        return (directory / _LOCK).open("ab")
-    except OSError as error:
-        if error.errno not in _READ_ONLY or not (directory / _LOCK).exists():
-            raise
-        return (directory / _LOCK).open("rb")  # what is whole can be found whole where nothing may be written
-
-
-def _wait_for(lock: int, directory: Path) -> None:
-    with suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    _log.warning("%s: another pull is at work there; waiting for it", directory)
-    fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _named(directory: Path, split: str, shards: Sequence[Shard]) -> Iterator[tuple[Path, Shard]]:
