@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,14 +32,13 @@ from aesthetics_ops.errors import (
     TransientError,
 )
 from aesthetics_ops.figures import figure_in_words, milliseconds
+from aesthetics_ops.report.html import html_environment
 from aesthetics_ops.report.words import (
-    FILTERS,
     count_in_words,
     difference_in_words,
     reasons_in_order,
     score_in_words,
     unbroken_size,
-    visible,
 )
 
 __all__ = ["REPORT_POLICY", "AddedPages", "SecureHeaders", "Tab", "explain_errors", "page", "style_sheet"]
@@ -124,21 +123,15 @@ def style_sheet() -> str:
 
 @cache
 def _environment(folders: tuple[Path, ...]) -> Environment:
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("aesthetics_ops.browser"), FileSystemLoader(folders)]),
-        autoescape=True,
-        finalize=visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS | {
+    filters = {
         "figure": figure_in_words,
         "harmless": lambda text: _CREDENTIALS.sub("…", text),
         "ms": milliseconds,
         "score": score_in_words,
         "time": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
     }
+    loader = ChoiceLoader([PackageLoader("aesthetics_ops.browser"), FileSystemLoader(folders)])
+    environment = html_environment(loader, filters)
     environment.globals |= {
         "counted": count_in_words,
         "difference_words": difference_in_words,

@@ -30,10 +30,10 @@ from aesthetics_ops.dataset.tfrecord import read_framed
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.rejects import RejectReason
+from aesthetics_ops.report.html import html_environment
 from aesthetics_ops.report.plots import extra_score_plots, image_plots, score_histograms, weight_plot
 from aesthetics_ops.report.thumbnails import Thumbnail, fetch_all, thumbnail
 from aesthetics_ops.report.words import (
-    FILTERS,
     count_in_words,
     difference_in_words,
     gate_in_words,
@@ -44,7 +44,6 @@ from aesthetics_ops.report.words import (
     setting_in_words,
     size_in_words,
     value_in_words,
-    visible,
 )
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
@@ -176,21 +175,13 @@ def render_report(
 
 
 def _template(score: Callable[[float], str]) -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import PackageLoader
 
-    environment = Environment(
-        loader=PackageLoader("aesthetics_ops.report"),
-        autoescape=True,
-        finalize=visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS | {
+    filters = {
         "score": score,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
     }
-    return environment.get_template("report.html.jinja")
+    return html_environment(PackageLoader("aesthetics_ops.report"), filters).get_template("report.html.jinja")
 
 
 # what changed
