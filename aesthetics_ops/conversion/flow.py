@@ -70,11 +70,14 @@ class Flow:
         """How many requests may be in flight now."""
         return self._steering.requests
 
-    def parts(self, photos: int) -> int:
-        """Return among how many threads a group of so many photos is shared out: sixteen groups are read at once, however many threads.
+    def parts(self, photos: int, at_once: int = 1) -> int:
+        """Return among how many threads a group of so many photos is shared out, each of which asks for so many at once.
 
-        Until the way is known there are four, so that the first codec does not wait for sixteen answers.
+        Where a thread asks for one after the other, sixteen groups are read at once, however many threads.  Until the way is known
+        there are four then, so that the first codec does not wait for sixteen answers.
         """
+        if at_once > 1:
+            return max(1, math.ceil(photos / at_once))
         if self.requests == LEAST_REQUESTS:
             wanted = 1 if self._steering.is_near else 4
         else:

@@ -5,7 +5,7 @@ What the parent has of a photo that has not changed since is taken from there, a
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +33,7 @@ from aesthetics_ops.machine import PixelRoom, codec_threads
 from aesthetics_ops.pixels.photo import Converted, convert_photos
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.sources.intact import IntactReader
-from aesthetics_ops.store import Store, StoreThreads, log_paces
+from aesthetics_ops.store import Store, StoredObject, StoreThreads, log_paces
 
 __all__ = ["Built", "Outcome", "Workers"]
 
@@ -125,6 +125,7 @@ class Workers:
     def __init__(self, build: Build) -> None:
         self._build = build
         self._photos = IntactReader(build.photos)
+        self._at_once = build.photos.asks_at_once
         self._records = RecordReader(build.dataset)
         threads = codec_threads()
         self.flow = Flow(threads)
@@ -165,8 +166,8 @@ class Workers:
             held += len(group.photos)
             held_bytes += group.bytes
             self.flow.start()
-            for part in group.parts(self.flow.parts(len(group.photos))):
-                self._reads.submit(partial(self._read, group, part))
+            for part in group.parts(self.flow.parts(len(group.photos), self._at_once)):
+                self._reads.submit(partial(self._read, group, part), min(len(part), self._at_once))
             window.append(group)
         for first in window:
             yield from self._given(first)
@@ -193,23 +194,37 @@ class Workers:
 
     def _read_part(self, group: _Group, part: list[int]) -> None:
         copied = self._records.read([group.photos[place] for place in part])
-        seconds: list[float] = []
-        data_bytes = 0
+        wanted: list[int] = []
         for place in part:
             photo = group.photos[place]
             known = copied.get(photo.key) or (photo.known if isinstance(photo.known, Rejected) else None)
             if known is not None:
                 group.sources[place] = known
-                continue
+            else:
+                wanted.append(place)
+        seconds: list[float] = []
+        data_bytes = 0
+        for first in range(0, len(wanted), self._at_once):
+            places = wanted[first : first + self._at_once]
             started = perf_counter()
-            source = group.sources[place] = self._source(photo)
-            seconds.append(perf_counter() - started)
-            data_bytes += 0 if isinstance(source, Rejected) else len(source)
+            sources = self._read_at_once([group.photos[place] for place in places])
+            seconds += [perf_counter() - started] * len(places)  # each was under way for as long as all of them
+            for place, source in zip(places, sources, strict=True):
+                group.sources[place] = source
+                data_bytes += 0 if isinstance(source, Rejected) else len(source)
         self.flow.read(seconds, data_bytes, copied=len(copied))
 
-    def _source(self, photo: PlannedPhoto) -> bytes | memoryview | Rejected:
+    def _read_at_once(self, photos: Sequence[PlannedPhoto]) -> list[bytes | memoryview | Rejected]:
+        if len(photos) == 1:
+            return [self._source(photos[0])]
+        readings = self._build.photos.readings([photo.key for photo in photos])
+        return [self._source(photo, read) for photo, read in zip(photos, readings, strict=True)]
+
+    def _source(
+        self, photo: PlannedPhoto, first: Callable[[], StoredObject] | None = None
+    ) -> bytes | memoryview | Rejected:
         try:
-            source = self._photos.get(photo.key, (photo.size, photo.etag))
+            source = self._photos.get(photo.key, (photo.size, photo.etag), first)
         except ObjectAlteredError as error:
             return Rejected(RejectReason.SOURCE_CHANGED, str(error))
         except ObjectMissingError:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from aesthetics_ops.errors import ObjectAlteredError
@@ -41,13 +42,19 @@ class IntactReader:
         self._lock = threading.Lock()
         self._right = self._other = 0
 
-    def get(self, key: str, listed: tuple[int, str] | None = None) -> StoredObject:
+    def get(
+        self,
+        key: str,
+        listed: tuple[int, str] | None = None,
+        first: Callable[[], StoredObject] | None = None,
+    ) -> StoredObject:
         """Return a whole object.
 
         Args:
             key: of the object.
             listed: its size in bytes and its ETag when it was listed; None where it was not.  An object that has another
                 ETag now, or none that looks like an MD5, is returned as it came.
+            first: reads it the first time, where it was asked for already; None where it was not.
 
         Raises:
             ObjectAlteredError: its bytes are others each time that it is read, and never those that its ETag stands for.
@@ -55,8 +62,8 @@ class IntactReader:
         """
         seen: set[str] = set()
         found = ""
-        for _ in range(_READINGS):
-            stored = self._store.get(key)
+        for number in range(_READINGS):
+            stored = first() if first is not None and number == 0 else self._store.get(key)
             if listed is not None and stored.etag != listed[1]:
                 return stored
             is_whole = listed is None or len(stored.data) == listed[0]

@@ -25,14 +25,14 @@ from aesthetics_ops.store.access import S3Access, S3Options
 from aesthetics_ops.store.answers import explain_answer, hush, is_busy, is_passing
 from aesthetics_ops.store.connection import Body
 from aesthetics_ops.store.credentials import explain_credentials, explain_expiry
-from aesthetics_ops.store.http import Server
+from aesthetics_ops.store.http import Sent, Server
 from aesthetics_ops.store.limits import StoreLimits
-from aesthetics_ops.store.pace import pace_of
+from aesthetics_ops.store.pace import Pace, pace_of
 from aesthetics_ops.store.reply import Reply
 from aesthetics_ops.store.signing import NO_BODY, Keys, encoded_path, encoded_query, signed
 from aesthetics_ops.store.trying import UnservedError, patiently
 
-__all__ = ["ConditionFailedError", "Request", "S3Bucket"]
+__all__ = ["Begun", "ConditionFailedError", "Request", "S3Bucket"]
 
 _T = TypeVar("_T")
 
@@ -100,6 +100,22 @@ class _Reached:
     names_host: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request under way.
+
+    Attributes:
+        request: it.
+        sent: as the server has it.
+        server, keys: that it went to, and that signed it.
+    """
+
+    request: Request
+    sent: Sent
+    server: Server
+    keys: Keys
+
+
 class S3Bucket:
     """One bucket.
 
@@ -129,6 +145,7 @@ class S3Bucket:
         read: Callable[[Reply], _T],
         *,
         may_repeat: Callable[[UnservedError], bool] = lambda error: True,
+        first: Callable[[], _T] | None = None,
     ) -> _T:
         """Send a request until it is served, and return what is read of the answer.
 
@@ -136,23 +153,36 @@ class S3Bucket:
             request: makes the request, anew for each attempt.
             read: takes an answer of status 200 to 299; what raises `UnservedError` is sent again.
             may_repeat: says whether what was not served may be sent again.
+            first: in place of the first attempt, where that was made already; None where it was not.
 
         Raises:
             StoreRefusedError: the store says no.
             StoreUnavailableError: it said nothing, or "not now", for as long as the limits allow.
         """
         return patiently(
-            lambda: self._asked(request(), read),
-            pace=pace_of(self._server().server.endpoint),
+            lambda: self.answer(self.begin(request()), read),
+            pace=self.pace,
             limits=self.limits,
             may_repeat=may_repeat,
+            first=first,
         )
+
+    @property
+    def pace(self) -> Pace:
+        """The pace of the server."""
+        return pace_of(self._server().server.endpoint)
 
     def url_of(self, key: str) -> str:
         """Return the URL of an object or a prefix."""
         return f"s3://{self.name}/{key}"
 
-    def _asked(self, request: Request, read: Callable[[Reply], _T]) -> _T:
+    def begin(self, request: Request) -> Begun:
+        """Send a request once; then take its `answer`, or `drop` it.
+
+        Raises:
+            UnservedError: it could not be sent.
+            StoreRefusedError: as `ask`.
+        """
         reached = self._server()
         server, region = reached.server, reached.region
         keys = self._keys(region)
@@ -164,23 +194,47 @@ class S3Bucket:
         headers = {"host": server.host, **request.headers, **self._options.headers(request.method, request.query)}
         if request.method in ("PUT", "POST"):
             headers["content-length"] = str(request.body_bytes)
-        sent = signed(request.method, path, query, headers, request.sha256, keys)
+        signed_headers = signed(request.method, path, query, headers, request.sha256, keys)
+        target = f"{path}?{query}" if query else path
         try:
-            reply = server.answer(request.method, f"{path}?{query}" if query else path, sent, request.body)
+            sent = server.send(request.method, target, signed_headers, request.body)
+        except AestheticsOpsError as error:
+            self._explain(error, request, keys)
+            raise
+        return Begun(request, sent, server, keys)
+
+    def answer(self, begun: Begun, read: Callable[[Reply], _T]) -> _T:
+        """Return what is read of the answer to a request.
+
+        Raises:
+            UnservedError: it was not served.
+            StoreRefusedError: as `ask`.
+        """
+        server, request = begun.server, begun.request
+        try:
+            reply = server.answer(begun.sent)
             try:
                 pace_of(server.endpoint).has_answered = True
                 if 200 <= reply.status < 300:
                     return read(reply)
                 if reply.status == 407 and server.proxy is not None:
                     raise server.proxy.refusal(server.endpoint, "status 407")
-                raise self._refusal(request, reply, region)
+                raise self._refusal(request, reply, begun.keys.region)
             finally:
                 server.end(reply)
         except AestheticsOpsError as error:
-            if isinstance(error, UnservedError) and error.is_silent:
-                error.args = (f"{error} about {self.url_of(request.about)!r}",)
-            hush(error, [secret for secret in (keys.access, keys.secret, keys.token) if secret])
+            self._explain(error, request, begun.keys)
             raise
+
+    def drop(self, begun: Begun) -> None:
+        """Give up a request whose answer nobody wants any more."""
+        begun.server.drop(begun.sent)
+
+    def _explain(self, error: AestheticsOpsError, request: Request, keys: Keys) -> None:
+        """Say in an error what it is about, and no secret."""
+        if isinstance(error, UnservedError) and error.is_silent:
+            error.args = (f"{error} about {self.url_of(request.about)!r}",)
+        hush(error, [secret for secret in (keys.access, keys.secret, keys.token) if secret])
 
     def _refusal(self, request: Request, reply: Reply, region: str) -> AestheticsOpsError:
         """Return the error that stands for an answer that is no success."""

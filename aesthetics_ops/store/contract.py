@@ -7,9 +7,10 @@ A local file that cannot be read or written (`download`, `upload`) raises OSErro
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,12 +51,14 @@ class Store(ABC):
 
     Attributes:
         url: of the prefix; ends with `/`.
+        asks_at_once: for how many objects `readings` asks before it reads the first one; 1 where that saves nothing.
 
     Every method may raise `StoreRefusedError` (the store says no, and will again) and `StoreUnavailableError` (no
     answer, or "not now"); reading a key that does not exist raises `ObjectMissingError`.
     """
 
     url: str
+    asks_at_once: int = 1
 
     def url_of(self, key: str) -> str:
         """Return the full URL of a key."""
@@ -88,6 +91,14 @@ class Store(ABC):
     @abstractmethod
     def get(self, key: str) -> StoredObject:
         """Return a whole object."""
+
+    def readings(self, keys: Sequence[str]) -> Sequence[Callable[[], StoredObject]]:
+        """Return for each key a function that does what `get` does, once; a store may have asked for all of them by then.
+
+        Args:
+            keys: as many as `asks_at_once`, or fewer.
+        """
+        return [partial(self.get, key) for key in keys]
 
     @abstractmethod
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:

@@ -1,6 +1,6 @@
 """HTTP/1.1 to one server, over connections that are kept: no redirect is followed, and no wait is longer than the limits.
 
-In: an endpoint, who is trusted, the limits.  Out: `Server.answer`, which gives a `Reply` to read, and `Server.end`.
+In: an endpoint, who is trusted, the limits.  Out: `Server.send` and `Server.answer`, which gives a `Reply` to read, and `Server.end`.
 Python's `http.client` makes the connections, through a proxy where there is one; it carries no request, since its headers alone
 take longer than all else here.
 A client of our own, because a signed request must not go where a reply points to: obstore follows redirects, with the session
@@ -14,7 +14,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from aesthetics_ops.errors import StoreRefusedError
@@ -25,7 +26,7 @@ from aesthetics_ops.store.proxies import proxy_for
 from aesthetics_ops.store.reply import Reply, named
 from aesthetics_ops.store.trying import UnservedError
 
-__all__ = ["Server"]
+__all__ = ["Sent", "Server"]
 
 _KEPT: Final = 256  # connections that wait for their next request: as many as a conversion may have in flight
 _NO_TUNNEL: Final = "Tunnel connection failed: "  # how http.client begins what a proxy answers to CONNECT
@@ -34,6 +35,25 @@ _KEPT_S: Final = 50.0  # a server or a balancer closes them after a minute or so
 
 class _Dropped(Exception):  # noqa: N818 -- not an error of the program: the request goes over another connection
     """The server had closed the connection that was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request under way.
+
+    Attributes:
+        connection: that it went over.
+        method: of HTTP.
+        head: as it was sent.
+        interrupts: how many there had been by then.
+        was_kept: whether the connection had served another request, so that the server may have closed it.
+    """
+
+    connection: Connection
+    method: str
+    head: bytes
+    interrupts: int
+    was_kept: bool
 
 
 class Server:
@@ -78,8 +98,8 @@ class Server:
             for connection in self._kept:
                 connection.close()
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str], body: Body = b"") -> Reply:
-        """Send a request, and return the answer to read; then `end` it.
+    def send(self, method: str, target: str, headers: Mapping[str, str], body: Body = b"") -> Sent:
+        """Send a request; then take its `answer`, or `drop` it.
 
         Args:
             method: GET, HEAD, PUT, POST or DELETE.
@@ -88,15 +108,31 @@ class Server:
             body: pieces where it is large.
 
         Raises:
-            UnservedError: no answer.
+            UnservedError: it could not be sent.
             StoreRefusedError: the server's certificate is not trusted, or a header cannot be sent.
         """
         head = self._head(method, target, headers)
         kept = self._take()
         if kept is not None:
             with contextlib.suppress(_Dropped):
-                return self._exchanged(kept, method, head, body)
-        return self._exchanged(self._connected(), method, head, body)
+                return self._sent(kept, method, head, body)
+        return self._sent(self._connected(), method, head, body)
+
+    def answer(self, sent: Sent) -> Reply:
+        """Return the answer to a request, to read; then `end` it.
+
+        Raises:
+            UnservedError: no answer.
+            StoreRefusedError: as `send`.
+        """
+        with contextlib.suppress(_Dropped):
+            return self._answered(sent)
+        return self._answered(self._sent(self._connected(), sent.method, sent.head, b""))
+
+    def drop(self, sent: Sent) -> None:
+        """Give up a request whose answer nobody wants any more."""
+        Interrupts.sockets.discard(sent.connection.socket)
+        sent.connection.close()
 
     def end(self, reply: Reply) -> None:
         """Keep an answer's connection for the next request when it was read to the end, or else close it."""
@@ -117,28 +153,35 @@ class Server:
             )
         return f"{text}\r\naccept-encoding: identity\r\n\r\n".encode()
 
-    def _exchanged(self, connection: Connection, method: str, head: bytes, body: Body) -> Reply:
-        count, was_kept = Interrupts.count, connection.kept_since is not None
+    def _sent(self, connection: Connection, method: str, head: bytes, body: Body) -> Sent:
+        sent = Sent(connection, method, head, Interrupts.count, connection.kept_since is not None)
         Interrupts.sockets.add(connection.socket)
         try:
-            try:
-                connection.send(head, body)
-            except (BrokenPipeError, ConnectionResetError):
-                if was_kept:
-                    raise
-                # the server may have said why before it closed
-            return Reply(connection, method, self.limits)
+            connection.send(head, body)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            if sent.was_kept:
+                self._fail(sent, error)
+            # the server may have said why before it closed
         except BaseException as error:
-            Interrupts.sockets.discard(connection.socket)
-            connection.close()
-            if isinstance(error, UnservedError):
-                raise UnservedError(f"no answer from {self.endpoint} ({error})", is_silent=True) from error
-            if not isinstance(error, OSError):
-                raise
-            is_stale = isinstance(error, ConnectionError) and was_kept and Interrupts.count == count
-            if is_stale and method in ("GET", "HEAD"):
-                raise _Dropped from None
-            raise self._unanswered(error) from error
+            self._fail(sent, error)
+        return sent
+
+    def _answered(self, sent: Sent) -> Reply:
+        try:
+            return Reply(sent.connection, sent.method, self.limits)
+        except BaseException as error:
+            self._fail(sent, error)
+
+    def _fail(self, sent: Sent, error: BaseException) -> NoReturn:
+        self.drop(sent)
+        if isinstance(error, UnservedError):
+            raise UnservedError(f"no answer from {self.endpoint} ({error})", is_silent=True) from error
+        if not isinstance(error, OSError):
+            raise error
+        is_stale = isinstance(error, ConnectionError) and sent.was_kept and Interrupts.count == sent.interrupts
+        if is_stale and sent.method in ("GET", "HEAD"):
+            raise _Dropped from None
+        raise self._unanswered(error) from error
 
     def _unanswered(self, error: Exception) -> UnservedError:
         if isinstance(error, TimeoutError):

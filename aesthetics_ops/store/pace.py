@@ -90,6 +90,14 @@ class Pace:
             self._in_flight += 1
             return self._rounds
 
+    def enter_at_once(self) -> int | None:
+        """Take a turn where nothing has to be waited for; return the round that the request belongs to, or None."""
+        with self._lock:
+            if not self._has_room():
+                return None
+            self._in_flight += 1
+            return self._rounds
+
     def leave(self) -> None:
         """End a turn."""
         with self._lock:

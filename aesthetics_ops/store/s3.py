@@ -7,9 +7,10 @@ A key that ends in `/` and holds nothing is a marker that S3 browsers write for 
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, count, islice
+from functools import partial
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -17,6 +18,7 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
+from aesthetics_ops.store.ahead import ask_ahead
 from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
 from aesthetics_ops.store.bucket import ConditionFailedError, Request, S3Bucket
 from aesthetics_ops.store.contract import Store, StoredObject
@@ -38,6 +40,8 @@ _WRONG_MD5: Final = base64.b64encode(bytes(16)).decode()
 
 class S3Store(Store):
     """A prefix of an S3 bucket, with keys as they are."""
+
+    asks_at_once = 8
 
     def __init__(self, bucket: S3Bucket, prefix: str) -> None:
         self.url = f"s3://{bucket.name}/{prefix}"
@@ -74,8 +78,13 @@ class S3Store(Store):
         return sorted({folder.removeprefix(full).removesuffix("/") for folder in found})
 
     def get(self, key: str) -> StoredObject:
-        fetched = self._fetched(key, Fetched(self.url_of(key)))
-        return StoredObject(key, fetched.data, fetched.etag)
+        return self._got(key, Fetched(self.url_of(key)))
+
+    def readings(self, keys: Sequence[str]) -> Sequence[Callable[[], StoredObject]]:
+        wanted = [Fetched(self.url_of(key)) for key in keys]
+        requests = [Request("GET", full, full) for full in (self._prefix + key for key in keys)]
+        firsts = ask_ahead(self._bucket, requests, [fetched.take for fetched in wanted])
+        return list(map(partial, repeat(self._got), keys, wanted, firsts))
 
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         if length == 0:
@@ -173,9 +182,13 @@ class S3Store(Store):
                 is_taken.append(True)
         return not is_taken[1] if is_taken[0] else None
 
-    def _fetched(self, key: str, fetched: Fetched) -> Fetched:
+    def _got(self, key: str, fetched: Fetched, first: Callable[[], None] | None = None) -> StoredObject:
+        self._fetched(key, fetched, first)
+        return StoredObject(key, fetched.data, fetched.etag)
+
+    def _fetched(self, key: str, fetched: Fetched, first: Callable[[], None] | None = None) -> Fetched:
         full = self._prefix + key
-        self._bucket.ask(lambda: Request("GET", full, full, {}, fetched.headers()), fetched.take)
+        self._bucket.ask(lambda: Request("GET", full, full, {}, fetched.headers()), fetched.take, first=first)
         return fetched
 
     def _first(self, full: str, low: str) -> str | None:

@@ -15,7 +15,7 @@ from aesthetics_ops.store.interrupts import Interrupts, interruptions
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.pace import Pace
 
-__all__ = ["UnservedError", "patiently"]
+__all__ = ["UnservedError", "in_turn", "patiently"]
 
 _T = TypeVar("_T")
 
@@ -53,6 +53,7 @@ def patiently(
     pace: Pace,
     limits: StoreLimits,
     may_repeat: Callable[[UnservedError], bool] = lambda error: True,
+    first: Callable[[], _T] | None = None,
 ) -> _T:
     """Return what an attempt returns, as soon as one is served.
 
@@ -61,6 +62,7 @@ def patiently(
         pace: of the server; each attempt waits for its turn.
         limits: how long to try.
         may_repeat: says whether what was not served may be sent again.
+        first: in place of the first attempt, where that was made already, in its turn; None where it was not.
 
     Raises:
         StoreUnavailableError: the time is up, or the program was interrupted.
@@ -68,9 +70,10 @@ def patiently(
     interrupts, started = interruptions(), None
     last: UnservedError | None = None
     for number in itertools.count(1):
-        round_ = pace.enter(limits.retry_s)
+        is_made = number == 1 and first is not None
+        round_ = 0 if is_made else pace.enter(limits.retry_s)
         if round_ is None or Interrupts.count != interrupts:
-            if round_ is not None:
+            if round_ is not None and not is_made:
                 pace.leave()
             raise _given_up(
                 last or UnservedError(f"{pace.place} served nothing"), number - 1, started, limits, interrupts
@@ -78,16 +81,9 @@ def patiently(
         if started is None:
             started = time.monotonic()
         try:
-            result = attempt()
+            return first() if is_made and first is not None else in_turn(attempt, pace, round_)
         except UnservedError as error:
             last = error
-            if error.is_busy:
-                pace.slow(round_)
-        else:
-            pace.served()
-            return result
-        finally:
-            pace.leave()
         if last.has_moved:
             started = time.monotonic()
         left = started + limits.retry_s - time.monotonic()
@@ -99,6 +95,27 @@ def patiently(
             raise _given_up(last, number, started, limits, interrupts) from last
         Interrupts.wait(pause, interrupts)
     raise AssertionError("unreachable")
+
+
+def in_turn(attempt: Callable[[], _T], pace: Pace, round_: int) -> _T:
+    """Make an attempt whose turn has come, end the turn, and tell the pace what became of it.
+
+    Args:
+        attempt: as in `patiently`.
+        pace: that gave the turn.
+        round_: of the turn.
+    """
+    try:
+        result = attempt()
+    except UnservedError as error:
+        if error.is_busy:
+            pace.slow(round_)
+        raise
+    else:
+        pace.served()
+        return result
+    finally:
+        pace.leave()
 
 
 def _pause(number: int, last: UnservedError) -> float:

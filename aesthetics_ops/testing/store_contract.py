@@ -196,6 +196,16 @@ class StoreContract:
             read = list(pool.map(lambda number: store.get(f"k{number % 20}").data, range(400)))
         assert read == [b"%d" % (number % 20) * 1000 for number in range(400)]
 
+    def test_readings_are_those_of_get_whatever_becomes_of_one_of_them(self, store: Store) -> None:
+        for number in range(3):
+            store.put(f"k{number}", b"%d" % number * 1000)
+        readings = store.readings(["k2", "k0", "nope", "k1"])
+        with pytest.raises(ObjectMissingError, match="nope"):
+            readings[2]()
+        found = [readings[place]() for place in (0, 1, 3)]
+        assert found == [store.get(key) for key in ("k2", "k0", "k1")]
+        assert store.readings([]) == []
+
     def test_urls_end_with_a_slash_and_name_their_keys(self, store: Store) -> None:
         assert store.url.endswith("/")
         assert store.url_of("a/b.jpg") == store.url + "a/b.jpg"

@@ -16,11 +16,13 @@ import pyarrow as pa
 import pytest
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
-from aesthetics_ops.store import S3Access, Store, Swap, open_store
+from aesthetics_ops.store import S3Access, Store, StoreLimits, Swap, open_store
 from aesthetics_ops.store.listing import batch_of
+from aesthetics_ops.store.pace import pace_of
 from aesthetics_ops.store.pages import Page
 from aesthetics_ops.store.ranges import Ask, list_ranges
 from aesthetics_ops.testing.fault_proxy import FaultyProxy
+from aesthetics_ops.testing.faults import Fault, SeenRequest
 from aesthetics_ops.testing.store_contract import StoreContract
 from tests.support.certificates import self_signed
 from tests.support.s3 import S3TestBucket
@@ -307,6 +309,65 @@ class S3FaultContract:
         assert store.get("k").data == b"1"
         with pytest.raises(StoreRefusedError, match=r"certificate of https://127.0.0.1:\d+ is not trusted"):
             open_store(s3_bucket.url, s3=S3Access(session, url)).check()
+
+    @pytest.mark.parametrize("place", [0, 3, 7])
+    @pytest.mark.parametrize(
+        "fault", ["hang up", "lose the reply", "hang", "cut the body", "redirect 307", 500, 503, 429, 403, 404]
+    )
+    def test_of_objects_that_are_asked_for_at_once_each_comes_as_if_it_were_alone(
+        self, proxy: FaultyProxy, s3_bucket: S3TestBucket, fault: Fault, place: int
+    ) -> None:
+        store = open_store(s3_bucket.url, limits=StoreLimits(timeout_s=2.0, retry_s=30.0))
+        keys = [f"k{number}" for number in range(store.asks_at_once)]
+        for key in keys:
+            store.put(key, key.encode() * 1000)
+        for _ in range(
+            1 if fault in (503, 429) else 3
+        ):  # over connections that are new, and kept; a busy server is sent less
+            proxy.seen.clear()
+            proxy.choose = lambda request, _: fault if proxy.methods.count("GET") == place + 1 else None
+            readings = store.readings(keys)
+            struck = proxy.struck[-1][0].path.rpartition("/")[2]
+            proxy.choose = lambda request, _: None
+            is_refused = fault in (403, 404, "redirect 307")
+            for key, read in zip(keys, readings, strict=True):
+                if is_refused and key == struck:
+                    expected = ObjectMissingError if fault == 404 else StoreRefusedError
+                    with pytest.raises(expected, match=key):
+                        read()
+                else:
+                    assert read().data == key.encode() * 1000
+            assert len(proxy.seen) == len(keys) + (not is_refused), "only what was struck is asked for again"
+        pace = pace_of(proxy.url)
+        if pace.limit is None:
+            round_ = pace.enter(0.0)
+            assert round_ is not None
+            pace.slow(round_)  # leaves half of what is in flight, and that is this one alone
+            pace.leave()
+            assert pace.limit == 1
+
+    def test_a_server_that_asks_for_less_is_asked_for_no_more_objects_at_once_than_it_allows(
+        self, store: Store, proxy: FaultyProxy
+    ) -> None:
+        keys = [f"k{number}" for number in range(store.asks_at_once)]
+        for key in keys:
+            store.put(key, key.encode())
+        proxy.seen.clear()
+        together: list[int] = []
+
+        def refuse(request: SeenRequest, number: int) -> Fault:
+            together.append(number)
+            return 503 if len(together) <= len(keys) else None
+
+        proxy.choose = refuse
+        readings = store.readings(keys)
+        assert len(together) == len(keys), "all were sent, and none again"
+        limit = pace_of(proxy.url).limit
+        assert limit is not None
+        assert 0 < limit < len(keys)
+        again = store.readings(keys)
+        assert len(together) == len(keys) + limit, "after a 'slow down' as many are sent as may be in flight"
+        assert [read().data for read in (*readings, *again)] == [key.encode() for key in (*keys, *keys)]
 
     def test_a_busy_server_is_asked_again(self, store: Store, proxy: FaultyProxy) -> None:
         store.put("k", b"1")

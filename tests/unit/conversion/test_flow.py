@@ -68,6 +68,15 @@ def test_a_group_stays_with_one_thread_where_the_store_is_near(clock: Clock) -> 
     assert (flow.requests, flow.parts(16)) == (LEAST_REQUESTS, 1)
 
 
+def test_a_thread_that_asks_for_several_at_once_has_as_many_of_a_group_however_far_the_store_is(clock: Clock) -> None:
+    flow = Flow(2, clock=clock)
+    assert [flow.parts(photos, 8) for photos in (0, 1, 8, 9, 16)] == [1, 1, 1, 2, 2]
+    flow.start()
+    read_for(flow, clock, 8, latency=0.05)
+    assert flow.requests > LEAST_REQUESTS
+    assert flow.parts(16, 8) == 2
+
+
 def test_nothing_is_known_of_the_way_from_photos_that_are_copied(clock: Clock) -> None:
     flow = Flow(2, clock=clock)
     flow.start()
@@ -123,6 +132,31 @@ class TestReads:
         assert sorted(done) == list(range(100))
         assert not together.broken
         assert flow.figures().requests == 8
+
+    def test_pieces_with_several_requests_are_begun_while_these_may_be_in_flight(self) -> None:
+        flow = Fixed(1)
+        flow.number = 16
+        reads = Reads(flow)
+        together, done = threading.Barrier(2), list[int]()
+        lock, most = threading.Lock(), [0, 0]
+
+        def work() -> None:
+            with lock:
+                most[0] += 1
+                most[1] = max(most)
+            together.wait(30)  # two are there at once
+            with lock:
+                most[0] -= 1
+                done.append(1)
+
+        for _ in range(10):
+            reads.submit(work, 8)
+        all_done = threading.Event()
+        reads.submit(all_done.set, 40)  # more than there may be: alone, and all the same
+        assert all_done.wait(30)
+        reads.end()
+        assert (len(done), most[1]) == (10, 2)
+        assert flow.figures().requests == 40
 
     def test_what_waits_at_the_end_is_not_begun(self) -> None:
         reads = Reads(Fixed(1))

@@ -55,7 +55,7 @@ def test_a_request_is_sent_as_it_was_given(method: str, body: bytes | memoryview
 
     with serving(serve) as server:
         headers = {"host": server.host, "x-amz-date": "now", "content-length": str(len(sent))}
-        server.end(server.answer(method, "/b/a//../%20k?x=&y=%2F", headers, body))
+        server.end(server.answer(server.send(method, "/b/a//../%20k?x=&y=%2F", headers, body)))
     head, _, arrived = bytes(came).partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     assert first == f"{method} /b/a//../%20k?x=&y=%2F HTTP/1.1"
@@ -74,11 +74,11 @@ def test_a_body_that_cannot_be_read_is_an_error_of_its_own() -> None:
         raise ScratchSpaceError("the file was cut")
 
     with serving(silent) as server, pytest.raises(ScratchSpaceError, match="cut"):
-        server.answer("PUT", "/k", {"host": server.host, "content-length": "4"}, pieces())
+        server.answer(server.send("PUT", "/k", {"host": server.host, "content-length": "4"}, pieces()))
 
 
 def read(server: Server) -> None:
-    reply = server.answer("GET", "/k", {"host": server.host})
+    reply = server.answer(server.send("GET", "/k", {"host": server.host}))
     try:
         reply.data()
     finally:
@@ -151,7 +151,7 @@ def test_a_child_that_was_forked_leaves_the_connections_of_its_parent(tmp_path: 
             "from aesthetics_ops.store.limits import StoreLimits\n"
             f"server = Server({store.url!r}, False, None, StoreLimits(5, 0))\n"
             "def read():\n"
-            "    reply = server.answer('GET', '/b/k', {'host': server.host})\n"
+            "    reply = server.answer(server.send('GET', '/b/k', {'host': server.host}))\n"
             "    assert bytes(reply.data()) == b'hello'\n"
             "    server.end(reply)\n"
             "read()\n"

@@ -54,7 +54,7 @@ def answering(answer: bytes) -> Iterator[Server]:
 )
 def test_an_answer_is_read_to_its_end(method: str, answer: bytes, body: bytes, is_done: bool) -> None:
     with answering(answer) as server:
-        reply = server.answer(method, "/k", {"host": server.host})
+        reply = server.answer(server.send(method, "/k", {"host": server.host}))
         assert (bytes(reply.data()), reply.is_done, reply.header("etag")) == (body, is_done, "")
         server.end(reply)
 
@@ -78,11 +78,11 @@ def test_an_answer_is_read_to_its_end(method: str, answer: bytes, body: bytes, i
 )
 def test_what_is_no_whole_answer_is_not_served(answer: bytes) -> None:
     with answering(answer) as server, pytest.raises(UnservedError):
-        server.answer("GET", "/k", {"host": server.host}).data()
+        server.answer(server.send("GET", "/k", {"host": server.host})).data()
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\r\nx: y", "\0", "ä"])
 def test_a_header_that_would_break_the_request_is_not_sent(value: str) -> None:
     server = Server("http://127.0.0.1:9", None, None, StoreLimits(5, 0))
     with pytest.raises(StoreRefusedError, match="cannot be sent"):
-        server.answer("GET", "/k", {"host": server.host, "range": value})
+        server.answer(server.send("GET", "/k", {"host": server.host, "range": value}))
