@@ -16,7 +16,7 @@ from aesthetics_ops.builds import Build, BuildPlan, resume_build
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.figures import ConversionFigures, ShardReading, ValidationFigures
 from aesthetics_ops.machine import drop_scratch
-from aesthetics_ops.validation.kernels import load_a_part
+from aesthetics_ops.validation.kernels import kernels
 
 __all__ = ["serve"]
 
@@ -40,7 +40,7 @@ def serve(handle: int) -> None:
     try:
         build, plan = resume_build(dataset, build_id)
         if loads_at_once:
-            load_a_part()
+            kernels()
         while True:
             stage, what = tasks.get()
             try:
@@ -77,14 +77,12 @@ def _convert(build: Build, plan: BuildPlan, partition: int, told: Callable[[int]
 def _read_back(build: Build, plan: BuildPlan, partition: int, told: Callable[[int], None]) -> ValidationFigures:
     from aesthetics_ops.validation.partition import validate_partition
 
-    load_a_part()
     return validate_partition(build, plan, partition, progress=told).figures
 
 
 def _read_back_shard(build: Build, plan: BuildPlan, digest: str, told: Callable[[int], None]) -> ShardReading | None:
     from aesthetics_ops.validation.partition import validate_made
 
-    load_a_part()
     reading = validate_made(build, plan, digest)
     told(reading.records if reading else 0)
     return reading

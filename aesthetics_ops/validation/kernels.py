@@ -1,11 +1,11 @@
 """What shards are read back with: a few functions of TensorFlow, by their public names.
 
 `import tensorflow` takes 3 CPU seconds, of which these functions need one: the rest is Keras, and names that are looked up for all
-of its API.  A process that only works on a build loads just them.  They are the very objects that `import tensorflow` would name.
+of its API.  So only they are loaded.  They are the very objects that `import tensorflow` would name.
 
-For that a package without content stands in for `tensorflow`, which its modules find their kind in; `import tensorflow` gives that
-package from then on, so no other code of such a process may need TensorFlow.  Where another release has other modules, all of it is
-loaded, as everywhere else.
+For that a stand-in takes the place of the package `tensorflow`, which its modules find their kind in.  Whoever asks the stand-in for
+anything gets all of TensorFlow: `import tensorflow` works as ever afterwards, and costs what it would have cost.  Where another
+release has other modules, all of it is loaded at once.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from aesthetics_ops.machine import quiet_stderr
 
-__all__ = ["kernels", "load_a_part"]
+__all__ = ["kernels"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ _NAMES: Final = (
     "strings.substr",
 )
 
+_ASKED_OF_ALL: Final = ("__all__", "__path__", "__version__")
+
 _loading: Final = threading.RLock()
 _loaded: list[SimpleNamespace] = []
 
@@ -53,29 +55,24 @@ _loaded: list[SimpleNamespace] = []
 def kernels() -> Any:
     """Return what shards are read back with, each name without those of its modules, and `version` of TensorFlow.
 
-    The first call loads TensorFlow, all of it unless `load_a_part` did it before.
+    The first call loads a part of TensorFlow, where none of it is loaded yet.
+
+    Raises:
+        ModuleNotFoundError: TensorFlow is not installed.
     """
     with _loading:
         if not _loaded:
             with _quiet():
-                _loaded.append(_of_all())
+                _loaded.append(_of_all() if "tensorflow" in sys.modules else _of_a_part_or_all())
         return _loaded[0]
 
 
-def load_a_part() -> None:
-    """Load what shards are read back with, and no more of TensorFlow.
-
-    For processes of which the whole life is known: nothing in them but this module needs TensorFlow.
-    """
-    with _loading:
-        if _loaded or "tensorflow" in sys.modules:
-            return
-        try:
-            with _quiet():
-                _loaded.append(_of_a_part())
-        except Exception as error:  # whatever another release does there
-            _log.debug("all of TensorFlow is loaded, since a part of it cannot be: %s: %s", type(error).__name__, error)
-            kernels()
+def _of_a_part_or_all() -> SimpleNamespace:
+    try:
+        return _of_a_part()
+    except Exception as error:  # whatever another release does there
+        _log.debug("all of TensorFlow is loaded, since a part of it cannot be: %s: %s", type(error).__name__, error)
+        return _of_all()
 
 
 def _of_all() -> SimpleNamespace:
@@ -102,13 +99,42 @@ def _named(found: Callable[[str], Any], version: str) -> SimpleNamespace:
     return SimpleNamespace(**names, version=version)
 
 
+class _StandIn(ModuleType):
+    """The package `tensorflow` while a part of it is loaded: it knows where the modules lie, and nothing else."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Give way to all of TensorFlow, for whoever asks for a name of its API or for a module that is not loaded yet.
+
+        Raises:
+            AttributeError: TensorFlow has no such name; or it is one that Python itself asks of every module that is loaded.
+        """
+        missing = AttributeError(f"module 'tensorflow' has no attribute {name!r}", name=name, obj=self)
+        if name.startswith("__") and name not in _ASKED_OF_ALL:
+            raise missing
+        with _loading:  # another thread may be loading the part
+            if sys.modules.get("tensorflow") is self:
+                if "__path__" in vars(self):
+                    raise missing  # a module of the part asks, while this thread loads it
+                self._give_way()
+        return getattr(sys.modules["tensorflow"], name)
+
+    def _give_way(self) -> None:
+        """Load all of TensorFlow, and know it from then on, for those who hold this; where that fails, as if nothing had been."""
+        del sys.modules["tensorflow"]
+        try:
+            vars(self).update(vars(importlib.import_module("tensorflow")))
+        except BaseException:
+            sys.modules["tensorflow"] = self
+            raise
+
+
 @contextmanager
 def _standing_in() -> Iterator[None]:
     """Have modules of TensorFlow found without running its `__init__.py`; where that fails, as if nothing had been there."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    package = ModuleType("tensorflow")
+    package = _StandIn("tensorflow")
     package.__path__ = list(spec.submodule_search_locations)
     package.__spec__ = spec
     sys.modules["tensorflow"] = package
@@ -117,6 +143,7 @@ def _standing_in() -> Iterator[None]:
     except BaseException:
         del sys.modules["tensorflow"]
         raise
+    del package.__path__  # from here on who looks for another module there asks for all
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def run(code: str, *words: object) -> str:
 def test_verdicts_of_a_part_are_those_of_all() -> None:
     """What is known of verdicts holds in a process that loaded a part, and nothing in it loads the rest."""
     run(
-        "import sys, pytest; from aesthetics_ops.validation.kernels import load_a_part; load_a_part();"
+        "import sys, pytest; from aesthetics_ops.validation.kernels import kernels; kernels();"
         "status = pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', *sys.argv[1:]]);"
         "sys.exit(status or ('keras' in sys.modules and 'all of TensorFlow is loaded'))",
         HERE / "test_shard.py",
@@ -61,11 +61,9 @@ def test_pixels_and_refusals_of_a_part_are_those_of_all(tmp_path: Path) -> None:
     of_a_part = json.loads(
         run(
             DECODE + "from aesthetics_ops.validation import kernels\n"
-            "kernels.load_a_part()\n"
             "part = kernels.kernels()\n"
             "print(json.dumps(all_decoded(sys.argv[1:], part)))\n"
             "assert 'keras' not in sys.modules\n"
-            "del sys.modules['tensorflow']\n"
             "all_of_it = kernels._of_all()\n"
             "other = [name for name, value in vars(part).items() if getattr(all_of_it, name) is not value]\n"
             "assert set(other) <= {'constant', 'version'}, other\n"
@@ -99,11 +97,47 @@ def test_all_is_loaded_where_a_part_cannot_be(breaks: str) -> None:
         "    print('all', 'tensorflow' in sys.modules)\n"
         "    return real()\n"
         "kernels._of_all = whole\n"
-        "kernels.load_a_part()\n"
         "print(getattr(kernels.kernels(), 'version', None))\n"
     )
     assert said.splitlines()[0] == "all False"
     assert said.splitlines()[1] == ("None" if "name" in breaks else kernels().version)
+
+
+@pytest.mark.parametrize(
+    "wants",
+    [
+        "import tensorflow as tf; assert tf.__version__ == kernels().version; assert not hasattr(tf, 'no_such_name')",
+        "from tensorflow.io import decode_jpeg; assert decode_jpeg is kernels().decode_jpeg",
+        "import tensorflow.keras; assert tensorflow.keras.Sequential",
+        "import keras; assert keras.Sequential([keras.layers.Dense(2)])(np.ones((1, 3))).shape == (1, 2)",
+    ],
+)
+def test_who_wants_tensorflow_after_a_part_gets_all_of_it(wants: str) -> None:
+    """Python's own questions to every module do not load it; a name of its API does, and who held the stand-in has it too."""
+    said = run(
+        "import inspect, sys; import numpy as np; from aesthetics_ops.validation.kernels import kernels\n"
+        "kernels()\n"
+        "stand_in = sys.modules['tensorflow']\n"
+        "inspect.getmodule(run := lambda: None); inspect.stack(); assert not hasattr(stand_in, '__file__')\n"
+        "assert 'keras' not in sys.modules\n"
+        "assert sys.modules['tensorflow'] is stand_in\n"
+        f"{wants}\n"
+        "assert sys.modules['tensorflow'] is not stand_in\n"
+        "import tensorflow\n"
+        "assert stand_in.function is tensorflow.function is kernels().function\n"
+        "print(stand_in.__version__ == tensorflow.__version__)\n"
+    )
+    assert said.splitlines()[-1] == "True"
+
+
+def test_the_reader_of_tensorflow_reads_as_ever_after_a_part() -> None:
+    run(
+        "import sys, pytest; from aesthetics_ops.validation.kernels import kernels; kernels(); was = sys.modules['tensorflow'];"
+        "status = pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', *sys.argv[1:]]);"
+        "sys.exit(status or (sys.modules['tensorflow'] is was and 'a part was enough'))",
+        f"{HERE.parent / 'readers' / 'test_tensorflow.py'}::test_jpegs_are_strings_for_those_who_decode_themselves",
+        f"{HERE.parent / 'readers' / 'test_tensorflow.py'}::test_two_epochs_are_those_of_numpy",
+    )
 
 
 def test_reading_back_asks_for_as_many_threads_as_training() -> None:
