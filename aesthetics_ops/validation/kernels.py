@@ -46,6 +46,9 @@ _NAMES: Final = (
     "strings.substr",
 )
 
+_ASKED_OF_ARRAYS: Final = (
+    "is_tensor"  # matplotlib asks it of each array that is drawn, wherever there is a package `tensorflow`
+)
 _ASKED_OF_ALL: Final = ("__all__", "__path__", "__version__")
 
 _loading: Final = threading.RLock()
@@ -82,12 +85,13 @@ def _of_all() -> SimpleNamespace:
 
 
 def _of_a_part() -> SimpleNamespace:
-    with _standing_in():
+    with _standing_in() as package:
         importlib.import_module("tensorflow.python.data.ops.readers")  # brings all else that is named here
         behaviour = importlib.import_module("tensorflow.python.compat.v2_compat")
         exported = importlib.import_module("tensorflow.python.util.tf_export")
         versions = importlib.import_module("tensorflow.python.framework.versions")
         behaviour.enable_v2_behavior()  # as `import tensorflow` does
+        setattr(package, _ASKED_OF_ARRAYS, exported.get_symbol_from_name(_ASKED_OF_ARRAYS))
         return _named(exported.get_symbol_from_name, versions.VERSION)
 
 
@@ -100,7 +104,7 @@ def _named(found: Callable[[str], Any], version: str) -> SimpleNamespace:
 
 
 class _StandIn(ModuleType):
-    """The package `tensorflow` while a part of it is loaded: it knows where the modules lie, and nothing else."""
+    """The package `tensorflow` while a part of it is loaded: it knows where the modules lie, and what is asked of arrays."""
 
     def __getattr__(self, name: str) -> Any:
         """Give way to all of TensorFlow, for whoever asks for a name of its API or for a module that is not loaded yet.
@@ -129,7 +133,7 @@ class _StandIn(ModuleType):
 
 
 @contextmanager
-def _standing_in() -> Iterator[None]:
+def _standing_in() -> Iterator[ModuleType]:
     """Have modules of TensorFlow found without running its `__init__.py`; where that fails, as if nothing had been there."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.submodule_search_locations is None:
@@ -139,7 +143,7 @@ def _standing_in() -> Iterator[None]:
     package.__spec__ = spec
     sys.modules["tensorflow"] = package
     try:
-        yield
+        yield package
     except BaseException:
         del sys.modules["tensorflow"]
         raise

@@ -130,6 +130,20 @@ def test_who_wants_tensorflow_after_a_part_gets_all_of_it(wants: str) -> None:
     assert said.splitlines()[-1] == "True"
 
 
+def test_a_whole_build_needs_no_more_than_a_part(tmp_path: Path) -> None:
+    """Plots too: matplotlib asks every array whether it is a tensor, wherever there is a package `tensorflow`."""
+    samples = (HERE.parents[2] / "samples").as_uri()
+    run(
+        "import sys; from aesthetics_ops import BuildSettings, build_dataset\n"
+        "photos, labels, dataset = sys.argv[1:]\n"
+        "assert build_dataset(BuildSettings(photos=photos, labels=labels, dataset=dataset)).manifest.records > 50\n"
+        "assert 'tensorflow' in sys.modules and 'keras' not in sys.modules, 'all of TensorFlow is loaded'\n",
+        f"{samples}/photos/",
+        f"{samples}/AVA.txt",
+        tmp_path.as_uri() + "/dataset/",
+    )
+
+
 def test_the_reader_of_tensorflow_reads_as_ever_after_a_part() -> None:
     run(
         "import sys, pytest; from aesthetics_ops.validation.kernels import kernels; kernels(); was = sys.modules['tensorflow'];"
