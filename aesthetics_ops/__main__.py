@@ -10,10 +10,15 @@ def main() -> int:
     """Run one command; return the exit status."""
     # before numpy is imported: photos are worked on side by side, so threads that BLAS starts only spin and then sleep
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from aesthetics_ops.shell import catch_sigterm, open_closed_streams
+    from aesthetics_ops.shell import catch_sigterm, guarded, open_closed_streams
 
     open_closed_streams()
     catch_sigterm()
+    return guarded(_run, as_json="--json" in sys.argv, verbose="--verbose" in sys.argv)
+
+
+def _run() -> int:
+    """Run the command; loading it takes seconds, in which a signal may come or memory end."""
     from aesthetics_ops.cli import main as run
 
     return run()

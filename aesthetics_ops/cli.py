@@ -1,8 +1,8 @@
 """`aesthetics-ops`: the stages and the published versions, from a shell.
 
 Exit status: 0 done; 1 the data, a gate or a local file says no; 2 wrong usage or settings; 3 the store cannot be reached
-or refuses (a file:// URL is a store too), or a disk is full; 4 a mistake in this program; 130 and 143 stopped by Ctrl-C and by SIGTERM; 141 nobody reads
-the output any more.  An error is one line on stderr.
+or refuses (a file:// URL is a store too), or a disk is full; 4 a mistake in this program; 129, 130 and 143 stopped by SIGHUP, Ctrl-C and
+SIGTERM; 141 nobody reads the output any more.  An error is one line on stderr.
 With `--json`, one JSON document goes to stdout; everything else goes to stderr.
 """
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.parsing import parse_model
+from aesthetics_ops.parsing import parse_model, whole_number
 from aesthetics_ops.settings import Addressing, BuildSettings, Encryption, parse_settings
 from aesthetics_ops.training_settings import TrainingSettings, inside_of, training_settings
 from aesthetics_ops.urls import is_shared
@@ -279,12 +279,13 @@ def mapped_tasks() -> int:
     text = os.environ.get(PARTITIONS_VARIABLE, "").strip()
     if not text:
         return _PARTITIONS
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= _MOST_PARTITIONS:
+    number = whole_number(text, 1, _MOST_PARTITIONS)
+    if number is None:
         raise SettingsError(
-            f"{PARTITIONS_VARIABLE} is {text!r}, but must be a whole number from 1 to {_MOST_PARTITIONS}: the parallel tasks "
+            f"{PARTITIONS_VARIABLE} is {text[:40]!r}, but must be a whole number from 1 to {_MOST_PARTITIONS}: the parallel tasks "
             f"of a stage; correct it for the scheduler and the workers, or unset it for {_PARTITIONS}"
         )
-    return int(text)
+    return number
 
 
 def _shared_prefix(path: Path, one: DatasetConfig, other: DatasetConfig) -> str:

@@ -21,24 +21,30 @@ from pathlib import Path
 from typing import Final
 
 from aesthetics_ops.errors import ScratchSpaceError, SettingsError
+from aesthetics_ops.parsing import whole_number
 
 __all__ = [
+    "MOST_TASKS",
     "TASKS_VARIABLE",
     "THREADS_VARIABLE",
     "PixelRoom",
     "batch_scheduling",
     "codec_threads",
+    "concurrent_tasks",
     "cpus",
     "drop_scratch",
     "free_memory",
     "naming",
     "quiet_stderr",
     "scratch_for",
+    "sweep_scratch",
     "sync",
 ]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
 TASKS_VARIABLE: Final = "AESTHETICS_TASKS"
+MOST_TASKS: Final = 65_536  # and threads; more is a slip
+_SHOWN: Final = 40  # characters of a value in a message
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _MEMINFO: Final = Path("/proc/meminfo")
 _SCRATCH_PREFIX: Final = "aesthetics-ops-scratch-"
@@ -55,19 +61,31 @@ def codec_threads() -> int:
     `AESTHETICS_TASKS` where that is set: the tasks that this worker runs side by side.
 
     Raises:
-        SettingsError: a variable holds no whole number above 0.
+        SettingsError: a variable holds no whole number from 1 to 65,536.
     """
-    tasks = _number(TASKS_VARIABLE, "the tasks that this worker runs side by side") or 1
+    tasks = concurrent_tasks()
     return _number(THREADS_VARIABLE, "the photos that one task decodes at once") or math.ceil(cpus() / tasks)
+
+
+def concurrent_tasks() -> int:
+    """Return how many tasks this worker runs side by side, this one among them: `AESTHETICS_TASKS`, by default 1.
+
+    Raises:
+        SettingsError: the variable holds no whole number from 1 to 65,536.
+    """
+    return _number(TASKS_VARIABLE, "the tasks that this worker runs side by side") or 1
 
 
 def _number(variable: str, meaning: str) -> int | None:
     text = os.environ.get(variable, "").strip()
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingsError(f"{variable} is {text!r}, but must be a whole number above 0: {meaning}; or unset it")
-    return int(text)
+    number = whole_number(text, 1, MOST_TASKS)
+    if number is None:
+        raise SettingsError(
+            f"{variable} is {text[:_SHOWN]!r}, but must be a whole number from 1 to {MOST_TASKS}: {meaning}; or unset it"
+        )
+    return number
 
 
 def cpus(groups: Path = _GROUPS) -> int:
@@ -243,7 +261,7 @@ def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
     owner = os.getpid()
     try:
         parent = Path(tempfile.gettempdir())
-        _sweep(parent)
+        sweep_scratch()
         scratch, lock = _locked_directory(parent)
     except OSError as error:
         raise ScratchSpaceError(
@@ -311,9 +329,9 @@ def _locked_directory(parent: Path) -> tuple[Path, int]:
             os.close(lock)
 
 
-def _sweep(parent: Path) -> None:
-    """Delete the scratch directories in `parent` whose processes are dead; whatever cannot be told or deleted stays."""
-    with suppress(OSError), os.scandir(parent) as entries:
+def sweep_scratch() -> None:
+    """Delete the scratch directories whose processes are dead, where `TMPDIR` says; whatever cannot be told or deleted stays."""
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             if entry.name.startswith(_SCRATCH_PREFIX):
                 with suppress(OSError):

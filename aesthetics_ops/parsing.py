@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     ModelMetaclass = type(BaseModel)
 
-__all__ = ["OneLineErrors", "parse_model"]
+__all__ = ["OneLineErrors", "parse_model", "whole_number"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,6 +29,14 @@ class OneLineErrors(ModelMetaclass):
             return super().__call__(*arguments, **values)
         except ValidationError as error:
             raise SettingsError(_problems(self, error, self.__name__)) from error
+
+
+def whole_number(text: str, least: int, most: int) -> int | None:
+    """Return the number that a text of plain digits says; None where it says none from `least` to `most`, however long it is."""
+    digits = text.lstrip("0") or "0"
+    if not (text.isascii() and text.isdecimal()) or len(digits) > len(str(most)):
+        return None
+    return number if least <= (number := int(digits)) <= most else None
 
 
 def parse_model(model: type[Model], values: dict[str, Any], where: str) -> Model:

@@ -17,6 +17,7 @@ from uuid import uuid4
 from aesthetics_ops.builds import Build, BuildPlan, open_build
 from aesthetics_ops.errors import InputMissingError, IntegrityError, SettingsError
 from aesthetics_ops.figures import ShardReading, WorkFigures
+from aesthetics_ops.machine import codec_threads
 from aesthetics_ops.progress import Progress, silent
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import S3Access
@@ -70,7 +71,7 @@ def build_dataset(
         PublishConflictError: another build published first.
         IntegrityError: a shard is not what its result says, though it was made anew.
         SettingsError, StoreRefusedError: a URL cannot be opened, or the store says no; several processes are asked for with `s3`,
-            which stays in this one.
+            which stays in this one; AESTHETICS_THREADS or AESTHETICS_TASKS is no number that it may be.
         TransientError: the store gave no answer, the disk is full, or a process was killed; the same call goes on later.
     """
     from aesthetics_ops.processes.shard_reader import shard_reader
@@ -80,6 +81,7 @@ def build_dataset(
         raise SettingsError(
             "several processes reach s3:// URLs by the environment only; leave out s3, or take one process"
         )
+    codec_threads()  # what the environment says wrong is said before there is a plan
     parts = partitions or (1 if processes == 1 else processes * _PARTS_OF_PROCESS)
     build, plan = start_build(settings, s3=s3, build_id=build_id, created_at=created_at, partitions=parts)
     if processes > 1 and len(plan.partitions) > 1:

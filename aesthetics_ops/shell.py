@@ -24,10 +24,12 @@ from tqdm import tqdm
 
 from aesthetics_ops.errors import AestheticsOpsError, GateError, ScratchSpaceError
 from aesthetics_ops.machine import drop_scratch
+from aesthetics_ops.parsing import whole_number
 from aesthetics_ops.system import next_step
 
 __all__ = [
     "catch_sigterm",
+    "counted",
     "guarded",
     "log_to_stderr",
     "one_line",
@@ -42,14 +44,18 @@ _BUG: Final = 4
 _INTERRUPTED: Final = 128 + signal.SIGINT
 _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 _TERMINATED: Final = 128 + signal.SIGTERM
+_HUNG_UP: Final = 128 + signal.SIGHUP
+_HUNG_UP_LINE: Final = "the terminal is gone; the same command goes on where this one stopped"
 _TERMINATED_LINE: Final = "terminated; the same command goes on where this one stopped"
 _INTERRUPTED_LINE: Final = "interrupted; the same command goes on where this one stopped"
 _ENDS: Final[dict[int, tuple[str, int]]] = {
     signal.SIGTERM: (_TERMINATED_LINE, _TERMINATED),
     signal.SIGINT: (_INTERRUPTED_LINE, _INTERRUPTED),
+    signal.SIGHUP: (_HUNG_UP_LINE, _HUNG_UP),
 }
 _SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
 
+_MOST: Final = 10**9  # that a flag can count
 _LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
 
 _LACKS_OF_MEMORY: Final = (
@@ -65,18 +71,28 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM came."""
+    """SIGTERM or SIGHUP came: its one argument."""
 
 
 def positive(text: str) -> int:
     """Return the whole number that a flag was given.
 
     Raises:
-        ArgumentTypeError: it is none, or smaller than 1.
+        ArgumentTypeError: it is none, or none from 1 to 10^9.
     """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+    return counted(text, 1)
+
+
+def counted(text: str, least: int = 0) -> int:
+    """Return the whole number that a flag was given.
+
+    Raises:
+        ArgumentTypeError: it is none, or none from `least` to 10^9.
+    """
+    number = whole_number(text, least, _MOST)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least} to {_MOST}")
+    return number
 
 
 def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
@@ -93,10 +109,11 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         drop_scratch()
         _complain(_INTERRUPTED_LINE)
         return _INTERRUPTED
-    except _TerminatedError:
+    except _TerminatedError as end:
         drop_scratch()
-        _complain(_TERMINATED_LINE)
-        return _TERMINATED
+        line, status = _ENDS[end.args[0]]
+        _complain(line)
+        return status
     except Exception as error:  # the process boundary: no traceback reaches a user
         if isinstance(error, BrokenPipeError) and error.filename == _STDOUT:
             return _BROKEN_PIPE  # who reads has enough
@@ -198,7 +215,9 @@ def open_closed_streams() -> None:
 
 
 def catch_sigterm() -> None:
-    """Let SIGTERM end this process as an error would: `finally` runs and scratch files go; and Ctrl-C as soon.
+    """Let SIGTERM, and SIGHUP of a terminal that closes, end this process as an error would, and Ctrl-C as soon.
+
+    `finally` runs and scratch files go.
 
     Requests to stores are cut off.  A process that has not ended after five seconds is ended: Python runs no handler while
     native code waits for a server.
@@ -207,15 +226,18 @@ def catch_sigterm() -> None:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else it is ignored, as by nohup
+        signal.signal(signal.SIGHUP, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
         signal.signal(signal.SIGINT, _interrupt)
     threading.Thread(target=_watch, args=(reader,), name="sigterm", daemon=True).start()
 
 
-def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+def _terminate(number: int, _: object) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)  # once is enough
     _cut_off_requests()
-    raise _TerminatedError
+    raise _TerminatedError(number)
 
 
 def _interrupt(*_: object) -> None:
@@ -231,7 +253,7 @@ def _cut_off_requests() -> None:
 
 
 def _watch(signals: int) -> None:
-    """Wait for SIGTERM or Ctrl-C, and end a process that does not end by itself then."""
+    """Wait for SIGTERM, SIGHUP or Ctrl-C, and end a process that does not end by itself then."""
     while (came := os.read(signals, 1)[0]) not in _ENDS:
         pass
     time.sleep(_SECONDS_TO_END)
@@ -254,12 +276,15 @@ def _explained(error: Exception) -> tuple[str, int]:
     match error:
         case AestheticsOpsError():
             text, status = str(error), error.exit_code
+        case _ if _is_lack_of_memory(error):
+            text = (
+                "not enough memory; end other programs, raise `ulimit -u` or `-v` where that is set, or set AESTHETICS_THREADS to "
+                "less, and run the same command again"
+            )
+            status = ScratchSpaceError.exit_code
         case OSError():
             text = _of_the_system(error)
             status = ScratchSpaceError.exit_code if error.errno in _NO_ROOM else 1
-        case _ if _is_lack_of_memory(error):
-            text = "not enough memory; end other programs, or set AESTHETICS_THREADS to less, and run the same command again"
-            status = ScratchSpaceError.exit_code
         case RecursionError():
             text, status = f"the input is nested too deeply to be read: {error}; check the score file", 1
         case _:
@@ -273,6 +298,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 def _is_lack_of_memory(error: Exception) -> bool:
     """Say whether an error is one of too little memory: of libraries and threads, only the text tells."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM or (error.errno == errno.EAGAIN and error.filename is None)  # of a fork
     return isinstance(error, MemoryError) or any(text in str(error) for text in _LACKS_OF_MEMORY)
 
 

@@ -20,6 +20,7 @@ _NEXT_STEPS: Final[dict[int, str]] = {
     errno.ENOSPC: "its disk is full; free some space, and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space, and run the same command again",
     errno.EFBIG: "the file is larger than its file system or `ulimit -f` allows; name another place",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
     errno.EMFILE: "too many files are open; raise `ulimit -n`",
     errno.EIO: "the device cannot read or write it; check the disk",
     errno.ESTALE: "the server of its network file system does not know it any more; mount it again",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aesthetics_ops.dataset.documents import parse_json
 from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.shell import counted
 from aesthetics_ops.store import open_store
 from aesthetics_ops.training_settings import TrainingSettings
 
@@ -54,17 +55,11 @@ def add_training_commands(command: Callable[[str, Command, str], argparse.Argume
         metavar="T",
         help="URL or path of a training's folder, receipt or .keras model, which must be of DATASET",
     )
-    replay.add_argument("--epoch", type=_counted, metavar="E", help="of a training, from 0; by default the last")
+    replay.add_argument("--epoch", type=counted, metavar="E", help="of a training, from 0; by default the last")
     replay.add_argument(
-        "--batch", type=_counted, metavar="N", help="its number in the epoch, from 0; by default the last handed out"
+        "--batch", type=counted, metavar="N", help="its number in the epoch, from 0; by default the last handed out"
     )
-    replay.add_argument("--rank", type=_counted, metavar="R", help="whose photos, from 0; by default all ranks'")
-
-
-def _counted(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
+    replay.add_argument("--rank", type=counted, metavar="R", help="whose photos, from 0; by default all ranks'")
 
 
 def _named(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from aesthetics_ops.dataset.layout import LATEST_KEY, LATEST_NAME
 from aesthetics_ops.dataset.moves import Given, Move
 from aesthetics_ops.errors import NoSuchVersionError
+from aesthetics_ops.parsing import whole_number
 from aesthetics_ops.progress import Progress, silent
 from aesthetics_ops.shell import positive, show_progress
 from aesthetics_ops.store import Store, open_store
@@ -260,7 +261,7 @@ def _expire(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 
 def _duration(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if not number.isdecimal() or unit not in _UNITS or int(number) > _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 90d, 12h or 6w")
-    return int(number) * _UNITS[unit]
+    number, unit = whole_number(text[:-1], 0, _LONGEST), text[-1:]
+    if number is None or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time; write 90d, 12h or 6w")
+    return number * _UNITS[unit]

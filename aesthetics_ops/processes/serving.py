@@ -21,6 +21,7 @@ from aesthetics_ops.validation.kernels import kernels
 __all__ = ["serve"]
 
 _TOLD_EVERY_SECONDS: Final = 0.1
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # what asks a process to end
 
 
 def serve(handle: int) -> None:
@@ -29,7 +30,8 @@ def serve(handle: int) -> None:
     Args:
         handle: of the socket.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    for number in _ENDING:
+        signal.signal(number, _leave)
     pipe = Connection(handle)
     dataset, build_id, loads_at_once, level = pipe.recv()
     teller = _Teller(pipe)

@@ -39,7 +39,8 @@ class ShardReader:
         self._records = 0
         self._readings: list[ShardReading] = []
         self.is_at_work = True
-        threading.Thread(target=self._hear, name="read back", daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, name="read back", daemon=True)
+        self._hearing.start()
 
     def read(self, digest: str) -> None:
         """Have it read a shard that lies in the dataset with its result; any thread may call this."""
@@ -68,6 +69,10 @@ class ShardReader:
             made.append(result)
         self.finish(lambda records: None)
         return made
+
+    def join(self) -> None:
+        """Wait until nobody hears it any more, once it is dead: an interpreter that ends beside such a thread leaks what it holds."""
+        self._hearing.join()
 
     @property
     def readings(self) -> list[ShardReading]:
@@ -115,11 +120,18 @@ def shard_reader(build: Build, plan: BuildPlan) -> Iterator[ShardReader | None]:
     if photos < _WORTH_A_PROCESS or is_shared_out or is_here or not has_room or _has_tensorflow():
         yield None
         return
-    crew = [Worker(build, loads_at_once=True, share=1)]
     try:
-        yield ShardReader(crew[0])
+        crew = [Worker(build, loads_at_once=True, share=1)]
+    except OSError as error:  # no process, handle or memory is left: it is done here
+        _log.info("shards are read back by this process, since no other one can be started: %s", error)
+        yield None
+        return
+    reader = ShardReader(crew[0])
+    try:
+        yield reader
     finally:
         end_all(crew)
+        reader.join()
 
 
 def _has_tensorflow() -> bool:

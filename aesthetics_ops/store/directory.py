@@ -31,6 +31,7 @@ __all__ = ["DirectoryStore"]
 
 _BLOCK_BYTES = 16 << 20
 _OWN_FILES = ".aesthetics-ops-"
+_LEADS_NOWHERE: Final = frozenset({errno.ENOENT, errno.ELOOP})  # a link; or the file was deleted just now
 # what a file system without hard links answers
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
@@ -151,7 +152,9 @@ class DirectoryStore(Store):
                     continue
                 try:
                     found = entry.stat()
-                except FileNotFoundError:  # a link to nowhere, or deleted just now
+                except OSError as error:
+                    if error.errno not in _LEADS_NOWHERE:
+                        raise
                     continue
                 # a name that is not UTF-8 is listed escaped, so that it is counted as missing and not overlooked
                 key = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")

@@ -396,11 +396,11 @@ class TestSettings:
         assert status == 2
         assert "COMMAND" in err
 
-    @pytest.mark.parametrize("keep", ["0", "-1", "some"])
+    @pytest.mark.parametrize("keep", ["0", "-1", "some", "²", "9999999999"])
     def test_a_number_to_keep_must_be_one(self, files: Desk, keep: str) -> None:
         status, out, _ = files.run("expire", files.dataset, f"--keep={keep}", "--json")
         assert status == 2
-        assert f"'{keep}' is not a whole number of 1 or more" in json.loads(out)["error"]["message"]
+        assert f"'{keep}' is not a whole number from 1 to 1000000000" in json.loads(out)["error"]["message"]
 
 
 class TestStores:

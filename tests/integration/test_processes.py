@@ -15,7 +15,7 @@ from aesthetics_ops.machine import codec_threads
 from aesthetics_ops.pipeline import build_dataset, start_build
 from aesthetics_ops.processes import crew
 from aesthetics_ops.processes.crew import default_processes, run_build
-from aesthetics_ops.store import S3Access
+from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.versions.verify import verify_version
 from tests.support.crew import Counted, are_gone, at_first, others, scratch_left, stored_photos
 from tests.support.nights import PHOTOS, START, Source
@@ -44,9 +44,52 @@ def test_a_process_that_is_killed_ends_the_build_and_the_next_one_goes_on(stored
         TransientError, match=r"was killed by signal 9: the machine may have too little memory; run the same"
     ):
         build_dataset(stored.settings(), processes=2, progress=at_first(lambda: os.kill(others()[0], signal.SIGKILL)))
-    assert others() == []
+    assert (others(), scratch_left()) == ([], []), "what the killed one left is deleted, too"
     assert build_dataset(stored.settings(), processes=2).is_new
     assert scratch_left() == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_process_that_is_told_to_end_ends_the_build_and_writes_nothing(
+    stored: Source, end: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TransientError, match=r"^a process of this build ended with exit status 143; run the same"):
+        build_dataset(stored.settings(), processes=2, progress=at_first(lambda: os.kill(others()[0], end)))
+    assert (others(), scratch_left()) == ([], [])
+    assert capfd.readouterr().err == ""
+
+
+def test_a_process_that_cannot_start_says_why_in_the_one_line(
+    stored: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    interpreter = tmp_path / "interpreter"
+    interpreter.write_text("#!/bin/sh\necho Traceback >&2\necho 'ImportError: no room' >&2\nexit 7\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    with pytest.raises(TransientError, match=r"ended with exit status 7: ImportError: no room; run the same command"):
+        build_dataset(stored.settings(), processes=2)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_directory_with_modules_of_the_same_names_hides_none_from_a_process(
+    stored: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    for name in ("json", "pickle", "queue", "numpy"):
+        (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('hidden')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert build_dataset(stored.settings(), processes=2).is_new
+
+
+@pytest.mark.parametrize("variable", ["AESTHETICS_TASKS", "AESTHETICS_THREADS"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_wrong_variable_is_told_before_there_is_a_plan(
+    stored: Source, variable: str, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "-3")
+    with pytest.raises(SettingsError, match=f"^{variable} is '-3', but must be"):
+        build_dataset(stored.settings(), processes=processes)
+    assert list(open_store(f"{stored.url}dataset/").list()["key"]) == []
 
 
 def test_an_interrupt_ends_all_processes_at_once(stored: Source) -> None:

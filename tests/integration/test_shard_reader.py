@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -115,6 +116,14 @@ def test_a_build_goes_on_alone_when_that_process_is_killed(stored: Source) -> No
 
 
 @pytest.mark.usefixtures("has_reader")
+def test_a_build_goes_on_alone_when_that_process_cannot_be_started(
+    stored: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    assert build_dataset(stored.settings()).manifest.records == len(PHOTOS)
+
+
+@pytest.mark.usefixtures("has_reader")
 def test_an_interrupt_ends_that_process_too(stored: Source) -> None:
     def interrupt() -> None:
         assert len(others()) == 1
@@ -133,6 +142,7 @@ def test_that_process_is_told_to_end_and_need_not_be_killed(stored: Source) -> N
         reader.read("no such shard")
         reader.finish(lambda records: None)
     assert reader._worker.process.returncode == 128 + signal.SIGTERM
+    assert "read back" not in {thread.name for thread in threading.enumerate()}, "nobody hears it any more"
 
 
 @pytest.mark.usefixtures("has_reader")

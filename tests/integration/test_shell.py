@@ -363,6 +363,11 @@ class TestMistakes:
             (RuntimeError("std::bad_alloc"), 3, "not enough memory; "),
             (RuntimeError("of another kind"), 4, "RuntimeError: of another kind; this is a mistake"),
             (RecursionError("too deep"), 1, "the input is nested too deeply to be read: too deep; "),
+            (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 3, "not enough memory; "),
+            (OSError(errno.ENOMEM, "Cannot allocate memory"), 3, "not enough memory; "),
+            (OSError(errno.ENOMEM, "Cannot allocate memory", "/a/file"), 3, "not enough memory; "),
+            (BlockingIOError(errno.EAGAIN, "busy", "standard output"), 1, "standard output: busy; check"),
+            (OSError(errno.ENFILE, "x", "/a/file"), 1, "'/a/file': too many files are open on this machine; end"),
             (OSError(errno.EIO, "x", "/a/file"), 1, "'/a/file': the device cannot read or write it; check the disk"),
             (OSError(errno.EXDEV, "Invalid link", "/a", None, "/b"), 1, "'/b': Invalid link; check"),
             (OSError("no number"), 1, "a file: no number; check"),
@@ -387,17 +392,30 @@ class TestMistakes:
 
 
 class TestSigterm:
-    """SIGTERM ends a command within seconds, and its scratch is gone."""
+    """SIGTERM, and SIGHUP of a terminal that closes, end a command within seconds, and its scratch is gone."""
 
-    def test_a_build_at_work_cleans_up(self, desk: Desk, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_build_at_work_cleans_up(self, desk: Desk, tmp_path: Path, end: signal.Signals) -> None:
         scratch = tmp_path / "scratch"
         scratch.mkdir()
         words = [word for word in desk.words("build", tmp_path) if not word.startswith("--dataset")]
         with started([*words, f"--dataset={tmp_path.as_uri()}/set/"], TMPDIR=str(scratch)) as process:
             wait_for(lambda: any(scratch.glob("aesthetics-ops-scratch-*")))
-            process.send_signal(signal.SIGTERM)
-            self.assert_ended(process)
+            process.send_signal(end)
+            self.assert_ended(process, end)
         assert list(scratch.iterdir()) == []
+
+    @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    def test_a_command_that_is_still_loading_ends_too(self, tmp_path: Path, end: signal.Signals) -> None:
+        begun = tmp_path / "begun"
+        (tmp_path / "pyarrow.py").write_text(
+            f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(120)\n"
+        )
+        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with started(["show", "file:///nowhere/"], PYTHONPATH=path) as process:
+            wait_for(begun.exists)
+            process.send_signal(end)
+            self.assert_ended(process, end)
 
     def test_a_command_that_a_silent_server_keeps_waiting_ends(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -410,10 +428,11 @@ class TestSigterm:
                     self.assert_ended(process)
 
     @staticmethod
-    def assert_ended(process: subprocess.Popen[str]) -> None:
+    def assert_ended(process: subprocess.Popen[str], end: signal.Signals = signal.SIGTERM) -> None:
         out, err = process.communicate(timeout=20)  # a request would be repeated for longer
-        assert (process.returncode, out) == (143, "")
-        assert err == "aesthetics-ops: terminated; the same command goes on where this one stopped\n"
+        assert (process.returncode, out) == (128 + end, "")
+        what = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}.get(end, "the terminal is gone")
+        assert err == f"aesthetics-ops: {what}; the same command goes on where this one stopped\n"
 
 
 @contextmanager

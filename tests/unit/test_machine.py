@@ -78,11 +78,19 @@ def test_tasks_side_by_side_share_the_cores(tasks: str, threads: int, monkeypatc
 
 
 @pytest.mark.parametrize("variable", [THREADS_VARIABLE, TASKS_VARIABLE])
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", "65537", "9" * 5000])
 def test_a_wrong_variable_is_explained(text: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, text)
-    with pytest.raises(SettingsError, match=f"{variable} is '{text}'"):
+    with pytest.raises(
+        SettingsError, match=f"^{variable} is '{text[:40]}', but must be a whole number from 1 to 65536: "
+    ):
         codec_threads()
+
+
+@pytest.mark.parametrize("text", ["1", "65536", " 007 ", "0" * 5000 + "3"])
+def test_a_whole_number_may_be_written_at_any_length(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(THREADS_VARIABLE, text)
+    assert codec_threads() == {"1": 1, "65536": 65536, " 007 ": 7}.get(text, 3)
 
 
 def test_pixels_in_work_never_exceed_the_room() -> None:

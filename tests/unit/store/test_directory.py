@@ -63,6 +63,9 @@ def test_links_are_followed_once_around(store: Store, tmp_path: Path) -> None:
     (root / "link.jpg").symlink_to(root / "d" / "real.jpg")
     (root / "d" / "up").symlink_to(root)
     (root / "broken.jpg").symlink_to(root / "nowhere")
+    (root / "itself.jpg").symlink_to(root / "itself.jpg")
+    (root / "one.jpg").symlink_to(root / "other.jpg")
+    (root / "other.jpg").symlink_to(root / "one.jpg")
     assert store.list()["key"].to_pylist() == ["d/real.jpg", "link.jpg"]
     assert store.get("link.jpg").data == b"123"
 
