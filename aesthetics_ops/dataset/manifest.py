@@ -5,12 +5,15 @@ reader would misread raises SCHEMA_VERSION.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, Literal, Self
 
 from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_validator
 
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import is_name
+from aesthetics_ops.dataset.shard_entries import Shard, ShardList, take_lists
+from aesthetics_ops.errors import IntegrityError
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -92,21 +95,6 @@ class Accounting(Document):
         return self
 
 
-class Shard(Document):
-    """One TFRecord file."""
-
-    path: str = Field(description="key relative to the dataset")
-    records: int = Field(ge=1)
-    bytes: int = Field(ge=1)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    crc32c: str = Field(pattern="^[0-9a-f]{8}$", description="of the whole file, big-endian hex")
-
-    @property
-    def digest(self) -> str:
-        """The recipe's digest, which names the file."""
-        return self.path.rsplit("/", 1)[-1].removesuffix(".tfrecord")
-
-
 class StoredFile(Document):
     """One object of the version beside its shards."""
 
@@ -126,7 +114,7 @@ class Split(Document):
 
     records: int = Field(ge=0)
     bytes: int = Field(ge=0)
-    shards: tuple[Shard, ...]
+    shards: ShardList
 
 
 class Histogram(Document):
@@ -331,6 +319,18 @@ class Manifest(Document):
         None,
         description="every other object under versions/<version>/, by its name; null in versions of releases that did not note it",
     )
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview, *, name: str) -> Self:
+        """Read a manifest as `Document.parse` does, and hold its shards as columns, where they are written as usual."""
+        taken = take_lists(data)
+        if taken.lists and (by_split := taken.by_split()) is not None:
+            with suppress(IntegrityError):  # which is said of the whole document then
+                found = super().parse(taken.rest, name=name)
+                for split, shards in by_split.items():
+                    found.splits[split] = found.splits[split].model_copy(update={"shards": shards})
+                return found
+        return super().parse(data, name=name)
 
     @field_validator("version")
     @classmethod

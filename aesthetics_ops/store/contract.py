@@ -100,6 +100,11 @@ class Store(ABC):
         """
         return [partial(self.get, key) for key in keys]
 
+    def get_first(self, key: str, most: int) -> bytes | memoryview:
+        """Return the first bytes of an object, `most` at least 1: all of it where it has no more; one without bytes may be refused."""
+        found = self.head(key)
+        return self.get(key).data if found is None or found[0] <= most else self.get_range(key, 0, most)
+
     @abstractmethod
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         """Return exactly these bytes of an object, a view where a copy would cost; a range that ends beyond it is refused."""

@@ -61,6 +61,10 @@ class DirectoryStore(Store):
         with self._explained(key), self._opened(key) as file:
             return StoredObject(key, file.read(), _file_etag(os.fstat(file.fileno())))
 
+    def get_first(self, key: str, most: int) -> bytes:
+        with self._explained(key), self._opened(key) as file:
+            return file.read(most)
+
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         with self._explained(key), self._opened(key) as file:
             file.seek(offset)

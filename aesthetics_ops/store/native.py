@@ -139,6 +139,20 @@ class NativeStore(Store):
 
         return self._asked(key, got)
 
+    def get_first(self, key: str, most: int) -> bytes | memoryview:
+        path = self._path(key)
+
+        def got(store: ObjectStore) -> memoryview | None:
+            result = obstore.get(store, path)
+            if result.meta["size"] > most:
+                return None
+            data = memoryview(result.bytes())
+            self._require_whole(key, len(data), result.meta["size"])
+            return data
+
+        data = self._asked(key, got)
+        return self.get_range(key, 0, most) if data is None else data
+
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         if length == 0:
             return b""

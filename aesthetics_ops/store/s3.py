@@ -86,6 +86,9 @@ class S3Store(Store):
         firsts = ask_ahead(self._bucket, requests, [fetched.take for fetched in wanted])
         return list(map(partial, repeat(self._got), keys, wanted, firsts))
 
+    def get_first(self, key: str, most: int) -> bytes | memoryview:
+        return self._fetched(key, Fetched(self.url_of(key), 0, most)).data
+
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         if length == 0:
             return b""

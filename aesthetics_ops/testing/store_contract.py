@@ -111,6 +111,16 @@ class StoreContract:
             with pytest.raises(StoreRefusedError):
                 store.get_range("k", offset, 3)
 
+    def test_the_first_bytes_are_all_of_a_smaller_object(self, store: Store) -> None:
+        store.put("k", b"0123456789")
+        assert [store.get_first("k", most) for most in (1, 9, 10, 11, 5000)] == [
+            b"0",
+            b"012345678",
+            *[b"0123456789"] * 3,
+        ]
+        with pytest.raises(ObjectMissingError, match="nope"):
+            store.get_first("nope", 3)
+
     def test_a_buffer_is_put_like_bytes(self, store: Store) -> None:
         store.put("k", memoryview(b"0123")[1:3])
         assert store.get("k").data == b"12"

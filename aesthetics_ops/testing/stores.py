@@ -89,6 +89,9 @@ class WrappedStore(Store):
     def get(self, key: str) -> StoredObject:
         return self._ask("get", key, partial(self.inner.get, key))
 
+    def get_first(self, key: str, most: int) -> bytes | memoryview:
+        return self._ask("get_first", key, partial(self.inner.get_first, key, most))
+
     def get_range(self, key: str, offset: int, length: int) -> bytes | memoryview:
         return self._ask("get_range", key, partial(self.inner.get_range, key, offset, length))
 
@@ -189,7 +192,7 @@ class AlteringStore(WrappedStore):
 
     Args:
         inner: the other store.
-        alter: called with the method (get, get_range, download, put, upload or put_if), the key and the bytes of each
+        alter: called with the method (get, get_first, get_range, download, put, upload or put_if), the key and the bytes of each
             request that has some; returns those that arrive.  None stands for a write that never arrives.
     """
 
@@ -200,6 +203,9 @@ class AlteringStore(WrappedStore):
     def get(self, key: str) -> StoredObject:
         stored = super().get(key)
         return replace(stored, data=self._alter("get", key, bytes(stored.data)) or b"")
+
+    def get_first(self, key: str, most: int) -> bytes:
+        return self._alter("get_first", key, bytes(super().get_first(key, most))) or b""
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         return self._alter("get_range", key, bytes(super().get_range(key, offset, length))) or b""

@@ -2,14 +2,13 @@
 
 In: the manifest, and its tables as files of this machine.  Out: nothing, or the first difference, by object and field.
 The records are rows of the plan, the rejects are the plan's other rows, and the plan's digests are those of its recipes.  Tables are read some rows at a time; what concerns all keys at once is
-asked of a database in scratch.  Memory holds a byte or two for each row of the plan.
+asked of a database in scratch.  Memory holds a byte or two for each row of the plan, and 32 bytes for each shard.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -44,6 +43,7 @@ _IN_RECIPES: Final = [
     "label_std",
     "extra_scores",
 ]
+_DIGEST_BYTES: Final = 32
 _LOSSES: Final = ", ".join(f"'{reason.value}'" for reason in RejectReason if reason.is_loss)
 
 
@@ -60,19 +60,16 @@ class _Fates:
     is_lost: np.ndarray
 
 
-def check_tables(manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_AT_ONCE) -> None:
+def check_tables(tables: VersionTables) -> None:
     """Compare a version's tables with each other, and its plan with the recipes that the digests name.
 
     Args:
-        manifest: of the version.
-        folder: that holds its tables, under the names of `VersionFile`, and takes a database for as long as this runs.
-        rows_at_once: most rows that are held of a table.
+        tables: of the version; their folder takes a database for as long as this runs.
 
     Raises:
         IntegrityError: a difference; names the object, the field and both values.
     """
-    tables = VersionTables(manifest, folder, rows_at_once=rows_at_once)
-    name = tables.name(VersionFile.PLAN)
+    manifest, name = tables.manifest, tables.name(VersionFile.PLAN)
     with open_rows(
         tables, VersionFile.NEAR_DUPLICATES, VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.PLAN
     ) as database:
@@ -230,8 +227,8 @@ def _check_recipes(tables: VersionTables, fates: _Fates) -> None:
     name = tables.name(VersionFile.PLAN)
     records = Rows(tables.batches(VersionFile.RECORDS, ["id", "shard"]))
     rejects = Rows(tables.batches(VersionFile.REJECTS, ["id", "shard"]))
-    built: list[tuple[str, str]] = []
-    named: dict[str, list[str]] = {split: [] for split in manifest.splits}
+    fingerprint = hashlib.sha256()
+    named = {split: bytearray() for split in manifest.splits}
     row = 0
     for rows, starts in _shards_of(tables, fates):
         ends = np.r_[starts[1:], rows.num_rows].astype(np.int64)
@@ -248,16 +245,20 @@ def _check_recipes(tables: VersionTables, fates: _Fates) -> None:
             if pc.any(photos["is_lost"]).as_py():
                 left = photos.filter(pc.invert(photos["is_lost"]))
                 found = recipe_digest(left, settings, converter=converter) if left.num_rows else ""
-            built += [(split, found)] if found else []
+            fingerprint.update(f"{split}:{found}\n".encode() if found else b"")
             held = pc.sum(photos["is_record"]).as_py()
             path = shard_key(found, ShardFile.RECORDS) if found else None
             _require_shard(tables.name(VersionFile.RECORDS), records, held, path, name)
             _require_shard(tables.name(VersionFile.REJECTS), rejects, photos.num_rows - held, path, name)
-            named.setdefault(split, []).extend([found] if held else [])
+            named.setdefault(split, bytearray()).extend(bytes.fromhex(found) if held else b"")
         row += rows.num_rows
     while rejects.is_more:
         _require_shard(tables.name(VersionFile.REJECTS), rejects, ROWS_AT_ONCE, None, name)
-    _check_shards(manifest, built, named)
+    _check_shards(manifest, named)
+    _equal(
+        f"{VersionFile.MANIFEST} of version {manifest.version!r}", "fingerprint", manifest.fingerprint, "its recipes give",
+        fingerprint.hexdigest(),
+    )  # fmt: skip
 
 
 def _require_shard(table: str, rows: Rows, count: int, path: str | None, plan: str) -> None:
@@ -293,19 +294,18 @@ def _starts(digests: pa.ChunkedArray) -> np.ndarray:
     return np.flatnonzero(np.r_[True, pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)])
 
 
-def _check_shards(manifest: Manifest, built: list[tuple[str, str]], by_split: Mapping[str, list[str]]) -> None:
-    """The manifest names the plan's shards that have records, in order, and its fingerprint is that of all of them."""
+def _check_shards(manifest: Manifest, by_split: Mapping[str, bytearray]) -> None:
+    """The manifest names the plan's shards that have records, in order; `by_split` has their digests, 32 bytes each."""
     name = f"{VersionFile.MANIFEST} of version {manifest.version!r}"
-    for split, planned in by_split.items():
-        named = [shard.digest for shard in manifest.splits[split].shards] if split in manifest.splits else []
-        if named != planned:
-            pairs = zip_longest(named, planned, fillvalue="none")
-            number, (ours, theirs) = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
-            raise IntegrityError(
-                f"{name} says splits.{split}.shards.{number} is {ours}, the plan's recipes give {theirs}"
-            )
-    fingerprint = hashlib.sha256("".join(f"{split}:{digest}\n" for split, digest in built).encode()).hexdigest()
-    _equal(name, "fingerprint", manifest.fingerprint, "its recipes give", fingerprint)
+    for split, digests in by_split.items():
+        shards = manifest.splits[split].shards if split in manifest.splits else ()
+        planned = (digests[first : first + _DIGEST_BYTES].hex() for first in range(0, len(digests), _DIGEST_BYTES))
+        pairs = zip_longest((shard.digest for shard in shards), planned, fillvalue="none")
+        for number, (ours, theirs) in enumerate(pairs):
+            if ours != theirs:
+                raise IntegrityError(
+                    f"{name} says splits.{split}.shards.{number} is {ours}, the plan's recipes give {theirs}"
+                )
 
 
 def settings_of(manifest: Manifest) -> BuildSettings:

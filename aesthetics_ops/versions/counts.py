@@ -6,7 +6,7 @@ In: the manifest, and its tables as files of this machine.  Out: nothing, or the
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow.compute as pc
@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Labels, Manifest
-from aesthetics_ops.dataset.tables import ROWS_AT_ONCE
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.versions.rows import VersionTables, open_rows
 from aesthetics_ops.versions.tallies import record_statistics
@@ -22,20 +21,18 @@ from aesthetics_ops.versions.tallies import record_statistics
 __all__ = ["check_counts"]
 
 
-def check_counts(manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_AT_ONCE) -> None:
+def check_counts(tables: VersionTables) -> None:
     """Compare every count and statistic of a manifest with the tables.
 
     Args:
-        manifest: of the version.
-        folder: that holds its tables, under the names of `VersionFile`, and takes a database for as long as this runs.
-        rows_at_once: most rows that are held of a table.
+        tables: of the version; their folder takes a database for as long as this runs.
 
     Raises:
         IntegrityError: the first difference; names the field and both values.
     """
-    tables = VersionTables(manifest, folder, rows_at_once=rows_at_once)
-    name = f"{VersionFile.MANIFEST} of version {manifest.version!r}"
-    for field, said, counted in [*_counted(tables), *_stated_of_shards(manifest), *_statistics(tables)]:
+    name = f"{VersionFile.MANIFEST} of version {tables.manifest.version!r}"
+    rows, statistics = list(_counted(tables)), list(_statistics(tables))
+    for field, said, counted in chain(rows, _stated_of_shards(tables.manifest), statistics):
         for part, ours, theirs in _parts(field, said, counted):
             if not _close(ours, theirs):
                 raise IntegrityError(

@@ -1,11 +1,12 @@
 """The tables of a version that lie on this machine, some rows at a time.
 
 In: the manifest and a folder.  Out: rows in order, or the keys of all of them in a database in scratch.
-Memory does not grow with the rows.
+Memory does not grow with the rows.  A page of a Parquet column has up to 1 MiB, however few rows are asked for.  So each table is
+first written anew, one column after another, as pieces of a few rows.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -47,7 +48,6 @@ _IN_DATABASE: Final = {
 }
 _OF_ALIKE: Final = ("key", "id", "etag", "split", "shard")
 _HAS_NEAR_DUPLICATES: Final = "FROM duckdb_tables() WHERE table_name = 'near_duplicates'"
-_COLUMNS_AT_ONCE: Final = 4  # of those that are only read; each takes a few pages, of 1 MiB
 _MEMORY_LIMIT: Final = "128MiB"  # of DuckDB's own; what is more goes to scratch
 
 
@@ -59,12 +59,13 @@ class VersionTables:
 
         Args:
             manifest: of the version.
-            folder: where its tables lie.
+            folder: where its tables lie, and their columns are written to.
             rows_at_once: most rows that are held of a table.
         """
         self.manifest = manifest
         self.folder = folder
         self._rows_at_once = rows_at_once
+        self._schemas: dict[VersionFile, pa.Schema] = {}  # of the tables whose columns are written
 
     def name(self, file: VersionFile) -> str:
         """Return what messages call a table."""
@@ -83,6 +84,54 @@ class VersionTables:
         with self._opened(file) as found:
             return int(found.metadata.num_rows)
 
+    def split_columns(self, file: VersionFile) -> None:
+        """Write every column of a table to a file of its own, once; every page is read, and every value that must be there is.
+
+        Raises:
+            IntegrityError: as `batches`, or a value is missing.
+            OSError: the disk is full.
+        """
+        if file in self._schemas:
+            return
+        schema, rows = self._schema(file), self.count(file)
+        for place, column in enumerate(schema.names):
+            written = 0
+            with pa.OSFile(str(self._column_path(file, place)), "wb") as sink:
+                writer = None
+                for batch in iterate_rows(
+                    self.folder / file, [column], name=self.name(file), at_once=self._rows_at_once
+                ):
+                    require_values(batch, _TABLES[file], self.name(file))
+                    writer = writer or pa.ipc.new_stream(sink, batch.schema)
+                    writer.write_batch(batch)
+                    written += batch.num_rows
+                if writer is not None:
+                    writer.close()
+            if written != rows:
+                raise IntegrityError(
+                    f"{self.name(file)} is not a whole Parquet file: {column!r} has {written} of {rows} rows"
+                )
+        self._schemas[file] = schema
+
+    def _column_path(self, file: VersionFile, place: int) -> Path:
+        return self.folder / f"{file}.{place}.arrows"
+
+    def _columns_of(self, file: VersionFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield some columns that were written, some rows at a time."""
+        schema = self._schemas[file]
+        with ExitStack() as opened:
+            parts = [
+                Rows(
+                    _pieces(
+                        opened.enter_context(pa.OSFile(str(self._column_path(file, schema.get_field_index(column)))))
+                    )
+                )
+                for column in columns
+            ]
+            while parts[0].is_more:
+                taken = [part.take(self._rows_at_once)[column] for part, column in zip(parts, columns, strict=True)]
+                yield pa.table(dict(zip(columns, taken, strict=True)))
+
     def batches(self, file: VersionFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield a table in order, some rows at a time, at least once.
 
@@ -93,18 +142,19 @@ class VersionTables:
         Raises:
             IntegrityError: not a whole Parquet file, without a column, or with one of another type.
         """
-        schema = self._schema(file)
+        self.split_columns(file)
+        schema = self._schemas[file]
         known = {column.name: column.type for column in _TABLES[file].columns}
         wanted = list(columns) if columns is not None else [*dict.fromkeys([*schema.names, *known])]
         asked = [name for name in wanted if name in schema.names or name not in known]
-        is_empty = True
-        for batch in iterate_rows(self.folder / file, asked, name=self.name(file), at_once=self._rows_at_once):
-            rows, is_empty = pa.Table.from_batches([batch]), False
-            require_values(rows, _TABLES[file], self.name(file))
-            yield self._typed(file, rows, wanted, known)
-        if is_empty:
+        if missing := sorted(set(asked) - set(schema.names)):
+            raise IntegrityError(f"{self.name(file)} has no column {', '.join(missing)}")
+        if not self.count(file):
             fields = [schema.field(name) for name in asked]
             yield self._typed(file, pa.schema(fields).empty_table(), wanted, known)
+            return
+        for rows in self._columns_of(file, asked or schema.names[:1]):
+            yield self._typed(file, rows, wanted, known)
 
     def _typed(self, file: VersionFile, rows: pa.Table, wanted: list[str], known: dict[str, pa.DataType]) -> pa.Table:
         columns = {}
@@ -175,11 +225,16 @@ class Rows:
         return taken
 
 
+def _pieces(file: pa.NativeFile) -> Iterator[pa.Table]:
+    for batch in pa.ipc.open_stream(file):
+        yield pa.Table.from_batches([batch])
+
+
 @contextmanager
 def open_rows(tables: VersionTables, *files: VersionFile) -> Iterator[duckdb.DuckDBPyConnection]:
     """Bring some columns of tables into a database beside them, in tables `records`, `rejects`, `near_duplicates` and `plan`.
 
-    Each has the number of the row, from 0, as `row`.  Every page of the files is read.  Of records it has the keys; table
+    Each has the number of the row, from 0, as `row`.  Of records it has the keys; table
     `alike` has more of those that are near-duplicates, where these are brought before the records.
 
     Raises:
@@ -214,10 +269,6 @@ def _bring(database: duckdb.DuckDBPyConnection, tables: VersionTables, file: Ver
             database.execute("INSERT INTO alike FROM batch SEMI JOIN near_duplicates USING (key)")
             database.unregister("batch")
         first += batch.num_rows
-    others = [name for name in tables.columns(file) if name not in read]
-    for number in range(0, len(others), _COLUMNS_AT_ONCE):
-        for _ in tables.batches(file, others[number : number + _COLUMNS_AT_ONCE]):
-            pass
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.dataset.tables import EXTRA_SCORE, RECORDS, is_label
 from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, image_if_framed, read_records
-from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.errors import IntegrityError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_coding
 from aesthetics_ops.store import Store
 
@@ -72,9 +72,9 @@ def verify_shard(dataset: Store, shard: Shard, rows: ShardRows, path: Path) -> N
 
 @contextmanager
 def _opened(dataset: Store, shard: Shard, path: Path) -> Iterator[BinaryIO]:
-    """Fetch a shard: a small one into memory, which spares the disk most of its work."""
-    if shard.bytes <= _IN_MEMORY:
-        yield BytesIO(dataset.get(shard.path).data)
+    """Fetch a shard: a small one into memory, which spares the disk most of its work, unless the store has more than is stated."""
+    if shard.bytes <= _IN_MEMORY and (data := _first_bytes(dataset, shard)) is not None and len(data) <= shard.bytes:
+        yield BytesIO(data)
         return
     try:
         dataset.download(shard.path, path)
@@ -82,6 +82,16 @@ def _opened(dataset: Store, shard: Shard, path: Path) -> Iterator[BinaryIO]:
             yield file
     finally:
         path.unlink(missing_ok=True)
+
+
+def _first_bytes(dataset: Store, shard: Shard) -> bytes | memoryview | None:
+    """Return a shard's bytes, and one of those that are too many; None where the store refuses, as for an object without bytes."""
+    try:
+        return dataset.get_first(shard.path, shard.bytes + 1)
+    except ObjectMissingError:
+        raise
+    except StoreRefusedError:
+        return None
 
 
 def _require_sums(dataset: Store, name: str, shard: Shard, file: BinaryIO) -> None:

@@ -6,7 +6,6 @@ the range of the scores, and what gates measured against the parent.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.compute as pc
@@ -15,7 +14,6 @@ from aesthetics_ops.dataset.example import features_with
 from aesthetics_ops.dataset.latest import peek_latest, promotion_of, published_sha256
 from aesthetics_ops.dataset.layout import DOCUMENTS, LATEST_KEY, SPLITS, VersionFile, published_key, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.tables import ROWS_AT_ONCE
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
@@ -29,19 +27,16 @@ _ALWAYS: Final = features_with(())
 _LATE_SETTINGS: Final[frozenset[str]] = frozenset()  # that releases which state files did not know from the first on
 
 
-def check_statements(manifest: Manifest, folder: Path, *, rows_at_once: int = ROWS_AT_ONCE) -> None:
+def check_statements(tables: VersionTables) -> None:
     """Compare what a manifest states of itself with its settings, its tables and its documents.
 
     Args:
-        manifest: of the version.
-        folder: that holds its files, under the names of `VersionFile`.
-        rows_at_once: most rows that are held of a table.
+        tables: of the version; the version's other files lie beside them.
 
     Raises:
         IntegrityError: the first difference; names the object and the field.
     """
-    name = f"{VersionFile.MANIFEST} of version {manifest.version!r}"
-    tables = VersionTables(manifest, folder, rows_at_once=rows_at_once)
+    manifest, name = tables.manifest, f"{VersionFile.MANIFEST} of version {tables.manifest.version!r}"
     _check_completeness(name, manifest)
     _check_features(name, manifest)
     _check_settings(name, manifest)
@@ -51,7 +46,7 @@ def check_statements(manifest: Manifest, folder: Path, *, rows_at_once: int = RO
             raise IntegrityError(f"{tables.name(VersionFile.RECORDS)}: a phash is not 16 hex digits")
     for document in DOCUMENTS:
         if (manifest.files or {}).get(document) is not None and manifest.version.encode() not in (
-            folder / document
+            tables.folder / document
         ).read_bytes():
             raise IntegrityError(
                 f"{document} of version {manifest.version!r} does not name the version: it is that of another"

@@ -7,24 +7,23 @@ version's tables and those shards, memory some rows of the tables and a record o
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.parquet as pq
-
 from aesthetics_ops.dataset.layout import VersionFile, is_name, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.dataset.sidecars import stored_file
-from aesthetics_ops.dataset.tables import is_label, iterate_rows
+from aesthetics_ops.dataset.tables import is_label
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.store import Store, StoreThreads
 from aesthetics_ops.versions.accounts import check_tables
 from aesthetics_ops.versions.counts import check_counts
+from aesthetics_ops.versions.rows import VersionTables
 from aesthetics_ops.versions.shards import IN_A_SHARD, ShardRows, verify_shard
 from aesthetics_ops.versions.statements import check_objects, check_promotion, check_statements
 
@@ -60,12 +59,10 @@ def verify_version(
         ScratchSpaceError: the disk has no room for a few shards.
     """
     manifest = read_manifest(dataset, version)
-    shards = [(split, shard) for split, content in manifest.splits.items() for shard in content.shards]
-    largest = max((shard.bytes for _, shard in shards), default=0)
-    with scratch_for(_at_once(dataset, shards) * largest) as scratch:
+    with scratch_for(_at_once(dataset, manifest) * _largest_bytes(manifest)) as scratch:
         damaged = _fetch_files(dataset, manifest, scratch)
         with _after(damaged):  # what lies inside a damaged table says more than its sum
-            _verify_content(dataset, manifest, shards, scratch, progress)
+            _verify_content(dataset, VersionTables(manifest, scratch, rows_at_once=_ROWS_AT_ONCE), progress)
         check_objects(dataset, manifest)
         check_promotion(dataset, manifest)
     return manifest
@@ -73,48 +70,55 @@ def verify_version(
 
 def _verify_content(
     dataset: Store,
-    manifest: Manifest,
-    shards: Sequence[tuple[str, Shard]],
-    scratch: Path,
+    tables: VersionTables,
     progress: Callable[[int], None],
 ) -> None:
     """Compare tables and shards, side by side; of several differences say the tables' first, then the shards'."""
+    for file in (VersionFile.NEAR_DUPLICATES, VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.PLAN):
+        tables.split_columns(file)
     beside = StoreThreads(1, thread_name_prefix="verify-tables")
     try:
-        tables = beside.submit(check_tables, manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
-        counts = beside.submit(_check_counts, manifest, scratch)
+        accounts = beside.submit(check_tables, tables)
+        counts = beside.submit(_check_counts, tables)
 
         def found_right(size: int) -> None:
-            if tables.done():
-                tables.result()  # what is wrong there ends this soon
+            if accounts.done():
+                accounts.result()  # what is wrong there ends this soon
             progress(size)
 
         try:
-            rows = _rows_by_shard(manifest.version, scratch / VersionFile.RECORDS, shards)
-            _verify_shards(dataset, shards, rows, scratch, found_right)
+            _verify_shards(dataset, tables.manifest, _rows_by_shard(tables), tables.folder, found_right)
         except Exception:
-            tables.result()
+            accounts.result()
             raise
-        tables.result()
+        accounts.result()
         counts.result()
     finally:
         beside.shutdown(cancel_futures=True)
 
 
-def _check_counts(manifest: Manifest, scratch: Path) -> None:
-    check_counts(manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
-    check_statements(manifest, scratch, rows_at_once=_ROWS_AT_ONCE)
+def _check_counts(tables: VersionTables) -> None:
+    check_counts(tables)
+    check_statements(tables)
 
 
-def _at_once(dataset: Store, shards: Sequence[tuple[str, Shard]]) -> int:
+def _shards_of(manifest: Manifest) -> Iterator[tuple[str, Shard]]:
+    """Yield the shards in reading order, each with its split."""
+    return ((split, shard) for split, content in manifest.splits.items() for shard in content.shards)
+
+
+def _largest_bytes(manifest: Manifest) -> int:
+    return max((shard.bytes for _, shard in _shards_of(manifest)), default=0)
+
+
+def _at_once(dataset: Store, manifest: Manifest) -> int:
     """Return how many shards are read side by side: in all as many bytes as a few of the usual size have.
 
     Files of this machine are not waited for, and more threads than a few would wait for each other.
     """
     if dataset.local_path(VersionFile.MANIFEST) is not None:
         return _LEAST_AT_ONCE
-    largest = max((shard.bytes for _, shard in shards), default=0)
-    return min(_MOST_AT_ONCE, max(_LEAST_AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
+    return min(_MOST_AT_ONCE, max(_LEAST_AT_ONCE, _BYTES_AT_ONCE // max(1, _largest_bytes(manifest))))
 
 
 def _fetch_files(dataset: Store, manifest: Manifest, scratch: Path) -> list[str]:
@@ -155,18 +159,18 @@ def _after(damaged: list[str]) -> Iterator[None]:
         raise IntegrityError(f"{damaged[0]}; {_WHAT_TO_DO}")
 
 
-def _rows_by_shard(version: str, records: Path, shards: Sequence[tuple[str, Shard]]) -> Iterator[ShardRows]:
+def _rows_by_shard(tables: VersionTables) -> Iterator[ShardRows]:
     """Return for each shard the rows that records.parquet has of it: they stand in reading order."""
-    name = f"{VersionFile.RECORDS} of version {version!r}"
-    columns = [name for name in pq.read_schema(records).names if name in IN_A_SHARD or is_label(name)]
-    batches = iterate_rows(records, ["shard", "split", *columns], name=name, at_once=_ROWS_AT_ONCE)
+    name = tables.name(VersionFile.RECORDS)
+    columns = [name for name in tables.columns(VersionFile.RECORDS) if name in IN_A_SHARD or is_label(name)]
+    batches = tables.batches(VersionFile.RECORDS, ["shard", "split", *columns])
     batch: dict[str, list[Any]] = {}
     start = end = 0  # the rows of the batch that are left
-    for split, shard in shards:
+    for split, shard in _shards_of(tables.manifest):
         rows: dict[str, list[Any]] = {column: [] for column in columns}
         while (missing := shard.records - len(rows["id"])) > 0:
             if start == end and (following := next(batches, None)) is not None:
-                batch = {column: following[column].to_pylist() for column in following.schema.names}
+                batch = {column: following[column].to_pylist() for column in following.column_names}
                 start, end = 0, following.num_rows
             until = min(start + missing, end)
             if start == end or any(path != shard.path for path in batch["shard"][start:until]):
@@ -190,7 +194,7 @@ def _rows_by_shard(version: str, records: Path, shards: Sequence[tuple[str, Shar
 
 def _verify_shards(
     dataset: Store,
-    shards: Sequence[tuple[str, Shard]],
+    manifest: Manifest,
     rows_by_shard: Iterator[ShardRows],
     scratch: Path,
     progress: Callable[[int], None],
@@ -204,10 +208,10 @@ def _verify_shards(
             verified.result()
             progress(shard.bytes)
 
-    at_once = _at_once(dataset, shards)
+    at_once = _at_once(dataset, manifest)
     pool = StoreThreads(at_once, thread_name_prefix="verify")
     try:
-        for number, (_, shard) in enumerate(shards):
+        for number, (_, shard) in enumerate(_shards_of(manifest)):
             try:
                 rows = next(rows_by_shard)
             except IntegrityError:

@@ -292,7 +292,7 @@ class _Shards:
         self.version, self.split = version, split
         self._reader = SplitReader(version, split, Keeping())
         self._reader.want(["bytes"])
-        self.entries: tuple[Shard, ...] = self._reader.entry.shards
+        self.entries: Sequence[Shard] = self._reader.entry.shards
         self.fields = fields_of(self._reader.ask(np.array([0])).example(0))
 
     def __enter__(self) -> "_Shards":

@@ -16,6 +16,7 @@ from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import LeftOut, SyntheticDataset, synthetic_photos
 from aesthetics_ops.versions.accounts import check_tables
 from aesthetics_ops.versions.counts import check_counts
+from aesthetics_ops.versions.rows import VersionTables
 
 FILES = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
 Change = Callable[[pa.Table], pa.Table]
@@ -38,8 +39,9 @@ def stored(tmp_path: Path) -> tuple[Manifest, Path]:
 def check(manifest: Manifest, folder: Path, rows_at_once: int) -> str:
     """What is found, or nothing."""
     try:
-        check_tables(manifest, folder, rows_at_once=rows_at_once)
-        check_counts(manifest, folder, rows_at_once=rows_at_once)
+        tables = VersionTables(manifest, folder, rows_at_once=rows_at_once)
+        check_tables(tables)
+        check_counts(tables)
     except IntegrityError as error:
         return str(error)
     return ""

@@ -20,6 +20,7 @@ from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, ShardWriter, frame_exam
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.pixels.jpeg_header import read_jpeg_coding, read_jpeg_header
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.testing.stores import AlteringStore
 from aesthetics_ops.versions import shards
 from aesthetics_ops.versions.shards import verify_shard
 
@@ -73,6 +74,30 @@ def test_what_our_writer_wrote_is_right_and_not_parsed(
     parses_nothing(monkeypatch)
     data, rows = written(tmp_path, PLAIN, VOTED)
     verify_shard(*stored(data), rows, tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+@pytest.mark.parametrize("more", [-1, 1, 5 << 20, None], ids=["less", "one more", "much more", "nothing"])
+def test_a_shard_of_another_size_is_named_and_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, more: int | None
+) -> None:
+    monkeypatch.setattr(shards, "_IN_MEMORY", limit)
+    data, rows = written(tmp_path, PLAIN, VOTED)
+    store, shard = stored(data)
+    other = b"" if more is None else data[:more] if more < 0 else data + bytes(more)
+    store.put(shard.path, other)
+    taken: list[int] = []
+
+    def note(method: str, key: str, found: bytes) -> bytes:
+        taken.append(len(found) if method != "download" else 0)
+        return found
+
+    with pytest.raises(
+        IntegrityError, match=f"has {len(other)} bytes and sha256 {hashlib.sha256(other).hexdigest()}, its manifest"
+    ):
+        verify_shard(AlteringStore(store, note), shard, rows, tmp_path / "scratch")
+    assert max(taken) <= shard.bytes + 1
     assert not (tmp_path / "scratch").exists()
 
 
