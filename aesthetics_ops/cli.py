@@ -24,7 +24,7 @@ from aesthetics_ops.dataset.layout import SPLITS, VersionFile, version_key
 from aesthetics_ops.dataset.manifest import Manifest, matches_in_words
 from aesthetics_ops.dataset.moves import Move
 from aesthetics_ops.dataset.reading_manifests import read_manifest
-from aesthetics_ops.errors import IntegrityError, SettingsError
+from aesthetics_ops.errors import IntegrityError, PlanError, SettingsError
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.report.words import crops_in_words, hardware_in_words
 from aesthetics_ops.settings import BuildSettings, parse_settings
@@ -51,7 +51,8 @@ def _run(arguments: Sequence[str]) -> int:
     document, lines = options.run(options)
     # whatever stands in a line comes from data: keys, ids, reasons, names
     write_out(json.dumps(document, indent=1, default=str) if options.json else "\n".join(map(one_line, lines)))
-    return 0
+    status: int = options.status  # a command that has done its work may set another one
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, run: Callable[[argparse.Namespace], tuple[Any, list[str]]], text: str
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, status=0)
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         sub.add_argument("--verbose", action="store_true", help="say on stderr what is being done")
         if name not in ("build", "labels"):
@@ -228,6 +229,8 @@ def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:
     labels, _ = read_score_files(open_score_folders(settings), settings)
     listing = list_photos(open_store(settings.photos)) if options.photos else None
     found = preview_labels(labels, settings, listing)
+    if found.is_refused:
+        options.status = PlanError.exit_code
     return asdict(found), list(lines_of(found))
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from aesthetics_ops.errors import SettingsError
 
-__all__ = ["as_url", "is_shared", "prefix_parts", "shown", "split_urls", "without_secrets"]
+__all__ = ["as_url", "behind_user", "is_shared", "prefix_parts", "shown", "split_urls", "without_secrets"]
 
 _AWS = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.IGNORECASE)
 # what is at the end of presigned URLs, of S3 and of Azure, and of URLs that other programs take credentials in
@@ -16,6 +16,7 @@ _SIGNED = re.compile(
     r"(aws)?[_-]?secret([_-]?key)?|(session|access|security)?[_-]?token|password|passwd|pwd)=",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)(.*)", re.DOTALL)
 
 
@@ -112,8 +113,23 @@ def without_secrets(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "", url
-    host = re.split(r"[/?#]", rest.rpartition("@")[2])[0]
+    address = behind_user(rest)
+    host = "..." if address is None else re.split(r"[/?#]", address)[0]
     return f"{scheme}{separator}{host}"
+
+
+def behind_user(rest: str) -> str | None:
+    """Return what follows user and password in a URL without its scheme: host, port, path, query.
+
+    A password may hold any sign, and so may a query.  Where a `@` may stand in either, what is before it may be the password and
+    what is behind it the query: then nothing is sure to be the host, and None is returned.
+    """
+    first = re.split(r"[/?#]", rest)[0]
+    if "@" not in rest[len(first) :]:
+        return rest[rest.find("@", first.rfind("@")) + 1 :] if "@" in first else rest
+    if "@" in first or _ADDRESS.fullmatch(first):
+        return None
+    return rest.rpartition("@")[2]
 
 
 def _instead(text: str) -> str:

@@ -92,6 +92,11 @@ class LabelsPreview:
     notes: tuple[str, ...]
     photos: PhotosPreview | None
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether a build would be refused, as far as the file and the listing tell."""
+        return not self.usable or (self.photos is not None and self.photos.refusal is not None)
+
 
 def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | None) -> LabelsPreview:
     """Say how a score file is understood.

@@ -31,6 +31,7 @@ from aesthetics_ops.store.pace import Pace, pace_of
 from aesthetics_ops.store.reply import Reply
 from aesthetics_ops.store.signing import NO_BODY, Keys, encoded_path, encoded_query, signed
 from aesthetics_ops.store.trying import UnservedError, patiently
+from aesthetics_ops.urls import behind_user
 
 __all__ = ["Begun", "ConditionFailedError", "Request", "S3Bucket"]
 
@@ -379,12 +380,12 @@ def _clean(endpoint: str | None) -> str | None:
     """Return an endpoint without user and password.
 
     Raises:
-        ValueError: it is none; the text does not have it.
+        ValueError: it is none, or where its host stands is not sure; the text does not have it.
     """
     if endpoint is None:
         return None
     scheme, separator, rest = endpoint.partition("://")
-    clean = f"{scheme}://{rest.rpartition('@')[2]}"
+    clean = f"{scheme}://{behind_user(rest) or ''}"
     try:
         parts = urlsplit(clean)
         valid = scheme in ("http", "https") and separator and parts.hostname and (parts.port or True)

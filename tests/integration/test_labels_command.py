@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.cli import main
+from aesthetics_ops.errors import PlanError
 from tests.support.sheets import xlsx
 
 KONIQ = (
@@ -77,8 +78,11 @@ def test_people_read_it_in_lines(place: Path, capsys: pytest.CaptureFixture[str]
 def test_photos_that_no_row_names_are_a_refusal_that_is_shown(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "other.csv").write_text("id,score\nx,1\n")
     status, out, _ = run(capsys, place / "other.csv", "--photos", place / "photos")
-    assert status == 0
+    assert status == PlanError.exit_code
+    assert "rows        1, 1 with a score\n" in out
     assert "photos      5 listed; a build would be refused: no photo under" in out
+    status, out, _ = run(capsys, place / "other.csv", "--photos", place / "photos", "--json")
+    assert (status, json.loads(out)["usable"]) == (PlanError.exit_code, 1)
 
 
 def test_settings_about_columns_are_flags(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +122,9 @@ def test_votes_per_photo_are_those_of_rows_with_a_score(place: Path, capsys: pyt
 
 def test_a_file_whose_rows_are_all_bad_is_shown_all_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "bad.csv").write_text("id,score\na,good\nb,\n" * 1)
-    found = ask(capsys, place / "bad.csv")
+    status, out, _ = run(capsys, place / "bad.csv", "--json")
+    found = json.loads(out)
+    assert status == PlanError.exit_code
     assert (found["usable"], found["score_range"], found["histogram"]) == (0, None, [])
     assert found["problems"] == ["row 2 ('a'): score 'good' is not a number", "row 3 ('b'): score is missing"]
 

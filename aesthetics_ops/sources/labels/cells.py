@@ -13,7 +13,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["rated_in", "ratings_in_cells", "read_cells"]
+from aesthetics_ops.sources.labels.file import LabelFile
+
+__all__ = ["mixes_votes", "rated_in", "ratings_in_cells", "read_cells"]
 
 _SIGNS: Final = ";|,"  # between counts; of those that are there the first: a comma may be a decimal point then
 _LONGEST: Final = 10_000  # characters of a cell that is looked at
@@ -48,38 +50,65 @@ def rated_in(names: Sequence[str], name: str) -> list[tuple[int, float | None]]:
     return [(place, rating) for rating, place in sorted(members)]
 
 
-def read_cells(column: Any, ratings: Sequence[float]) -> tuple[np.ndarray, Any]:
+def read_cells(file: LabelFile | None, row: Any, column: Any, ratings: Sequence[float]) -> tuple[np.ndarray, Any]:
     """Read a column of votes.
 
     Args:
+        file: that has it.
+        row: number of each row in the file.
         column: text.
         ratings: what lists count the votes for, in this order; objects name some of them, and nobody gave the others.
 
     Returns:
         Counts or shares, float64, shape (rows, ratings), and the problem of each row that has something else.
+
+    Raises:
+        LabelError: some rows have lists, and some objects: what a place in a list stands for is not sure then.
     """
     places = {rating: place for place, rating in enumerate(ratings)}
     cells = column.to_pylist()
     counts = np.zeros((len(cells), len(ratings)))
     problems: list[str | None] = [None] * len(cells)
-    for row, cell in enumerate(cells):
+    first: dict[type, int] = {}
+    for number, cell in enumerate(cells):
         found = _parsed(cell)
+        if (
+            found is not None
+            and first.setdefault(type(found), number) == number
+            and len(first) > 1
+            and file is not None
+        ):
+            raise file.error(mixes_votes(row[number].as_py(), is_list=isinstance(found, list)))
         if isinstance(found, dict):
             other = next((rating for rating in found if rating not in places), None)
             if other is not None:
-                problems[row] = f"votes for {other:g}, which is none of the {len(ratings)} ratings"
+                problems[number] = f"votes for {other:g}, which is none of the {len(ratings)} ratings"
                 continue
             for rating, count in found.items():
-                counts[row, places[rating]] = count
+                counts[number, places[rating]] = count
         elif isinstance(found, list) and len(found) == len(ratings):
-            counts[row] = found
+            counts[number] = found
         elif isinstance(found, list):
-            problems[row] = f"{len(found)} counts of votes, where there are {len(ratings)} ratings"
+            problems[number] = f"{len(found)} counts of votes, where there are {len(ratings)} ratings"
         else:
-            problems[row] = (
+            problems[number] = (
                 f"votes {str(cell)[:40]!r} are no counts" if (cell or "").strip() else "vote count is missing"
             )
     return counts, pa.array(problems, pa.string())
+
+
+def mixes_votes(row: int, *, is_list: bool) -> str:
+    """Return what has to be said of a file whose votes are lists in some rows and objects in others, after its name.
+
+    Args:
+        row: the first that has the other kind.
+        is_list: that is a list.
+    """
+    kind, others = ("a list", "objects") if is_list else ("an object", "lists")
+    return (
+        f"has {kind} of votes in row {row}, and {others} in others; write them in one way: a list has one count for each rating, in order, and "
+        "an object names the ratings"
+    )
 
 
 def _parsed(cell: Any) -> list[float] | dict[float, float] | None:

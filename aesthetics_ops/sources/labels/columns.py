@@ -153,7 +153,7 @@ class FoundColumns:
         """Return the rows with the means of their votes as scores; of single votes, one row per photo."""
         if self.votes:
             if self.is_cell:
-                counts, problem = read_cells(values[self.votes[0]], self.ratings)
+                counts, problem = read_cells(self.file, found.row, values[self.votes[0]], self.ratings)
             else:
                 counts, problem = read_counts([values[place] for place in self.votes])
             problem = problem if found.problem is None else pc.coalesce(found.problem, problem)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import LabelError
+from aesthetics_ops.sources.labels.cells import mixes_votes
 from aesthetics_ops.sources.labels.columns import find_columns, is_known_name
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
@@ -139,9 +140,19 @@ def _read_members(
         rows = [parsed for _, parsed in block]
         if not trusts and not (members.issuperset(set().union(*rows)) and _have_lengths(rows, lengths)):
             return None
+        if trusts:
+            _refuse_mixture(file, block, [member for member, length in lengths.items() if length])
         blocks.append((pa.array([row for row, _ in block], pa.int64()), *_values(rows, wanted)))
     row, *values = map(_chunked, zip(*blocks, strict=True))
     return found.rows(row, dict(zip(found.places, values, strict=True)))
+
+
+def _refuse_mixture(file: LabelFile, block: Sequence[tuple[int, dict[str, Any]]], members: Sequence[str]) -> None:
+    """Refuse members that most objects have as lists, and some as objects: both are votes, and would be left out as missing ones."""
+    for member in members:
+        row = next((number for number, parsed in block if type(parsed.get(member)) is dict), None)
+        if row is not None:
+            raise file.error(mixes_votes(row, is_list=False))
 
 
 def _have_lengths(rows: Sequence[dict[str, Any]], lengths: Mapping[str, int]) -> bool:

@@ -1,5 +1,8 @@
-"""A score file as UTF-8 text, however it was written: compressed, in UTF-16, or in the Latin-1 of Windows."""
+"""A score file as UTF-8 text, however it was written: compressed, in UTF-16, or in Windows-1252; other encodings are refused."""
 
+import codecs
+import re
+from contextlib import suppress
 from typing import Final
 
 import pyarrow as pa
@@ -20,6 +23,16 @@ _OTHERS: Final = {
 }  # fmt: skip
 _BZIP2_BLOCK: Final = b"1AY&SY"
 _MARK: Final = b"\xef\xbb\xbf"
+_LOOKED_AT: Final = 1 << 20  # bytes of a text, to tell its encoding
+_RUNS: Final = re.compile(rb"[\x80-\xff]+")
+_LONG_RUN: Final = 4  # bytes
+_ODD_SIGNS: Final = re.compile(  # bytes that stand for nothing in Windows-1252, and signs that do not stand before a letter
+    rb"[\x81\x8d\x8f\x90\x9d]|[\x82\x83\x86-\x89\x8b\x98\x9b\xa2-\xa8\xac\xaf\xb1-\xb3\xb5\xb6\xb8\xb9\xbc-\xbe][A-Za-z@[\]^_`{|}~\x80-\xff]"
+)
+_FEW_SIGNS: Final = 2
+_OTHER_ENCODINGS: Final = {
+    "Shift-JIS": "cp932", "EUC-JP": "euc_jp", "GBK": "gbk", "Big5": "big5", "EUC-KR": "euc_kr", "Windows-1251": "cp1251", "KOI8-R": "koi8_r",
+}  # fmt: skip
 
 
 def kind_of_other(data: bytes) -> str | None:
@@ -78,14 +91,45 @@ def to_utf8(data: bytes, source: str) -> tuple[bytes, str | None]:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        where = f"byte {error.start} is 0x{data[error.start]:02x}"
+        first = error.start
     else:
         return _without_marks(data)
+    where = f"byte {first} is 0x{data[first]:02x}"
+    other = _RUNS.search(data)
+    begin = other.start() if other else first
+    some = data[begin : begin + _LOOKED_AT]
+    if not _is_western(some):
+        raise LabelError(
+            f"label file {source!r} is not UTF-8 text ({where}), and not Windows-1252 either{_may_be(some)}; save it as UTF-8, "
+            "or convert it: iconv -f ENCODING -t UTF-8 FILE"
+        )
     try:
         text, name = data.decode("cp1252"), "Windows-1252"
     except UnicodeDecodeError:
         text, name = data.decode("latin-1"), "Latin-1"
     return text.encode(), f"is not UTF-8 text ({where}); it was read as {name}: save it as UTF-8 if names look wrong"
+
+
+def _is_western(text: bytes) -> bool:
+    """Say whether text that is not UTF-8 may be Windows-1252, the encoding of western European languages.
+
+    There most letters are ASCII, so others stand alone or in twos, and signs such as ƒ or ‡ do not begin words.  Other scripts have runs
+    of bytes above 0x7f, or such signs where a byte below it is the second of two.
+    """
+    others = sum(map(len, _RUNS.findall(text)))
+    in_runs = sum(len(run) for run in _RUNS.findall(text) if len(run) >= _LONG_RUN)
+    odd = len(_ODD_SIGNS.findall(text))
+    return 2 * in_runs < others and (odd < _FEW_SIGNS or 4 * odd < others)
+
+
+def _may_be(text: bytes) -> str:
+    """Return in words which encodings a text may be in; empty where none is known."""
+    found = []
+    for name, codec in _OTHER_ENCODINGS.items():
+        with suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder(codec)().decode(text)  # its end may be half a character
+            found.append(name)
+    return f": it may be {', '.join(found)}" if found else ""
 
 
 def _without_marks(data: bytes) -> tuple[bytes, str | None]:

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -140,8 +141,8 @@ def test_what_is_unusual_is_read_or_refused_as_any_document_is(change: str) -> N
     content = json.loads(made().encoded())
     UNUSUAL[change](content)
     for data in (json.dumps(content, indent=1).encode(), compact(json.dumps(content).encode())):
-        found = ending(lambda data=data: Manifest.parse(data, name="it"))  # type: ignore[misc]
-        assert found == ending(lambda data=data: as_objects(data))  # type: ignore[misc]
+        found = ending(partial(Manifest.parse, data, name="it"))
+        assert found == ending(partial(as_objects, data))
         assert isinstance(found, Manifest) or found.startswith("it is not a manifest: ")
 
 
@@ -174,9 +175,5 @@ def test_a_text_that_is_written_in_another_way_is_read_or_refused_as_any_documen
 def test_every_cut_of_a_manifest_is_refused_as_any_document_is() -> None:
     data = made().encoded()
     for end in range(0, len(data) - 2, 13):
-        assert (
-            ending(lambda end=end: Manifest.parse(data[:end], name="it"))
-            == ending(  # type: ignore[misc]
-                lambda end=end: as_objects(data[:end])  # type: ignore[misc]
-            )
-        )
+        cut = data[:end]
+        assert ending(partial(Manifest.parse, cut, name="it")) == ending(partial(as_objects, cut))

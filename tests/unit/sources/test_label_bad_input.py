@@ -290,3 +290,33 @@ def test_nan_in_a_kept_column_of_numbers_is_null() -> None:
 )  # fmt: skip
 def test_json_of_another_shape_is_told(data: Any, end: str) -> None:
     assert refusal(json.dumps(data).encode()).endswith(end)
+
+
+LIST, OBJECT = [1, 2, 3], {"1": 1, "2": 2, "3": 3}
+
+
+@pytest.mark.parametrize("written", ["lines", "array", "text", "parquet"])
+@pytest.mark.parametrize(
+    "votes", [[LIST, LIST, OBJECT], [OBJECT, OBJECT, LIST], [LIST, OBJECT], [OBJECT, LIST], [LIST] * 20_000 + [OBJECT]]
+)
+def test_votes_that_are_lists_in_some_rows_and_objects_in_others_are_one_line(written: str, votes: list[Any]) -> None:
+    found = [{"id": f"p{number}", "votes": one} for number, one in enumerate(votes)]
+    row = next(number for number, one in enumerate(votes) if type(one) is not type(votes[0]))
+    match written:
+        case "lines":
+            data, first = "\n".join(map(json.dumps, found)).encode(), 1
+        case "array":
+            data, first = json.dumps(found).encode(), 1
+        case "text":
+            data, first = (
+                ("id;votes\n" + "".join(f"{one['id']};{json.dumps(one['votes'])}\n" for one in found)).encode(),
+                2,
+            )
+        case _:
+            texts = [json.dumps(one) for one in votes]
+            data, first = parquet(id=[one["id"] for one in found], votes=texts), 1
+    kind, others = ("a list", "objects") if type(votes[row]) is list else ("an object", "lists")
+    said = refusal(data, vote_columns=("votes",))
+    assert f"has {kind} of votes in row {row + first}, and {others} in others; write them in one way" in said
+    alike = [{**one, "votes": LIST} for one in found[:3]]
+    assert rows(read(json.dumps(alike).encode(), vote_columns=("votes",)), "problem") == [(None,)] * len(alike)

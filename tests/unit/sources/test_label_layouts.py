@@ -398,6 +398,47 @@ def test_a_text_may_be_compressed_or_of_another_encoding(data: bytes, note: str 
     assert bool(labels.notes) == (note is not None)
 
 
+ELSEWHERE = {
+    "Shift-JIS": ("cp932", ["写真.jpg", "カメラ.jpg", "猫と富士山.jpg"]),
+    "Shift-JIS of katakana": ("cp932", ["カメラ.jpg", "レンズ.jpg"]),
+    "EUC-JP": ("euc_jp", ["写真.jpg", "カメラ.jpg"]),
+    "GBK": ("gbk", ["照片.jpg", "猫咪.jpg"]),
+    "Big5": ("big5", ["照片.jpg", "貓咪.jpg"]),
+    "EUC-KR": ("euc_kr", ["사진.jpg", "고양이.jpg"]),
+    "Windows-1251": ("cp1251", ["фото.jpg", "кошка.jpg", "я и ты.jpg"]),
+    "KOI8-R": ("koi8_r", ["фото.jpg", "кошка.jpg", "я и ты.jpg"]),
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_a_text_of_another_script_is_refused_with_what_it_may_be(kind: str, rows: int) -> None:
+    encoding, names = ELSEWHERE[kind]
+    text = "id,score\n" + "".join(f"{name},{row % 9}.5\n" for row in range(rows) for name in names)
+    with pytest.raises(
+        LabelError, match=r"is not UTF-8 text \(byte 9 is 0x..\), and not Windows-1252 either: it may be "
+    ) as caught:
+        read(text.encode(encoding))
+    assert kind.partition(" ")[0] in str(caught.value)
+    assert str(caught.value).endswith("save it as UTF-8, or convert it: iconv -f ENCODING -t UTF-8 FILE")
+    assert read(text.encode()).table["name"].to_pylist()[: len(names)] == names
+
+
+WESTERN = [
+    "café", "Müller", "größe", "pääsky", "yöäänet", "créée", "“Don’t” — it’s…", "©Getty", "¿Qué?", "«Le»", "10 €", "£5", "Škoda", "Žižek", "20 °C",
+    "½ kg", "naïve œuvre", "Þórður", "Æðey", "São João", "ção", "ÀÉÎ", "L’Île",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "names", [*([name] for name in WESTERN), WESTERN], ids=lambda names: names[0] if len(names) == 1 else "all"
+)
+def test_a_text_of_western_europe_is_read_as_windows_1252(names: list[str]) -> None:
+    labels = read(("id,score\n" + "".join(f"{name},1.5\n" for name in names)).encode("cp1252"))
+    assert labels.table["name"].to_pylist() == names
+    assert "it was read as Windows-1252" in "".join(labels.notes)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

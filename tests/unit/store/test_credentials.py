@@ -136,7 +136,14 @@ def test_a_password_in_an_endpoint_is_neither_needed_nor_shown(
         assert "hush" not in "".join(traceback.format_exception(error)).replace(str(Path(__file__)), "")
 
 
-@pytest.mark.parametrize("endpoint", ["user:hush@nowhere", "http://user:hush", "ftp://user:hush@host", "http://"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "user:hush@nowhere", "http://user:hush", "ftp://user:hush@host", "http://", "http://host?secret=hush", "http://host#hush",
+        "http://host:9000?secret=hush@hush", "http://host/?secret=hush@hush", "http://host/#hush@hush", "http://host/hush@hush",
+        "http://user:hush@host?secret=hush@hush", "http://user:hush@host/path?hush", "http://[::1]:9000?secret=hush@hush", "http://?hush@hush",
+    ],
+)  # fmt: skip
 def test_an_endpoint_that_is_none_is_told_without_it(
     endpoint: str, server: OddS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
