@@ -20,7 +20,6 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import comb
 from typing import Final
 
 import numpy as np
@@ -31,15 +30,11 @@ from aesthetics_ops.dataset.database import connect
 from aesthetics_ops.dataset.manifest import NearDuplicates
 from aesthetics_ops.dataset.spilled import take_rows
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
+from aesthetics_ops.publishing.near_pairs import closest_pairs
 
 __all__ = ["Groups", "NearDuplicateGroups", "find_groups", "group_records"]
 
-_BITS: Final = 64
 _MOST_IN_GROUP: Final = 100
-_MOST_PAIRS: Final = 5_000_000  # kept in memory, 17 bytes each
-_MOST_COMPARISONS: Final = 2_000_000_000  # under a minute
-_SORTING: Final = 4  # comparisons of two hashes that took as long as sorting one; decides which distance is too much
-_HASHES_AT_ONCE: Final = 1 << 16
 _EXAMPLES: Final = 5
 _IDS_OF_EXAMPLE: Final = 10
 
@@ -88,7 +83,7 @@ def find_groups(phash: np.ndarray, *, max_distance: int, together: np.ndarray | 
     if together is not None:
         for one, other in _neighbours(together[rows], place):
             forest.join(one, other)
-    searched, pairs = _closest_pairs(hashes, max_distance)
+    searched, pairs = closest_pairs(hashes, max_distance)
     for some in np.array_split(pairs, len(pairs) // 100_000 + 1):
         for one, other in some.tolist():
             forest.join(one, other, most=_MOST_IN_GROUP)
@@ -143,97 +138,6 @@ def _neighbours(together: np.ndarray, place: np.ndarray) -> Iterator[tuple[int, 
     order = held[np.argsort(together[held], kind="stable")]
     same = together[order[1:]] == together[order[:-1]]
     yield from zip(place[order[:-1][same]].tolist(), place[order[1:][same]].tolist(), strict=True)
-
-
-def _closest_pairs(hashes: np.ndarray, max_distance: int) -> tuple[int, np.ndarray]:
-    """Return the distance searched, and pairs of positions at most that far apart, the closest first.
-
-    Args:
-        hashes: ascending, distinct.
-        max_distance: to try first.
-    """
-    # hashes with as many ones as zeros, as this project's are, differ in an even number of bits
-    for distance in range(max_distance, 0, -2):
-        found = _pairs_within(hashes, distance)
-        if found is not None:
-            bits = np.bitwise_count(hashes[found[:, 0]] ^ hashes[found[:, 1]])
-            return distance, found[np.lexsort((found[:, 1], found[:, 0], bits))]
-    return 0, np.empty((0, 2), np.int64)
-
-
-def _pairs_within(hashes: np.ndarray, distance: int) -> np.ndarray | None:
-    """Return every pair of positions at most this far apart, int64, shape (n, 2), or None where that is too much.
-
-    Of `distance + k` blocks of bits, two such hashes share k at least.  So for every choice of k blocks the hashes are
-    sorted by them, and those that agree are compared; the first choice that brings two together reports them.
-
-    Sorted are the hashes themselves, with the chosen bits as the highest: that is several times as fast as sorting positions.
-    """
-    found: list[np.ndarray] = []
-    compared = pairs = 0
-    choices = _choices(distance, len(hashes))
-    masks = [np.uint64(sum(1 << bit for bit in chosen)) for chosen in choices]
-    for number, chosen in enumerate(choices):
-        order = [*chosen, *sorted(set(range(_BITS)) - set(chosen))]
-        values, back = _moved(hashes, _moves(order)), _moves(_inverse(order))
-        values.sort()
-        keys = values >> np.uint64(_BITS - len(chosen))
-        at, step = np.flatnonzero(keys[1:] == keys[:-1]), 1
-        while at.size:
-            compared += at.size
-            near = at[np.bitwise_count(values[at] ^ values[at + step]) <= distance]
-            ones, others = (_moved(values[rows], back) for rows in (near, near + step))
-            for earlier in masks[:number] if near.size else ():
-                is_new = (ones ^ others) & earlier != 0
-                ones, others = ones[is_new], others[is_new]
-            if ones.size:
-                found.append(np.sort(np.searchsorted(hashes, np.stack((ones, others), axis=1)), axis=1))
-                pairs += len(ones)
-            if compared > _MOST_COMPARISONS or pairs > _MOST_PAIRS:
-                return None
-            step += 1
-            at = at[: np.searchsorted(at, len(keys) - step)]
-            at = at[keys[at] == keys[at + step]]
-    return np.concatenate([np.empty((0, 2), np.int64), *found])
-
-
-def _choices(distance: int, count: int) -> list[list[int]]:
-    """Return the bits that must agree, for every choice of blocks; as many blocks as make the search shortest."""
-
-    def work(shared: int) -> float:
-        agreeing = count / 2 ** (_BITS * shared / (distance + shared))
-        return comb(distance + shared, shared) * count * (_SORTING + agreeing / 2)
-
-    shared = min(range(min(6, _BITS - distance + 1)), key=work)
-    blocks = [list(range(first, _BITS, distance + shared)) for first in range(distance + shared)]
-    return [[*itertools.chain(*chosen)] for chosen in itertools.combinations(blocks, shared)]
-
-
-def _moves(order: list[int]) -> np.ndarray:
-    """Return where the bits of each byte of a hash go, uint64, shape (8, 256), for an order from the highest bit to the lowest."""
-    values = np.arange(256, dtype=np.uint64)
-    moves = np.zeros((8, 256), np.uint64)
-    for place, bit in enumerate(order):
-        moves[bit // 8] |= (values >> np.uint64(bit % 8) & np.uint64(1)) << np.uint64(_BITS - 1 - place)
-    return moves
-
-
-def _moved(hashes: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """Return hashes with their bits in another order."""
-    moved = np.empty_like(hashes)
-    for first in range(0, len(hashes), _HASHES_AT_ONCE):
-        parts = hashes[first : first + _HASHES_AT_ONCE].astype("<u8").view(np.uint8).reshape(-1, 8)
-        some = moves[0].take(parts[:, 0])
-        for number in range(1, 8):
-            some |= moves[number].take(parts[:, number])
-        moved[first : first + _HASHES_AT_ONCE] = some
-    return moved
-
-
-def _inverse(order: list[int]) -> list[int]:
-    """Return the order of bits that undoes another."""
-    places = {bit: _BITS - 1 - place for place, bit in enumerate(order)}
-    return [places[bit] for bit in reversed(range(_BITS))]
 
 
 def group_records(records: pa.Table, *, max_distance: int | None, before: pa.Table | None) -> NearDuplicateGroups:

@@ -46,6 +46,7 @@ PURE = {
     "publishing.measures",
     "dataset.statistics",
     "publishing.near_duplicates",
+    "publishing.near_pairs",
     "report.words",
     "report.plots",
     "report.card",

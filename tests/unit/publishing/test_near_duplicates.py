@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
 from aesthetics_ops.pixels.photo import Converted, convert_photo
 from aesthetics_ops.publishing import near_duplicates as duplicates
+from aesthetics_ops.publishing import near_pairs
 from aesthetics_ops.publishing.near_duplicates import find_groups, group_records
 from aesthetics_ops.settings import BuildSettings, PixelSettings
 from tests.support.paths import ROOT
@@ -85,14 +86,18 @@ def test_groups_are_the_connected_components_that_comparing_all_pairs_finds(valu
     assert groups(found.labels) == components(values, distance)
 
 
+@pytest.mark.parametrize("at_once", [1, 50, 100_000])
 @pytest.mark.parametrize("distance", [0, 1, 4, 6, 7, 64])
-def test_no_pair_is_missed_however_many_blocks_are_used(distance: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pair_is_missed_however_many_blocks_and_parts_are_used(
+    distance: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_pairs, "_SORTED_AT_ONCE", at_once)
     values = balanced(400, 1).tolist()
     rng = np.random.default_rng(2)
     values += [flipped(values[row], *rng.choice(64, min(distance, 12), replace=False).tolist()) for row in range(150)]
     monkeypatch.setattr(duplicates, "_MOST_IN_GROUP", 10_000)
     for cost in (0, 1, 100):  # of sorting: decides into how many blocks the bits are cut
-        monkeypatch.setattr(duplicates, "_SORTING", cost)
+        monkeypatch.setattr(near_pairs, "_SORTING", cost)
         assert groups(find_groups(hashes(values), max_distance=distance).labels) == components(values, distance)
 
 
@@ -103,7 +108,7 @@ def test_planted_groups_are_found_among_many_strangers_with_few_comparisons(monk
         planted.append([flipped(value, number, 20 + number, 40 + number) for value in planted[0]])
     order = np.random.default_rng(4).permutation(100_000 + 1500)
     values = np.concatenate([strangers, *map(hashes, planted[1:])])[order]
-    monkeypatch.setattr(duplicates, "_MOST_COMPARISONS", 10_000_000)  # all pairs are 5,000 million
+    monkeypatch.setattr(near_pairs, "_MOST_COMPARISONS", 10_000_000)  # all pairs are 5,000 million
     searched = find_groups(values, max_distance=6)
     assert searched.max_distance == 6, "it took no more"
     found = groups(searched.labels)
@@ -149,7 +154,7 @@ class TestBounds:
         self, bound: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         values = hashes([flipped(0xFFFF_0000, bit, other) for bit, other in itertools.combinations(range(64), 2)])
-        monkeypatch.setattr(duplicates, bound, 20_000)
+        monkeypatch.setattr(near_pairs, bound, 20_000)
         found = find_groups(np.r_[values, values[:1]], max_distance=6)
         assert found.max_distance < 6
         assert found.labels[0] == found.labels[-1] >= 0
@@ -160,9 +165,9 @@ class TestBounds:
         )
         within = np.bitwise_count(values[:, None] ^ values) <= 4
         pairs = int(np.triu(within, 1).sum())
-        monkeypatch.setattr(duplicates, "_MOST_PAIRS", pairs)
+        monkeypatch.setattr(near_pairs, "_MOST_PAIRS", pairs)
         assert find_groups(values, max_distance=4).max_distance == 4
-        monkeypatch.setattr(duplicates, "_MOST_PAIRS", pairs - 1)
+        monkeypatch.setattr(near_pairs, "_MOST_PAIRS", pairs - 1)
         assert find_groups(values, max_distance=4).max_distance == 2
 
     def test_what_was_cut_stays_cut_when_it_is_grouped_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
