@@ -5,7 +5,7 @@ A photo's shares and counts of votes are 120 bytes in two lists.  They go throug
 joins, sorts and spills at a fraction of the price of lists, and come out as they went in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aesthetics_ops.dataset.tables import PLAN
-from aesthetics_ops.planning.database import ROWS_AT_ONCE, attach
+from aesthetics_ops.planning.database import FEW_ROWS, ROWS_AT_ONCE, attach
 from aesthetics_ops.sources.labels import Labels
 
 __all__ = ["SCORES", "Scores"]
@@ -67,14 +67,37 @@ class Scores:
     @classmethod
     def _of(cls, labels: Labels, path: Path | None) -> "Scores":
         table, packed = labels.table, _packed_as(labels)
-        parts = (_packed(table.slice(at, ROWS_AT_ONCE), packed) for at in range(0, table.num_rows, ROWS_AT_ONCE))
+        parts = _parts(table, packed)
         bare = replace(labels, table=None, alternatives=())
         if path is None:
             return cls(bare, table.num_rows, packed, pa.concat_tables(parts))
-        with pq.ParquetWriter(path, _schema(table.schema), compression="lz4", use_dictionary=False) as writer:
+        with _writer(path, _schema(table.schema)) as writer:
             for part in parts:
                 writer.write_table(part)
         return cls(bare, table.num_rows, packed, path)
+
+    @classmethod
+    def read(
+        cls, read: Callable[[Callable[[Iterator[Labels]], None]], tuple[Labels, str]], scratch: Path
+    ) -> "tuple[Scores, str]":
+        """Take the rows of score files while they are read: of a large one block by block, straight into scratch.
+
+        Args:
+            read: reads, and gives the blocks to what it gets, as `read_score_files` does.
+            scratch: a folder for files `scores-<number>.parquet`; few rows stay in memory.
+
+        Returns:
+            The rows, and the ETag that `read` returned.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        spilled: list[tuple[int, np.dtype]] = []
+        path = scratch / "scores-0.parquet"
+        labels, etag = read(lambda blocks: spilled.append(_spill(blocks, path)))
+        if labels.table is None:
+            return cls(labels, *spilled[0], path), etag
+        return cls.of(labels, scratch if labels.table.num_rows > FEW_ROWS else None), etag
 
     @property
     def has_more(self) -> bool:
@@ -118,6 +141,61 @@ class Scores:
             yield name, pa.ListArray.from_arrays(offsets, inner, type=kind, mask=pa.array(~is_there))
 
 
+def _spill(blocks: Iterator[Labels], path: Path) -> tuple[int, np.dtype]:
+    """Write the rows of blocks to a Parquet file; return how many they are, and how their votes became bytes.
+
+    Counts take as many bytes as the largest one so far needs.  Where a later block needs more, what is there is written anew.
+    """
+    rows, packed = 0, np.dtype([("is_there", np.uint8)])
+    writer: pq.ParquetWriter | None = None
+    try:
+        for block in blocks:
+            wider = _wider(packed, _packed_as(block))
+            if writer is not None and wider != packed:
+                writer.close()
+                writer = _written_anew(path, packed, wider)
+            writer = writer or _writer(path, _schema(block.table.schema))
+            packed = wider
+            for part in _parts(block.table, packed):
+                writer.write_table(part)
+            rows += block.table.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows, packed
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False)
+
+
+def _wider(one: np.dtype, other: np.dtype) -> np.dtype:
+    """Return a structure with the lists of the second one, and numbers that hold those of both."""
+    fields: list[Any] = []
+    for name in other.names or ():
+        number, shape = other[name].base, other[name].shape
+        fields.append((name, np.promote_types(number, one[name].base) if name in (one.names or ()) else number, shape))
+    return np.dtype(fields)
+
+
+def _written_anew(path: Path, packed: np.dtype, wider: np.dtype) -> pq.ParquetWriter:
+    """Write a file of rows again with larger numbers in its votes; return what writes to it further."""
+    before = path.rename(path.with_suffix(".narrow"))
+    with pq.ParquetFile(before) as file:
+        writer = _writer(path, file.schema_arrow)
+        for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
+            texts = batch["votes_packed"]
+            values = np.zeros(len(texts), wider)
+            is_row = np.asarray(texts.is_valid())
+            narrow = np.frombuffer(_bytes_of(texts.drop_null()), packed)
+            for name in packed.names or ():
+                values[name][is_row] = narrow[name]
+            place = batch.schema.get_field_index("votes_packed")
+            writer.write_batch(batch.set_column(place, "votes_packed", _texts(values)))
+    before.unlink()
+    return writer
+
+
 def _kind(column: str) -> Any:
     return PLAN.schema.field(column).type
 
@@ -155,6 +233,19 @@ def _schema(found: pa.Schema) -> pa.Schema:
     return pa.schema([*(found.field(name) for name in _PLAIN), *more])
 
 
+def _texts(values: np.ndarray) -> pa.BinaryArray:
+    """Return structures as texts of bytes, null where nothing is there."""
+    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * values.dtype.itemsize)
+    is_row = pa.array(values["is_there"] > 0)
+    buffers = [is_row.buffers()[1], offsets.buffers()[1], pa.py_buffer(values)]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(values), buffers)
+
+
+def _parts(table: pa.Table, packed: np.dtype) -> Iterator[pa.Table]:
+    """Yield the rows of `Labels.table` with their votes as bytes, some at a time."""
+    return (_packed(table.slice(at, ROWS_AT_ONCE), packed) for at in range(0, table.num_rows, ROWS_AT_ONCE))
+
+
 def _packed(rows: pa.Table, packed: np.dtype) -> pa.Table:
     """Return rows of `Labels.table` with their votes as bytes."""
     values = np.zeros(rows.num_rows, packed)
@@ -165,13 +256,7 @@ def _packed(rows: pa.Table, packed: np.dtype) -> pa.Table:
             numbers = column.values.slice(column.offset * width, len(column) * width).fill_null(0)
             values[name] = np.asarray(numbers).reshape(-1, width)
             values["is_there"] |= np.asarray(column.is_valid()).astype(np.uint8) << bit
-    if len(packed.names or ()) > 1:
-        offsets = pa.array(np.arange(rows.num_rows + 1, dtype=np.int32) * packed.itemsize)
-        is_row = pa.array(values["is_there"] > 0)
-        buffers = [is_row.buffers()[1], offsets.buffers()[1], pa.py_buffer(values)]
-        texts = pa.BinaryArray.from_buffers(pa.binary(), rows.num_rows, buffers)
-    else:
-        texts = pa.nulls(rows.num_rows, pa.binary())
+    texts = _texts(values) if len(packed.names or ()) > 1 else pa.nulls(rows.num_rows, pa.binary())
     schema = _schema(rows.schema)
     more = [rows[name].cast(schema.field(name).type, safe=False) for name in ("extra_scores", "label_std")]
     return pa.Table.from_arrays([*(rows[name] for name in _PLAIN), *more, pa.chunked_array([texts])], schema=schema)

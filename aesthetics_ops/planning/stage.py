@@ -37,7 +37,7 @@ from aesthetics_ops.dataset.tables import BEFORE, iterate_rows, put_file, put_ro
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for
 from aesthetics_ops.pixels.codecs import codec_releases, converter
-from aesthetics_ops.planning.database import FEW_ROWS, lay_down
+from aesthetics_ops.planning.database import lay_down
 from aesthetics_ops.planning.model import ParentPlan, Plan, PlannedShard
 from aesthetics_ops.planning.partitions import balance
 from aesthetics_ops.planning.plan import NO_PHOTOS, plan_photos
@@ -227,10 +227,10 @@ def _same_recipe(settings: BuildSettings, parent: Manifest) -> bool:
 
 def _read_scores(build: Build, scratch: Path) -> tuple[Scores, str]:
     """Read the score files; if they are many, their rows are left in scratch."""
-    labels, etag = read_score_files(build.labels, build.settings)
-    for note in labels.notes:
+    scores, etag = Scores.read(lambda spill: read_score_files(build.labels, build.settings, spill=spill), scratch)
+    for note in scores.labels.notes:
         _log.warning("%s", note)
-    return Scores.of(labels, scratch if labels.table.num_rows > FEW_ROWS else None), etag
+    return scores, etag
 
 
 def _parent_plan(dataset: Store, manifest: Manifest, settings: BuildSettings, scratch: Path) -> ParentPlan:

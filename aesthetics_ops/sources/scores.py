@@ -2,7 +2,7 @@
 
 import fnmatch
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -25,12 +25,15 @@ def open_score_folders(settings: BuildSettings, *, s3: S3Access | None = None) -
     return tuple(open_store(url.rpartition("/")[0] + "/", s3=s3, limits=limits) for url in settings.label_urls)
 
 
-def read_score_files(folders: Sequence[Store], settings: BuildSettings) -> tuple[Labels, str]:
+def read_score_files(
+    folders: Sequence[Store], settings: BuildSettings, *, spill: Callable[[Iterator[Labels]], None] | None = None
+) -> tuple[Labels, str]:
     """Read the score files: each URL names one, or all of a folder, or those that a name with * means.
 
     Args:
         folders: as `open_score_folders` returns them.
         settings: name the files, and say how to read them.
+        spill: takes the rows of a large file, if there is no other; see `read_labels`.
 
     Returns:
         What they say, and an ETag: the file's, or one of all of them.
@@ -41,6 +44,7 @@ def read_score_files(folders: Sequence[Store], settings: BuildSettings) -> tuple
         StoreRefusedError, StoreUnavailableError, ObjectAlteredError: the store says no, nothing, or something else each time.
     """
     urls = settings.label_urls
+    is_one = len(urls) == 1 and not settings.file_splits and _is_file(urls[0])
     read: dict[str, tuple[Labels, str]] = {}
     for url, folder in zip(urls, folders, strict=True):
         files = IntactReader(folder)
@@ -48,8 +52,8 @@ def read_score_files(folders: Sequence[Store], settings: BuildSettings) -> tuple
             name = found if len(urls) == 1 else folder.url_of(found)
             if name in read:
                 raise LabelError(f"score file {name!r} is named twice by the labels setting; name it once")
-            read[name] = _read_one(folder, files, settings, found)
-    if len(read) == 1 and not settings.file_splits and _is_file(urls[0]):
+            read[name] = _read_one(folder, files, settings, found, spill if is_one else None)
+    if is_one:
         return next(iter(read.values()))
     labels = combine_labels({name: labels for name, (labels, _) in read.items()}, settings)
     etag = hashlib.sha256("".join(f"{name} {etag}\n" for name, (_, etag) in read.items()).encode()).hexdigest()
@@ -83,7 +87,13 @@ def _names_of_labels(folder: Store, url: str) -> list[str]:
     return sorted(found)
 
 
-def _read_one(folder: Store, files: IntactReader, settings: BuildSettings, name: str) -> tuple[Labels, str]:
+def _read_one(
+    folder: Store,
+    files: IntactReader,
+    settings: BuildSettings,
+    name: str,
+    spill: Callable[[Iterator[Labels]], None] | None,
+) -> tuple[Labels, str]:
     url = folder.url_of(name)
     try:
         stored = files.get(name)
@@ -97,6 +107,7 @@ def _read_one(folder: Store, files: IntactReader, settings: BuildSettings, name:
         source=url,
         settings=settings,
         beside=lambda other: _get_or_none(files, other),
+        spill=spill,
     )
     return labels, stored.etag
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from aesthetics_ops.sources.labels.blocks import FEW_BYTES, blocks_of_lines
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, line_at
 from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.votes import rate_counts
@@ -28,7 +29,6 @@ __all__ = ["AVA"]
 _AVA_RULE = "an AVA line has 15 integers: index, image id, ten vote counts, two tag ids, challenge id"
 _FEWER: Final = (12, 13, 14)  # integers without tags or challenge: settings say what CSV takes them for
 _LONGEST_LINE: Final = 1 << 12
-_BLOCK_BYTES: Final = 16 << 20  # of text at once; its numbers take several times that
 _RATINGS: Final = tuple(float(rating) for rating in range(1, 11))
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 
@@ -42,35 +42,44 @@ def _recognises(file: LabelFile) -> bool:
 
 
 def _read(file: LabelFile) -> LabelRows:
-    file = replace(file, start=_after_comments(file))
-    excludes = bool(file.settings.exclude_tags or file.settings.exclude_challenges)
     blocks, kept = [], []
+    for block, more in _rated(file):
+        blocks.append(block)
+        if _excludes(file):
+            kept.append(more)
+    columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
+    excluded = _excluded(file, np.concatenate(kept)) if kept else None
+    return LabelRows(**columns, excluded=excluded, ratings=_RATINGS)
+
+
+def _read_blocks(file: LabelFile) -> Iterator[LabelRows] | None:
+    if len(file.data) < FEW_BYTES or _excludes(file):  # which tags there are is known when all rows were read
+        return None
+    return (
+        LabelRows(**{name: pa.chunked_array([column]) for name, column in block.items()}, ratings=_RATINGS)
+        for block, _ in _rated(file)
+    )
+
+
+def _excludes(file: LabelFile) -> bool:
+    return bool(file.settings.exclude_tags or file.settings.exclude_challenges)
+
+
+def _rated(file: LabelFile) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yield columns of LabelRows, and two tag ids and the challenge id of each row, block by block."""
+    file = replace(file, start=_after_comments(file))
     line = file.data.count(b"\n", 0, file.start) + 1
-    for start, end in _blocks(file):
+    for start, end in blocks_of_lines(file.data, file.start):
         block = _read_plain(file, start, end, line) or _read_any(file, start, end, line)
         if block is not None:
-            blocks.append(_rate(*block))
-            if excludes:
-                kept.append(block[2][:, 12:])
+            yield _rate(*block), block[2][:, 12:]
         line += file.data.count(b"\n", start, end)
-    columns = {name: pa.chunked_array([block[name] for block in blocks]) for name in blocks[0]}
-    excluded = _excluded(file, np.concatenate(kept)) if excludes else None
-    return LabelRows(**columns, excluded=excluded, ratings=_RATINGS)
 
 
 def _after_comments(file: LabelFile) -> int:
     """Return where the first line begins that is no comment."""
     found = re.compile(rb"(#[^\r\n]*(\r\n|\r|\n)\s*)*").match(file.data, file.start)
     return found.end() if found else file.start
-
-
-def _blocks(file: LabelFile) -> Iterator[tuple[int, int]]:
-    """Yield where blocks of whole lines begin and end."""
-    start = file.start
-    while start < len(file.data):
-        end = file.data.find(b"\n", start + _BLOCK_BYTES) + 1 or len(file.data)
-        yield start, end
-        start = end
 
 
 def _read_plain(file: LabelFile, start: int, end: int, first_line: int) -> tuple[Any, Any, Any] | None:
@@ -230,6 +239,7 @@ AVA: Final = LabelFormat(
     title="AVA scores",
     recognises=_recognises,
     read=_read,
+    blocks=_read_blocks,
     settings=("exclude_tags", "exclude_challenges"),
     default_range=(1.0, 10.0),
 )

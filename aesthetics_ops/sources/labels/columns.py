@@ -129,7 +129,7 @@ class FoundColumns:
             doubt = self._doubt_of_commas(found.score) or doubt_of_name(self.names, self.names[self.score], found.score)
         if self.has_decimal_commas:
             values = {
-                place: with_points(column) if place in self._counted else column for place, column in values.items()
+                place: with_points(column) if place in self.counted else column for place, column in values.items()
             }
             found = replace(
                 found,
@@ -140,7 +140,7 @@ class FoundColumns:
         return replace(read, note="; it ".join(filter(None, (self.note, read.note))) or None)
 
     @property
-    def _counted(self) -> set[int]:
+    def counted(self) -> set[int]:
         """The positions of the score and of columns of counts."""
         return {*(() if self.score is None else (self.score,)), *(() if self.is_cell else self.votes)}
 

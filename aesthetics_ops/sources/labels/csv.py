@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from aesthetics_ops.sources.labels.columns import find_columns
+from aesthetics_ops.sources.labels.blocks import FEW_BYTES, NeedsAllRowsError, blocks_of_lines, some_rows
+from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LONGEST_LINE, LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
 from aesthetics_ops.sources.labels.format import LabelFormat
-from aesthetics_ops.sources.labels.table_text import table_text
+from aesthetics_ops.sources.labels.table_text import TableText, table_text
 
 __all__ = ["CSV"]
 
@@ -41,6 +42,34 @@ def _read(file: LabelFile) -> LabelRows:
     found = replace(found, has_decimal_commas=delimiter != ",")
     rows = found.rows(pa.array(lines), {place: table[str(place)] for place in found.places})
     return replace(rows, note="; it ".join(filter(None, (text.note, _broken_names(rows), rows.note))) or None)
+
+
+def _read_blocks(file: LabelFile) -> Iterator[LabelRows] | None:
+    """Return the rows in blocks; None of a short file, and of one with quotes, between which lines may end."""
+    if len(file.data) < FEW_BYTES:
+        return None
+    text = table_text(file)
+    if text.file.data.find(b'"', text.body) >= 0:
+        return None
+    found = find_columns(text.file, text.columns, lambda places: _sample(text.file, text.body, text.delimiter, places))
+    return _some_rows(text, replace(found, has_decimal_commas=text.delimiter != ","))
+
+
+def _some_rows(text: TableText, found: FoundColumns) -> Iterator[LabelRows]:
+    lines_before = text.file.data.count(b"\n", 0, text.body)
+    for start, end in blocks_of_lines(text.file.data, text.body):
+        part = replace(text.file, data=text.file.data[start:end], start=0)
+        table, blank = _parse_csv(part, 0, text.delimiter, len(text.columns), [str(place) for place in found.places])
+        lines = _record_lines(part.data, 0)
+        if len(lines) != table.num_rows + len(blank):
+            raise NeedsAllRowsError
+        table, lines = _without_blank(part, table, np.delete(lines, blank), text.delimiter)
+        if table.num_rows:
+            rows = some_rows(
+                found, pa.array(lines + lines_before), {place: table[str(place)] for place in found.places}
+            )
+            yield replace(rows, note="; it ".join(filter(None, (text.note, rows.note))) or None)
+        lines_before += part.data.count(b"\n")
 
 
 def _sample(file: LabelFile, body: int, delimiter: str, places: Sequence[int]) -> list[list[str]]:
@@ -171,5 +200,6 @@ CSV: Final = LabelFormat(
     title="CSV rows",
     recognises=lambda _: True,  # text is CSV where no other format recognises it
     read=_read,
+    blocks=_read_blocks,
     has_columns=True,
 )

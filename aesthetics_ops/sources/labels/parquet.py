@@ -1,6 +1,7 @@
 """Read scores from a Parquet file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aesthetics_ops.errors import LabelError
+from aesthetics_ops.sources.labels.blocks import some_rows
 from aesthetics_ops.sources.labels.columns import FoundColumns, find_columns
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows
 from aesthetics_ops.sources.labels.fitting import SAMPLE_ROWS
@@ -18,27 +20,69 @@ from aesthetics_ops.sources.labels.parsing import EXACT_BELOW
 
 __all__ = ["PARQUET"]
 
+_FEW_ROWS: Final = 500_000  # are read at once
+_ROWS_AT_ONCE: Final = 1 << 17
 _LONGEST_LIST: Final = 100  # of votes; longer lists are features
 
 
 def _read(file: LabelFile) -> LabelRows:
     """Read a Parquet file; row numbers count its rows from 1."""
+    with _explained(file):
+        parquet, columns, found = _opened(file)
+        table = _chosen(parquet.read(columns=_fields(columns, found), use_threads=False), columns, found)
+    return found.rows(pa.array(np.arange(1, table.num_rows + 1)), _values(file, table, found))
+
+
+def _read_blocks(file: LabelFile) -> Iterator[LabelRows] | None:
+    with _explained(file):
+        parquet, columns, found = _opened(file)
+    return _some_rows(file, parquet, columns, found) if parquet.metadata.num_rows > _FEW_ROWS else None
+
+
+def _some_rows(
+    file: LabelFile, parquet: pq.ParquetFile, columns: Sequence["_Column"], found: FoundColumns
+) -> Iterator[LabelRows]:
+    first, rows = 1, parquet.metadata.num_rows
+    held: list[pa.RecordBatch] = []
+    for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=_fields(columns, found), use_threads=False):
+        held.append(batch)
+        count = sum(len(one) for one in held)
+        if count < _ROWS_AT_ONCE or 0 < rows - first + 1 - count < _ROWS_AT_ONCE:  # the last ones are not few
+            continue
+        with _explained(file):
+            table = _chosen(pa.Table.from_batches(held), columns, found)
+        yield some_rows(found, pa.array(np.arange(first, first + count)), _values(file, table, found))
+        first, held = first + count, []
+
+
+def _opened(file: LabelFile) -> tuple[pq.ParquetFile, Sequence["_Column"], FoundColumns]:
+    """Return the file, its columns, and which of them are read."""
+    parquet = pq.ParquetFile(pa.BufferReader(file.data))
+    columns = [column for field in parquet.schema_arrow for column in _columns_of(parquet, field)]
+    found = find_columns(
+        file,
+        [column.name for column in columns],
+        lambda places: _sample(parquet, [columns[place] for place in places]),
+    )
+    return parquet, columns, found
+
+
+def _fields(columns: Sequence["_Column"], found: FoundColumns) -> list[str]:
+    return list(dict.fromkeys(columns[place].field for place in found.places))
+
+
+def _chosen(table: pa.Table, columns: Sequence["_Column"], found: FoundColumns) -> pa.Table:
+    table.validate(full=True)  # reading alone does not look whether text is UTF-8
+    return pa.table({columns[place].name: columns[place].of(table) for place in found.places})
+
+
+@contextmanager
+def _explained(file: LabelFile) -> Iterator[None]:
+    """Turn what Arrow raises into an error about the file."""
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(file.data))
-        columns = [column for field in parquet.schema_arrow for column in _columns_of(parquet, field)]
-        found = find_columns(
-            file,
-            [column.name for column in columns],
-            lambda places: _sample(parquet, [columns[place] for place in places]),
-        )
-        table = parquet.read(
-            columns=list(dict.fromkeys(columns[place].field for place in found.places)), use_threads=False
-        )
-        table.validate(full=True)  # reading alone does not look whether text is UTF-8
-        table = pa.table({columns[place].name: columns[place].of(table) for place in found.places})
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise file.error(f"is not readable as Parquet: {error}; write it again") from error
-    return found.rows(pa.array(np.arange(1, table.num_rows + 1)), _values(file, table, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +210,7 @@ PARQUET: Final = LabelFormat(
     title="Parquet rows",
     recognises=lambda file: file.data.startswith(b"PAR1"),
     read=_read,
+    blocks=_read_blocks,
     is_text=False,
     has_columns=True,
 )

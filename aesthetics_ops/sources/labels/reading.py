@@ -5,16 +5,19 @@ score or with the problem it has.
 Pure and columnar: no network, no clock.  A row that makes no sense is data; a file that makes no sense is an error.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aesthetics_ops.errors import LabelError
 from aesthetics_ops.settings import BuildSettings
+from aesthetics_ops.sources.labels.blocks import NeedsAllRowsError
 from aesthetics_ops.sources.labels.extra import typed
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, first_line
+from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.judging import judge_rows
 from aesthetics_ops.sources.labels.registry import find_label_format
 from aesthetics_ops.sources.labels.unpacking import unpack
@@ -77,6 +80,7 @@ def read_labels(
     source: str,
     settings: BuildSettings,
     beside: Callable[[str], bytes | None] = lambda _: None,
+    spill: Callable[[Iterator[Labels]], None] | None = None,
 ) -> Labels:
     """Read a label file.
 
@@ -85,6 +89,8 @@ def read_labels(
         source: its URL, for messages.
         settings: format, columns, range and exclusions to go by.
         beside: returns the file of a name that lies beside it, or None where there is none; some formats ask for some.
+        spill: takes the rows of a large file, block by block, each as a table of its own, so that they are not in memory together;
+            it may be called and not get to the end.  Where all came, what is returned has no table.
 
     Raises:
         LabelError: the file is empty, not text, of another format than declared, has a broken line, lacks a column or
@@ -93,7 +99,42 @@ def read_labels(
     """
     data = unpack(data, source)
     found, file = find_label_format(LabelFile(data, first_line(data), source, settings, beside))
-    rows = found.read(file)
+    if spill is not None and (spilled := _spilled(found, file, spill)) is not None:
+        return spilled
+    return _labels(found, file, found.read(file))
+
+
+def _spilled(found: LabelFormat, file: LabelFile, spill: Callable[[Iterator[Labels]], None]) -> Labels | None:
+    """Spill the rows of a large file; None where it is to be read at once: few rows, or such that make no sense alone."""
+    first: list[Labels] = []
+
+    def labels(blocks: Iterator[LabelRows]) -> Iterator[Labels]:
+        for rows in blocks:
+            block = _labels(found, file, rows)
+            bare = replace(block, table=None)
+            if bare != (first or [bare])[0] or _are_shares(rows) or block.alternatives:
+                raise NeedsAllRowsError
+            first[:] = [bare]
+            yield block
+
+    try:
+        blocks = found.blocks(file)
+        if blocks is None:
+            return None
+        spill(labels(blocks))
+    except (NeedsAllRowsError, LabelError):  # all of it says what is wrong
+        return None
+    return first[0] if first else None
+
+
+def _are_shares(rows: LabelRows) -> bool:
+    return rows.distribution is not None and (
+        rows.counts is None or rows.counts.null_count > rows.distribution.null_count
+    )
+
+
+def _labels(found: LabelFormat, file: LabelFile, rows: LabelRows) -> Labels:
+    settings, source = file.settings, file.url
     if not len(rows.row):
         raise file.error("has no rows; it must have one per scored photo")
     low, high = rows.range or found.default_range or (None, None)
