@@ -8,7 +8,7 @@ from base64 import b64encode
 from urllib.parse import unquote, urlsplit
 
 from aesthetics_ops.errors import StoreRefusedError
-from aesthetics_ops.urls import behind_user, shown
+from aesthetics_ops.urls import shown
 
 __all__ = ["Proxy", "proxy_for"]
 
@@ -32,8 +32,7 @@ class Proxy:
         scheme, separator, rest = url.partition("://")
         if not separator:
             scheme, rest = "http", url
-        address = behind_user(rest) or ""  # a password may hold whatever a URL has a meaning for
-        pair = rest.removesuffix(address).removesuffix("@") if address else ""
+        pair, _, address = rest.rpartition("@")  # a password may hold whatever a URL has a meaning for
         try:
             parts = urlsplit(f"//{address}")
             host, port = parts.hostname or "", parts.port or 80
