@@ -6,9 +6,8 @@ TensorFlow is loaded when the first shard is read back.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -116,7 +115,6 @@ def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: 
     """Convert and read back a plan in several processes; each photo counts twice."""
     from aesthetics_ops.processes.crew import run_build
 
-    _load_meanwhile()
     with progress("convert, validate", 2 * sum(part.photos for part in plan.partitions), "photo") as done:
         return run_build(build, plan, processes, done)
 
@@ -128,7 +126,6 @@ def _work_alone(build: Build, plan: BuildPlan, progress: Progress, reader: "Shar
         meanwhile: Sequence[ShardReading] = []
     else:
         made = convert_build(build, plan, progress=progress, made=reader.read)
-        _load_meanwhile()
         with progress("validate", sum(part.photos for part in plan.partitions), "photo") as done:
             reader.finish(done)
         if reader.is_at_work:
@@ -136,18 +133,6 @@ def _work_alone(build: Build, plan: BuildPlan, progress: Progress, reader: "Shar
         meanwhile = reader.readings
     again, read = _read_back(build, plan, progress, meanwhile)
     return WorkFigures.of([part.figures for part in made + again], [part.figures for part in read])
-
-
-def _load_meanwhile() -> None:
-    """Load what the report is drawn with in another thread, while this one waits for processes; they have something to publish."""
-    threading.Thread(target=_load_for_report, name="load for report", daemon=True).start()
-
-
-def _load_for_report() -> None:
-    from aesthetics_ops.report.plots import load_matplotlib
-
-    with suppress(Exception):  # a version goes without a report that cannot be made, and publishing tells why
-        load_matplotlib()
 
 
 def convert_build(

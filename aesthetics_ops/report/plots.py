@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
@@ -28,7 +27,7 @@ from aesthetics_ops.report.words import short, size_in_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Plot", "ScoreBin", "extra_score_plots", "image_plots", "load_matplotlib", "score_histograms", "weight_plot"]
+__all__ = ["Plot", "ScoreBin", "extra_score_plots", "image_plots", "score_histograms", "weight_plot"]
 
 # Drawn in colours that nothing else has, then named: matplotlib knows no CSS.
 _INK: Final = "#010203"
@@ -79,12 +78,6 @@ class ScoreBin:
     high: float
     counts: tuple[int, ...]
     before: int | None
-
-
-def load_matplotlib() -> None:
-    """Load what plots are drawn with, half a second of imports: for whoever has to wait for something else before the first plot."""
-    for module in ("backends.backend_svg", "figure", "ticker"):
-        import_module(f"matplotlib.{module}")
 
 
 def score_histograms(

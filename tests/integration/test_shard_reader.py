@@ -19,7 +19,6 @@ from aesthetics_ops.pipeline import build_dataset, convert_build, start_build, v
 from aesthetics_ops.processes import shard_reader as reading
 from aesthetics_ops.processes.shard_reader import shard_reader
 from aesthetics_ops.publishing import regroup
-from aesthetics_ops.report import plots
 from aesthetics_ops.store import open_store
 from aesthetics_ops.validation import partition
 from tests.support.crew import Counted, at_first, others, scratch_left, stored_photos
@@ -88,24 +87,6 @@ def test_shards_of_the_second_round_are_read_back_there_too(
     near = there.manifest.near_duplicates
     assert (near.groups, near.spanning_splits) == (1, 0)
     assert there.manifest.splits == alone.manifest.splits
-
-
-@pytest.mark.usefixtures("has_reader")
-def test_what_the_report_is_drawn_with_is_loaded_meanwhile_and_need_not_be_there(
-    stored: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = threading.Semaphore(0)
-
-    def cannot_load() -> None:
-        asked.release()
-        raise ImportError("no matplotlib here")
-
-    monkeypatch.setattr(plots, "load_matplotlib", cannot_load)
-    whole = build_dataset(stored.settings())
-    assert whole.manifest.records == len(PHOTOS)
-    assert asked.acquire(timeout=60)
-    assert not build_dataset(stored.settings()).is_new
-    assert not asked.acquire(blocking=False), "a build that has nothing to make loads nothing"
 
 
 @pytest.mark.usefixtures("has_reader")
