@@ -1,5 +1,6 @@
 """Hash what a photo looks like, so that near copies have hashes that differ in few bits."""
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Final
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.pixels.opencv import Pixels, opencv
 
-__all__ = ["REDUCTIONS", "hash_reduction", "perceptual_hash", "small_gray"]
+__all__ = ["REDUCTIONS", "hash_reduction", "perceptual_hashes", "small_gray"]
 
 REDUCTIONS: Final = (8, 4, 2)
 _COSINES: Final = 11  # rows of the cosine transform that hold the 64 lowest frequencies
@@ -45,22 +46,27 @@ def small_gray(array: Pixels) -> Pixels:
     return gray
 
 
-def perceptual_hash(gray: Pixels) -> int:
-    """Hash what a photo looks like: the signs, against their median, of its 64 lowest frequencies.
+def perceptual_hashes(grays: Sequence[NDArray[np.float64]]) -> list[int]:
+    """Hash what photos look like: the signs, against their median, of the 64 lowest frequencies of each.
 
-    All numbers are integers that a float64 holds exactly, so every machine finds the same bits.
+    All numbers are integers that a float64 holds exactly, so every machine finds the same bits.  What is small is done for all of the
+    photos at once: each call into NumPy lets go of the interpreter's lock, and many threads wait for that.
 
     Args:
-        gray: (height, width), uint8; the photo at any size.
+        grays: (height, width) each, levels of 0 to 255; the photos at any size.
     """
-    height, width = gray.shape
-    waves = _waves(height) @ gray.astype(np.float64) @ _waves(width).T
-    weak = _WEAK * _COSINE_UNIT**2 * _HASH_GRID**2 * height * width / _HASH_GRID
-    strengths = waves[_frequencies()]
-    if np.sort(np.abs(strengths))[_HASH_BITS // 2 - 1] < weak:
-        return 0
-    bits = np.packbits(strengths > np.sort(strengths)[_HASH_BITS // 2 - 1])
-    return int.from_bytes(bits.tobytes(), "big")
+    waves = np.empty((len(grays), _COSINES, _COSINES))
+    weak = np.empty(len(grays))
+    for place, gray in enumerate(grays):
+        height, width = gray.shape
+        np.matmul(_waves(height) @ gray, _waves(width).T, out=waves[place])
+        weak[place] = _WEAK * _COSINE_UNIT**2 * _HASH_GRID**2 * height * width / _HASH_GRID
+    strengths = waves[:, *_frequencies()]
+    is_weak = np.sort(np.abs(strengths))[:, _HASH_BITS // 2 - 1] < weak
+    bits = np.packbits(strengths > np.sort(strengths)[:, _HASH_BITS // 2 - 1, None], axis=1)
+    return [
+        0 if none else int.from_bytes(row.tobytes(), "big") for none, row in zip(is_weak.tolist(), bits, strict=True)
+    ]
 
 
 @lru_cache(maxsize=4096)

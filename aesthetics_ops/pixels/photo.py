@@ -25,7 +25,7 @@ from aesthetics_ops.pixels.gate import SizeGate
 from aesthetics_ops.pixels.jpeg_header import JpegHeader, JpegScan, read_jpeg_header
 from aesthetics_ops.pixels.lossless import made_baseline
 from aesthetics_ops.pixels.opencv import Pixels, opencv
-from aesthetics_ops.pixels.phash import REDUCTIONS, hash_reduction, perceptual_hash
+from aesthetics_ops.pixels.phash import REDUCTIONS, hash_reduction, perceptual_hashes
 from aesthetics_ops.pixels.tone import tone_of
 from aesthetics_ops.pixels.transforms import Transform
 from aesthetics_ops.rejects import Refusal, Rejected, RejectReason
@@ -147,7 +147,8 @@ def convert_photos(
             continue
         with reserve() as take_room:
             coded.append(_code(photo, pixels, take_room))
-    return [photo if isinstance(photo, Rejected) else _converted(photo) for photo in coded]
+    converted = iter(_converted([photo for photo in coded if not isinstance(photo, Rejected)]))
+    return [photo if isinstance(photo, Rejected) else next(converted) for photo in coded]
 
 
 def _check(source: bytes | memoryview, pixels: PixelSettings) -> _Checked | Rejected:
@@ -223,18 +224,22 @@ def _require_side(sides: tuple[int, int], pixels: PixelSettings) -> None:
         raise Refusal(RejectReason.EXCLUDED, f"shorter side {min(sides)} px, below min_side_px {pixels.min_side_px}")
 
 
-def _converted(photo: Coded) -> Converted:
-    names = tuple(sorted(transform.value for transform in photo.transforms))
-    return Converted(
-        jpeg=photo.jpeg,
-        height_px=photo.height_px,
-        width_px=photo.width_px,
-        transforms=names,
-        phash=perceptual_hash(photo.gray),
-        progressive=photo.progressive,
-        sampling=photo.sampling,
-        **tone_of(photo.gray)._asdict(),
-    )
+def _converted(photos: Sequence[Coded]) -> list[Converted]:
+    """Add what is measured on the small gray picture of each."""
+    grays = [photo.gray.astype(np.float64) for photo in photos]
+    return [
+        Converted(
+            jpeg=photo.jpeg,
+            height_px=photo.height_px,
+            width_px=photo.width_px,
+            transforms=tuple(sorted(transform.value for transform in photo.transforms)),
+            phash=phash,
+            progressive=photo.progressive,
+            sampling=photo.sampling,
+            **tone_of(gray)._asdict(),
+        )
+        for photo, gray, phash in zip(photos, grays, perceptual_hashes(grays), strict=True)
+    ]
 
 
 def _check_header(data: bytes | memoryview, header: JpegHeader, gate: SizeGate) -> tuple[str, str] | None:

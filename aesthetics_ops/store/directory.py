@@ -58,8 +58,12 @@ class DirectoryStore(Store):
             return listing(0, iter(()))
 
     def get(self, key: str) -> StoredObject:
-        with self._explained(key), self._opened(key) as file:
-            return StoredObject(key, file.read(), _file_etag(os.fstat(file.fileno())))
+        with self._explained(key):
+            descriptor, size = self._descriptor(key)
+            try:
+                return StoredObject(key, _read_whole(descriptor, size), _file_etag(os.fstat(descriptor)))
+            finally:
+                os.close(descriptor)
 
     def get_first(self, key: str, most: int) -> bytes:
         with self._explained(key), self._opened(key) as file:
@@ -127,15 +131,22 @@ class DirectoryStore(Store):
         return self._root.joinpath(*parts)
 
     def _opened(self, key: str) -> BinaryIO:
+        return os.fdopen(self._descriptor(key)[0], "rb")
+
+    def _descriptor(self, key: str) -> tuple[int, int]:
+        """Open a regular file, without waiting for whoever might write into a pipe; return it and its size in bytes."""
         path = self._path(key)
         try:
-            file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the caller closes it
-        except (IsADirectoryError, NotADirectoryError) as error:  # below a file, or above files: no object
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except NotADirectoryError as error:  # below a file: no object
             raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
-            raise StoreRefusedError(f"{self.url_of(key)!r} is a device or a pipe; name a regular file")
-        return file
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            return descriptor, found.st_size
+        os.close(descriptor)
+        if stat.S_ISDIR(found.st_mode):  # above files: no object
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        raise StoreRefusedError(f"{self.url_of(key)!r} is a device or a pipe; name a regular file")
 
     def _is_there(self) -> bool:
         """Say whether the directory is there; one that is not yet is an empty store."""
@@ -230,9 +241,18 @@ def _reason(error: OSError) -> str:
     return f"{name!r}: {next_step(error)}"
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for whoever might write into a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def _read_whole(descriptor: int, size: int) -> bytes:
+    """Read a file to its end, which is most often where its size says, by as few calls as can be.
+
+    Each call lets go of the interpreter's lock, and many threads wait for that.
+    """
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while part := os.read(descriptor, _BLOCK_BYTES):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _given_name(path: Path, new: Path) -> bool:
