@@ -7,10 +7,11 @@ batches that are ahead; an error comes with the batch that it belongs to.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from math import prod
+from typing import Any, Final, Protocol, Self
 
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.machine import cpus
@@ -25,9 +26,12 @@ from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
 from aesthetics_ops.readers.targets import Asked, Targets
 from aesthetics_ops.store import StoreThreads, give_up_if_interrupted
 
-__all__ = ["AHEAD", "Batch", "Batches", "Begun", "make_batch"]
+__all__ = ["Batch", "Batches", "Begun", "Pending", "drawn_by", "make_batch", "was_closed"]
 
-AHEAD: Final = 2  # batches that are made while one is trained on
+_LEAST_AHEAD: Final = 2  # batches that are made while one is trained on
+_PHOTOS_AHEAD: Final = 24  # for each thread, so that none waits for the next batch to begin
+_MOST_AHEAD_BYTES: Final = 256 << 20  # of batches beyond the least, with the JPEGs that they are made of
+_PARTS: Final = 3  # under way for each thread
 
 _HELD: Final = 3  # batches: what is made, what is trained on, and what a framework lets go of only at the next one
 
@@ -49,6 +53,7 @@ class Batches(Resumable):
         cache: of decoded pixels, if any.
         threads: that decode.
         ahead: batches that are made while one is trained on.
+        take: gives the memory of each batch, where its maker is not to; set before the first is begun.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class Batches(Resumable):
         *,
         cache: PixelCache | None = None,
         threads: int | None = None,
-        ahead: int = AHEAD,
+        ahead: int | None = None,
         labels: Asked = "label",
     ) -> None:
         """Begin nothing yet.
@@ -70,7 +75,8 @@ class Batches(Resumable):
             pixels: what to make of each photo; None gives the JPEGs as they are stored.
             cache: of the records' split and these pixels; what it has is not decoded.
             threads: that decode; by default one per core that this process may use.
-            ahead: batches that are made while one is trained on.
+            ahead: batches that are made while one is trained on; by default 24 photos for each thread, which is 2 batches or
+                more; more than 2 take 256 MiB at most.
             labels: a name of `Dataset.label_names`, or a list of names, which gives a dict of arrays.
 
         Raises:
@@ -80,7 +86,8 @@ class Batches(Resumable):
         self.targets = Targets(records.reader, labels)
         self.cache = cache
         self.threads = cpus() if threads is None else whole_number("threads", threads, 1)
-        self.ahead = whole_number("ahead", ahead, 0)
+        self.ahead = self._enough() if ahead is None else whole_number("ahead", ahead, 0)
+        self.take: Take | None = None
         self._pool: StoreThreads | None = None
         self._process = 0
         self._closed = 0  # times
@@ -95,26 +102,7 @@ class Batches(Resumable):
 
     def drawn(self) -> Iterator[tuple[Draws, Batch]]:
         """Iterate over batches together with the draws that they are made of, which tell their records."""
-        waiting: deque[Begun] = deque()
-        closed = self._closed
-        try:
-            with self.progress.iteration() as took:
-                draws = iter(self.sampler)
-                while True:
-                    if closed != self._closed:
-                        raise _was_closed()
-                    while len(waiting) <= self.ahead and (drawn := next(draws, None)) is not None:
-                        waiting.append(self.begin(drawn))
-                    if not waiting:
-                        break
-                    batch = waiting[0].result()
-                    begun = waiting.popleft()
-                    took()
-                    yield begun.draws, batch
-        finally:
-            give_up_if_interrupted()  # or the interpreter's end would wait for the threads
-            for begun in waiting:
-                begun.cancel()
+        return drawn_by(self, self.begin)
 
     def close(self) -> None:
         """End the threads and iterations, and let go of files and connections; a new iteration opens them again."""
@@ -136,19 +124,58 @@ class Batches(Resumable):
 
     def begin(self, draws: Draws) -> "Begun":
         """Have one batch made by the threads, for who asks for batches by number; `result` waits for it."""
-        work = _work_on(self.records, draws, self.pixels, self.cache, self.targets, self._buffers.take)
+        work = _work_on(self.records, draws, self.pixels, self.cache, self.targets, self.take or self._buffers.take)
         count = len(draws)
-        photos = max(1, min(PHOTOS_AT_ONCE, count * (self.ahead + 1) // (2 * self.threads)))
+        photos = max(1, min(PHOTOS_AT_ONCE, count * (self.ahead + 1) // (_PARTS * self.threads)))
         parts = [
             self._threads().submit(work.do, range(first, min(first + photos, count)))
             for first in range(0, count, photos)
         ]
         return Begun(draws, work.images, work.labels, parts, work.cancel)
 
+    def _enough(self) -> int:
+        """Return how many batches give every thread photos to decode, in bounded memory."""
+        entry, batch = self.records.reader.entry, self.sampler.whole_steps.batch
+        photo_bytes = entry.bytes // max(1, entry.records)
+        if self.pixels is not None:
+            size = self.pixels.size  # a number where the longer side is not known
+            photo_bytes += 2 * size * size * 3 if isinstance(size, int) else prod((*size, 3))
+        wanted = -(-_PHOTOS_AHEAD * self.threads // batch)
+        return max(_LEAST_AHEAD, min(wanted, _MOST_AHEAD_BYTES // max(1, batch * photo_bytes)))
+
     def _threads(self) -> StoreThreads:
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = StoreThreads(self.threads, thread_name_prefix="decode"), os.getpid()
         return self._pool
+
+
+def drawn_by(batches: Batches, begin: "Callable[[Draws], Pending]") -> Generator[tuple[Draws, Batch], None, None]:
+    """Iterate over batches that a function has made, for who does more with each before it is handed over.
+
+    Args:
+        batches: whose order, progress and end it is.
+        begin: has one batch made, as `Batches.begin`.
+    """
+    waiting: deque[Pending] = deque()
+    closed = batches._closed
+    try:
+        with batches.progress.iteration() as took:
+            draws = iter(batches.sampler)
+            while True:
+                if closed != batches._closed:
+                    raise was_closed()
+                while len(waiting) <= batches.ahead and (drawn := next(draws, None)) is not None:
+                    waiting.append(begin(drawn))
+                if not waiting:
+                    break
+                batch = waiting[0].result()
+                begun = waiting.popleft()
+                took()
+                yield begun.draws, batch
+    finally:
+        give_up_if_interrupted()  # or the interpreter's end would wait for the threads
+        for begun in waiting:
+            begun.cancel()
 
 
 def make_batch(
@@ -217,6 +244,20 @@ class _CachedWork:
             self._cache.write(*place, image)
 
 
+class Pending(Protocol):
+    """A batch that is on its way."""
+
+    @property
+    def draws(self) -> Draws:
+        """What it is made of."""
+
+    def result(self) -> Batch:
+        """Wait for it, and return it."""
+
+    def cancel(self) -> None:
+        """Leave unmade what nobody has begun."""
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A batch that threads are at work on."""
@@ -238,7 +279,7 @@ class Begun:
             for part in self.parts:
                 part.result()
         except CancelledError as error:
-            raise _was_closed() from error
+            raise was_closed() from error
         return self.images, self.labels
 
     def cancel(self) -> None:
@@ -248,5 +289,6 @@ class Begun:
         self.give_up()
 
 
-def _was_closed() -> SettingsError:
+def was_closed() -> SettingsError:
+    """Return the error of who asks for a batch after `Batches.close`."""
     return SettingsError("the batches were closed while they were iterated over; begin a new iteration")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from aesthetics_ops.dataset.layout import LATEST_KEY
 from aesthetics_ops.errors import NoSuchSplitError, NoSuchVersionError, SettingsError
-from aesthetics_ops.readers.batches import AHEAD, Batches
+from aesthetics_ops.readers.batches import Batches
 from aesthetics_ops.readers.cache import PixelCache, require_memory
 from aesthetics_ops.readers.fetching.split import Keeping, SplitReader
 from aesthetics_ops.readers.given import local_directory, whole_number
@@ -70,7 +70,7 @@ class ReadOptions(OrderOptions, total=False):
             or a list of such, which gives a dict; `Dataset.label_names` tells which there are.
         cache: "uint8" keeps decoded pixels in `directory`; "jpeg" has the system read all shards into its memory.
         threads: that decode, by default one per core.
-        ahead: batches that are made while one is trained on, 2 by default.
+        ahead: batches that are made while one is trained on; by default 24 photos for each thread, and 2 batches or more.
     """
 
     directory: str | Path | None
@@ -82,7 +82,7 @@ class ReadOptions(OrderOptions, total=False):
     labels: Asked
     cache: Cache | None
     threads: int | None
-    ahead: int
+    ahead: int | None
 
 
 def open_records(
@@ -182,7 +182,7 @@ def batches_of(records: Records, options: ReadOptions) -> Batches:
         labels=labels,
         cache=_cache_of(records, pixels, options),
         threads=options.get("threads"),
-        ahead=options.get("ahead", AHEAD),
+        ahead=options.get("ahead"),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aesthetics_ops import Batches, Dataset, open_dataset
+from aesthetics_ops import Batches, Dataset, Pixels, open_dataset
 from aesthetics_ops.errors import SettingsError
 from aesthetics_ops.readers.fetching import ranges
 from aesthetics_ops.readers.opened import open_published
@@ -129,12 +129,36 @@ def test_what_nobody_has_any_more_holds_no_file_open(dataset: Dataset, tmp_path:
         ({"threads": "4"}, "threads is '4'; it is"),
         ({"threads": 2.5}, r"threads is 2\.5; it is"),
         ({"ahead": -1}, "ahead is -1; it is a whole number, 0 or more"),
-        ({"ahead": None}, "ahead is None; it is"),
+        ({"ahead": "2"}, "ahead is '2'; it is"),
     ],
 )
 def test_numbers_that_are_none_are_refused(dataset: Dataset, options: Any, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         dataset.numpy("train", **options)
+
+
+@pytest.mark.parametrize(
+    ("threads", "options", "ahead"),
+    [
+        (1, {"batch": 64}, 2),
+        (2, {"batch": 64}, 2),
+        (16, {"batch": 64}, 6),
+        (16, {"batch": 256}, 2),
+        (2, {"batch": 7}, 7),
+        (2, {"batch": 1}, 48),
+        (64, {"batch": 64, "size": 1024}, 2),
+        (64, {"batch": 16, "size": 1024}, 5),
+        (64, {"batch": 16, "pixels": Pixels(1024, "short_side")}, 2),
+        (64, {"batch": 16, "raw": True}, 96),
+        (64, {"batch": 64, "ahead": 1}, 1),
+    ],
+)
+def test_threads_have_24_photos_each_ahead_within_256_mib(
+    dataset: Dataset, threads: int, options: Any, ahead: int
+) -> None:
+    batches = dataset.numpy("train", threads=threads, **options)
+    assert batches.ahead == ahead
+    assert dataset.torch("train", threads=threads, **options).batches.ahead == ahead
 
 
 def test_a_break_gives_up_what_was_not_requested_yet(monkeypatch: pytest.MonkeyPatch) -> None:
