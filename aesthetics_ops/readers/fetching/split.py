@@ -140,6 +140,10 @@ class SplitReader:
             f"record {self.index.number(row)} at byte {self.index.offsets[row]}, id {self.index.ids[row].as_py()!r}"
         )
 
+    def named(self, row: int, error: IntegrityError) -> IntegrityError:
+        """Return an error that names the record in which it was found."""
+        return IntegrityError(f"{self.name_of(row)}: {error}")
+
     def read_ahead(self) -> None:
         """Have the system read all shards into its memory, in the background, where they are local."""
         shards = self._opened()
@@ -238,4 +242,4 @@ class Asked:
             raise self._named(at, error) from error
 
     def _named(self, at: int, error: IntegrityError) -> IntegrityError:
-        return IntegrityError(f"{self._reader.name_of(int(self._rows[at]))}: {error}")
+        return self._reader.named(int(self._rows[at]), error)

@@ -1,18 +1,21 @@
 """Ready batches of tensors, made by threads."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Final, Self, Unpack
 
+import numpy as np
 import torch
 
 from aesthetics_ops.errors import SettingsError
-from aesthetics_ops.readers.batches import Batches
+from aesthetics_ops.readers.batches import Batches, drawn_by
 from aesthetics_ops.readers.options import pixels_of
 from aesthetics_ops.readers.pixels import Pixels
 from aesthetics_ops.readers.records import Records
 from aesthetics_ops.readers.sampling.progress import Resumable
-from aesthetics_ops.readers.sampling.sampler import Draws, Sampler
-from aesthetics_ops.readers.torch.decode import decode_on, jpeg_decoder
+from aesthetics_ops.readers.sampling.sampler import Sampler
+from aesthetics_ops.readers.torch.ahead import DeviceAhead
+from aesthetics_ops.readers.torch.decode import DeviceDecoder, jpeg_decoder
 from aesthetics_ops.readers.torch.options import (
     Layout,
     Splits,
@@ -24,6 +27,7 @@ from aesthetics_ops.readers.torch.options import (
     laid_out,
     parted,
 )
+from aesthetics_ops.readers.torch.pinning import pinned_copy, take_pinned, tensor_under
 
 __all__ = ["TorchBatches", "read_torch"]
 
@@ -67,13 +71,19 @@ class TorchBatches(Resumable):
         self._device = None if decode_on is None else _device(decode_on)
         self._decoder = None if self._device is None else jpeg_decoder(self._device)
         self._pixels = pixels or Pixels()
+        self._under_way: set[DeviceAhead] = set()
+        if self._pins and self._device is None:
+            batches.take = take_pinned
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[TorchBatch]:
-        for draws, (images, labels) in self.batches.drawn():
-            yield self._moved(draws, images, labels)
+        if self._device is not None and self._decoder is not None:
+            yield from self._from_device(DeviceDecoder(_numbered(self._device), self._pixels, self._decoder))
+            return
+        for _, (images, labels) in self.batches.drawn():
+            yield self._pinned(images, labels) if self._pins else (as_tensors(images, self._layout), as_labels(labels))
 
     @property
     def records(self) -> Records:
@@ -88,6 +98,8 @@ class TorchBatches(Resumable):
     def close(self) -> None:
         """End the threads, and let go of files and connections."""
         self.batches.close()
+        for ahead in list(self._under_way):
+            ahead.end()
 
     def __enter__(self) -> Self:
         return self
@@ -95,16 +107,23 @@ class TorchBatches(Resumable):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _moved(self, draws: Draws, images: Any, labels: Any) -> TorchBatch:
-        if self._device is not None and self._decoder is not None:
-            decoded = decode_on(self._device, images, self._pixels, draws.bits, self._decoder)
-            device = self._device
-            return laid_out(decoded, self._layout), as_labels(labels, lambda one: one.to(device, non_blocking=True))
+    def _from_device(self, decoder: DeviceDecoder) -> Iterator[TorchBatch]:
+        ahead = DeviceAhead(self.batches, decoder)
+        self._under_way.add(ahead)
+        try:
+            with closing(drawn_by(self.batches, ahead.begin)) as drawn:
+                for _, (images, labels) in drawn:
+                    yield laid_out(images, self._layout), labels
+        finally:
+            ahead.end()
+            self._under_way.discard(ahead)
+
+    def _pinned(self, images: Any, labels: Any) -> TorchBatch:
+        if isinstance(images, np.ndarray):
+            return laid_out(tensor_under(images), self._layout), as_labels(labels, pinned_copy)
         tensors = as_tensors(images, self._layout)
-        if self._pins:
-            pinned = tensors.pin_memory() if isinstance(tensors, torch.Tensor) else [_pinned(one) for one in tensors]
-            return pinned, as_labels(labels, torch.Tensor.pin_memory)
-        return tensors, as_labels(labels)
+        own = [one.pin_memory() if isinstance(one, torch.Tensor) else one for one in tensors]
+        return own, as_labels(labels, pinned_copy)
 
 
 def read_torch(dataset: Splits, split: str, **options: Unpack[TorchOptions]) -> TorchBatches:
@@ -119,8 +138,10 @@ def read_torch(dataset: Splits, split: str, **options: Unpack[TorchOptions]) -> 
     return TorchBatches(dataset.numpy(split, **jpegs), **own, pixels=pixels)
 
 
-def _pinned(one: Any) -> Any:
-    return one.pin_memory() if isinstance(one, torch.Tensor) else one
+def _numbered(device: torch.device) -> torch.device:
+    """Return a CUDA device with its number, which for none given is this thread's current one."""
+    is_current = device.type == "cuda" and device.index is None
+    return torch.device("cuda", torch.cuda.current_device()) if is_current else device
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -42,9 +42,9 @@ class TorchOptions(ReadOptions, total=False):
         layout: "channels_last": shape (b, 3, height, width), in the memory of (b, height, width, 3), which is
             torch.channels_last: convolutions take it as it is, and on tensor cores it is the faster one.  "hwc": shape
             (b, height, width, 3).  Neither copies anything.
-        pin_memory: copies each batch into memory from which a GPU takes it without waiting (`non_blocking=True`); where
-            there is no CUDA device it changes nothing.
-        decode_on: a device, such as "cuda", that JPEGs are decoded on; images and labels are there then.
+        pin_memory: has photos decoded into memory that a GPU copies from without waiting (`non_blocking=True`); where there
+            is no CUDA device it changes nothing.
+        decode_on: a device, such as "cuda", that JPEGs are decoded on, a batch or two ahead; images and labels are there then.
     """
 
     layout: Layout
