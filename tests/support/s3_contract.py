@@ -317,7 +317,8 @@ class S3FaultContract:
     def test_of_objects_that_are_asked_for_at_once_each_comes_as_if_it_were_alone(
         self, proxy: FaultyProxy, s3_bucket: S3TestBucket, fault: Fault, place: int
     ) -> None:
-        store = open_store(s3_bucket.url, limits=StoreLimits(timeout_s=2.0, retry_s=30.0))
+        # only what hangs is waited for: on a busy machine an answer that comes late must not count as none
+        store = open_store(s3_bucket.url, limits=StoreLimits(timeout_s=2.0 if fault == "hang" else 20.0, retry_s=30.0))
         keys = [f"k{number}" for number in range(store.asks_at_once)]
         for key in keys:
             store.put(key, key.encode() * 1000)
