@@ -52,8 +52,8 @@ class FaultyProxy(LoopbackServer):
         fault: called with a request's method and with how many of this method came before; says what goes wrong.
             None: nothing.  "lose the reply": the server does what was asked, and the connection closes.  "hang up": the
             connection closes, and the server never sees the request.  "hang": no answer, until the client goes.  "cut the
-            body": half of the reply's body, then the connection closes.  A number: a reply with this status, of which the
-            server knows nothing.  The others stand in `faults.py`.
+            body": half of the reply's body, then the connection closes.  "stall in the body": that half, then nothing until the
+            client goes.  A number: a reply with this status, of which the server knows nothing.  The others stand in `faults.py`.
         choose: the same, called with the request and with how many of any method came before; asked where `fault` says None.
         elsewhere: where redirects lead to.
         lists: what "list as before" answers, by path; a path that is not here gets an empty listing.
@@ -158,11 +158,13 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         fault = self.server.see(request)
         self.close_connection = True
         if fault == "hang":
-            select.select([self.connection], [], [], _HANG_SECONDS)  # readable when the client goes
+            self._wait_for_the_end()
         elif fault != "hang up":
             reply = self._reply(request, body, fault)
             if fault not in ("lose the reply", "deliver late, lose the reply"):
                 self._answer(reply)
+            if fault == "stall in the body":
+                self._wait_for_the_end()
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
 
@@ -194,6 +196,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             if request.is_list:
                 proxy.listed.setdefault(self.path, reply)
         return given
+
+    def _wait_for_the_end(self) -> None:
+        select.select([self.connection], [], [], _HANG_SECONDS)  # readable when the client goes
 
     def _answer(self, reply: Reply) -> None:
         self.send_response(reply.status)

@@ -22,7 +22,7 @@ __all__ = [
     "refusal",
 ]
 
-_Network = Literal["hang up", "lose the reply", "hang", "cut the body"]
+_Network = Literal["hang up", "lose the reply", "hang", "cut the body", "stall in the body"]
 _Bytes = Literal[
     "flip a bit", "flip a bit on the way in", "empty the body", "answer as a portal", "answer with another object"
 ]
@@ -92,7 +92,7 @@ def applies(fault: Fault, request: SeenRequest) -> bool:
         return request.is_list
     if fault in get_args(_Writes) or fault == "flip a bit on the way in":
         return request.method == "PUT"
-    if fault in ("cut the body", "flip a bit", "empty the body"):
+    if fault in ("cut the body", "stall in the body", "flip a bit", "empty the body"):
         return request.method == "GET"
     if fault == "answer with another object":
         return request.method == "GET" and not request.is_list
@@ -113,7 +113,7 @@ def damaged_reply(fault: Fault, reply: Reply, *, before: Reply | None = None, ot
         before: for listings, what was answered to this request at an earlier time, or to the one before it.
         other: what was answered to a request for another object.
     """
-    if fault == "cut the body":  # its headers still promise the whole
+    if fault in ("cut the body", "stall in the body"):  # its headers still promise the whole
         return Reply(reply.status, reply.headers, reply.body[: len(reply.body) // 2])
     if fault == "answer as a portal":
         return Reply(200, (("Content-Type", "text/html"),), b"").holding(_PORTAL)

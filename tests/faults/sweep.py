@@ -50,7 +50,7 @@ __all__ = [
 STATES: Final = ("first", "second")
 SHARES: Final = (0.02, 0.05, 0.1, 0.2)  # of the requests that fail, where faults come at random
 _TELL_EACH: Final = 250  # builds
-NOT_AT_RANDOM: Final = ("hang",)  # it takes long
+NOT_AT_RANDOM: Final = ("hang", "stall in the body")  # they take long
 _DIFFERS: Final = (
     (re.compile(r"builds/[^/]+/"), "builds/B/"),
     (re.compile(r"probe-\w+"), "probe-P"),

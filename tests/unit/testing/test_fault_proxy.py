@@ -83,6 +83,17 @@ def test_an_answer_is_spoiled(way: Way, fault: Fault, answer: tuple[int, bytes] 
     assert way.ask("GET", "/bucket/a") == (200, b"a" * 10)
 
 
+def test_a_stalling_answer_brings_half_of_its_body(way: Way) -> None:
+    way.proxy.choose = lambda request, number: "stall in the body"
+    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=0.2)
+    connection.request("GET", "/bucket/a")
+    reply = connection.getresponse()
+    assert (reply.headers["Content-Length"], reply.read(5)) == ("10", b"aaaaa")
+    with pytest.raises(TimeoutError):
+        reply.read(1)
+    connection.close()
+
+
 def test_a_hanging_request_gets_no_answer(way: Way) -> None:
     way.proxy.choose = lambda request, number: "hang"
     connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=0.2)
