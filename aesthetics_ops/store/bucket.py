@@ -297,11 +297,13 @@ class S3Bucket:
 
     def _server(self) -> "_Reached":
         """Return the server, and how requests to it are made."""
-        if self._reached is None:
-            found = self._reach(*self._found_endpoint())
-            with self._lock:
-                self._reached = self._reached or found
-        return self._reached
+        found = self._reached
+        if found is None:
+            with (
+                self._lock
+            ):  # one thread asks boto3, which takes half a second of CPU and is not made for many; the others wait
+                found = self._reached = self._reached or self._reach(*self._found_endpoint())
+        return found
 
     def _reach(self, endpoint: str, region: str) -> "_Reached":
         parts = urlsplit(endpoint)

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreUnavailableError
-from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
+from aesthetics_ops.store import S3Access, Store, StoreLimits, StoreThreads, open_store
 from aesthetics_ops.testing.fault_proxy import FaultyProxy
 from tests.support.recorder import Reply, running
 from tests.support.s3 import S3TestBucket, point_to
@@ -47,6 +47,22 @@ def test_a_use_is_one_request(s3_bucket: S3TestBucket, proxy: FaultyProxy, tmp_p
     for name, use in USES.items():
         use(store, key, tmp_path / "file")
         assert asked(proxy) == [name.split()[0]], name
+
+
+def test_threads_that_begin_together_look_for_the_endpoint_once(
+    s3_bucket: S3TestBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make = [], boto3.Session.client
+
+    def client(session: boto3.Session, *service: Any, **options: Any) -> Any:
+        made.append(service)
+        return make(session, *service, **options)
+
+    monkeypatch.setattr(boto3.Session, "client", client)
+    store = open_store(s3_bucket.url)
+    with StoreThreads(8) as threads:
+        assert list(threads.map(store.head, ["nope"] * 8)) == [None] * 8
+    assert made == [("s3",)]
 
 
 def test_an_empty_range_asks_nobody(s3_bucket: S3TestBucket, proxy: FaultyProxy) -> None:
