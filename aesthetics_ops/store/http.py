@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -139,7 +139,7 @@ class Server:
         connection = reply.connection
         Interrupts.sockets.discard(connection.socket)
         reply.end()
-        if not (reply.is_done and self._keep(connection)):
+        if not (reply.is_done and not connection.is_hurried and self._keep(connection)):
             connection.close()
 
     def _head(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
@@ -167,8 +167,11 @@ class Server:
         return sent
 
     def _answered(self, sent: Sent) -> Reply:
+        connection, limits = sent.connection, self.limits
+        if connection.is_hurried:
+            limits = replace(limits, timeout_s=connection.timeout_s)
         try:
-            return Reply(sent.connection, sent.method, self.limits)
+            return Reply(connection, sent.method, limits)
         except BaseException as error:
             self._fail(sent, error)
 
@@ -179,7 +182,7 @@ class Server:
         if not isinstance(error, OSError):
             raise error
         is_stale = isinstance(error, ConnectionError) and sent.was_kept and Interrupts.count == sent.interrupts
-        if is_stale and sent.method in ("GET", "HEAD"):
+        if is_stale and sent.method in ("GET", "HEAD") and not sent.connection.is_hurried:
             raise _Dropped from None
         raise self._unanswered(error) from error
 

@@ -32,6 +32,8 @@ class UnservedError(StoreUnavailableError):
         is_silent: no answer came.
         pause_s: how long the store asked to wait, in seconds.
         has_moved: trying has helped, so the time starts anew.
+        came_s: when the attempt ended, by the monotonic clock.
+        took_s: seconds that the attempt took, where it was made before whoever tries again began; else 0.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class UnservedError(StoreUnavailableError):
     ) -> None:
         super().__init__(text)
         self.is_busy, self.is_silent, self.pause_s, self.has_moved = is_busy, is_silent, pause_s, has_moved
+        self.came_s, self.took_s = time.monotonic(), 0.0
 
 
 def patiently(
@@ -72,8 +75,8 @@ def patiently(
     for number in itertools.count(1):
         is_made = number == 1 and first is not None
         round_ = 0 if is_made else pace.enter(limits.retry_s)
-        if round_ is None or Interrupts.count != interrupts:
-            if round_ is not None and not is_made:
+        if round_ is None or (Interrupts.count != interrupts and not is_made):
+            if round_ is not None:
                 pace.leave()
             raise _given_up(
                 last or UnservedError(f"{pace.place} served nothing"), number - 1, started, limits, interrupts
@@ -84,13 +87,14 @@ def patiently(
             return first() if is_made and first is not None else in_turn(attempt, pace, round_)
         except UnservedError as error:
             last = error
+            started -= error.took_s
         if last.has_moved:
             started = time.monotonic()
         left = started + limits.retry_s - time.monotonic()
         if Interrupts.count == interrupts and not may_repeat(last):
             raise StoreUnavailableError(f"{last}; try again later") from last
         is_stranger = last.is_silent and not pace.has_answered and number >= _ATTEMPTS_AT_A_STRANGER
-        pause = _pause(number, last)
+        pause = max(0.0, _pause(number, last) - (time.monotonic() - last.came_s))
         if is_stranger or pause > left or Interrupts.count != interrupts:
             raise _given_up(last, number, started, limits, interrupts) from last
         Interrupts.wait(pause, interrupts)

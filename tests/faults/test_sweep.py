@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from aesthetics_ops.testing.faults import FAULTS, Fault
+from aesthetics_ops.testing.faults import FAULTS, Fault, SeenRequest
 from tests.faults.soak import Soak
 from tests.faults.sweep import Case, Scene, cases, open_scene, play, schedules
 
@@ -25,6 +25,26 @@ def test_a_fault_at_one_request_breaks_nothing_and_a_rerun_heals(scene: Scene, f
     outcome = play(scene, case)
     assert outcome.violations == (), (case, outcome.said)
     assert outcome.ending != "not met", case
+
+
+@pytest.mark.parametrize("fault", ["hang", "stall in the body", "cut the body"])
+@pytest.mark.parametrize(("is_always", "ending"), [(False, "published"), (True, "stopped, status 3")])
+def test_photos_that_all_fail_together_are_asked_for_again_or_end_the_build_with_one_line(
+    scene: Scene, fault: Fault, is_always: bool, ending: str
+) -> None:
+    left = {request.path for request in scene.requests["first"] if request.path.startswith("/bucket/photos/")}
+    assert len(left) == 12
+
+    def choose(request: SeenRequest, _: int) -> Fault:
+        if request.path not in left:
+            return None
+        if not is_always:
+            left.discard(request.path)
+        return fault
+
+    outcome = scene.play("first", choose)
+    assert (outcome.ending, outcome.violations) == (ending, ()), outcome.said
+    assert ("photos/" in outcome.said and "store_timeout_s is 2" in outcome.said) == is_always
 
 
 @pytest.mark.parametrize("case", schedules(6, SEED), ids=lambda case: f"{case.state}-{case.number}")

@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,8 +21,11 @@ from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.machine import THREADS_VARIABLE
 from aesthetics_ops.rejects import Rejected, RejectReason
 from aesthetics_ops.settings import parse_settings
-from aesthetics_ops.store import Store, StoredObject
-from tests.support.nights import PHOTOS, photo
+from aesthetics_ops.store import Store, StoredObject, StoreLimits, open_store
+from aesthetics_ops.testing.fault_proxy import running_proxy
+from aesthetics_ops.testing.faults import Fault, SeenRequest
+from aesthetics_ops.testing.odd_s3 import OddS3
+from tests.support.nights import PHOTOS, photo, smaller
 
 MiB = 1 << 20
 
@@ -153,6 +157,42 @@ class TestFlow:
             Workers(replace(build, photos=store)) as workers,  # type: ignore[arg-type]
         ):
             list(workers.outcomes(photos))
+
+
+class TestSilence:
+    """Of eight photos that a thread asks S3 for at once some bring nothing, at each of the eight places."""
+
+    @pytest.mark.parametrize("fault", ["hang", "stall in the body", "cut the body"])
+    def test_every_photo_is_converted_and_counted_once_and_only_what_failed_is_asked_for_again(
+        self, build: Build, server: OddS3, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    ) -> None:
+        source = smaller(photo(PHOTOS[0]), scale=0.1)
+        keys = [f"{number:02}.jpg" for number in range(64)]
+        server.objects = {f"bucket/{key}": source for key in keys}
+        # eight threads read eight photos each: in the first one the first fails and the next, in the second one the second and the next
+        failing = {keys[8 * part + place] for part in range(8) for place in (part, min(part + 1, 7))}
+        with running_proxy(server.url) as proxy:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            photos_store = open_store("s3://bucket/", limits=StoreLimits(timeout_s=2, retry_s=60))
+            etag, left = photos_store.get(keys[0]).etag, set(failing)
+
+            def choose(request: SeenRequest, _: int) -> Fault:
+                key = request.path.rpartition("/")[2]
+                if key not in left:
+                    return None
+                left.discard(key)
+                return fault
+
+            proxy.reset()
+            proxy.choose = choose
+            photos = [PlannedPhoto(key, etag, len(source), key, 0.5, None) for key in keys]
+            with Workers(replace(build, photos=photos_store)) as workers:
+                found = list(workers.outcomes(photos))
+        assert [planned.key for planned, outcome in found if isinstance(outcome, Built)] == keys
+        figures = workers.flow.figures()
+        assert (figures.fetched, figures.photos, figures.bytes) == (64, 64, 64 * len(source))
+        asked = Counter(request.path.rpartition("/")[2] for request in proxy.seen)
+        assert asked == {key: 1 + (key in failing) for key in keys}
 
 
 class TestOrder:

@@ -1,4 +1,4 @@
-"""A connection waits for as long as its limit, and for no more than a quarter of it beside that."""
+"""A connection waits for as long as its limit, and for no more than a quarter of it beside that; a hurried one much shorter."""
 
 import socket
 import struct
@@ -33,6 +33,16 @@ def kernel_waits(connected: socket.socket, seconds: float | None = None) -> list
 def test_a_call_that_moved_something_hides_a_quarter_of_the_limit_at_most(pair: Pair) -> None:
     Connection(pair[0], 20)
     assert kernel_waits(pair[0]) == pytest.approx([5, 5], abs=0.02)
+
+
+def test_what_has_had_its_time_is_waited_for_so_short_that_eight_take_a_quarter_of_the_limit(pair: Pair) -> None:
+    connection = Connection(pair[0], 320)
+    assert not connection.is_hurried
+    connection.hurry()
+    assert (connection.is_hurried, connection.timeout_s) == (True, 10)
+    assert kernel_waits(pair[0]) == pytest.approx([2.5, 2.5], abs=0.02)
+    pair[1].sendall(b"there")
+    assert connection.receive(connection.buffer[:5], is_all=True) == 5
 
 
 def test_what_comes_within_the_limit_is_waited_for(pair: Pair) -> None:

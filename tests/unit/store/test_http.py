@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from aesthetics_ops.errors import ScratchSpaceError
-from aesthetics_ops.store.http import Server
+from aesthetics_ops.store.http import Sent, Server
 from aesthetics_ops.store.interrupts import give_up
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.trying import UnservedError
@@ -138,6 +139,41 @@ class CountingS3(OddS3):
     def get_request(self) -> tuple[Any, Any]:
         self.connections += 1
         return super().get_request()
+
+
+def hurried(server: Server) -> Sent:
+    """Send a request, and hurry its connection once there is something to read, so that nothing hangs on the short wait."""
+    sent = server.send("GET", "/b/k", {"host": server.host})
+    while sent.connection.is_quiet:
+        time.sleep(0.001)
+    sent.connection.hurry()
+    return sent
+
+
+def test_a_connection_that_was_hurried_serves_no_other_request() -> None:
+    store = CountingS3()
+    with running_s3(store):
+        store.objects["b/k"] = b"hello"
+        server = Server(store.url, None, None, StoreLimits(20, 0))
+        for _ in range(2):
+            reply = server.answer(hurried(server))
+            assert bytes(reply.data()) == b"hello"
+            server.end(reply)
+        assert store.connections == 2
+
+
+def test_what_was_hurried_is_not_sent_again_by_itself() -> None:
+    def answer_once(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(FIVE)
+        connection.recv(65_536)
+
+    with serving(answer_once) as server:
+        read(server)
+        sent = hurried(server)
+        assert sent.was_kept
+        with pytest.raises(UnservedError, match=r"RemoteDisconnected|reset"):
+            server.answer(sent)
 
 
 @pytest.mark.parametrize("is_tls", [False, True])

@@ -21,31 +21,13 @@ from aesthetics_ops.store import Store, StoreLimits, StoreThreads, Swap, give_up
 from aesthetics_ops.store.pace import pace_of
 from aesthetics_ops.testing.odd_s3 import OddS3
 from tests.support.s3 import point_to
+from tests.support.waiting import ending_by_itself
 
 SHORT = StoreLimits(timeout_s=0.3, retry_s=0.5)
 ONCE = StoreLimits(timeout_s=0.3, retry_s=0.0)
 LONG = StoreLimits(timeout_s=20, retry_s=60)
-MANY_S = 15.0  # SHORT takes about one second
 
 Behaviour = Callable[[socket.socket], None]
-
-
-@contextmanager
-def ending_by_itself() -> Iterator[None]:
-    """Fail, and end what waits for a store, if the block takes many times what it should."""
-    is_late = threading.Event()
-
-    def stop() -> None:
-        is_late.set()
-        give_up()
-
-    watch = threading.Timer(MANY_S, stop)
-    watch.start()
-    try:
-        yield
-    finally:
-        watch.cancel()
-    assert not is_late.is_set()
 
 
 def _says_nothing(connection: socket.socket) -> None:

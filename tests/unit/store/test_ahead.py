@@ -1,0 +1,190 @@
+"""Eight requests that a thread sends before it reads the first answer: what becomes of each, whatever becomes of the others.
+
+Nothing here measures time but by a bound that is many times what it should take.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from aesthetics_ops.errors import StoreUnavailableError
+from aesthetics_ops.store import Store, StoreLimits, StoreThreads, give_up, open_store
+from aesthetics_ops.store.interrupts import Interrupts, begun
+from aesthetics_ops.store.pace import Pace, pace_of
+from aesthetics_ops.store.trying import UnservedError, patiently
+from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
+from aesthetics_ops.testing.faults import Fault, SeenRequest
+from aesthetics_ops.testing.odd_s3 import OddS3
+from tests.support.certificates import self_signed
+from tests.support.s3 import point_to
+from tests.support.waiting import ending_by_itself
+
+PLACES = range(8)
+
+
+@pytest.fixture(params=["http", "https"])
+def way(
+    request: pytest.FixtureRequest, server: OddS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyProxy]:
+    """A way to a server with eight objects for each of eight threads."""
+    for thread in PLACES:
+        server.objects |= {f"bucket/{key}": key.encode() * 1000 for key in keys_of(thread)}
+    with running_proxy(server.url) as proxy:
+        proxy.tls = self_signed(tmp_path) if request.param == "https" else None
+        point_to(monkeypatch, proxy.url, "testing", "testing")
+        if proxy.tls:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        yield proxy
+
+
+def keys_of(thread: int) -> list[str]:
+    return [f"{thread}-{place}" for place in PLACES]
+
+
+def strike(proxy: FaultyProxy, keys: set[str], fault: Fault, *, always: bool = False) -> None:
+    """Have a fault happen to each of these keys, once or always."""
+    left, lock = set(keys), threading.Lock()
+
+    def choose(request: SeenRequest, _: int) -> Fault:
+        key = request.path.rpartition("/")[2]
+        with lock:
+            if key not in left:
+                return None
+            if not always:
+                left.remove(key)
+            return fault
+
+    proxy.choose = choose
+
+
+def asked(proxy: FaultyProxy) -> Counter[str]:
+    """How often each key was asked for."""
+    return Counter(request.path.rpartition("/")[2] for request in proxy.seen)
+
+
+def opened(timeout_s: float, retry_s: float) -> Store:
+    """A store that has found its endpoint, which takes long."""
+    store = open_store("s3://bucket/", limits=StoreLimits(timeout_s, retry_s))
+    assert (store.asks_at_once, store.head("nope")) == (len(PLACES), None)
+    return store
+
+
+def read(proxy: FaultyProxy, threads: Sequence[int]) -> None:
+    """Have threads read their eight objects each, all threads at once, and make sure that each gets its own."""
+    store = opened(timeout_s=2, retry_s=60)
+    proxy.reset()
+
+    def read_all(thread: int) -> list[bytes]:
+        return [bytes(reading().data) for reading in store.readings(keys_of(thread))]
+
+    with StoreThreads(len(PLACES)) as pool:
+        found = list(pool.map(read_all, threads))
+    assert found == [[key.encode() * 1000 for key in keys_of(thread)] for thread in threads]
+
+
+def nothing_is_left(proxy: FaultyProxy) -> bool:
+    pace = pace_of(proxy.url)
+    return (pace._in_flight, Interrupts.sockets) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("fault", "behind"),
+    [
+        ("hang", 0),
+        ("hang", 1),
+        ("stall in the body", 1),
+        ("cut the body", 0),
+        ("cut the body", 7),
+        ("lose the reply", 7),
+    ],
+)
+def test_at_each_place_what_fails_is_asked_for_again_and_nothing_else_is(
+    way: FaultyProxy, fault: Fault, behind: int
+) -> None:
+    """In each of eight threads it is another place, with so many behind it."""
+    struck = {keys_of(first)[place] for first in PLACES for place in PLACES[first : first + 1 + behind]}
+    strike(way, struck, fault)
+    read(way, PLACES)
+    assert asked(way) == {key: 1 + (key in struck) for thread in PLACES for key in keys_of(thread)}
+    assert nothing_is_left(way)
+
+
+@pytest.mark.parametrize("fault", ["hang", "stall in the body"])
+def test_silence_of_all_eight_is_waited_for_once(way: FaultyProxy, fault: Fault) -> None:
+    """Waited for one after the other, it would take eight times two seconds, and longer than the bound."""
+    strike(way, set(keys_of(0)), fault)
+    with ending_by_itself():
+        read(way, [0])
+    assert set(asked(way).values()) == {2}
+
+
+@pytest.mark.parametrize("fault", ["hang", "stall in the body", "cut the body", "lose the reply"])
+def test_at_each_place_what_never_comes_is_told_in_one_line_and_the_others_come(way: FaultyProxy, fault: Fault) -> None:
+    """In each of eight threads it is another place."""
+    strike(way, {keys_of(thread)[thread] for thread in PLACES}, fault, always=True)
+    store = opened(timeout_s=5, retry_s=0.5)
+
+    def tell(thread: int) -> tuple[str, list[bytes]]:
+        readings = list(store.readings(keys_of(thread)))
+        with pytest.raises(StoreUnavailableError) as caught:
+            readings.pop(thread)()
+        return str(caught.value), [bytes(reading().data) for reading in readings]
+
+    with StoreThreads(len(PLACES)) as pool:
+        told = list(pool.map(tell, PLACES))
+    for thread, (said, found) in enumerate(told):
+        assert "\n" not in said
+        assert f"'s3://bucket/{thread}-{thread}'" in said
+        assert "(store_retry_s is 0.5, store_timeout_s is 5); check the endpoint" in said
+        assert found == [key.encode() * 1000 for key in keys_of(thread) if key != f"{thread}-{thread}"]
+    assert nothing_is_left(way)
+
+
+def test_without_retries_a_request_that_was_sent_ahead_was_sent_once(way: FaultyProxy) -> None:
+    strike(way, {"0-5"}, "lose the reply")
+    readings = opened(timeout_s=20, retry_s=0).readings(keys_of(0))
+    time.sleep(0.3)  # longer than the pause before a second attempt
+    with pytest.raises(StoreUnavailableError, match=r"'s3://bucket/0-5'; tried once in"):
+        readings[5]()
+    assert [bytes(readings[place]().data[:3]) for place in (4, 6)] == [b"0-4", b"0-6"]
+    assert set(asked(way).values()) == {1}
+
+
+class TestFirstAttempts:
+    """An attempt that was made before the loop begins counts as if it had been made there."""
+
+    def tried(self, limits: StoreLimits, pace: Pace, *, since_s: float, took_s: float, pause_s: float = 0.0) -> str:
+        """Return what comes of a first attempt of so long ago; a second one is served."""
+
+        def first() -> str:
+            error = UnservedError("the store did not serve it", pause_s=pause_s)
+            error.came_s -= since_s
+            error.took_s = took_s
+            raise error
+
+        with ending_by_itself():
+            return patiently(lambda: "served", pace=pace, limits=limits, first=first)
+
+    def test_the_pause_that_the_store_asked_for_begins_with_its_answer(self) -> None:
+        assert self.tried(StoreLimits(20, 5), Pace("p"), since_s=15, took_s=0, pause_s=10) == "served"
+        with pytest.raises(StoreUnavailableError, match="tried once in 0 s"):
+            self.tried(StoreLimits(20, 5), Pace("p"), since_s=0, took_s=0, pause_s=10)
+
+    def test_the_time_that_it_took_counts_and_what_others_took_since_does_not(self) -> None:
+        assert self.tried(StoreLimits(20, 60), Pace("p"), since_s=500, took_s=20) == "served"
+        with pytest.raises(StoreUnavailableError, match="tried once in 70 s"):
+            self.tried(StoreLimits(20, 60), Pace("p"), since_s=0, took_s=70)
+
+    def test_without_retries_none_follows_however_long_ago_it_was(self) -> None:
+        with pytest.raises(StoreUnavailableError, match="tried once in 0 s"):
+            self.tried(StoreLimits(20, 0), Pace("p"), since_s=500, took_s=0)
+
+    def test_an_interruption_is_told_with_what_the_attempt_met(self) -> None:
+        attempt = begun(lambda: self.tried(StoreLimits(20, 60), Pace("p"), since_s=0, took_s=0))
+        give_up()
+        with pytest.raises(StoreUnavailableError, match="the store did not serve it; interrupted"):
+            attempt()
