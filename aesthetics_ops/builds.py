@@ -26,15 +26,14 @@ from pydantic import AwareDatetime, Field
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.example import features_with
 from aesthetics_ops.dataset.layout import BuildFile, build_key, partition_result_key, partition_rows_key
-from aesthetics_ops.dataset.manifest import SourceInventory
 from aesthetics_ops.dataset.recipe import Converter
+from aesthetics_ops.dataset.source_inventory import SourceInventory
 from aesthetics_ops.dataset.tables import BEFORE, parse_parquet
 from aesthetics_ops.errors import InputMissingError, IntegrityError
 from aesthetics_ops.figures import ConversionFigures, ValidationFigures
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
-from aesthetics_ops.sources.inventory import folder_of
-from aesthetics_ops.sources.scores import open_score_folders
+from aesthetics_ops.sources.places import folder_of, open_score_folders
 from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
 
 __all__ = [

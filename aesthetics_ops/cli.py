@@ -218,7 +218,8 @@ def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:
     from aesthetics_ops.planning.preview import lines_of, preview_labels
     from aesthetics_ops.sources.labels import check_label_settings
     from aesthetics_ops.sources.listing import list_photos
-    from aesthetics_ops.sources.scores import open_score_folders, read_score_files
+    from aesthetics_ops.sources.places import open_score_folders
+    from aesthetics_ops.sources.scores import read_score_files
 
     values = {name: getattr(options, name) for name in _LABEL_SETTINGS}
     places = {"labels": options.labels, "photos": options.photos or "memory://photos/", "dataset": "memory://dataset/"}

@@ -55,8 +55,8 @@ from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.planning.stage import plan_build
 from aesthetics_ops.publishing.publish import publish_build
 from aesthetics_ops.settings import BuildSettings, parse_settings
-from aesthetics_ops.sources.inventory import folder_of
 from aesthetics_ops.sources.labels import read_labels
+from aesthetics_ops.sources.places import folder_of
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.manifests import bare_manifest, publish_manifest
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from aesthetics_ops.conversion.copying import StoredRecord, complete
 from aesthetics_ops.conversion.photos import PlannedPhoto
@@ -49,10 +48,11 @@ def known_photos(dataset: Store, rows: pa.Table, converter: Converter) -> dict[s
     """
     if BEFORE not in rows.column_names:
         return {}
-    same = rows.filter(pc.is_valid(rows[BEFORE]))
-    ids = dict(zip(same["key"].to_pylist(), same["id"].to_pylist(), strict=True))
+    columns = (rows[name].to_pylist() for name in ("key", "id", BEFORE))
+    same = [(key, image_id, digest) for key, image_id, digest in zip(*columns, strict=True) if digest is not None]
+    ids = {key: image_id for key, image_id, _ in same}
     known: dict[str, StoredRecord | Rejected] = {}
-    for digest in same[BEFORE].unique().to_pylist():
+    for digest in dict.fromkeys(digest for _, _, digest in same):
         result = _result(dataset, digest)
         if result is None or Converter(result.converter_version, result.codecs) != converter:
             continue

@@ -11,12 +11,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from aesthetics_ops.builds import Build, BuildPlan, LostPhoto, PartitionResult
@@ -24,6 +23,7 @@ from aesthetics_ops.conversion.known import known_photos
 from aesthetics_ops.conversion.photos import PlannedPhoto, photos_of
 from aesthetics_ops.conversion.upload import Uploader
 from aesthetics_ops.conversion.workers import Built, Outcome, Workers
+from aesthetics_ops.dataset.columns import numbers_of
 from aesthetics_ops.dataset.layout import partition_result_key
 from aesthetics_ops.dataset.recipe import Converter, recipe_digest
 from aesthetics_ops.dataset.results import RecordIndex, RejectedPhoto, ShardResult, StoredJpeg
@@ -42,6 +42,7 @@ __all__ = ["ConversionSummary", "convert_partition", "remake_shard"]
 _log = logging.getLogger(__name__)
 
 _SCRATCH_GROWTH: Final = 2  # encoding anew at high quality can make a photo larger than its source
+_ROWS_AT_ONCE: Final = 4096
 _SCRATCH_SHARDS: Final = 2  # one being written while one, or several that take as much, are uploaded
 
 
@@ -89,6 +90,10 @@ class _Shard:
     @property
     def photos(self) -> int:
         return int(self.rows.num_rows)
+
+    @property
+    def source_bytes(self) -> int:
+        return int(numbers_of(self.rows["size"]).sum())
 
 
 @dataclass(slots=True)
@@ -169,11 +174,11 @@ def convert_partition(
             f"build {build.id!r} has {len(plan.partitions)} partitions, so none has number {partition}"
         )
     require_converter(plan.converter, plan.codec_releases, build.settings.pixels)
-    rows = build.partition_photos(plan, partition)
-    room_bytes = _SCRATCH_GROWTH * _largest_shard(rows)
+    shards = list(_by_shard(build.partition_photos(plan, partition), plan.converter))
+    room_bytes = _SCRATCH_GROWTH * max((shard.source_bytes for shard in shards), default=0)
     with scratch_for(_SCRATCH_SHARDS * room_bytes) as scratch:
         uploader = Uploader(build.dataset, room_bytes, made)
-        account = _convert(build, list(_by_shard(rows, plan.converter)), scratch, uploader, progress)
+        account = _convert(build, shards, scratch, uploader, progress)
     figures = account.figures if account.figures.seconds else _told_before(build, plan, partition)
     if account.figures.seconds:
         _log.info("partition %d: %s", partition, figures)
@@ -262,18 +267,12 @@ def _require_recipe(build: Build, shard: _Shard) -> None:
 
 
 def _by_shard(rows: pa.Table, converter: Converter) -> Iterator[_Shard]:
-    encoded = rows["digest"].combine_chunks().dictionary_encode()
+    batches = rows.select(["digest"]).to_batches(max_chunksize=_ROWS_AT_ONCE)
     first = 0
-    lengths = [run["counts"] for run in encoded.value_counts().to_pylist()]
-    for digest, length in zip(encoded.dictionary.to_pylist(), lengths, strict=True):
+    for digest, run in groupby(digest for batch in batches for digest in batch.column(0).to_pylist()):
+        length = sum(1 for _ in run)
         yield _Shard(digest, rows.slice(first, length), converter)
         first += length
-
-
-def _largest_shard(rows: pa.Table) -> int:
-    """Return the most source bytes that one of the shards has."""
-    sizes = rows.group_by("digest").aggregate([("size", "sum")])["size_sum"]
-    return int(pc.max(sizes).as_py() or 0)
 
 
 def _write_shard(

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, AwareDatetime, Field, field_validator, model_
 from aesthetics_ops.dataset.documents import Document
 from aesthetics_ops.dataset.layout import is_name
 from aesthetics_ops.dataset.shard_entries import Shard, ShardList, take_lists
+from aesthetics_ops.dataset.source_inventory import SourceInventory
 from aesthetics_ops.errors import IntegrityError
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "ScoreStatistics",
     "Shard",
     "Source",
-    "SourceInventory",
     "Split",
     "StoredFile",
     "Stratification",
@@ -41,13 +41,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 2  # 1 called `reuse.shards_added` shards_built
-
-
-class SourceInventory(Document):
-    """The S3 Inventory that the photos were taken from."""
-
-    manifest: str = Field(description="URL of its manifest.json")
-    created_at: AwareDatetime = Field(description="when S3 began to write it; photos that came later are not in it")
 
 
 class Source(Document):

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from aesthetics_ops.dataset.columns import lists_of, numbers_of, singles_of, texts_of
 from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["CONVERTER_VERSION", "Converter", "recipe_digest", "recipe_digests"]
@@ -56,10 +57,11 @@ def recipe_digests(
     """Yield the digest of each shard: of the photos from each of `starts` to before the same one of `ends`."""
     content = {"recipe": 2, "converter": converter.version, "codecs": converter.codecs, **settings.recipe}
     header = json.dumps(content, sort_keys=True).encode()
-    texts = [_text_buffers(photos[name]) for name in ("key", "etag", "id")]
-    sizes = photos["size"].to_numpy().astype("<i8")
-    labels = photos["label"].to_numpy().astype("<f4")
-    lengths, shares = _list_buffers(photos["distribution"], pa.float32())
+    texts = [texts_of(photos[name]) for name in ("key", "etag", "id")]
+    sizes = numbers_of(photos["size"]).astype("<i8")
+    labels = numbers_of(photos["label"]).astype("<f4")
+    lengths, shares = lists_of(photos["distribution"], pa.float32())
+    shares = _little(shares)
     more = [_more(photos, name) for name in ("label_std", "votes", "extra_scores") if name in photos.column_names]
     for first, end in zip(starts, ends, strict=True):
         digest = hashlib.sha256(b"%d %s" % (end - first, header))
@@ -78,29 +80,15 @@ def recipe_digests(
         yield digest.hexdigest()
 
 
-def _text_buffers(column: pa.ChunkedArray) -> tuple[np.ndarray, memoryview]:
-    """Return the column's offsets, int64, shape (rows + 1,), and its UTF-8 bytes."""
-    array = pa.concat_arrays(column.cast(pa.large_string()).chunks or [pa.array([], pa.large_string())])
-    _, offsets, data = array.buffers()
-    if offsets is None:
-        return np.zeros(1, np.int64), memoryview(b"")
-    first = array.offset
-    return np.frombuffer(offsets, np.int64)[first : first + len(array) + 1], memoryview(data or b"")
-
-
 def _more(photos: pa.Table, name: str) -> tuple[bytes, np.ndarray, np.ndarray]:
-    """Return a column's name, and its lists as `_list_buffers` does; a number is a list of one."""
+    """Return a column's name, and its lists as `lists_of` does; a number is a list of one."""
     column = photos[name]
     if pa.types.is_list(column.type):
-        return name.encode(), *_list_buffers(column, column.type.value_type)
-    values = column.drop_null().to_numpy().astype("<f4")
-    return name.encode(), np.r_[0, np.cumsum(column.is_valid().to_numpy())].astype(np.int64), values
+        offsets, values = lists_of(column, column.type.value_type)
+        return name.encode(), offsets, _little(values)
+    offsets, values = singles_of(column)
+    return name.encode(), offsets, values.astype("<f4")
 
 
-def _list_buffers(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
-    """Return offsets, int64, shape (rows + 1,), and values, of this kind; a null counts as an empty list."""
-    array = pa.concat_arrays(column.cast(pa.large_list(kind)).chunks or [pa.array([], pa.large_list(kind))])
-    values = array.flatten().to_numpy(zero_copy_only=False)
-    values = values.astype(values.dtype.newbyteorder("<"))
-    lengths = np.asarray(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
-    return np.r_[0, np.cumsum(lengths)], values
+def _little(values: np.ndarray) -> np.ndarray:
+    return values.astype(values.dtype.newbyteorder("<"))

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
 from aesthetics_ops.dataset.spilled import Spilled
 
-__all__ = ["ParentPlan", "Plan", "PlannedShard"]
+__all__ = ["SCORES", "ParentPlan", "Plan", "PlannedShard"]
+
+SCORES: Final = ("votes_packed", "label_std", "extra_scores")
+"""The columns of a row that become columns of the plan, as `Scores.columns` takes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,7 @@ from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.planning.database import FEW_ROWS, ROWS_AT_ONCE, attach
 from aesthetics_ops.sources.labels import Labels
 
-__all__ = ["SCORES", "Scores"]
-
-SCORES: Final = ("votes_packed", "label_std", "extra_scores")
-"""The columns of a row that become columns of the plan, as `Scores.columns` takes them."""
+__all__ = ["Scores"]
 
 _LISTS: Final = ("distribution", "votes")
 _PLAIN: Final = ("row", "name", "by_key", "score", "split", "problem", "excluded")

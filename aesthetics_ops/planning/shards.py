@@ -11,8 +11,7 @@ from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.recipe import Converter, recipe_digests
 from aesthetics_ops.dataset.tables import PLAN
 from aesthetics_ops.planning.database import ROWS_AT_ONCE
-from aesthetics_ops.planning.model import PlannedShard
-from aesthetics_ops.planning.scores import SCORES
+from aesthetics_ops.planning.model import SCORES, PlannedShard
 from aesthetics_ops.settings import BuildSettings
 
 __all__ = ["LABEL_COLUMNS", "ordered_photos", "planned_rows"]

@@ -28,11 +28,12 @@ from aesthetics_ops.dataset.layout import (
     version_key,
 )
 from aesthetics_ops.dataset.lease import wait_for_expiry
-from aesthetics_ops.dataset.manifest import Manifest, SourceInventory, matches_in_words
+from aesthetics_ops.dataset.manifest import Manifest, matches_in_words
 from aesthetics_ops.dataset.parent import building_on, find_parent, is_stratified_alike
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.dataset.sidecars import download_sidecar, put_proven, read_table
+from aesthetics_ops.dataset.source_inventory import SourceInventory
 from aesthetics_ops.dataset.tables import BEFORE, iterate_rows, put_file, put_rows, write_parquet
 from aesthetics_ops.errors import AestheticsOpsError
 from aesthetics_ops.machine import scratch_for

@@ -26,13 +26,13 @@ from pyarrow import orc
 from pydantic import BaseModel, Field, ValidationError
 
 from aesthetics_ops.dataset.database import connect
-from aesthetics_ops.dataset.manifest import SourceInventory
+from aesthetics_ops.dataset.source_inventory import SourceInventory
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError, PlanError, SettingsError
+from aesthetics_ops.sources.places import INVENTORY_MANIFEST
 from aesthetics_ops.store import Store, StoreThreads
 
-__all__ = ["folder_of", "read_inventory"]
+__all__ = ["read_inventory"]
 
-_MANIFEST: Final = "manifest.json"
 _CHECKSUM: Final = "manifest.checksum"
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\dZ")
 _FILES_AT_ONCE: Final = 4
@@ -73,17 +73,11 @@ class _Manifest(BaseModel):
                 return re.findall(r"(?:required|optional)\s+\w+\s+(\w+)", self.file_schema)
 
 
-def folder_of(url: str) -> str:
-    """Return the URL of the configuration's folder that the `inventory` setting names, itself or by a manifest in it."""
-    parts = url.rstrip("/").split("/")
-    return "/".join(parts[:-2] if parts[-1] == _MANIFEST else parts) + "/"
-
-
 def read_inventory(folder: Store, url: str, *, photos: str, listing: Path) -> SourceInventory:
     """Write what an inventory says of the photos, as a listing.
 
     Args:
-        folder: what `folder_of(url)` names.
+        folder: what `folder_of(url)` of `places` names.
         url: the `inventory` setting: of a manifest.json, or of the folder, whose newest finished inventory is taken.
         photos: URL of the photos prefix.
         listing: a folder that is made, and gets Parquet files of key (string, unique), size (int64, bytes), etag (string).
@@ -94,8 +88,8 @@ def read_inventory(folder: Store, url: str, *, photos: str, listing: Path) -> So
         IntegrityError: a file is not what the manifest says.
         StoreRefusedError, StoreUnavailableError: the store says no, or nothing.
     """
-    time = url.rstrip("/").split("/")[-2] if url.endswith("/" + _MANIFEST) else _newest(folder, url)
-    source = folder.url_of(f"{time}/{_MANIFEST}")
+    time = url.rstrip("/").split("/")[-2] if url.endswith("/" + INVENTORY_MANIFEST) else _newest(folder, url)
+    source = folder.url_of(f"{time}/{INVENTORY_MANIFEST}")
     manifest = _read_manifest(folder, time, source)
     bucket, _, prefix = photos.partition("://")[2].partition("/")
     if manifest.bucket != bucket:
@@ -132,7 +126,7 @@ def _newest(folder: Store, url: str) -> str:
 
 def _read_manifest(folder: Store, time: str, source: str) -> _Manifest:
     try:
-        data = bytes(folder.get(f"{time}/{_MANIFEST}").data)
+        data = bytes(folder.get(f"{time}/{INVENTORY_MANIFEST}").data)
         checksum = bytes(folder.get(f"{time}/{_CHECKSUM}").data)
     except ObjectMissingError as error:
         raise PlanError(

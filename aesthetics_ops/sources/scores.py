@@ -10,19 +10,9 @@ from aesthetics_ops.errors import LabelError, ObjectMissingError, StoreRefusedEr
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.intact import IntactReader
 from aesthetics_ops.sources.labels import Labels, combine_labels, is_score_file, read_labels
-from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
+from aesthetics_ops.store import Store
 
-__all__ = ["open_score_folders", "read_score_files"]
-
-
-def open_score_folders(settings: BuildSettings, *, s3: S3Access | None = None) -> tuple[Store, ...]:
-    """Open, for each URL of the score files, the folder that it is in; nothing is read yet.
-
-    Raises:
-        SettingsError: a URL cannot be opened.
-    """
-    limits = StoreLimits.of(settings.store_timeout_s, settings.store_retry_s)
-    return tuple(open_store(url.rpartition("/")[0] + "/", s3=s3, limits=limits) for url in settings.label_urls)
+__all__ = ["read_score_files"]
 
 
 def read_score_files(
@@ -31,7 +21,7 @@ def read_score_files(
     """Read the score files: each URL names one, or all of a folder, or those that a name with * means.
 
     Args:
-        folders: as `open_score_folders` returns them.
+        folders: as `open_score_folders` of `places` returns them.
         settings: name the files, and say how to read them.
         spill: takes the rows of a large file, if there is no other; see `read_labels`.
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from aesthetics_ops.errors import AccessDeniedError, ObjectMissingError, StoreRefusedError
 from aesthetics_ops.machine import sync
 from aesthetics_ops.store.contract import Store, StoredObject
-from aesthetics_ops.store.listing import in_key_order, listing
+from aesthetics_ops.store.listing import listing
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
 from aesthetics_ops.system import next_step
 
@@ -54,7 +54,7 @@ class DirectoryStore(Store):
         top = self._path(prefix.rstrip("/")) if prefix else self._root
         with self._explained(prefix):
             if self._is_there() and top.is_dir():
-                return in_key_order(listing(0, self._files(top, prefix, frozenset())))
+                return listing(0, self._files(top, prefix, frozenset()))
             return listing(0, iter(()))
 
     def get(self, key: str) -> StoredObject:

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 
 import obstore.exceptions
 import pyarrow as pa
-import pyarrow.compute as pc
 from obstore.store import AzureStore, GCSStore, MemoryStore, ObjectStore
 
 from aesthetics_ops.errors import (
@@ -34,7 +33,7 @@ from aesthetics_ops.store.answers import explain_native, hush, is_busy, native_a
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.interrupts import StoreThreads
 from aesthetics_ops.store.limits import StoreLimits
-from aesthetics_ops.store.listing import in_key_order, listing
+from aesthetics_ops.store.listing import listing
 from aesthetics_ops.store.pace import Pace, pace_of
 from aesthetics_ops.store.transfers import exactly, removed_on_failure
 from aesthetics_ops.store.trying import UnservedError, patiently
@@ -279,14 +278,15 @@ class NativeStore(Store):
 
     def _without_markers(self, table: pa.Table) -> pa.Table:
         # obstore lists the marker "a/" as "a": only asking for an object "a" tells them apart
-        empty = pc.equal(table["size"], 0)
-        suspects = sorted(set(table.filter(empty)["key"].to_pylist()))
-        if not suspects:
+        empty = table["size"].to_numpy() == 0
+        if not empty.any():
             return table
+        suspects = sorted(set(table.filter(empty)["key"].to_pylist()))
         with StoreThreads(16) as pool:
             found = list(pool.map(self.head, suspects))
         real = [(key, 0, answer[1]) for key, answer in zip(suspects, found, strict=True) if answer and answer[0] == 0]
-        return in_key_order(pa.concat_tables([table.filter(pc.invert(empty)), listing(0, iter(real))]))
+        kept = table.filter(~empty)
+        return pa.concat_tables([kept, listing(0, iter(real))]).sort_by("key") if real else kept
 
     def _require_whole(self, key: str, got_bytes: int, size_bytes: int) -> None:
         if got_bytes != size_bytes:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aesthetics_ops.dataset.manifest import SourceInventory
+from aesthetics_ops.dataset.source_inventory import SourceInventory
 from aesthetics_ops.store import open_store
 from tests.support.documents import make_reports_quick
 from tests.support.nights import ARRIVING, PHOTOS, Source, build_once, finish, photo, shard_hashes, start

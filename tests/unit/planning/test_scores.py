@@ -11,8 +11,9 @@ from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.errors import PlanError
 from aesthetics_ops.planning import database
+from aesthetics_ops.planning.model import SCORES
 from aesthetics_ops.planning.plan import plan_photos
-from aesthetics_ops.planning.scores import SCORES, Scores
+from aesthetics_ops.planning.scores import Scores
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels, read_labels
 

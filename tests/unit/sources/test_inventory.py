@@ -17,7 +17,8 @@ from pyarrow import orc
 
 from aesthetics_ops.errors import IntegrityError, PlanError, SettingsError
 from aesthetics_ops.settings import parse_settings
-from aesthetics_ops.sources.inventory import folder_of, read_inventory
+from aesthetics_ops.sources.inventory import read_inventory
+from aesthetics_ops.sources.places import folder_of
 from aesthetics_ops.store import Store, open_store
 
 PHOTOS = "s3://photos/raw/"

@@ -8,7 +8,8 @@ import pytest
 from aesthetics_ops.errors import LabelError, SettingsError, StoreRefusedError
 from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.sources.labels import Labels
-from aesthetics_ops.sources.scores import open_score_folders, read_score_files
+from aesthetics_ops.sources.places import open_score_folders
+from aesthetics_ops.sources.scores import read_score_files
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.stores import Request, WrappedStore
 from aesthetics_ops.urls import split_urls
