@@ -126,7 +126,7 @@ class _Machine:
             photos=self._folder.joinpath("photos").as_uri() + "/",
             labels=self._folder.joinpath("scores.csv").as_uri(),
             dataset=dataset.as_uri() + "/",
-            encoding=encoding,  # type: ignore[arg-type]
+            encoding=encoding,
             shard_bytes=self._bytes // 64,
             partition_bytes=1,
         )
@@ -195,7 +195,7 @@ def _codecs_own(folder: Path, encoding: str, processes: int) -> float:
         for core in sorted(os.sched_getaffinity(0))[:processes]
     ]
     told = [json.loads(process.communicate()[0]) for process in running]
-    return sum(one["photos"] / one["wall_seconds"] for one in told)
+    return float(sum(one["photos"] / one["wall_seconds"] for one in told))
 
 
 def _compare(
