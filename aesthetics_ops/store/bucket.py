@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ import boto3
 import botocore.exceptions as boto
 from botocore.config import Config
 from botocore.httpsession import get_cert_path
+from botocore.loaders import Loader, create_loader
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreRefusedError
 from aesthetics_ops.store.access import S3Access, S3Options
@@ -292,7 +294,10 @@ class S3Bucket:
 
     def _default_session(self) -> boto3.Session:
         if self._session is None:
-            self._session = boto3.Session()
+            session = boto3.Session()
+            core = session._session
+            core.register_component("data_loader", _service_files(core.get_config_variable("data_path")))
+            self._session = session
         return self._session
 
     def _server(self) -> "_Reached":
@@ -366,6 +371,12 @@ class S3Bucket:
                 "ca_bundle of the profile, or verify of the connection"
             )
         return verify if not isinstance(verify, str) or Path(verify).is_file() else None
+
+
+@lru_cache(maxsize=8)
+def _service_files(data_path: str | None) -> Loader:
+    """Return what reads boto3's descriptions of services, once for all sessions: most of what a client costs."""
+    return create_loader(data_path)
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:

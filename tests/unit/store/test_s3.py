@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from aesthetics_ops.errors import AestheticsOpsError, StoreUnavailableError
 from aesthetics_ops.store import S3Access, Store, StoreLimits, StoreThreads, open_store
@@ -63,6 +64,20 @@ def test_threads_that_begin_together_look_for_the_endpoint_once(
     with StoreThreads(8) as threads:
         assert list(threads.map(store.head, ["nope"] * 8)) == [None] * 8
     assert made == [("s3",)]
+
+
+def test_what_boto3_knows_of_services_is_read_once_for_all_stores(
+    s3_bucket: S3TestBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(s3_bucket.url).list()  # reads it
+    files: list[str] = []
+    load = JSONFileLoader.load_file
+    monkeypatch.setattr(
+        JSONFileLoader, "load_file", lambda loader, path: (files.append(str(path)), load(loader, path))[1]
+    )
+    open_store(s3_bucket.url).list()
+    open_store(f"{s3_bucket.url}below/").list()
+    assert files == []
 
 
 def test_an_empty_range_asks_nobody(s3_bucket: S3TestBucket, proxy: FaultyProxy) -> None:
