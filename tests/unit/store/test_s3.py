@@ -72,9 +72,12 @@ def test_what_boto3_knows_of_services_is_read_once_for_all_stores(
     open_store(s3_bucket.url).list()  # reads it
     files: list[str] = []
     load = JSONFileLoader.load_file
-    monkeypatch.setattr(
-        JSONFileLoader, "load_file", lambda loader, path: (files.append(str(path)), load(loader, path))[1]
-    )
+
+    def load_file(loader: JSONFileLoader, path: str) -> Any:
+        files.append(path)
+        return load(loader, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", load_file)
     open_store(s3_bucket.url).list()
     open_store(f"{s3_bucket.url}below/").list()
     assert files == []
