@@ -5,8 +5,8 @@
 
 All else is the product's: files are read, framed, written to shards and uploaded, by one process of one thread, one of 16 threads, and 4
 processes of 4 threads as `aesthetics-ops build` starts them on 16 cores.  With `--real` the codec is the product's too, the photos are 2,400
-of the set `ava` under several names each, and the codec alone is measured beside it: `bare.py`'s functions, a process per core.  Without, a codec thread sleeps 10.6 ms a photo, eight times what `keep` takes, so that 16
-threads are as fast as two cores of `keep`, and this machine's cores do not limit.  For `--held-ms` of that it keeps the interpreter's lock:
+of the set `ava` several times over, each with a comment of its own, and the codec alone is measured beside it: `bare.py`'s functions, a
+process per core.  Without, a codec thread sleeps 10.6 ms a photo, eight times what `keep` takes, so that 16 threads are as fast as two cores of `keep`, and this machine's cores do not limit.  For `--held-ms` of that it keeps the interpreter's lock:
 2.4 ms are eight times the 0.3 ms that `keep` keeps it.  Prints photos a second, and what they are of the codec's own speed and of one thread's.
 """
 
@@ -42,7 +42,7 @@ from aesthetics_ops.settings import BuildSettings
 _CORES: Final = 16
 _PARTS_OF_PROCESS: Final = 4  # as a build has them
 _PHOTO_BYTES: Final = 3_000
-_REAL_PHOTOS: Final = 2_400  # made; others are names of them
+_REAL_PHOTOS: Final = 2_400  # made; others are copies of them with another comment
 _CODEC_VARIABLE: Final = "BENCHMARK_CODEC_MS"  # in all, and with the lock; unset, the codec is real
 _SERVE: Final = "import sys; from many_cores import serve; serve(int(sys.argv[1]))"
 
@@ -79,7 +79,7 @@ class _Machine:
     """Builds of the files in one folder, each from nothing but its plan."""
 
     def __init__(self, folder: Path, photos: int, *, real: bool) -> None:
-        self._folder, self._photos = folder, photos
+        self._folder = folder
         self._plans: dict[tuple[str, int], tuple[Build, BuildPlan]] = {}
         source = folder / "photos"
         source.mkdir()
@@ -221,7 +221,7 @@ def _compare(
         print(f"| {codec or encoding} | {way} | {numbers} | {os.getloadavg()[0]:.1f} |", flush=True)
     if not codec:
         print(
-            f"| {codec or encoding} | the codec alone, {_CORES} processes | {own_of_all:.0f} | 1 | {own_of_all / own:.1f} | | |",
+            f"| {encoding} | the codec alone, {_CORES} processes | {own_of_all:.0f} | 1 | {own_of_all / own:.1f} | | |",
             flush=True,
         )
 
