@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# A variable that some machines set: every process would compile this project anew, a quarter of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test coverage test-stack test-compose test-faults test-all check shell airflow fuzz bench before-after sbom audit lock clean
 
 help:  ## list the targets

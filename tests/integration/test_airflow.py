@@ -49,6 +49,13 @@ def manifest() -> Manifest:
     return read_manifest(open_store(DATASET))
 
 
+def test_pythons_collector_looks_rarely_in_the_sandbox_and_not_at_the_end(sandbox: Sandbox) -> None:
+    log = sandbox.directory / "collector.log"
+    look = "import atexit, gc; print(gc.get_threshold()); atexit.register(lambda: print(gc.get_freeze_count())); atexit._run_exitfuncs()"
+    assert sandbox.run("python", "-c", f"{look}; print(gc.get_freeze_count() > 0)", log=log) == 0
+    assert log.read_text().split("\n") == ["(100000, 50, 50)", "0", "True", ""]
+
+
 class TestTasksRunAlone:
     """The four lines of the README, in order, each a process of its own on one metadata database."""
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aesthetics_ops.testing.loopback import LoopbackServer, serving
+from demo.sandbox import QUICK_START
 from tests.support.nights import PHOTOS, photo
 from tests.support.paths import ROOT
 
@@ -95,7 +96,7 @@ class AirflowHome:
     def env(self) -> dict[str, str]:
         return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{QUICK_START}{os.pathsep}{ROOT}",
             "AIRFLOW_HOME": str(self.directory / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.directory / "no_plugins"),
