@@ -1,5 +1,6 @@
 """`aesthetics-ops`, also as `python -m aesthetics_ops`: starts the command line."""
 
+import gc
 import os
 import sys
 
@@ -18,9 +19,15 @@ def main() -> int:
 
 
 def _run() -> int:
-    """Run the command; loading it takes seconds, in which a signal may come or memory end."""
-    from aesthetics_ops.cli import main as run
+    """Run the command; loading it takes seconds, in which a signal may come or memory end.
 
+    What is loaded stays, so Python's collector of cycles is not to look through it again and again.
+    """
+    from aesthetics_ops.machine import while_loading
+
+    with while_loading():
+        from aesthetics_ops.cli import main as run
+    gc.freeze()
     return run()
 
 

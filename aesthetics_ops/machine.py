@@ -7,6 +7,7 @@ A container that may use two of 64 cores has two: `os.cpu_count()` does not know
 
 import errno
 import fcntl
+import gc
 import math
 import os
 import re
@@ -39,6 +40,7 @@ __all__ = [
     "scratch_for",
     "sweep_scratch",
     "sync",
+    "while_loading",
 ]
 
 THREADS_VARIABLE: Final = "AESTHETICS_THREADS"
@@ -383,6 +385,19 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def while_loading() -> Iterator[None]:
+    """Keep Python's collector of cycles at rest while modules are loaded: it would look through them again and again, and they stay."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What one of the processes of a build does: what the other end of a socket asks for, until that is closed."""
 
+import gc
 import logging
 import os
 import pickle
@@ -43,6 +44,8 @@ def serve(handle: int) -> None:
         build, plan = resume_build(dataset, build_id)
         if loads_at_once:
             kernels()
+        gc.freeze()  # what is loaded stays; the process began without the collector
+        gc.enable()
         while True:
             stage, what = tasks.get()
             try:

@@ -27,7 +27,7 @@ _SECONDS_TO_END: Final = 2.0
 _LAST_WORDS: Final = 300  # characters that a message shows of what a dead process wrote
 # The path comes first: with `-c`, the directory that it is started in would hide modules of the same names.
 _SERVE: Final = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
+    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[2:]; "
     "from aesthetics_ops.processes.serving import serve; serve(int(sys.argv[1]))"
 )
 _FLAGS: Final = {

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.layout import SPLITS
 from aesthetics_ops.dataset.manifest import ScoreStatistics
+from aesthetics_ops.machine import while_loading
 from aesthetics_ops.report.words import short, size_in_words
 
 if TYPE_CHECKING:
@@ -273,9 +274,10 @@ def _short_count(count: float) -> str:
 
 
 def _svg(draw: Callable[["Axes"], None], height_pt: int = _HEIGHT_PT, margins_pt: Sequence[int] = _MARGINS_PT) -> str:
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+    with while_loading():
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
 
     left, right, bottom, top = margins_pt
     sink = io.StringIO()

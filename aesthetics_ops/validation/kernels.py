@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
-from aesthetics_ops.machine import quiet_stderr
+from aesthetics_ops.machine import quiet_stderr, while_loading
 
 __all__ = ["kernels"]
 
@@ -65,7 +65,7 @@ def kernels() -> Any:
     """
     with _loading:
         if not _loaded:
-            with _quiet():
+            with _quiet(), while_loading():
                 _loaded.append(_of_all() if "tensorflow" in sys.modules else _of_a_part_or_all())
         return _loaded[0]
 

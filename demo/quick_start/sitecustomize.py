@@ -6,6 +6,13 @@ meanwhile, and once more at the end, and finds nothing worth it.  Here it looks 
 
 import atexit
 import gc
+import os
 
 gc.set_threshold(100_000, 50, 50)  # Python's own: 700, 10, 10
-atexit.register(gc.freeze)
+
+
+@atexit.register
+def _keep_all() -> None:
+    """Leave what there is to the end of the process, of which some libraries would tell the terminal; nothing else is said any more."""
+    gc.freeze()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -4,6 +4,7 @@ tests/unit/test_architecture.py says what they begin with.  Here they work, sinc
 method of a table may bring in pandas.
 """
 
+import gc
 import json
 import subprocess
 import sys
@@ -45,6 +46,15 @@ SHOW = COMMAND.format(arguments='["show", sys.argv[1]]')
 HELP = COMMAND.format(arguments='["--help"]')
 
 
+LOADED = """
+import gc
+from aesthetics_ops import cli
+cli.main = lambda: print(gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 10_000) or 0
+from aesthetics_ops.__main__ import main
+main()
+"""
+
+
 def loaded_by(work: str, dataset: str) -> set[str]:
     """Return which of HEAVY a process has loaded when it has done its work."""
     code = f"import contextlib, io, json, sys\n{work}\nprint(json.dumps(sorted(sys.modules.keys() & {HEAVY!r})))"
@@ -84,3 +94,8 @@ def test_the_next_night_copies_records_without_more_than_that(stored: Source) ->
     settings = stored.settings()
     start_build(settings, build_id="night")
     assert loaded_by(CONVERT.replace(".built", ".copied"), settings.dataset) <= {"cv2"}
+
+
+def test_pythons_collector_looks_at_what_a_command_makes_and_no_more_at_what_it_has_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == f"True {gc.get_threshold()} True"

@@ -1,6 +1,7 @@
 """How many cores a task takes for its own, and how much of memory and disk."""
 
 import errno
+import gc
 import os
 import shutil
 import stat
@@ -10,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from aesthetics_ops.machine import (
     cpus,
     free_memory,
     scratch_for,
+    while_loading,
 )
 
 
@@ -330,3 +332,29 @@ def test_free_memory_of_a_machine_that_does_not_say_has_no_limit(tmp_path: Path)
 
 def test_free_memory_is_about_what_this_machine_has() -> None:
     assert 0 < free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class TestWhileLoading:
+    """Python's collector of cycles rests while modules are loaded, and no longer."""
+
+    @pytest.fixture(autouse=True)
+    def as_before(self) -> Iterator[None]:
+        yield
+        gc.enable()
+
+    @pytest.mark.parametrize("error", [None, ImportError, KeyboardInterrupt])
+    def test_it_looks_again_afterwards_whatever_happens(self, error: type[BaseException] | None) -> None:
+        with pytest.raises(error) if error else nullcontext(), while_loading():
+            assert not gc.isenabled()
+            with while_loading():
+                assert not gc.isenabled()
+            assert not gc.isenabled(), "the outer one is not done yet"
+            if error:
+                raise error
+        assert gc.isenabled()
+
+    def test_where_a_program_has_turned_it_off_it_stays_so(self) -> None:
+        gc.disable()
+        with while_loading():
+            pass
+        assert not gc.isenabled()
