@@ -25,7 +25,7 @@ from typing import Any
 import boto3
 from moto.server import ThreadedMotoServer
 
-__all__ = ["BUCKET", "ROOT", "Sandbox", "open_sandbox"]
+__all__ = ["BUCKET", "QUICK_START", "ROOT", "Sandbox", "open_sandbox"]
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK_START = ROOT / "demo" / "quick_start"  # in PYTHONPATH, it makes Airflow start in less time

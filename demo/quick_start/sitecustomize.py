@@ -1,7 +1,7 @@
 """Airflow's commands in two thirds of the time: Python imports this first where the folder is in PYTHONPATH.
 
-Airflow makes objects by the million before it does anything.  Python's collector of cycles looks through all of them again and again
-meanwhile, and once more at the end, and finds nothing worth it.  Here it looks rarely, and not at the end.
+Airflow loads much before it does anything, and it stays.  Python's collector of cycles looks through it again and again meanwhile, and
+once more at the end: 8 of 23 CPU seconds of an `airflow tasks test`.  Here it looks rarely, and not at the end.
 """
 
 import atexit
