@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 import typing
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Final, TextIO
 
 from tqdm import tqdm
 
+from aesthetics_ops import signals
 from aesthetics_ops.errors import AestheticsOpsError, GateError, ScratchSpaceError
 from aesthetics_ops.machine import drop_scratch
 from aesthetics_ops.parsing import whole_number
@@ -41,19 +41,12 @@ __all__ = [
 
 _STDOUT: Final = "standard output"
 _BUG: Final = 4
-_INTERRUPTED: Final = 128 + signal.SIGINT
 _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
-_TERMINATED: Final = 128 + signal.SIGTERM
-_HUNG_UP: Final = 128 + signal.SIGHUP
-_HUNG_UP_LINE: Final = "the terminal is gone; the same command goes on where this one stopped"
-_TERMINATED_LINE: Final = "terminated; the same command goes on where this one stopped"
-_INTERRUPTED_LINE: Final = "interrupted; the same command goes on where this one stopped"
-_ENDS: Final[dict[int, tuple[str, int]]] = {
-    signal.SIGTERM: (_TERMINATED_LINE, _TERMINATED),
-    signal.SIGINT: (_INTERRUPTED_LINE, _INTERRUPTED),
-    signal.SIGHUP: (_HUNG_UP_LINE, _HUNG_UP),
+_ENDS: Final[dict[int, str]] = {
+    signal.SIGTERM: "terminated",
+    signal.SIGINT: "interrupted",
+    signal.SIGHUP: "the terminal is gone",
 }
-_SECONDS_TO_END: Final = 5.0  # after SIGTERM, for requests in flight
 
 _MOST: Final = 10**9  # that a flag can count
 _LONGEST_NAME: Final = 300  # characters of a file's name that a message shows
@@ -68,10 +61,6 @@ _LACKS_OF_MEMORY: Final = (
     "Insufficient memory",
 )
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class _TerminatedError(BaseException):
-    """SIGTERM or SIGHUP came: its one argument."""
 
 
 def positive(text: str) -> int:
@@ -104,28 +93,32 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         verbose: show the traceback of what is no `AestheticsOpsError`.
     """
     try:
-        return _ended(command)
+        try:
+            return _ended(command)
+        finally:
+            signals.arrive()
     except KeyboardInterrupt:
-        drop_scratch()
-        _complain(_INTERRUPTED_LINE)
-        return _INTERRUPTED
-    except _TerminatedError as end:
-        drop_scratch()
-        line, status = _ENDS[end.args[0]]
-        _complain(line)
-        return status
+        return _leave(signals.asked_to_end() or signal.SIGINT)
+    except signals.EndedError:
+        return _leave(signals.asked_to_end() or signal.SIGTERM)
     except Exception as error:  # the process boundary: no traceback reaches a user
         if isinstance(error, BrokenPipeError) and error.filename == _STDOUT:
             return _BROKEN_PIPE  # who reads has enough
         if verbose and not isinstance(error, AestheticsOpsError):
             _complain("\n".join(map(one_line, "".join(traceback.format_exception(error)).splitlines())), prefix="")
-        message, status = _explained(error)
-        _complain(message)
-        if as_json:
-            with suppress(OSError):
-                kept = {"candidate": error.candidate} if isinstance(error, GateError) else {}
-                write_out(json.dumps({"error": {"type": type(error).__name__, "message": message, **kept}}))
-        return status
+        number = signals.asked_to_end()  # of what a signal raises, native code makes an error of its own
+        return _failed(error, as_json=as_json) if number is None else _leave(number)
+
+
+def _failed(error: Exception, *, as_json: bool) -> int:
+    """Say what happened; return the exit status."""
+    message, status = _explained(error)
+    _complain(message)
+    if as_json:
+        with suppress(OSError):
+            kept = {"candidate": error.candidate} if isinstance(error, GateError) else {}
+            write_out(json.dumps({"error": {"type": type(error).__name__, "message": message, **kept}}))
+    return status
 
 
 def write_out(text: str) -> None:
@@ -217,50 +210,16 @@ def open_closed_streams() -> None:
 def catch_sigterm() -> None:
     """Let SIGTERM, and SIGHUP of a terminal that closes, end this process as an error would, and Ctrl-C as soon.
 
-    `finally` runs and scratch files go.
-
-    Requests to stores are cut off.  A process that has not ended after five seconds is ended: Python runs no handler while
-    native code waits for a server.
+    `finally` runs and scratch files go, also where the process has to be ended.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else it is ignored, as by nohup
-        signal.signal(signal.SIGHUP, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
-        signal.signal(signal.SIGINT, _interrupt)
-    threading.Thread(target=_watch, args=(reader,), name="sigterm", daemon=True).start()
+    signals.catch_ending(_leave)
 
 
-def _terminate(number: int, _: object) -> None:
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # once is enough
-    _cut_off_requests()
-    raise _TerminatedError(number)
-
-
-def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    _cut_off_requests()
-    raise KeyboardInterrupt
-
-
-def _cut_off_requests() -> None:
-    interrupts = sys.modules.get("aesthetics_ops.store.interrupts")  # a command that asks no store does not load it
-    if interrupts is not None:
-        interrupts.give_up()
-
-
-def _watch(signals: int) -> None:
-    """Wait for SIGTERM, SIGHUP or Ctrl-C, and end a process that does not end by itself then."""
-    while (came := os.read(signals, 1)[0]) not in _ENDS:
-        pass
-    time.sleep(_SECONDS_TO_END)
-    line, status = _ENDS[came]
-    _complain(line)
+def _leave(number: int) -> int:
+    """Delete the scratch files and say which signal ended this process; return the exit status."""
     drop_scratch()
-    os._exit(status)
+    _complain(f"{_ENDS[number]}; the same command goes on where this one stopped")
+    return 128 + number
 
 
 def _ended(command: Callable[[], int]) -> int:

@@ -32,6 +32,7 @@ LAYERS = (
     "processes",
     "pipeline airflow",
     "testing",
+    "signals",
     "shell",
     "version_commands training_commands",
     "cli",

@@ -1,0 +1,148 @@
+"""A signal ends a command whatever lets its exception fall: native code, a destructor, a handler that catches everything.
+
+Rows are what lets it fall, columns are signals.  Each is a process of its own.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SAID = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}
+
+PROGRAM = """
+import ctypes, gc, sys, time, weakref
+from contextlib import suppress
+from pathlib import Path
+import duckdb
+from aesthetics_ops.shell import catch_sigterm, guarded
+
+def wait(*_):
+    Path("waits").touch()
+    time.sleep(60)
+
+def once(*_):
+    gc.callbacks.clear()
+    wait()
+
+class Thing:
+    pass
+
+class Closing:
+    def __del__(self):
+        wait()
+
+def query():
+    Path("waits").touch()
+    duckdb.sql("SELECT sum(a.range * b.range) FROM range(10_000_000) a, range(1_000_000) b").fetchall()
+
+def work():
+{work}
+
+def command():
+    work()
+    {then}
+    return 0
+
+catch_sigterm()
+sys.exit(guarded(command, as_json=False, verbose=False))
+"""
+
+FALLS = {
+    "nothing": "wait()",
+    "a bare except": "try:\n    wait()\nexcept:\n    pass",
+    "suppress": "with suppress(BaseException):\n    wait()",
+    "a return in finally": "try:\n    wait()\nfinally:\n    return",
+    "a destructor": "Closing()",
+    "a weak reference's callback": "thing = Thing()\nkept = weakref.ref(thing, wait)\ndel thing",
+    "the collector's callback": "gc.callbacks.append(once)\ngc.collect()",
+    "a callback from C": "ctypes.CFUNCTYPE(None)(wait)()",
+    "a query": "query()",
+    "a query that may fail": "with suppress(Exception):\n    query()",
+    "an error in its place": "try:\n    wait()\nexcept BaseException:\n    raise ValueError('of the library') from None",
+    "falls twice": "for _ in range(2):\n    with suppress(BaseException):\n        wait()",
+}
+
+
+@contextmanager
+def started(directory: Path, work: str, then: str = "time.sleep(60)") -> Iterator["subprocess.Popen[str]"]:
+    """Start a command that waits in what lets the exception fall, and then goes on for a minute."""
+    program = PROGRAM.format(work="".join(f"    {line}\n" for line in work.splitlines()), then=then)
+    path = [str(Path(__file__).parents[2])]
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path}\n{program}"],
+        cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            wait_for(directory / "waits")
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(6000):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")
+
+
+def assert_ended(process: "subprocess.Popen[str]", end: signal.Signals) -> None:
+    out, err = process.communicate(timeout=30)
+    line = f"aesthetics-ops: {SAID[end]}; the same command goes on where this one stopped\n"
+    assert (process.returncode, out, err) == (128 + end, "", line)
+
+
+@pytest.mark.parametrize("end", SAID, ids=lambda end: end.name)
+@pytest.mark.parametrize("fall", FALLS)
+def test_a_command_ends_whatever_lets_the_signal_fall(tmp_path: Path, fall: str, end: signal.Signals) -> None:
+    with started(
+        tmp_path, FALLS[fall], then="Path('goes on').touch(); time.sleep(1); Path('to the end').touch()"
+    ) as process:
+        process.send_signal(end)
+        assert_ended(process, end)
+    assert not (tmp_path / "to the end").exists()
+
+
+@pytest.mark.parametrize("end", SAID, ids=lambda end: end.name)
+@pytest.mark.parametrize("fall", ["nothing", "a query"])
+def test_what_was_begun_is_put_in_order_first(tmp_path: Path, fall: str, end: signal.Signals) -> None:
+    work = f"try:\n    {FALLS[fall]}\nfinally:\n    time.sleep(1)\n    Path('in order').touch()"
+    with started(tmp_path, work) as process:
+        process.send_signal(end)
+        assert_ended(process, end)
+    assert (tmp_path / "in order").exists()
+
+
+ORDERLY = "try:\n    wait()\nfinally:\n    Path('begins').touch()\n    time.sleep(2)\n    Path('in order').touch()"
+
+
+def test_sigterm_twice_is_once(tmp_path: Path) -> None:
+    with started(tmp_path, ORDERLY) as process:
+        process.send_signal(signal.SIGTERM)
+        wait_for(tmp_path / "begins")
+        process.send_signal(signal.SIGTERM)
+        assert_ended(process, signal.SIGTERM)
+    assert (tmp_path / "in order").exists()
+
+
+def test_ctrl_c_twice_is_impatience(tmp_path: Path) -> None:
+    with started(tmp_path, ORDERLY) as process:
+        process.send_signal(signal.SIGINT)
+        wait_for(tmp_path / "begins")
+        process.send_signal(signal.SIGINT)
+        assert_ended(process, signal.SIGINT)
+    assert not (tmp_path / "in order").exists()
+
+
+def test_a_process_that_catches_for_ever_is_ended(tmp_path: Path) -> None:
+    work = "while True:\n    with suppress(BaseException):\n        wait()"
+    with started(tmp_path, work) as process:
+        process.send_signal(signal.SIGTERM)
+        assert_ended(process, signal.SIGTERM)
