@@ -3,8 +3,17 @@
 import gc
 import os
 import sys
+from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
+
+
+def run() -> NoReturn:
+    """Run one command, and end the process with its exit status."""
+    status = main()
+    from aesthetics_ops.shell import leave
+
+    leave(status)
 
 
 def main() -> int:
@@ -26,10 +35,10 @@ def _run() -> int:
     from aesthetics_ops.machine import while_loading
 
     with while_loading():
-        from aesthetics_ops.cli import main as run
+        from aesthetics_ops.cli import main as command
     gc.freeze()
-    return run()
+    return command()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

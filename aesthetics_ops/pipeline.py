@@ -6,8 +6,9 @@ TensorFlow is loaded when the first shard is read back.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -115,6 +116,7 @@ def _work_side_by_side(build: Build, plan: BuildPlan, processes: int, progress: 
     """Convert and read back a plan in several processes; each photo counts twice."""
     from aesthetics_ops.processes.crew import run_build
 
+    _load_plotting_meanwhile()
     with progress("convert, validate", 2 * sum(part.photos for part in plan.partitions), "photo") as done:
         return run_build(build, plan, processes, done)
 
@@ -126,6 +128,7 @@ def _work_alone(build: Build, plan: BuildPlan, progress: Progress, reader: "Shar
         meanwhile: Sequence[ShardReading] = []
     else:
         made = convert_build(build, plan, progress=progress, made=reader.read)
+        _load_plotting_meanwhile()
         with progress("validate", sum(part.photos for part in plan.partitions), "photo") as done:
             reader.finish(done)
         if reader.is_at_work:
@@ -133,6 +136,18 @@ def _work_alone(build: Build, plan: BuildPlan, progress: Progress, reader: "Shar
         meanwhile = reader.readings
     again, read = _read_back(build, plan, progress, meanwhile)
     return WorkFigures.of([part.figures for part in made + again], [part.figures for part in read])
+
+
+def _load_plotting_meanwhile() -> None:
+    """Load what draws the report's plots while this process waits for others."""
+
+    def load() -> None:
+        with suppress(Exception):  # the report says what is wrong, where it is made
+            from aesthetics_ops.report.plots import load_plotting
+
+            load_plotting()
+
+    threading.Thread(target=load, name="load plotting", daemon=True).start()
 
 
 def convert_build(

@@ -5,6 +5,7 @@ Promised: no traceback, unless the user asks for it.  SIGTERM ends the process w
 """
 
 import argparse
+import atexit
 import errno
 import json
 import logging
@@ -17,7 +18,7 @@ import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -31,6 +32,7 @@ __all__ = [
     "catch_sigterm",
     "counted",
     "guarded",
+    "leave",
     "log_to_stderr",
     "one_line",
     "open_closed_streams",
@@ -98,16 +100,16 @@ def guarded(command: Callable[[], int], *, as_json: bool, verbose: bool) -> int:
         finally:
             signals.arrive()
     except KeyboardInterrupt:
-        return _leave(signals.asked_to_end() or signal.SIGINT)
+        return _ended_by(signals.asked_to_end() or signal.SIGINT)
     except signals.EndedError:
-        return _leave(signals.asked_to_end() or signal.SIGTERM)
+        return _ended_by(signals.asked_to_end() or signal.SIGTERM)
     except Exception as error:  # the process boundary: no traceback reaches a user
         if isinstance(error, BrokenPipeError) and error.filename == _STDOUT:
             return _BROKEN_PIPE  # who reads has enough
         if verbose and not isinstance(error, AestheticsOpsError):
             _complain("\n".join(map(one_line, "".join(traceback.format_exception(error)).splitlines())), prefix="")
         number = signals.asked_to_end()  # of what a signal raises, native code makes an error of its own
-        return _failed(error, as_json=as_json) if number is None else _leave(number)
+        return _failed(error, as_json=as_json) if number is None else _ended_by(number)
 
 
 def _failed(error: Exception, *, as_json: bool) -> int:
@@ -212,10 +214,24 @@ def catch_sigterm() -> None:
 
     `finally` runs and scratch files go, also where the process has to be ended.
     """
-    signals.catch_ending(_leave)
+    signals.catch_ending(_ended_by)
 
 
-def _leave(number: int) -> int:
+def leave(status: int) -> NoReturn:
+    """End this process with an exit status, without taking down what it has loaded: that takes up to a fifth of a short command.
+
+    Where other threads are still to end first, it ends as every Python process does.
+    """
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads it any more
+            stream.flush()
+    os._exit(status)
+
+
+def _ended_by(number: int) -> int:
     """Delete the scratch files and say which signal ended this process; return the exit status."""
     drop_scratch()
     _complain(f"{_ENDS[number]}; the same command goes on where this one stopped")

@@ -6,6 +6,7 @@ and no state of matplotlib outlives a call.  The markup has no style attribute, 
 The page defines the colours as CSS custom properties: `--ink`, `--line`, `--accent`, `--before`.
 """
 
+import importlib
 import io
 import math
 import re
@@ -28,7 +29,7 @@ from aesthetics_ops.report.words import short, size_in_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Plot", "ScoreBin", "extra_score_plots", "image_plots", "score_histograms", "weight_plot"]
+__all__ = ["Plot", "ScoreBin", "extra_score_plots", "image_plots", "load_plotting", "score_histograms", "weight_plot"]
 
 # Drawn in colours that nothing else has, then named: matplotlib knows no CSS.
 _INK: Final = "#010203"
@@ -79,6 +80,13 @@ class ScoreBin:
     high: float
     counts: tuple[int, ...]
     before: int | None
+
+
+def load_plotting() -> None:
+    """Load what draws, a second of work: whoever waits for something else can have it done then, in a thread."""
+    with while_loading():
+        importlib.import_module("matplotlib.figure")
+        importlib.import_module("matplotlib.backends.backend_svg")
 
 
 def score_histograms(
@@ -274,10 +282,10 @@ def _short_count(count: float) -> str:
 
 
 def _svg(draw: Callable[["Axes"], None], height_pt: int = _HEIGHT_PT, margins_pt: Sequence[int] = _MARGINS_PT) -> str:
-    with while_loading():
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+    load_plotting()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
     left, right, bottom, top = margins_pt
     sink = io.StringIO()

@@ -13,16 +13,20 @@ import pytest
 from aesthetics_ops.browser.cache import Cache
 from aesthetics_ops.browser.catalog import Dataset
 from aesthetics_ops.browser.progress import read_build
-from aesthetics_ops.dataset.layout import ShardFile, shard_key
+from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.results import read_shard_result, read_verdict
 from aesthetics_ops.pipeline import build_dataset, convert_build, start_build, validate_build
 from aesthetics_ops.processes import shard_reader as reading
 from aesthetics_ops.processes.shard_reader import shard_reader
 from aesthetics_ops.publishing import regroup
+from aesthetics_ops.publishing.documents import DOCUMENTS
+from aesthetics_ops.report import plots
 from aesthetics_ops.store import open_store
 from aesthetics_ops.validation import partition
 from tests.support.crew import Counted, at_first, others, scratch_left, stored_photos
 from tests.support.nights import PHOTOS, START, Source, photo, smaller
+
+REPORT = DOCUMENTS[VersionFile.REPORT]  # before tests have a quick one
 
 
 @pytest.fixture
@@ -148,6 +152,30 @@ def test_a_damaged_shard_that_it_finds_is_withdrawn_and_told(stored: Source, cap
     assert any("its result is withdrawn" in record.getMessage() for record in caplog.records)
     convert_build(build, plan)
     assert sum(summary.read for summary in validate_build(build, plan)) == 1
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_what_draws_is_loaded_while_that_process_reads(stored: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DOCUMENTS, VersionFile.REPORT, REPORT)
+    threads: list[str] = []
+    monkeypatch.setattr(plots, "load_plotting", lambda: threads.append(threading.current_thread().name))
+    assert build_dataset(stored.settings()).report_url is not None
+    assert threads[0] == "load plotting"
+    assert "MainThread" in threads, "drawing makes sure of it"
+
+
+@pytest.mark.usefixtures("has_reader")
+def test_a_library_that_cannot_be_loaded_costs_the_report_alone(
+    stored: Source, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ImportError("matplotlib is broken")
+
+    monkeypatch.setitem(DOCUMENTS, VersionFile.REPORT, REPORT)
+    monkeypatch.setattr(plots, "load_plotting", fail)
+    published = build_dataset(stored.settings())
+    assert published.missing == (VersionFile.REPORT,)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("has_reader")

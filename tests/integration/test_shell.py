@@ -391,6 +391,49 @@ class TestMistakes:
         assert err.splitlines()[-1].startswith("aesthetics-ops: KeyError")
 
 
+LEAVING = """
+import atexit, sys, threading, time
+from aesthetics_ops.shell import leave
+atexit.register(print, "at exit")
+class Left:
+    def __del__(self):
+        print("taken down")
+left = Left()
+def work():
+    time.sleep(1)
+    print("the thread's end")
+threading.Thread(target=work, daemon={daemon}).start()
+sys.stdout.write("written, ")
+leave(3)
+"""
+
+
+class TestLeave:
+    """A process ends at once with its status: what has to be done at exit is done, and no thread that has to end is cut off."""
+
+    @pytest.mark.parametrize(
+        ("daemon", "said"),
+        [
+            (True, "written, at exit\n"),
+            (False, "written, the thread's end\nat exit\ntaken down\n"),  # then as every Python process
+        ],
+    )
+    def test_what_has_to_be_done_is_done(self, daemon: bool, said: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", LEAVING.format(daemon=daemon)], check=False, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (3, said, "")
+
+    @pytest.mark.parametrize(("closed", "said"), [("1>&-", ""), ("2>&-", "x"), ("1>&- 2>&-", ""), ("1>/dev/full", "")])
+    def test_closed_and_full_streams_are_no_error(self, closed: str, said: str) -> None:
+        program = "from aesthetics_ops.shell import leave; import sys; sys.stdout and sys.stdout.write('x'); leave(3)"
+        done = subprocess.run(
+            ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, program],
+            check=False, capture_output=True, text=True, env=os.environ | {"PYTHONUNBUFFERED": ""},
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (3, said, "")
+
+
 class TestSigterm:
     """SIGTERM, and SIGHUP of a terminal that closes, end a command within seconds, and its scratch is gone."""
 
