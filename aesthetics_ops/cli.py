@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--processes",
         type=positive,
         metavar="N",
-        help="how many processes convert and validate, each on its share of the cores (default one for each four cores, as far as "
+        help="how many processes convert and validate, each on its share of the cores (default one for each two cores, as far as "
         "memory goes; one where AESTHETICS_THREADS or AESTHETICS_TASKS is set)",
     )
     _add_settings(build, BuildSettings.model_fields)

@@ -44,7 +44,7 @@ _PARTS_OF_PROCESS: Final = 4  # as a build has them
 _PHOTO_BYTES: Final = 3_000
 _REAL_PHOTOS: Final = 2_400  # made; others are copies of them with another comment
 _CODEC_VARIABLE: Final = "BENCHMARK_CODEC_MS"  # in all, and with the lock; unset, the codec is real
-_SERVE: Final = "import sys; from many_cores import serve; serve(int(sys.argv[1]))"
+_SERVE: Final = "import sys; sys.path[:] = sys.argv[2:]; from many_cores import serve; serve(int(sys.argv[1]))"
 
 
 def serve(handle: int) -> None:

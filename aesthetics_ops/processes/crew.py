@@ -1,4 +1,4 @@
-"""Convert and read back a build in several processes, which each use a few cores: one process ends at about four of them.
+"""Convert and read back a build in several processes, each on two cores: threads of one process wait for the interpreter's lock.
 
 In: a planned build.  Out: every shard made and read back, as `convert_build` and `validate_build` leave it.
 Each process takes one partition after the other.  The first of them loads TensorFlow while the others convert, and reads back what
@@ -24,13 +24,13 @@ __all__ = ["default_processes", "run_build"]
 
 _log = logging.getLogger(__name__)
 
-_CORES_OF_PROCESS: Final = 4
+_CORES_OF_PROCESS: Final = 2
 _MADE_ANEW: Final = 3  # times: a store that alters every upload is not tried for ever
 _WORTH_LOADING: Final = 4_000  # photos that are read back in the time that TensorFlow takes to load
 
 
 def default_processes() -> int:
-    """Return in how many processes a build works where nobody says it: one for each four cores, as far as memory goes.
+    """Return in how many processes a build works where nobody says it: one for each two cores, as far as memory goes.
 
     Where `AESTHETICS_THREADS` or `AESTHETICS_TASKS` shares out this machine already, one.
     """

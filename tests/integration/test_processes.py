@@ -148,9 +148,9 @@ def test_what_several_processes_cannot_reach_is_said(source: Source, stored: Sou
 
 
 @pytest.mark.parametrize(
-    ("cores", "free", "expected"), [(2, 9, 1), (7, 99, 1), (8, 99, 2), (16, 99, 4), (16, 3, 2), (64, 1, 1)]
+    ("cores", "free", "expected"), [(1, 9, 1), (2, 9, 1), (3, 99, 1), (4, 99, 2), (16, 99, 8), (16, 3, 2), (64, 1, 1)]
 )
-def test_a_process_has_about_four_cores_and_room(
+def test_a_process_has_two_cores_and_room(
     monkeypatch: pytest.MonkeyPatch, cores: int, free: int, expected: int
 ) -> None:
     monkeypatch.delenv("AESTHETICS_THREADS", raising=False)

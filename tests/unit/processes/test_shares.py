@@ -19,7 +19,8 @@ def held_at_most(workers: Workers) -> int:
 
 
 @pytest.mark.parametrize(
-    ("cores", "gib", "processes", "threads"), [(16, 64, 4, 4), (8, 32, 2, 4), (64, 256, 16, 4), (2, 8, 1, 2)]
+    ("cores", "gib", "processes", "threads"),
+    [(16, 64, 8, 2), (8, 32, 4, 2), (64, 256, 32, 2), (4, 16, 2, 2), (2, 8, 1, 2)],
 )
 def test_processes_share_cores_memory_and_requests(
     monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, processes: int, threads: int
