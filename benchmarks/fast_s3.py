@@ -11,20 +11,20 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlencode
 
 from measure import cpu_of
+
+from aesthetics_ops.testing.loopback import free_port
 
 __all__ = ["Bucket", "FastS3", "find_nginx"]
 
@@ -186,7 +186,7 @@ class FastS3:
         self.files.mkdir()
         (home / "listings").mkdir()
         self._modules = f"load_module {_echo_of(nginx)};" if latencies_ms else ""
-        self.port, *others = _free_ports(1 + len(latencies_ms))
+        self.port, *others = (free_port() for _ in range(1 + len(latencies_ms)))
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._ports = dict(zip(latencies_ms, others, strict=True))
         self.ways = {latency: f"http://127.0.0.1:{port}" for latency, port in self._ports.items()}
@@ -280,15 +280,6 @@ class FastS3:
             etag = reply.headers["ETag"].strip('"')
         if row not in page or etag not in row:
             raise SystemExit(f"bench: the S3 server's listing and photos differ: {row} with ETag {etag}")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, each another one."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _echo_of(nginx: str) -> Path:

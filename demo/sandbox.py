@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,8 @@ from typing import Any
 
 import boto3
 from moto.server import ThreadedMotoServer
+
+from aesthetics_ops.testing.loopback import free_port
 
 __all__ = ["BUCKET", "QUICK_START", "ROOT", "Sandbox", "open_sandbox"]
 
@@ -169,22 +170,9 @@ def _announce(sandbox: Sandbox, port: str) -> None:
     print(f"\n=== Airflow did not answer on {url} within 3 minutes; see the lines above\n", flush=True)
 
 
-def _free_port(wanted: int) -> int:
-    """Return the wanted loopback port, or a free one where it is taken."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("no free loopback port")
-
-
 def _standalone(sandbox: Sandbox) -> int:
     """Run `airflow standalone` with its children until it ends or we are told to stop."""
-    port = str(_free_port(8080))
+    port = str(free_port(8080))
     environment = sandbox.env | {
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",

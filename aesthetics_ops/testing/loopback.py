@@ -1,17 +1,24 @@
 """A server of a test: on one free port of loopback, over TLS where a context is given, in a thread.
 
-In: what answers requests.  Out: the server, while its context is open.
+In: what answers requests.  Out: the server, while its context is open; or a port for a server that is another program.
 """
 
+import functools
+import itertools
+import secrets
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["LoopbackServer", "serving"]
+__all__ = ["LoopbackServer", "free_port", "serving"]
 
+_PORTS: Final = range(
+    20_000, 32_768
+)  # below those that the kernel gives to connections and to servers that ask for any
 _Server = TypeVar("_Server", bound=ThreadingHTTPServer)
 
 
@@ -56,3 +63,28 @@ def serving(server: _Server) -> Iterator[_Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def free_port(wanted: int | None = None) -> int:
+    """Return a port of loopback for a server that another program starts later; no other call in this process returns it.
+
+    It is none of those that the kernel gives away: until the server listens, any connection of this machine might get one.
+
+    Args:
+        wanted: returned where it is free; None: any.
+
+    Raises:
+        OSError: none is free.
+    """
+    for port in itertools.chain([] if wanted is None else [wanted], _ports()):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free loopback port")
+
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """Return each of the ports once, in an order of this process: another one begins elsewhere."""
+    return iter(secrets.SystemRandom().sample(_PORTS, len(_PORTS)))

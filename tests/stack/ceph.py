@@ -17,7 +17,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.stack.services import Machine, Service, free_port, wait_for
+from aesthetics_ops.testing.loopback import free_port
+from tests.stack.services import Machine, Service, wait_for
 
 __all__ = ["Ceph", "start_ceph"]
 

@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import psycopg2
 
+from aesthetics_ops.testing.loopback import free_port
 from tests.stack.ceph import Ceph
-from tests.stack.services import Machine, Service, free_port, wait_for
+from tests.stack.services import Machine, Service, wait_for
 from tests.support import compose
 from tests.support.airflow_runs import AirflowRuns
 from tests.support.paths import ROOT

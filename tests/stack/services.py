@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-__all__ = ["Machine", "Service", "ServiceError", "free_port", "tail", "wait_for"]
+__all__ = ["Machine", "Service", "ServiceError", "tail", "wait_for"]
 
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # where Debian keeps it, not in PATH
 PATHS: Final = os.pathsep.join(
@@ -39,13 +38,6 @@ _log = logging.getLogger("stack")
 
 class ServiceError(AssertionError):
     """A service is missing, died, or did not do in time what was waited for; has the end of its log."""
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tail(log: Path, lines: int = 40) -> str:

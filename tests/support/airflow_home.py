@@ -9,7 +9,6 @@ import functools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aesthetics_ops.testing.loopback import LoopbackServer, serving
+from aesthetics_ops.testing.loopback import LoopbackServer, free_port, serving
 from demo.sandbox import QUICK_START
 from tests.support.nights import PHOTOS, photo
 from tests.support.paths import ROOT
@@ -187,9 +186,7 @@ class Standalone:
 @contextlib.contextmanager
 def running(home: AirflowHome) -> Iterator[Standalone]:
     """Run `airflow standalone` in a home whose configuration is written."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     env = home.env | {
         "AIRFLOW__API__PORT": port,
