@@ -23,7 +23,7 @@ for shared in ("aesthetics_ops.testing.store_contract", "tests.support.s3_contra
 os.environ.setdefault("AESTHETICS_STORE_RETRY_S", "2")  # a store that is down in a test stays so
 
 # no test depends on how long it takes
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -187,7 +187,7 @@ def pages() -> Iterator[dict[str, str]]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not server.started and time.monotonic() < deadline:
             time.sleep(0.05)
         host = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

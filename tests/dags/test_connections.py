@@ -82,7 +82,7 @@ class Asked:
 
     def end(self) -> None:
         """Let it go: nothing is asked any more."""
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=300)
         self._answers.close()
 
 

@@ -29,7 +29,7 @@ SAMPLES = ROOT / "samples"
 def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, DEPLOY / script, *map(str, arguments)],
-        env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

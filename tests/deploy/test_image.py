@@ -184,7 +184,7 @@ def run_settings(tmp_path: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         env=os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "false", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True, text=True, timeout=180, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -128,7 +128,7 @@ def test_what_is_over_at_once_shows_nothing(monkeypatch: pytest.MonkeyPatch, url
 def test_a_stage_that_is_a_single_request_is_shown_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch) as seen, show_progress("list objects", 1, "listing", after_s=0.05) as done:
         with seen.came:
-            assert seen.came.wait_for(lambda: "list objects" in seen.text, timeout=60)
+            assert seen.came.wait_for(lambda: "list objects" in seen.text, timeout=300)
         assert "100%" not in seen.text
         done(1)
     assert "100%" in seen.text

@@ -86,7 +86,7 @@ def started(directory: Path, work: str, then: str = "time.sleep(60)") -> Iterato
 
 
 def wait_for(path: Path) -> None:
-    for _ in range(6000):
+    for _ in range(30_000):
         if path.exists():
             return
         time.sleep(0.01)
@@ -94,7 +94,7 @@ def wait_for(path: Path) -> None:
 
 
 def assert_ended(process: "subprocess.Popen[str]", end: signal.Signals) -> None:
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     line = f"aesthetics-ops: {SAID[end]}; the same command goes on where this one stopped\n"
     assert (process.returncode, out, err) == (128 + end, "", line)
 
@@ -103,7 +103,7 @@ def assert_ended(process: "subprocess.Popen[str]", end: signal.Signals) -> None:
 @pytest.mark.parametrize("fall", FALLS)
 def test_a_command_ends_whatever_lets_the_signal_fall(tmp_path: Path, fall: str, end: signal.Signals) -> None:
     with started(
-        tmp_path, FALLS[fall], then="Path('goes on').touch(); time.sleep(1); Path('to the end').touch()"
+        tmp_path, FALLS[fall], then="Path('goes on').touch(); time.sleep(4); Path('to the end').touch()"
     ) as process:
         process.send_signal(end)
         assert_ended(process, end)
@@ -120,11 +120,11 @@ def test_what_was_begun_is_put_in_order_first(tmp_path: Path, fall: str, end: si
     assert (tmp_path / "in order").exists()
 
 
-ORDERLY = "try:\n    wait()\nfinally:\n    Path('begins').touch()\n    time.sleep(2)\n    Path('in order').touch()"
+ORDERLY = "try:\n    wait()\nfinally:\n    Path('begins').touch()\n    time.sleep({})\n    Path('in order').touch()"
 
 
 def test_sigterm_twice_is_once(tmp_path: Path) -> None:
-    with started(tmp_path, ORDERLY) as process:
+    with started(tmp_path, ORDERLY.format(2)) as process:
         process.send_signal(signal.SIGTERM)
         wait_for(tmp_path / "begins")
         process.send_signal(signal.SIGTERM)
@@ -133,7 +133,7 @@ def test_sigterm_twice_is_once(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_twice_is_impatience(tmp_path: Path) -> None:
-    with started(tmp_path, ORDERLY) as process:
+    with started(tmp_path, ORDERLY.format(4)) as process:  # the second one comes before that is over
         process.send_signal(signal.SIGINT)
         wait_for(tmp_path / "begins")
         process.send_signal(signal.SIGINT)

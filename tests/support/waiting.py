@@ -8,7 +8,7 @@ from aesthetics_ops.store import give_up
 
 
 @contextmanager
-def ending_by_itself(many_s: float = 15.0) -> Iterator[None]:
+def ending_by_itself(many_s: float = 60.0) -> Iterator[None]:
     """Fail, and end what waits for a store, if the block takes so many seconds: many times what it should."""
     is_late = threading.Event()
 

@@ -28,7 +28,7 @@ def test_every_kind_of_skip_fails_where_all_tests_must_run(tmp_path: Path, worke
     for all_must_run in ("", "1"):
         environment = os.environ | {"AESTHETICS_TEST_ALL": all_must_run, "PYTHONPATH": str(TESTS.parent)}
         said[all_must_run] = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         ).stdout
     assert " 4 skipped in " in said[""]
     assert " 1 failed, 3 errors in " in said["1"]
@@ -42,7 +42,7 @@ def run_apt_sh(folder: Path, scripts: dict[str, str], all_must_run: str) -> subp
         (folder / name).chmod(0o755)
     environment = {"PATH": str(folder), "AESTHETICS_TEST_ALL": all_must_run}
     command = ["/bin/sh", str(TESTS / "apt.sh"), "suite"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize("all_must_run", ["", "1"])

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aesthetics_ops.pixels.photo import Converted, convert_photo
@@ -16,7 +16,7 @@ KEEP_SMALL, REENCODE_SMALL = (
     for pixels, max_side in ((KEEP, None), (REENCODE, 48))
 )
 
-bounded = settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+bounded = settings(max_examples=1_000, database=None)
 
 
 def assert_ends_well(data: bytes) -> None:

@@ -156,7 +156,7 @@ def test_processes_fill_one_cache_at_once(dataset: Dataset, place: Path, method:
     children = [context.Process(target=shape_of_epoch, args=(dataset, place, answer)) for _ in range(3)]
     for child in children:
         child.start()
-    found = [answer.get(timeout=120) for _ in children]
+    found = [answer.get(timeout=300) for _ in children]
     for child in children:
         child.join(60)
     expected = sum(int(images.sum()) for images, _ in epoch(reader(dataset, place)))

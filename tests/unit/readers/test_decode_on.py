@@ -106,7 +106,7 @@ class Watched:
 
     def wait_for(self, batches: int) -> bool:
         with self.was_asked:
-            return self.was_asked.wait_for(lambda: len(self.threads) >= batches, timeout=60)
+            return self.was_asked.wait_for(lambda: len(self.threads) >= batches, timeout=300)
 
     def ended(self) -> bool:
         for thread in set(self.threads):

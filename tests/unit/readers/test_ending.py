@@ -54,6 +54,6 @@ def test_a_process_ends(tmp_path: Path, program: str, status: int, last: str) ->
     SyntheticDataset(open_store(url)).publish(synthetic_photos(100))
     env = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", SLOW + program, url]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=200, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300, env=env)
     assert done.returncode == status, done.stderr
     assert last in done.stderr

@@ -113,7 +113,7 @@ def read_back(reader: str, folder: Path, dataset: Dataset) -> None:
     }
     done = subprocess.run(
         [sys.executable, str(script), reader, str(folder), str(expected)],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     count = sum(map(len, rows_of(dataset).values()))
     assert done.stdout.splitlines()[-1:] == [f"{reader}: {count} records, ids, labels, votes and JPEG bytes equal"], (
@@ -163,7 +163,7 @@ def test_the_datasets_own_croissant_gives_every_records_labels(voted: Dataset) -
     store = open_store(voted.manifest.dataset)
     path = store.local_path(version_key(voted.version, VersionFile.CROISSANT))
     done = subprocess.run(
-        [sys.executable, "-c", INDEX, str(path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", INDEX, str(path)], capture_output=True, text=True, timeout=300, check=False
     )
     expected = {photo: [label, votes] for rows in rows_of(voted).values() for photo, (label, _, votes) in rows.items()}
     assert json.loads(done.stdout or "{}") == {
@@ -262,7 +262,7 @@ def test_an_export_that_was_killed_looks_like_nothing_and_goes_on(
 ) -> None:
     out, url = tmp_path / "out", dataset.manifest.dataset
     command = [sys.executable, "-c", CUT_OFF, url, str(out), written, str(kills_at)]
-    killed = subprocess.run(command, cwd=ROOT, check=False, timeout=60)
+    killed = subprocess.run(command, cwd=ROOT, check=False, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert {path.name for path in out.iterdir()} <= {".aesthetics-ops-export", ".aesthetics-ops-lock"}
     done = dataset.export(out, written)
@@ -403,7 +403,7 @@ class TestRefused:
         code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
         code += "from aesthetics_ops.cli import main; sys.exit(main(sys.argv[1:]))"
         command = [sys.executable, "-c", code, "export", made.store.url, str(tmp_path / "out"), "--format", written]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode in (1, 3), done.stderr
         assert done.stderr.count("\n") == 1
         assert "00000" in done.stderr

@@ -78,7 +78,7 @@ def test_croissants_loader_reads_columns_of_any_name(odd: Dataset, tmp_path: Pat
         assert found is not None
         path, records = found, "records"
     done = subprocess.run(
-        [sys.executable, "-c", ROWS, str(path), records], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", ROWS, str(path), records], capture_output=True, text=True, timeout=300, check=False
     )
     rows = sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda row: row["label"])
     assert [row["label"] for row in rows] == [3, 4], done.stderr

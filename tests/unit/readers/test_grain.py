@@ -75,7 +75,7 @@ def test_two_worker_processes_give_the_same(dataset: Dataset, tmp_path: Path) ->
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)
     command = [sys.executable, str(script), f"{tmp_path.as_uri()}/dataset/"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr
     expected = [[int(images.sum()), labels.tolist()] for images, labels in two_epochs(dataset, **OPTIONS)]
     assert json.loads(done.stdout.splitlines()[-1]) == expected

@@ -73,7 +73,7 @@ def test_fit_sees_each_record_once_an_epoch_in_the_samplers_order(
 ) -> None:
     command = [sys.executable, "-c", FIT, f"{tmp_path.as_uri()}/dataset/"]
     env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=200, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300, env=env)
     assert done.returncode == 0, done.stderr
     seen, expected = json.loads(done.stdout.splitlines()[-1]), epochs(dataset, 4)
     assert seen["epochs"] == expected[:24]

@@ -396,7 +396,7 @@ class TestProcesses:
         answer = context.Queue()
         child = context.Process(target=lengths_in_child, args=(chosen, [0, 1, 2], answer))
         child.start()
-        assert answer.get(timeout=60) == expected
+        assert answer.get(timeout=300) == expected
         child.join(60)
         assert child.exitcode == 0
 

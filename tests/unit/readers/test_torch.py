@@ -153,7 +153,7 @@ class TestBatches:
             assert images.shape == (64, 3, 32, 32)
             assert not {{"tensorflow", "keras", "jax", "torchvision"}} & sys.modules.keys()
         """
-        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=300)
 
     @pytest.mark.parametrize(("reader", "package"), [("torch", "torch"), ("torch_loader", "torch"), ("grain", "grain")])
     def test_a_framework_that_is_not_installed_is_named(self, dataset: Dataset, reader: str, package: str) -> None:
@@ -169,7 +169,7 @@ class TestBatches:
                 print(error)
         """
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120, capture_output=True, text=True
+            [sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=300, capture_output=True, text=True
         )
         assert f"reader '{reader}' needs {package}, which is not installed" in done.stdout
         assert f"run: pip install 'aesthetics-ops[{package}]'" in done.stdout
@@ -199,7 +199,7 @@ class TestLoader:
             cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (9, 9), 0)  # starts them
             seen: list[Callable[[int], None]] = [_one_thread_only]
             loader = dataset.torch_loader(
-                "train", **ORDER, num_workers=2, timeout=60, multiprocessing_context="fork", worker_init_fn=seen[0]
+                "train", **ORDER, num_workers=2, timeout=300, multiprocessing_context="fork", worker_init_fn=seen[0]
             )
             assert_same(loader, expected(dataset))
         finally:
@@ -325,7 +325,7 @@ class TestDamage:
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_worker_that_is_killed_is_an_error(self, dataset: Dataset) -> None:
         loader = dataset.torch_loader(
-            "train", batch=2, size=8, num_workers=2, timeout=60, worker_init_fn=_die, multiprocessing_context="fork"
+            "train", batch=2, size=8, num_workers=2, timeout=300, worker_init_fn=_die, multiprocessing_context="fork"
         )
         with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly"):
             list(loader)
@@ -377,7 +377,7 @@ class TestRanks:
             subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for rank in range(2)
         ]
-        replies = [rank.communicate(timeout=120) for rank in ranks]
+        replies = [rank.communicate(timeout=300) for rank in ranks]
         assert [rank.returncode for rank in ranks] == [0, 0], replies
         first, second = (json.loads(out) for out, _ in replies)
         for ours, theirs in zip(first, second, strict=True):
@@ -433,7 +433,7 @@ class TestStore:
     def test_workers_read_s3_however_they_start(self, remote: Dataset, start: str) -> None:
         wanted = list(remote.numpy("train", **ORDER))  # uses the store
         assert_same(
-            remote.torch_loader("train", **ORDER, num_workers=2, timeout=100, multiprocessing_context=start), wanted
+            remote.torch_loader("train", **ORDER, num_workers=2, timeout=300, multiprocessing_context=start), wanted
         )
 
     def test_unless_asked_no_worker_is_forked(self, remote: Dataset) -> None:

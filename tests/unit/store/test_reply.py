@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -26,14 +26,12 @@ def answering(answer: bytes) -> Iterator[Server]:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65_536)
-                try:
+                with suppress(OSError):
                     connection.sendall(answer)
-                except OSError:
-                    return
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, StoreLimits(5, 0))
+        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, StoreLimits(60, 0))
         thread.join()
 
 

@@ -119,7 +119,7 @@ def test_a_module_that_cannot_be_imported_is_told_and_pins_nothing(place: Place,
     found = subprocess.run(
         [*command, "--url", place.root.as_uri()],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1), found.stderr
     assert re.search(rf"train is '{name}:f', and module '{name}' cannot be imported \({message}", found.stderr)
@@ -140,14 +140,14 @@ def test_a_training_that_gets_a_signal_is_none_and_the_same_command_goes_on(
     flags = ["--train", f"{FAULTY}:killed_once", "--options", options, "--url", place.root.as_uri()]
     command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, *flags]
     how = {"cwd": ROOT, "env": os.environ | {"TMPDIR": str(scratch)}, "capture_output": True, "text": True}
-    first = subprocess.run(command, check=False, timeout=120, **how)  # type: ignore[call-overload]
+    first = subprocess.run(command, check=False, timeout=300, **how)  # type: ignore[call-overload]
     assert first.returncode == status, first.stderr
     assert first.stderr == (
         f"aesthetics-ops: {line}; the same command goes on where this one stopped\n" if line else ""
     )
     assert "done.json" not in place.files()
     assert line is None or list(scratch.iterdir()) == []
-    second = subprocess.run(command, check=False, timeout=120, **how)  # type: ignore[call-overload]
+    second = subprocess.run(command, check=False, timeout=300, **how)  # type: ignore[call-overload]
     assert second.returncode == 0, second.stderr
     assert place.files() == ["done.json", "metrics.json", "model.bin", "receipt.json"]
     assert list(scratch.iterdir()) == [], "what a kill left is swept"
@@ -157,7 +157,7 @@ def test_a_function_that_closes_the_output_leaves_its_training_and_one_line(plac
     command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, "--train", f"{FAULTY}:closes_stdout"]
     found = subprocess.run(
         [*command, "--url", place.root.as_uri()],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert (found.returncode, "Traceback" in found.stderr) == (1, False), found.stderr
     assert "standard output" in found.stderr.splitlines()[-1]
