@@ -17,7 +17,7 @@ from aesthetics_ops.processes import crew
 from aesthetics_ops.processes.crew import default_processes, run_build
 from aesthetics_ops.store import S3Access, open_store
 from aesthetics_ops.versions.verify import verify_version
-from tests.support.crew import Counted, are_gone, at_first, others, scratch_left, stored_photos
+from tests.support.crew import Counted, are_gone, at_first, end_first, others, scratch_left, stored_photos
 from tests.support.nights import PHOTOS, START, Source
 
 
@@ -54,7 +54,7 @@ def test_a_process_that_is_told_to_end_ends_the_build_and_writes_nothing(
     stored: Source, end: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(TransientError, match=r"^a process of this build ended with exit status 143; run the same"):
-        build_dataset(stored.settings(), processes=2, progress=at_first(lambda: os.kill(others()[0], end)))
+        build_dataset(stored.settings(), processes=2, progress=at_first(lambda: end_first(end)))
     assert (others(), scratch_left()) == ([], [])
     assert capfd.readouterr().err == ""
 

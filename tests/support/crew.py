@@ -1,6 +1,8 @@
 """The other processes of a build: where it can have any, which there are, and what they leave."""
 
 import os
+import re
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ from aesthetics_ops.progress import Progress
 from tests.support.documents import make_reports_quick
 from tests.support.nights import PHOTOS, Source, photo
 
-__all__ = ["Counted", "are_gone", "at_first", "others", "scratch_left", "stored_photos"]
+__all__ = ["Counted", "are_gone", "at_first", "end_first", "others", "scratch_left", "stored_photos"]
 
 
 def stored_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
@@ -68,6 +70,19 @@ def others(parent: int | None = None) -> list[int]:
             if is_child and b"aesthetics_ops.processes" in status.with_name("cmdline").read_bytes():
                 found.append(int(status.parent.name))
     return found
+
+
+def end_first(end: signal.Signals) -> None:
+    """Send a signal to the first of the other processes, once it handles signals: until then it ends as any program does."""
+    process = others()[0]
+    while not _handles(process, signal.SIGHUP):  # the last that it asks for
+        time.sleep(0.01)
+    os.kill(process, end)
+
+
+def _handles(process: int, number: signal.Signals) -> bool:
+    caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
 
 
 def are_gone(found: list[int]) -> bool:

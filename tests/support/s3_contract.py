@@ -318,13 +318,12 @@ class S3FaultContract:
         self, proxy: FaultyProxy, s3_bucket: S3TestBucket, fault: Fault, place: int
     ) -> None:
         # only what hangs is waited for: on a busy machine an answer that comes late must not count as none
-        store = open_store(s3_bucket.url, limits=StoreLimits(timeout_s=2.0 if fault == "hang" else 20.0, retry_s=30.0))
+        store = open_store(s3_bucket.url, limits=StoreLimits(timeout_s=3.0 if fault == "hang" else 20.0, retry_s=30.0))
         keys = [f"k{number}" for number in range(store.asks_at_once)]
         for key in keys:
             store.put(key, key.encode() * 1000)
-        for _ in range(
-            1 if fault in (503, 429) else 3
-        ):  # over connections that are new, and kept; a busy server is sent less
+        # over connections that are new, and then kept; a busy server is sent less
+        for _ in range(1 if fault in (503, 429) else 2):
             proxy.seen.clear()
             proxy.choose = lambda request, _: fault if proxy.methods.count("GET") == place + 1 else None
             readings = store.readings(keys)

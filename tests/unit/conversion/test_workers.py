@@ -139,15 +139,15 @@ class TestFlow:
 
     def test_a_store_far_away_is_sent_more_requests_and_figures_tell_how_far_it_is(self, build: Build) -> None:
         source = planned(build, "one", photo(PHOTOS[0]))
-        photos = [source._replace(id=str(number)) for number in range(800)]
-        store = FarStore(build.photos, 0.05)
+        photos = [source._replace(id=str(number)) for number in range(400)]
+        store = FarStore(build.photos, 0.2)  # far for a codec whose core others use too
         with Workers(replace(build, photos=store)) as workers:  # type: ignore[arg-type]
             outcomes = [outcome for _, outcome in workers.outcomes(photos)]
         assert all(isinstance(outcome, Built) for outcome in outcomes)
         found = workers.flow.figures()
         assert LEAST_REQUESTS < found.requests <= workers.flow.most
-        assert (found.fetched, found.photos, found.bytes) == (800, 800, 800 * source.size)
-        assert found.get_p95_s >= found.get_p50_s >= 0.05 * 0.95
+        assert (found.fetched, found.photos, found.bytes) == (400, 400, 400 * source.size)
+        assert found.get_p95_s >= found.get_p50_s >= 0.2 * 0.95
 
     def test_an_error_of_the_store_ends_it(self, build: Build) -> None:
         photos = [planned(build, f"{number}", photo(PHOTOS[0])) for number in range(40)]

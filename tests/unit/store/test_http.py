@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ def serving(serve: Callable[[socket.socket], None], limits: StoreLimits | None =
 
         def accept() -> None:
             connection, _ = listener.accept()
-            with connection:
+            with connection, suppress(OSError):  # a client that goes may do so without taking all that came
                 serve(connection)
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
-        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, limits or StoreLimits(5, 0))
+        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None, limits or StoreLimits(60, 0))
         thread.join()
 
 
@@ -104,31 +104,32 @@ def dripping(connection: socket.socket) -> None:
             if not connection.recv(65_536):
                 return
         except TimeoutError:
-            try:
-                connection.sendall(b"x")
-            except OSError:
-                return
+            connection.sendall(b"x")
 
 
 @pytest.mark.parametrize(
     ("serve", "said"),
     [
-        (silent, r"no answer from \S+ for 0.3 s"),
+        (silent, r"no answer from \S+ for 2 s"),
         (cut, "3 bytes"),
         (dripping, "comes too slowly"),
     ],
 )
 def test_silence_is_cut_off(serve: Callable[[socket.socket], None], said: str) -> None:
-    with serving(serve, StoreLimits(0.3, 0)) as server, pytest.raises(UnservedError, match=said):
+    with serving(serve, StoreLimits(2, 0)) as server, pytest.raises(UnservedError, match=said):
         read(server)
 
 
-@pytest.mark.parametrize("serve", [silent, cut])
-def test_an_interruption_ends_a_wait(serve: Callable[[socket.socket], None]) -> None:
-    with serving(serve, StoreLimits(600, 0)) as server:
-        threading.Timer(0.3, give_up).start()
-        with pytest.raises(UnservedError):
-            read(server)
+@pytest.mark.parametrize("answer", [b"", FIVE[:-2]], ids=["silent", "cut"])
+def test_an_interruption_ends_a_wait(answer: bytes) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)  # the request is under way
+        connection.sendall(answer)
+        give_up()
+        silent(connection)
+
+    with serving(serve, StoreLimits(600, 0)) as server, pytest.raises(UnservedError):
+        read(server)
 
 
 class CountingS3(OddS3):
@@ -196,7 +197,7 @@ def test_a_child_that_was_forked_leaves_the_connections_of_its_parent(tmp_path: 
             "assert os.waitpid(child, 0)[1] == 0\n"
             "read()\n"
         )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
         assert (done.returncode, done.stderr) == (0, "")
         assert len(store.seen) == 4
         assert store.connections == 2

@@ -18,12 +18,14 @@ import pytest
 from aesthetics_ops.errors import SettingsError, StoreUnavailableError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, StoreLimits, StoreThreads, Swap, give_up, open_store
+from aesthetics_ops.store.interrupts import Interrupts
 from aesthetics_ops.store.pace import pace_of
 from aesthetics_ops.testing.odd_s3 import OddS3
 from tests.support.s3 import point_to
 from tests.support.waiting import ending_by_itself
 
 SHORT = StoreLimits(timeout_s=0.3, retry_s=0.5)
+BUSY = StoreLimits(timeout_s=20, retry_s=2)  # several attempts: on a busy machine one may take half a second
 ONCE = StoreLimits(timeout_s=0.3, retry_s=0.0)
 LONG = StoreLimits(timeout_s=20, retry_s=60)
 
@@ -129,7 +131,7 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(server: OddS3, answer: t
 def test_a_swap_that_the_store_is_too_busy_for_stops_with_the_limits(server: OddS3) -> None:
     server.answer = lambda request, number: (503, "SlowDown") if request.method == "PUT" else None
     with pytest.raises(StoreUnavailableError, match=r"SlowDown.*tried \d+ times"):
-        open_store("s3://bucket/p/", limits=SHORT).swap("LATEST.json", b"1", None)
+        open_store("s3://bucket/p/", limits=BUSY).swap("LATEST.json", b"1", None)
     assert server.objects.keys() == {"bucket/p/k"}
     assert sum(request.method == "PUT" for request in server.seen) < 10
 
@@ -139,9 +141,9 @@ def test_what_is_given_up_is_told_with_what_the_store_said_and_for_how_long(serv
     with pytest.raises(
         StoreUnavailableError,
         match=r"^the store did not serve 's3://bucket/p/k': SlowDown: reduce your rate; tried [2-9] times in \d+ s "
-        r"\(store_retry_s is 0\.5, store_timeout_s is 0\.3\); check the endpoint and the network, or try again later$",
+        r"\(store_retry_s is 2, store_timeout_s is 20\); check the endpoint and the network, or try again later$",
     ):
-        open_store("s3://bucket/p/", limits=SHORT).get("k")
+        open_store("s3://bucket/p/", limits=BUSY).get("k")
 
 
 def test_without_retries_a_request_is_sent_once(server: OddS3) -> None:
@@ -182,8 +184,8 @@ class TestAzure:
     ) -> None:
         azure(server.url)
         busy_for(server, 1000, (503, "ServerBusy"))
-        with pytest.raises(StoreUnavailableError, match=r"'az://box-2/p/k'.*tried [2-9] times.*store_retry_s is 0\.5"):
-            open_store("az://box-2/p/", limits=SHORT).get("k")
+        with pytest.raises(StoreUnavailableError, match=r"'az://box-2/p/k'.*tried [2-9] times.*store_retry_s is 2"):
+            open_store("az://box-2/p/", limits=BUSY).get("k")
         assert 1 < len(server.seen) < 10
         assert pace_of("az://box-2/").limit == 1
 
@@ -198,7 +200,9 @@ class TestInterrupts:
             def interrupted() -> None:
                 with StoreThreads(4) as threads:
                     running_.extend(threads.submit(store.get, f"k{number}") for number in range(8))
-                    time.sleep(0.5)
+                    while not Interrupts.sockets:
+                        time.sleep(0.01)
+                    time.sleep(0.2)  # the others wait too by then, or are not begun
                     raise KeyboardInterrupt
 
             with ending_by_itself(), pytest.raises(KeyboardInterrupt):
@@ -212,7 +216,7 @@ class TestInterrupts:
         store = open_store("s3://bucket/p/", limits=LONG)
         with StoreThreads(1) as threads:
             waiting = threads.submit(store.get, "k")
-            while len(server.seen) < 4:
+            while len(server.seen) < 4 or pace_of(server.url)._in_flight:  # the last answer has been read
                 time.sleep(0.01)
             give_up()
             with pytest.raises(StoreUnavailableError, match=r"SlowDown.*; interrupted$"):
@@ -249,7 +253,11 @@ def test_a_store_that_asks_for_less_is_sent_less_and_then_more_again(
     server: OddS3, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server that refuses more than three requests at once: all are served in the end, and few are refused."""
+    store, pace = open_store("s3://bucket/p/", limits=LONG), pace_of(server.url)
+    store.get("k")  # threads that begin together let one of them look for the endpoint
+    server.seen.clear()
     lock, running_, highest = threading.Lock(), 0, 0
+    are_many = threading.Event()
 
     def answer(request: Any, number: int) -> tuple[int, str] | None:
         nonlocal running_, highest
@@ -257,6 +265,9 @@ def test_a_store_that_asks_for_less_is_sent_less_and_then_more_again(
             running_ += 1
             refused = running_ > 3
             highest = max(highest, running_)
+            if refused:
+                are_many.set()
+        are_many.wait(60)
         time.sleep(0.02)
         with lock:
             running_ -= 1
@@ -264,7 +275,6 @@ def test_a_store_that_asks_for_less_is_sent_less_and_then_more_again(
 
     server.answer = answer
     caplog.set_level(logging.INFO, "aesthetics_ops.store.pace")
-    store, pace = open_store("s3://bucket/p/", limits=LONG), pace_of(server.url)
     with StoreThreads(16) as threads:
         assert len({bytes(found.data) for found in threads.map(store.get, ["k"] * 80)}) == 1
     assert highest > 3

@@ -208,11 +208,11 @@ def test_a_password_of_whatever_characters_is_sent_and_stands_in_no_message(
 def test_a_proxy_that_is_not_there_is_named(servers: tuple[OddS3, Proxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, setting = servers
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", 0))  # and listens to nobody; closed, its port might be another server's at once
         port = taken.getsockname()[1]
-    monkeypatch.setenv(setting, f"http://ann:hush-hush@127.0.0.1:{port}")
-    with pytest.raises(StoreUnavailableError, match=f"through the proxy 127.0.0.1:{port} of {setting}") as caught:
-        use()
+        monkeypatch.setenv(setting, f"http://ann:hush-hush@127.0.0.1:{port}")
+        with pytest.raises(StoreUnavailableError, match=f"through the proxy 127.0.0.1:{port} of {setting}") as caught:
+            use()
     assert "hush" not in str(caught.value)
 
 

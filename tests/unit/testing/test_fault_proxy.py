@@ -20,7 +20,7 @@ class Way:
 
     def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes] | None:
         """Return status and body; None where no answer came."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.server_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.server_port, timeout=60)
         try:
             connection.request(method, path, body)
             reply = connection.getresponse()
@@ -85,10 +85,13 @@ def test_an_answer_is_spoiled(way: Way, fault: Fault, answer: tuple[int, bytes] 
 
 def test_a_stalling_answer_brings_half_of_its_body(way: Way) -> None:
     way.proxy.choose = lambda request, number: "stall in the body"
-    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=0.2)
+    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=60)
     connection.request("GET", "/bucket/a")
+    assert connection.sock is not None
+    connected = connection.sock
     reply = connection.getresponse()
     assert (reply.headers["Content-Length"], reply.read(5)) == ("10", b"aaaaa")
+    connected.settimeout(0.2)
     with pytest.raises(TimeoutError):
         reply.read(1)
     connection.close()
@@ -96,8 +99,10 @@ def test_a_stalling_answer_brings_half_of_its_body(way: Way) -> None:
 
 def test_a_hanging_request_gets_no_answer(way: Way) -> None:
     way.proxy.choose = lambda request, number: "hang"
-    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=0.2)
+    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=60)
     connection.request("GET", "/bucket/a")
+    assert connection.sock is not None
+    connection.sock.settimeout(0.2)
     with pytest.raises(TimeoutError):
         connection.getresponse()
     connection.close()
@@ -169,7 +174,7 @@ def test_a_listing_gives_an_object_another_size_or_etag(way: Way, fault: Fault, 
 def test_a_redirect_names_the_other_host(way: Way) -> None:
     way.proxy.elsewhere = "http://other"
     way.proxy.choose = lambda request, number: "redirect 301"
-    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", way.proxy.server_port, timeout=60)
     connection.request("GET", "/bucket/a")
     reply = connection.getresponse()
     assert (reply.status, reply.getheader("Location")) == (301, "http://other/bucket/a")
