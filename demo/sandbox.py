@@ -19,17 +19,23 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import boto3
 from moto.server import ThreadedMotoServer
 
 from aesthetics_ops.testing.loopback import free_port
 
-__all__ = ["BUCKET", "QUICK_START", "ROOT", "Sandbox", "open_sandbox"]
+__all__ = ["BUCKET", "PATIENT", "QUICK_START", "ROOT", "Sandbox", "open_sandbox"]
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK_START = ROOT / "demo" / "quick_start"  # in PYTHONPATH, it makes Airflow start in less time
+PATIENT: Final = {
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "600",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+}
+"""Limits of Airflow's, 30, 50 and 5 s by default, that a busy machine reaches where nothing hangs."""
 BUCKET = "aesthetics"
 _KEY = "sandbox"  # the embedded S3 checks no signatures
 
@@ -106,6 +112,7 @@ def _environment(directory: Path, endpoint: str) -> dict[str, str]:
     modules = [str(QUICK_START), *filter(None, [os.environ.get("PYTHONPATH")])]
     return (
         os.environ
+        | PATIENT
         | {
             "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join(modules),
@@ -153,7 +160,7 @@ def _announce(sandbox: Sandbox, port: str) -> None:
     """Wait until the web UI answers, then say where it is and how to log in."""
     url = f"http://127.0.0.1:{port}"
     passwords = Path(sandbox.env["AIRFLOW_HOME"]) / "simple_auth_manager_passwords.json.generated"
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         time.sleep(2)
         try:
@@ -167,7 +174,7 @@ def _announce(sandbox: Sandbox, port: str) -> None:
             flush=True,
         )
         return
-    print(f"\n=== Airflow did not answer on {url} within 3 minutes; see the lines above\n", flush=True)
+    print(f"\n=== Airflow did not answer on {url} within 10 minutes; see the lines above\n", flush=True)
 
 
 def _standalone(sandbox: Sandbox) -> int:

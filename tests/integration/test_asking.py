@@ -20,7 +20,6 @@ from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, open_store
 from tests.support.airflow_home import AirflowHome, Hook, Standalone, hearing, running, until
 
-RUN_S = 240
 ASKING = """
 ask_on_refusal = true
 retry_delay_s = 1
@@ -111,7 +110,7 @@ class Nights:
             rf"TaskInstance Finished: dag_id={self.dag}, task_id=ask, run_id={run},.* state=awaiting_input"
         )
         before = self._seen.get(run, 0)
-        until(lambda: len(said.findall(self.airflow.log.read_text(errors="replace"))) > before, RUN_S, self.airflow.log)
+        until(lambda: len(said.findall(self.airflow.log.read_text(errors="replace"))) > before, self.airflow.log)
         self._seen[run] = before + 1
         assert self.states(run)["ask"] == "awaiting_input"
         return dict(self.airflow.ask("GET", self._answer(run)))
@@ -128,7 +127,7 @@ class Nights:
 
     def end(self, run: str) -> tuple[str, dict[str, str]]:
         """Wait until a run ends; return how, and how its tasks did."""
-        state = until(lambda: self._ended(run), RUN_S, self.airflow.log)
+        state = until(lambda: self._ended(run), self.airflow.log)
         return state, self.states(run)
 
     def states(self, run: str) -> dict[str, str]:
@@ -152,7 +151,7 @@ class Nights:
 def airflow(home: AirflowHome) -> Iterator[Standalone]:
     with running(home) as airflow:
         for dag in ("cats", "dogs"):
-            until(partial(airflow.ask, "GET", f"dags/{dag}"), 120, airflow.log)
+            until(partial(airflow.ask, "GET", f"dags/{dag}"), airflow.log)
             airflow.ask("PATCH", f"dags/{dag}", {"is_paused": False})
         yield airflow
 
@@ -201,7 +200,7 @@ def test_what_is_approved_is_published_with_one_event_and_says_by_whom_and_why(c
     )
     assert latest.move.by == asked_by(cats, "approved")
     assert cats.events == [version]
-    (news,) = until(lambda: hook.bodies("/published"), 60)
+    (news,) = until(lambda: hook.bodies("/published"))
     assert (news["version"], news["task_id"], news["counts"]["records"]) == (version, "promote", 6)
     assert hook.bodies("/failed") == []
 
@@ -229,7 +228,7 @@ def test_what_is_rejected_stays_a_candidate_and_may_be_approved_after_all(cats: 
     state, tasks = cats.end("rejected")
     assert (state, tasks["ask"], tasks["promote"]) == ("failed", "failed", "upstream_failed")
     (version,) = candidate_names(cats.dataset, peek_latest(cats.dataset)[0])
-    (told,) = until(lambda: hook.bodies("/refused"), 60)
+    (told,) = until(lambda: hook.bodies("/refused"))
     assert told["event"] == "refused"
     assert told["reason"] == (
         f"not published: {asked_by(cats, 'rejected')} rejected it: not yet; this run publishes nothing, version {version!r} stays as it is"
@@ -284,7 +283,7 @@ def test_no_answer_in_time_counts_as_a_rejection(airflow: Standalone, home: Airf
     state, tasks = dogs.end("nobody")
     assert (state, tasks["ask"], tasks["promote"]) == ("failed", "failed", "upstream_failed")
     assert "nobody answered within 0.001 hours" in dogs.problem("nobody", "ask")
-    assert [body["event"] for body in until(lambda: hook.bodies("/refused")[1:] and hook.bodies("/refused"), 60)] == [
+    assert [body["event"] for body in until(lambda: hook.bodies("/refused")[1:] and hook.bodies("/refused"))] == [
         "asked", "refused",
     ]  # fmt: skip
     assert dogs.latest is None

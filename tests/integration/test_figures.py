@@ -108,8 +108,8 @@ def test_a_call_that_makes_nothing_leaves_the_figures_of_the_one_that_did(source
 
 
 @pytest.fixture
-def gauges() -> Iterator[tuple[int, dict[str, str]]]:
-    """The port of a StatsD server, and what it heard: value by name and tags."""
+def gauges() -> Iterator[tuple[int, Callable[[], dict[str, str]]]]:
+    """The port of a StatsD server, and what ends it and returns all that it was sent: value by name and tags."""
     heard: dict[str, str] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
@@ -123,17 +123,23 @@ def gauges() -> Iterator[tuple[int, dict[str, str]]]:
         thread = threading.Thread(target=listen)
         thread.start()
         port = server.getsockname()[1]
+
+        def end() -> dict[str, str]:
+            if thread.is_alive():
+                server.sendto(b"", ("127.0.0.1", port))
+                thread.join()
+            return heard
+
         try:
-            yield port, heard
+            yield port, end
         finally:
-            server.sendto(b"", ("127.0.0.1", port))
-            thread.join()
+            end()
 
 
 def test_result_log_browser_metrics_and_xcom_say_the_same_numbers(
-    tmp_path: Path, gauges: tuple[int, dict[str, str]]
+    tmp_path: Path, gauges: tuple[int, Callable[[], dict[str, str]]]
 ) -> None:
-    port, heard = gauges
+    port, heard_all = gauges
     metrics = {
         "AIRFLOW__METRICS__STATSD_ON": "True", "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(port), "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
@@ -143,6 +149,7 @@ def test_result_log_browser_metrics_and_xcom_say_the_same_numbers(
     home.migrate()
     status, log = home.run("dags", "test", "cats", "2026-11-01")
     assert status == 0, log[-3000:]
+    heard = heard_all()
 
     store = open_store(f"{home.directory.as_uri()}/datasets/cats/")
     (build,) = store.folders(BUILDS)

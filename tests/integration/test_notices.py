@@ -102,7 +102,7 @@ def test_a_notifier_that_fails_is_a_line_in_the_log_and_the_build_stands(home: A
 @pytest.fixture(scope="module")
 def airflow(home: AirflowHome) -> Iterator[Standalone]:
     with running(home) as airflow:
-        until(lambda: airflow.ask("GET", "dags/dogs"), 120, airflow.log)
+        until(lambda: airflow.ask("GET", "dags/dogs"), airflow.log)
         airflow.ask("PATCH", "dags/dogs", {"is_paused": False})
         yield airflow
 
@@ -114,10 +114,10 @@ def test_the_dag_processor_and_the_triggerer_tell_of_a_failure_and_of_a_version_
     away = scores.rename(scores.with_suffix(".away"))
     try:
         airflow.ask("POST", "dags/dogs/dagRuns", {"logical_date": None, "dag_run_id": "bad_night"})
-        (body,) = until(lambda: hook.bodies("/failed"), 180, airflow.log)
+        (body,) = until(lambda: hook.bodies("/failed"), airflow.log)
         assert (body["run_id"], body["task_id"]) == ("bad_night", "plan")
         assert "scores.csv' does not exist" in body["reason"]
-        (late,) = until(lambda: hook.bodies("/late"), 120, airflow.log)
+        (late,) = until(lambda: hook.bodies("/late"), airflow.log)
         assert (late["event"], late["dag_id"], late["run_id"]) == ("late", "dogs", "bad_night")
         assert "has not ended well, and no version can be read" in late["reason"]
     finally:

@@ -102,7 +102,7 @@ def ended(airflow: Standalone, run: str) -> str:
         state = str(airflow.ask("GET", f"dags/cats/dagRuns/{run}")["state"])
         return state if state in ("success", "failed") else None
 
-    return until(look, RUN_S, airflow.log)
+    return until(look, airflow.log)
 
 
 def test_a_slow_partition_holds_up_nobody_a_failed_one_is_cleared_alone_and_one_without_work_is_skipped(
@@ -110,7 +110,7 @@ def test_a_slow_partition_holds_up_nobody_a_failed_one_is_cleared_alone_and_one_
 ) -> None:
     night = Night(home)
     with running(home) as airflow:
-        until(partial(airflow.ask, "GET", "dags/cats"), 120, airflow.log)
+        until(partial(airflow.ask, "GET", "dags/cats"), airflow.log)
         proxy.choose = night.choose
         airflow.ask("POST", "dags/cats/dagRuns", {"logical_date": None, "dag_run_id": "night", "conf": {}})
         airflow.ask("PATCH", "dags/cats", {"is_paused": False})
@@ -121,7 +121,7 @@ def test_a_slow_partition_holds_up_nobody_a_failed_one_is_cleared_alone_and_one_
             return found if all(done) else None
 
         try:
-            before = until(all_else_is_done, RUN_S, airflow.log)
+            before = until(all_else_is_done, airflow.log)
         finally:
             night.may_read.set()
         everywhere = {(stage, number): "success" for stage in STAGES for number in (0, 2)}

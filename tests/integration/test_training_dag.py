@@ -141,7 +141,7 @@ def test_a_function_that_ends_the_program_fails_and_one_that_skips_is_taken_at_i
 def airflow(home: AirflowHome) -> Iterator[Standalone]:
     with running(home) as airflow:
         for dag in ("cats", DAG, ALONE):
-            until(partial(airflow.ask, "GET", f"dags/{dag}"), 240, airflow.log)
+            until(partial(airflow.ask, "GET", f"dags/{dag}"), airflow.log)
             airflow.ask("PATCH", f"dags/{dag}", {"is_paused": False})
         yield airflow
 
@@ -170,10 +170,10 @@ def test_a_failed_training_is_cleared_and_trains(airflow: Standalone, home: Airf
     for done in (home.directory / "datasets" / "dogs-training").rglob("done.json"):
         done.unlink()
     airflow.ask("POST", f"dags/{ALONE}/dagRuns", {"logical_date": None, "dag_run_id": "by_hand"})
-    until(lambda: states(airflow, "by_hand", ALONE)["train"] == "failed", 400, airflow.log)
+    until(lambda: states(airflow, "by_hand", ALONE)["train"] == "failed", airflow.log)
     fault.unlink()
     clear(airflow, "by_hand", ALONE)
-    until(lambda: states(airflow, "by_hand", ALONE)["train"] == "success", 400, airflow.log)
+    until(lambda: states(airflow, "by_hand", ALONE)["train"] == "success", airflow.log)
     (done,) = (home.directory / "datasets" / "dogs-training").rglob("done.json")
     assert find_receipt(done.parent).run == f"{ALONE} by_hand"
 
@@ -184,7 +184,7 @@ def test_the_event_of_a_publish_trains_once_whatever_is_cleared_or_sent_again(
     scores = home.directory / "scores.csv"
     scores.write_text(scores.read_text().replace("5.3", "6.3"))
     airflow.ask("POST", "dags/cats/dagRuns", {"logical_date": None, "dag_run_id": "night"})
-    (run,) = until(lambda: ended(airflow, 1), 900, airflow.log)
+    (run,) = until(lambda: ended(airflow, 1), airflow.log)
     version = json.loads(bytes(open_store(url(home, "cats")).get("LATEST.json").data))["version"]
     done = home.directory / "datasets" / "cats-training" / version / "done.json"
     assert (run["state"], states(airflow, run["dag_run_id"])) == ("success", {"choose": "success", "train": "success"})
@@ -192,11 +192,11 @@ def test_the_event_of_a_publish_trains_once_whatever_is_cleared_or_sent_again(
     trained_at = done.stat().st_mtime_ns
 
     clear(airflow, run["dag_run_id"])
-    until(lambda: states(airflow, run["dag_run_id"])["train"] == "skipped", 400, airflow.log)
+    until(lambda: states(airflow, run["dag_run_id"])["train"] == "skipped", airflow.log)
 
     assets = airflow.ask("GET", "assets?limit=100")["assets"]
     (asset,) = [each["id"] for each in assets if each["uri"] == f"{url(home, 'cats')}LATEST.json"]
     airflow.ask("POST", "assets/events", {"asset_id": asset, "extra": {"version": version}})
-    second = until(lambda: ended(airflow, 2), 400, airflow.log)[1]
+    second = until(lambda: ended(airflow, 2), airflow.log)[1]
     assert states(airflow, second["dag_run_id"]) == {"choose": "skipped", "train": "skipped"}
     assert done.stat().st_mtime_ns == trained_at

@@ -18,17 +18,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aesthetics_ops.testing.loopback import LoopbackServer, free_port, serving
-from demo.sandbox import QUICK_START
+from demo.sandbox import PATIENT, QUICK_START
 from tests.support.nights import PHOTOS, photo
 from tests.support.paths import ROOT
 
 __all__ = ["AirflowHome", "Hook", "Standalone", "hearing", "running", "until"]
 
 _Found = TypeVar("_Found")
-_START_S, _STOP_S = 240, 60
+_PATIENCE_S: Final = 900.0  # where something never comes; on a busy machine an Airflow takes minutes to start
+_STOP_S: Final = 60
 
 
 class Hook(LoopbackServer):
@@ -93,25 +94,29 @@ class AirflowHome:
 
     @property
     def env(self) -> dict[str, str]:
-        return os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": f"{QUICK_START}{os.pathsep}{ROOT}",
-            "AIRFLOW_HOME": str(self.directory / "airflow"),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.directory / "no_plugins"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            "AESTHETICS_CONFIG": str(self.directory / "datasets.toml"),
-            "AESTHETICS_PARTITIONS": "1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            **self.variables,
-        }
+        return (
+            os.environ
+            | PATIENT
+            | {
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": f"{QUICK_START}{os.pathsep}{ROOT}",
+                "AIRFLOW_HOME": str(self.directory / "airflow"),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+                "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.directory / "no_plugins"),
+                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+                "AIRFLOW__API__HOST": "127.0.0.1",
+                "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+                "AESTHETICS_CONFIG": str(self.directory / "datasets.toml"),
+                "AESTHETICS_PARTITIONS": "1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_ACCESS_KEY_ID": "nobody",
+                "AWS_SECRET_ACCESS_KEY": "nothing",
+                "NO_PROXY": "127.0.0.1,localhost",
+                "no_proxy": "127.0.0.1,localhost",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                **self.variables,
+            }
+        )
 
     def table(self, name: str, airflow: str = "", more: str = "") -> str:
         """Return a table over the photos here, for the configuration file."""
@@ -129,7 +134,9 @@ class AirflowHome:
         (self.directory / "airflow").mkdir(exist_ok=True)
         (self.directory / "airflow" / "airflow.db").write_bytes(_metadata_database())
 
-    def run(self, *command: str, variables: Mapping[str, str] | None = None, timeout_s: float = 300) -> tuple[int, str]:
+    def run(
+        self, *command: str, variables: Mapping[str, str] | None = None, timeout_s: float = _PATIENCE_S
+    ) -> tuple[int, str]:
         """Run an `airflow` command to its end; return its exit status and what it said."""
         done = subprocess.run(
             ["airflow", *command],
@@ -179,7 +186,7 @@ class Standalone:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
             return json.loads(answer.read() or b"null")
 
 
@@ -203,7 +210,7 @@ def running(home: AirflowHome) -> Iterator[Standalone]:
     try:
         token = until(
             lambda: json.loads(urllib.request.urlopen(f"{url}/auth/token", timeout=5).read())["access_token"],  # noqa: S310
-            _START_S, log,
+            log,
         )  # fmt: skip
         yield Standalone(url, token, log)
     finally:
@@ -214,9 +221,9 @@ def running(home: AirflowHome) -> Iterator[Standalone]:
                 process.wait(_STOP_S)
 
 
-def until(ask: Callable[[], _Found | None], within_s: float, log: Path | None = None) -> _Found:
+def until(ask: Callable[[], _Found | None], log: Path | None = None) -> _Found:
     """Ask until the answer is true, and return it; fail with the end of a log where it never is."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + _PATIENCE_S
     while True:
         error: Exception | None = None
         try:
@@ -226,5 +233,5 @@ def until(ask: Callable[[], _Found | None], within_s: float, log: Path | None = 
             error = caught
         if time.monotonic() > deadline:
             end = log.read_text(errors="replace")[-4000:] if log else ""
-            raise AssertionError(f"not within {within_s:g} s ({error})\n{end}")
+            raise AssertionError(f"not within {_PATIENCE_S:g} s ({error})\n{end}")
         time.sleep(0.5)
