@@ -1,7 +1,7 @@
 """The policies of deploy/policies on Ceph's gateway, which keeps them: each is enough for its role, and nothing in it is too much."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from aesthetics_ops.versions.verify import verify_version
 from tests.stack.ceph import Ceph
 from tests.support.nights import PHOTOS, photo
 from tests.support.paths import ROOT
-from tests.support.s3 import S3TestBucket
+from tests.support.s3 import S3TestBucket, make_bucket
 
 POLICIES = ROOT / "deploy" / "policies"
 ROLES = sorted(path.stem for path in POLICIES.iterdir())
@@ -128,18 +128,31 @@ USES: dict[str, Callable[[Place, S3Access], Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def filled(ceph: Ceph) -> Iterator[tuple[Place, dict[str, bytes]]]:
+    """Two versions of a small dataset, the administrator's, and all objects of their bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        bucket = make_bucket(patch, ceph.endpoint_url, ceph.key, ceph.secret)
+        for name in PHOTOS[:4]:
+            bucket.client.put_object(Bucket=bucket.name, Key=f"photos/{name}.jpg", Body=photo(name))
+        scores = "id,score\n" + "".join(f"{name},5\n" for name in PHOTOS[:4])
+        bucket.client.put_object(Bucket=bucket.name, Key="scores.csv", Body=scores.encode())
+        place = Place(ceph, bucket)
+        place.build(place.admin, validation_fraction=0, test_fraction=0)
+        place.build(place.admin, validation_fraction=0, test_fraction=0, quality=80, encoding="reencode")
+        store = open_store(bucket.url, s3=place.admin)
+        yield place, {key: bytes(store.get(key).data) for key in store.list()["key"].to_pylist()}
+
+
 @pytest.fixture
-def place(ceph: Ceph, s3_bucket: S3TestBucket) -> Place:
-    """Two versions of a small dataset, the administrator's."""
-    put = s3_bucket.client.put_object
-    for name in PHOTOS[:4]:
-        put(Bucket=s3_bucket.name, Key=f"photos/{name}.jpg", Body=photo(name))
-    scores = "id,score\n" + "".join(f"{name},5\n" for name in PHOTOS[:4])
-    put(Bucket=s3_bucket.name, Key="scores.csv", Body=scores.encode())
-    place = Place(ceph, s3_bucket)
-    place.build(place.admin, validation_fraction=0, test_fraction=0)
-    place.build(place.admin, validation_fraction=0, test_fraction=0, quality=80, encoding="reencode")
-    return place
+def place(filled: tuple[Place, dict[str, bytes]]) -> Iterator[Place]:
+    """The same for every test to begin with: all is put back, since what others wrote is theirs to read."""
+    place, objects = filled
+    yield place
+    store = open_store(place.bucket.url, s3=place.admin)
+    store.delete([key for key in store.list()["key"].to_pylist() if key not in objects])
+    for key, data in objects.items():
+        store.put(key, data)
 
 
 @pytest.mark.parametrize("role", ROLES)
