@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 
 from aesthetics_ops.testing.loopback import free_port
-from tests.stack.services import Machine, Service, wait_for
+from tests.stack.services import PATIENCE_SECONDS, Machine, Service, wait_for
 
 __all__ = ["Ceph", "start_ceph"]
 
@@ -90,7 +90,7 @@ def start_ceph(machine: Machine, *, key: str, secret: str) -> Ceph:
         f"--secret-key={secret}", "--caps=user-policy=*",
     )  # fmt: skip
     ceph = Ceph(f"http://127.0.0.1:{port}", key, secret, (mon, osd, rgw), machine, administration)
-    wait_for("RGW to answer", lambda: _answers(ceph), within_seconds=60, of=ceph.services)
+    wait_for("RGW to answer", lambda: _answers(ceph), within_seconds=PATIENCE_SECONDS, of=ceph.services)
     return ceph
 
 

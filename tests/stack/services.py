@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-__all__ = ["Machine", "Service", "ServiceError", "tail", "wait_for"]
+__all__ = ["PATIENCE_SECONDS", "Machine", "Service", "ServiceError", "tail", "wait_for"]
 
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # where Debian keeps it, not in PATH
 PATHS: Final = os.pathsep.join(
@@ -30,6 +30,7 @@ PATHS: Final = os.pathsep.join(
 NEEDED: Final = (
     "postgres", "initdb", "redis-server", "ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin",
 )  # fmt: skip
+PATIENCE_SECONDS: Final = 900.0  # where something hangs; on a busy machine minutes pass where nothing does
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
 _Found = TypeVar("_Found")
@@ -191,7 +192,7 @@ class Machine:
 
     def run(
         self, name: str, *command: str, env: Mapping[str, str] | None = None, account: str | None = None,
-        within_seconds: float = 120,
+        within_seconds: float = PATIENCE_SECONDS,
     ) -> str:  # fmt: skip
         """Run a command to its end; return its output.
 

@@ -21,14 +21,13 @@ from aesthetics_ops.store import S3Access, Store, open_store
 from tests.stack.ceph import Ceph
 from tests.stack.deployment import Deployment, Worker, deploy
 from tests.stack.inputs import enlarged, fill
-from tests.stack.services import Machine, wait_for
+from tests.stack.services import PATIENCE_SECONDS, Machine, wait_for
 
 _log = logging.getLogger("stack")
 
 BUCKET = "stack"
 PARTITIONS = 4
 SMALL, LARGE = 12, 160
-# The retry's delay is one minute and up to another, which a hash of the date decides: this one's is short.
 FIRST, SECOND = "2026-01-10", "2026-01-11"
 NAMES = ("917058", "926426", "936054")
 DATASETS = "\n".join(
@@ -45,6 +44,7 @@ partition_bytes = 1           # every partition is used
 near_duplicate_distance = ""  # all photos are alike
 [{name}.airflow]
 schedule = ""
+retry_delay_s = 5             # a minute in earnest, which would only be waited for
 """
     for name, shard_bytes in (("small", 1_000_000), ("large", 2_000_000))
 )
@@ -155,7 +155,7 @@ def lose_a_worker(deployment: Deployment, bucket: Bucket, evening: Evening) -> N
 
     services = tuple(deployment.services.values())
     task, shards = wait_for(
-        "a worker in the middle of a partition", somebody_in_the_middle, within_seconds=120, of=services
+        "a worker in the middle of a partition", somebody_in_the_middle, within_seconds=PATIENCE_SECONDS, of=services
     )
     evening.lost = deployment.workers.pop(task["hostname"])
     evening.lost.service.kill()
@@ -184,7 +184,7 @@ def trigger_while_one_runs(deployment: Deployment, bucket: Bucket, evening: Even
     wait_for(
         "the run that lost its worker",
         first_ended,
-        within_seconds=240,
+        within_seconds=PATIENCE_SECONDS,
         of=(*deployment.services.values(), *(worker.service for worker in deployment.workers.values())),
     )
     deployment.finish("large", evening.large)
@@ -200,12 +200,12 @@ def send_the_scheduler_away(deployment: Deployment, bucket: Bucket, evening: Eve
     def states() -> list[str]:
         return [task["state"] for task in deployment.tasks("small", evening.away, "download_and_convert")]
 
-    wait_for("a partition at work", lambda: "running" in states(), within_seconds=120)
+    wait_for("a partition at work", lambda: "running" in states(), within_seconds=PATIENCE_SECONDS)
     deployment.services.pop("scheduler").stop()
     wait_for(
         "the workers to do without the scheduler what they were given",
         lambda: not {"running", "queued"} & set(states()),
-        within_seconds=120,
+        within_seconds=PATIENCE_SECONDS,
         of=tuple(deployment.services.values()),
     )
     evening.done_away = states().count("success")
