@@ -39,9 +39,10 @@ test: check  ## lint, types and the whole test suite
 coverage: MEASURE := --cov
 coverage: test  ## make test, which also fails when tests run less of the package than before; a third slower
 
+# Two Cephs: while the evening of test_stack waits for Airflow, the other worker asks the gateway.
 test-stack: install  ## the deployment without Docker: two Celery workers, PostgreSQL, Redis, Ceph, and what may befall them
 	tests/apt.sh stack
-	$(BIN)/pytest tests/stack --log-cli-level=INFO
+	$(BIN)/pytest tests/stack --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 test-compose: install  ## docker-compose.yml in real containers, engine and base images from Debian's packages: 20 minutes on shared cores, 8 GB
 	@tests/apt.sh compose
