@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 from aesthetics_ops.dataset.documents import Document, parse_json
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 
-__all__ = ["Shard", "ShardColumns", "ShardList", "TakenLists", "take_lists"]
+__all__ = ["Shard", "ShardColumns", "ShardList", "TakenLists", "records_of", "sizes_of", "take_lists"]
 
 _DIGEST_BYTES: Final = 32
 _LIST: Final = re.compile(rb'"shards"\s*:\s*\[(?=\s*\{)')
@@ -89,6 +89,16 @@ class ShardColumns(Sequence[Shard]):
         return isinstance(other, tuple) and len(self) == len(other) and all(map(Shard.__eq__, self, other))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def records_of(shards: Sequence[Shard]) -> Sequence[int]:
+    """Return how many records each shard has; an entry is made of none of them."""
+    return shards.records if isinstance(shards, ShardColumns) else [shard.records for shard in shards]
+
+
+def sizes_of(shards: Sequence[Shard]) -> Sequence[int]:
+    """Return the size of each shard, bytes; an entry is made of none of them."""
+    return shards.sizes if isinstance(shards, ShardColumns) else [shard.bytes for shard in shards]
 
 
 class _AsTuple:

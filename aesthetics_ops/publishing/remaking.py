@@ -49,8 +49,8 @@ from aesthetics_ops.publishing.near_duplicates import group_records
 from aesthetics_ops.publishing.tables import AddedRows, Inherited, MoreColumns, Outcome, join_tables, rows_of
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.store import Store, open_store
-from aesthetics_ops.versions.accounts import settings_of
 from aesthetics_ops.versions.listing import version_names
+from aesthetics_ops.versions.recipes import settings_of
 
 __all__ = ["Remaker"]
 

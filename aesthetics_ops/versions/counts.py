@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Labels, Manifest
+from aesthetics_ops.dataset.shard_entries import ShardColumns, records_of, sizes_of
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.versions.rows import VersionTables, open_rows
 from aesthetics_ops.versions.tallies import record_statistics
@@ -99,10 +100,11 @@ def _stated_of_shards(manifest: Manifest) -> Iterator[tuple[str, Any, Any]]:
     """Yield the sums over shards that a manifest states, and what they are."""
     total = 0
     for split, content in manifest.splits.items():
-        yield f"splits.{split}.records", content.records, sum(shard.records for shard in content.shards)
-        yield f"splits.{split}.bytes", content.bytes, sum(shard.bytes for shard in content.shards)
-        for number, shard in enumerate(content.shards):
-            yield f"splits.{split}.shards.{number}.path", shard.path, shard_key(shard.digest, ShardFile.RECORDS)
+        yield f"splits.{split}.records", content.records, sum(records_of(content.shards))
+        yield f"splits.{split}.bytes", content.bytes, sum(sizes_of(content.shards))
+        if not isinstance(content.shards, ShardColumns):  # which make each path out of the digest
+            for number, shard in enumerate(content.shards):
+                yield f"splits.{split}.shards.{number}.path", shard.path, shard_key(shard.digest, ShardFile.RECORDS)
         total += len(content.shards)
     yield "reuse.shards_total", manifest.reuse.shards_total, total
     yield "reuse.shards_added and shards_reused", manifest.reuse.shards_added + manifest.reuse.shards_reused, total

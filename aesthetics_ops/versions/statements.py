@@ -17,7 +17,7 @@ from aesthetics_ops.dataset.manifest import Manifest
 from aesthetics_ops.errors import IntegrityError
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store
-from aesthetics_ops.versions.accounts import settings_of
+from aesthetics_ops.versions.recipes import settings_of
 from aesthetics_ops.versions.rows import VersionTables
 
 __all__ = ["check_objects", "check_promotion", "check_statements"]

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aesthetics_ops.dataset.manifest import Split
+from aesthetics_ops.dataset.shard_entries import records_of, sizes_of
 from aesthetics_ops.errors import IntegrityError
 
 __all__ = ["INDEX_COLUMNS", "Index", "index_of", "numbers_of"]
@@ -71,8 +72,8 @@ def index_of(rows: pa.Table, name: str, split: Split, url: str) -> Index:
     shards = _shard_numbers(rows["shard"], split, url)
     offsets = rows["offset"].to_numpy()
     lengths = rows["length"].to_numpy()
-    counts = np.array([shard.records for shard in split.shards], np.int64)
-    ends = np.array([shard.bytes for shard in split.shards], np.int64)
+    counts = np.array(records_of(split.shards), np.int64)
+    ends = np.array(sizes_of(split.shards), np.int64)
     if len(rows) != split.records or not np.array_equal(np.repeat(np.arange(len(counts)), counts), shards):
         raise _not_of_this_version(url, f"it has {len(rows):,} records of split {name!r}, or has them in another order")
     if not _lie_in_order(shards, offsets, lengths, ends):
