@@ -7,7 +7,7 @@ of their names, the longer first where one begins with another, as `SerializeToS
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct, unpack
 from typing import Any, Final
 
@@ -96,6 +96,7 @@ class Example:
 _FLOAT = Struct("<f")
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # field numbers in the message Feature
+_SIDES: Final = 1 << 12  # lengths that are met again and again
 _DTYPES: Final = {_BYTES_LIST: "bytes", _FLOAT_LIST: "float32", _INT64_LIST: "int64"}
 
 
@@ -105,6 +106,8 @@ def _varint(number: int) -> bytes:
         return bytes((number,))
     if number < 0x4000:
         return bytes((number & 0x7F | 0x80, number >> 7))
+    if number < 0x200000:  # the length of nearly every image
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
     groups = bytearray()
     while number >= 0x80:
         groups.append(number & 0x7F | 0x80)
@@ -154,9 +157,24 @@ def _shares(count: int) -> tuple[bytes, Struct]:
     return _packed_head("image/distribution", _FLOAT_LIST, packed.size), packed
 
 
+@lru_cache(maxsize=_SIDES)
+def _height(height_px: int) -> bytes:
+    return _int64_feature(_HEIGHT_HEADS, height_px)
+
+
+@lru_cache(maxsize=_SIDES)
+def _width(width_px: int) -> bytes:
+    return _int64_feature(_WIDTH_HEADS, width_px)
+
+
 def _int64_feature(heads: tuple[bytes, ...], number: int) -> bytes:
     digits = _varint(number & 0xFFFFFFFFFFFFFFFF)
     return heads[len(digits)] + digits
+
+
+@lru_cache(maxsize=_SIDES)
+def _id_head(id_bytes: int) -> bytes:
+    return _bytes_head(_ID_KEY, id_bytes)
 
 
 def _bytes_head(key: bytes, content_bytes: int) -> bytes:
@@ -190,22 +208,23 @@ def encode_around(example: Example, image_bytes: int) -> tuple[bytes, bytes]:
         ValueError, OverflowError: as `encode_example`.
     """
     image_id = example.id.encode()
-    head = _int64_feature(_HEIGHT_HEADS, example.height_px) + _bytes_head(_ID_KEY, len(image_id)) + image_id
+    head = _height(example.height_px) + _id_head(len(image_id)) + image_id
     head += _bytes_head(_IMAGE_KEY, image_bytes)
     if example.distribution is not None:
         if len(example.distribution) < 2:
             raise ValueError(f"distribution has {len(example.distribution)} shares; it needs one for each rating")
         before, packed = _shares(len(example.distribution))
         head = before + packed.pack(*example.distribution) + head
-    tail = _scores(example) + _votes(example) + _int64_feature(_WIDTH_HEADS, example.width_px)
+    tail = _scores(example) + _votes(example) + _width(example.width_px)
     return b"\x0a" + _varint(len(head) + image_bytes + len(tail)) + head, tail
 
 
 def _scores(example: Example) -> bytes:
     """The extra scores, the deviation and the label: where one name begins with another, protobuf writes the longer first."""
     scores = b""
-    for name in sorted(example.extra_scores, key=lambda name: name.encode() + b"\xff"):
-        scores += _score_head(name) + _FLOAT.pack(example.extra_scores[name])
+    if example.extra_scores:
+        for name in sorted(example.extra_scores, key=lambda name: name.encode() + b"\xff"):
+            scores += _score_head(name) + _FLOAT.pack(example.extra_scores[name])
     if example.label_std is not None:
         scores += _DEVIATION_HEAD + _FLOAT.pack(example.label_std)
     return scores + _LABEL_HEAD + _FLOAT.pack(example.label)

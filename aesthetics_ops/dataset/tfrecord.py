@@ -85,18 +85,19 @@ def frame_example(example: Example) -> FramedRecord:
     return FramedRecord((before, image, tail + _CRC.pack(_masked(crc))), data_bytes + FRAME_BYTES)
 
 
-def image_if_framed(record: bytes, example: Example, image_bytes: int) -> memoryview | None:
-    """Return the image of a framed record, where the record is byte for byte what `frame_example` makes of it.
+def image_if_framed(data: bytes, span: RecordSpan, example: Example, image_bytes: int) -> slice | None:
+    """Return where the image of a framed record lies, if the record is byte for byte what `frame_example` makes of it.
 
     This costs a fifth of parsing the record.
 
     Args:
-        record: with its frame.
+        data: some records with their frames.
+        span: of this record in them.
         example: what the record is to hold; its own image is not looked at.
         image_bytes: how many bytes the image is to have.
 
     Returns:
-        A view into the record; None where a byte differs, a checksum's too, or no record holds such an example.
+        A part of `data`; None where a byte differs, a checksum's too, or no record holds such an example.
     """
     try:
         head, tail = encode_around(example, image_bytes)
@@ -105,12 +106,14 @@ def image_if_framed(record: bytes, example: Example, image_bytes: int) -> memory
     data_bytes = len(head) + image_bytes + len(tail)
     length = _LENGTH.pack(data_bytes)
     before = length + _CRC.pack(_masked(value(length))) + head
-    if len(record) != data_bytes + FRAME_BYTES or not record.startswith(before):
+    first = span.offset + len(before)
+    end = first + image_bytes
+    if span.length != data_bytes + FRAME_BYTES or not data.startswith(before, span.offset):
         return None
-    crc = value(np.frombuffer(record, np.uint8, data_bytes, _LENGTH_AND_CRC.size))
-    if not record.endswith(tail + _CRC.pack(_masked(crc))):
+    crc = value(np.frombuffer(data, np.uint8, data_bytes, span.offset + _LENGTH_AND_CRC.size))
+    if not data.startswith(tail + _CRC.pack(_masked(crc)), end):
         return None
-    return memoryview(record)[len(before) : len(before) + image_bytes]
+    return slice(first, end)
 
 
 class ShardWriter:

@@ -5,12 +5,13 @@ header whose `problem` says so.  Nothing is allocated that the bytes declare, so
 """
 
 import struct
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["JpegHeader", "JpegScan", "exif_orientation", "read_jpeg_coding", "read_jpeg_header"]
+__all__ = ["JpegHeader", "JpegScan", "exif_orientation", "read_jpeg_codings", "read_jpeg_header"]
 
 _SOI: Final = 0xD8
 _EOI: Final = 0xD9
@@ -30,6 +31,7 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC} | {0xF7}  # F
 _ALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 _WITH_METADATA: Final = frozenset(range(_APP0, _APP15 + 1)) | {_COM}
 _TABLES: Final = frozenset(0xFF00 | marker for marker in (_DHT, _DQT, _DRI))
+_PLAIN: Final = frozenset(0xFF00 | marker for marker in _FRAMES | _WITH_METADATA)  # kept, and no more than a length
 _MARKER_AND_LENGTH: Final = struct.Struct(">HH")
 _ICC: Final = b"ICC_PROFILE\0"
 _EXIF: Final = b"Exif\0\0"
@@ -72,14 +74,19 @@ class JpegScan(NamedTuple):
     @property
     def sampling(self) -> str:
         """How chroma is sampled: `4:2:0` or another common name, `gray`, or the factors, such as `2x1,1x2,1x1`."""
-        if self.components == 1:
-            return "gray"
-        sides = [(factor >> 4, factor & 15) for factor in self.factors]
-        if len(sides) == 3 and sides[1] == sides[2] and 0 not in sides[1]:
-            (across, rest), (down, more) = map(divmod, sides[0], sides[1])
-            if not rest and not more and (across, down) in _SAMPLINGS:
-                return _SAMPLINGS[across, down]
-        return ",".join(f"{across}x{down}" for across, down in sides)
+        return _sampling(self.components, self.factors)
+
+
+@lru_cache(maxsize=64)
+def _sampling(components: int, factors: bytes) -> str:
+    if components == 1:
+        return "gray"
+    sides = [(factor >> 4, factor & 15) for factor in factors]
+    if len(sides) == 3 and sides[1] == sides[2] and 0 not in sides[1]:
+        (across, rest), (down, more) = map(divmod, sides[0], sides[1])
+        if not rest and not more and (across, down) in _SAMPLINGS:
+            return _SAMPLINGS[across, down]
+    return ",".join(f"{across}x{down}" for across, down in sides)
 
 
 _NO_FRAME: Final = JpegScan(0, 0, 0, 0, 0, b"")
@@ -166,16 +173,26 @@ def read_jpeg_header(data: bytes | memoryview) -> JpegHeader:
     )
 
 
-def read_jpeg_coding(data: bytes | memoryview) -> tuple[bool, str]:
-    """Return the `progressive` of a JPEG's header and the `sampling` of its frame, at half the cost of all of it.
+def read_jpeg_codings(data: bytes | memoryview, places: Iterable[slice]) -> Iterator[tuple[bool, str]]:
+    """Yield the `progressive` of each JPEG's header and the `sampling` of its frame, at a third of the cost of all of it.
 
     Args:
-        data: whole file.
+        data: whole files, in one buffer.
+        places: where each lies in it.
     """
-    segments, _, _ = _segments(data)
-    scans = sum(segment.marker == _SOS for segment in segments)
-    frame = next((_frame(data, segment) for segment in segments if segment.marker in _FRAMES), _NO_FRAME)
-    return _is_progressive(frame, scans), frame.sampling
+    view, markers = memoryview(data), _Markers(data)
+    for place in places:
+        jpeg = view[place]
+        segments, _, _ = _segments(jpeg, markers, place.start)
+        scans = 0
+        frame = None
+        for segment in segments:
+            if segment.marker == _SOS:
+                scans += 1
+            elif frame is None and segment.marker in _FRAMES:
+                frame = _frame(jpeg, segment)
+        frame = frame or _NO_FRAME
+        yield _is_progressive(frame, scans), frame.sampling
 
 
 def _is_progressive(frame: JpegScan, scans: int) -> bool:
@@ -212,23 +229,34 @@ def exif_orientation(exif: bytes | memoryview) -> int:
     return 1
 
 
-def _segments(data: bytes | memoryview) -> tuple[list[_Segment], int, str | None]:
+def _segments(
+    data: bytes | memoryview, markers: "_Markers | None" = None, before: int = 0
+) -> tuple[list[_Segment], int, str | None]:
     """Walk up to and with the end marker, or to the first break.
+
+    Args:
+        data: whole file.
+        markers: of the buffer that it lies in, where they are known.
+        before: bytes of that buffer before it.
 
     Returns:
         Every segment on the way but tables, which say nothing that is wanted here; the end of the last one; the break in
         words, or None.
     """
     segments: list[_Segment] = []
-    markers: _Markers | None = None
     last = len(data) - 1
     at = 0
     for _ in range(_MOST_SEGMENTS + 1):
         if at + 2 < last:
             word, length = _MARKER_AND_LENGTH.unpack_from(data, at)
-            if word in _TABLES and 2 <= length <= last - at - 1:  # most of a header
-                at += 2 + length
-                continue
+            if 2 <= length <= last - at - 1:
+                if word in _TABLES:  # most of a header
+                    at += 2 + length
+                    continue
+                if word in _PLAIN:
+                    segments.append(_Segment(word & 0xFF, at, at + 4, at + 2 + length))
+                    at += 2 + length
+                    continue
         if at >= last:
             return segments, at or len(data), "the file ends before its end marker"
         if data[at] != 0xFF:
@@ -248,7 +276,7 @@ def _segments(data: bytes | memoryview) -> tuple[list[_Segment], int, str | None
             return segments, at or len(data), f"the segment at byte {at} is longer than the file"
         if marker == _SOS:
             markers = markers or _Markers(data)
-            end = markers.first_from(end)
+            end = markers.first_from(before + end, before + len(data)) - before
         segments.append(_Segment(marker, at, code + 3, end))
         at = end
     return segments, at, f"more than {_MOST_SEGMENTS} segments"
@@ -257,30 +285,30 @@ def _segments(data: bytes | memoryview) -> tuple[list[_Segment], int, str | None
 class _Markers:
     """Where coded data can end: every FF that is followed by neither a stuffed zero nor a restart marker.
 
-    Found for the whole file at once: a byte-by-byte search would cost as much as decoding.
+    Found for a whole file, or for several that lie in one buffer, at once: a byte-by-byte search would cost as much as decoding.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
-        self._codes = np.frombuffer(data, np.uint8)
-        self._places: NDArray[np.bool_] = self._codes[:-1] == 0xFF
-        self._places &= self._codes[1:] != 0
+        codes = np.frombuffer(data, np.uint8)
+        is_ff = (codes[:-1] == 0xFF).view(np.uint8)
+        self._marks = np.minimum(is_ff, codes[1:]).tobytes()  # 1 at each place; 0 also before a stuffed zero
         self._is_exact = False
 
-    def first_from(self, start: int) -> int:
-        """Return the first such place at or after `start`, or the length of the file."""
-        place = self._next(start)
-        if place < len(self._data) and not self._is_exact and self._goes_on(place):
+    def first_from(self, start: int, end: int) -> int:
+        """Return the first such place at or after `start`, or `end`, where the file ends."""
+        place = self._next(start, end)
+        if place < end and not self._is_exact and self._goes_on(place):
             # restart markers or fill bytes: few photos need these passes
-            self._places &= (self._codes[1:] & 0xF8 != 0xD0) & (self._codes[1:] != 0xFF)
+            marks, after = np.frombuffer(self._marks, np.bool_), np.frombuffer(self._data, np.uint8)[1:]
+            self._marks = (marks & (after & 0xF8 != 0xD0) & (after != 0xFF)).tobytes()
             self._is_exact = True
-            place = self._next(start)
+            place = self._next(start, end)
         return place
 
-    def _next(self, start: int) -> int:
-        rest = self._places[start:]
-        step = int(rest.argmax()) if len(rest) else 0
-        return start + step if len(rest) and rest[step] else len(self._data)
+    def _next(self, start: int, end: int) -> int:
+        place = self._marks.find(1, start, end - 1)
+        return end if place < 0 else place
 
     def _goes_on(self, place: int) -> bool:
         code = self._data[place + 1]

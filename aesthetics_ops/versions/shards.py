@@ -10,7 +10,9 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -20,9 +22,9 @@ from aesthetics_ops.dataset.example import Example, decode_example
 from aesthetics_ops.dataset.layout import ShardFile, VersionFile, shard_key
 from aesthetics_ops.dataset.manifest import Shard
 from aesthetics_ops.dataset.tables import EXTRA_SCORE, RECORDS, is_label
-from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, image_if_framed, read_records
+from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, RecordSpan, image_if_framed, read_records
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError, StoreRefusedError
-from aesthetics_ops.pixels.jpeg_header import read_jpeg_coding
+from aesthetics_ops.pixels.jpeg_header import read_jpeg_codings
 from aesthetics_ops.store import Store
 
 __all__ = ["IN_A_SHARD", "ShardRows", "verify_shard"]
@@ -57,16 +59,15 @@ def verify_shard(dataset: Store, shard: Shard, rows: ShardRows, path: Path) -> N
         IntegrityError: it is missing, or something differs; names the shard, and the record and field.
         ScratchSpaceError: the disk has no room for it.
     """
-    name = dataset.url_of(shard.path)
     try:
         with _opened(dataset, shard, path) as file:
-            _require_sums(dataset, name, shard, file)
+            _require_sums(dataset, shard, file)
             file.seek(0)
             if not _holds(file, shard.bytes, rows):
                 file.seek(0)
-                _require_records(name, file, rows)
+                _require_records(dataset.url_of(shard.path), file, rows)
     except ObjectMissingError as error:
-        raise IntegrityError(f"shard {name} is missing; {_repair(dataset, shard)}") from error
+        raise IntegrityError(f"shard {dataset.url_of(shard.path)} is missing; {_repair(dataset, shard)}") from error
     _log.info("shard %s: %d records, as the manifest says", shard.digest[:12], len(rows["id"]))
 
 
@@ -94,7 +95,7 @@ def _first_bytes(dataset: Store, shard: Shard) -> bytes | memoryview | None:
         return None
 
 
-def _require_sums(dataset: Store, name: str, shard: Shard, file: BinaryIO) -> None:
+def _require_sums(dataset: Store, shard: Shard, file: BinaryIO) -> None:
     """Read a shard's file once for its size and both sums."""
     size, sha256, crc = 0, hashlib.sha256(), 0
     while block := file.read(min(_BLOCK_BYTES, shard.bytes + 1)):
@@ -103,50 +104,88 @@ def _require_sums(dataset: Store, name: str, shard: Shard, file: BinaryIO) -> No
         crc = extend(crc, block)
     if (size, sha256.hexdigest()) != (shard.bytes, shard.sha256):
         raise IntegrityError(
-            f"shard {name} has {size} bytes and sha256 {sha256.hexdigest()}, its manifest says {shard.bytes} and "
+            f"shard {dataset.url_of(shard.path)} has {size} bytes and sha256 {sha256.hexdigest()}, its manifest says {shard.bytes} and "
             f"{shard.sha256}; {_repair(dataset, shard)}"
         )
     if f"{crc:08x}" != shard.crc32c:
-        raise IntegrityError(f"shard {name} has crc32c {crc:08x}, its manifest says {shard.crc32c}")
+        raise IntegrityError(
+            f"shard {dataset.url_of(shard.path)} has crc32c {crc:08x}, its manifest says {shard.crc32c}"
+        )
 
 
 def _holds(file: BinaryIO, size: int, rows: ShardRows) -> bool:
     """Say whether a file of `size` bytes is what a writer of ours makes of these rows and the images in it."""
-    if any(value is None for name in _ALWAYS for value in rows[name]):
+    if any(None in rows[name] for name in _ALWAYS) or not _lie_in_order(rows, size):
         return False
+    examples, sizes, codings = _examples(rows), iter(rows["bytes"]), _codings(rows)
+    for spans in _blocks(rows["length"]):
+        block = file.read(sum(span.length for span in spans))
+        images = []
+        for span, example, image_bytes in zip(spans, examples, sizes, strict=False):  # the spans end first
+            if (image := image_if_framed(block, span, example, image_bytes)) is None:
+                return False
+            images.append(image)
+        if not _are_coded(block, images, list(islice(codings, len(images)))):
+            return False
+    return True
+
+
+def _lie_in_order(rows: ShardRows, size: int) -> bool:
+    """Say whether records lie one after the other from the first to the last byte of a file, each longer than its image."""
     at = 0
-    for number, (offset, length, image_bytes) in enumerate(
-        zip(rows["offset"], rows["length"], rows["bytes"], strict=True)
-    ):
+    for offset, length, image_bytes in zip(rows["offset"], rows["length"], rows["bytes"], strict=True):
         if offset != at or not 0 <= image_bytes < length <= size - at:
             return False
-        image = image_if_framed(file.read(length), _example(rows, number), image_bytes)
-        if image is None or not _is_coded(image, rows, number):
-            return False
         at += length
-    return at == size
+    return bool(at == size)
 
 
-def _example(rows: ShardRows, number: int) -> Example:
-    """Return what a row says of its record, without the image."""
-    scores = {name.removeprefix(EXTRA_SCORE): rows[name][number] for name in rows if name.startswith(EXTRA_SCORE)}
-    return Example(
-        image=b"",
-        label=rows["label"][number],
-        id=rows["id"][number],
-        height_px=rows["height"][number],
-        width_px=rows["width"][number],
-        **{name: rows[name][number] if name in rows else None for name in _OF_VOTES},
-        extra_scores={name: score for name, score in scores.items() if score is not None},
+def _blocks(lengths: Iterable[int]) -> Iterator[list[RecordSpan]]:
+    """Yield records that are read together, with their places in what is read: some small ones, or a large one."""
+    block: list[RecordSpan] = []
+    at = 0
+    for length in lengths:
+        if block and at + length > _IN_MEMORY:
+            yield block
+            block, at = [], 0
+        block.append(RecordSpan(at, length))
+        at += length
+    if block:
+        yield block
+
+
+def _examples(rows: ShardRows) -> Iterator[Example]:
+    """Return what each row says of its record, without the image."""
+    nothing = [None] * len(rows["id"])
+    columns = [rows[name] for name in ("label", "id", "height", "width")]
+    columns += [rows.get(name, nothing) for name in _OF_VOTES]
+    scores = [name for name in rows if name.startswith(EXTRA_SCORE)]
+    if not scores:
+        return map(partial(Example, b""), *columns)
+    named = [name.removeprefix(EXTRA_SCORE) for name in scores]
+    extra = (
+        {name: score for name, score in zip(named, values, strict=True) if score is not None}
+        for values in zip(*(rows[name] for name in scores), strict=True)
     )
+    return map(partial(Example, b""), *columns, extra)
 
 
-def _is_coded(image: memoryview, rows: ShardRows, number: int) -> bool:
-    """Say whether an image is coded as its row says, where it says anything of that."""
-    said = [rows[name][number] if name in rows else None for name in ("progressive", "sampling")]
-    if said == [None, None]:
+def _codings(rows: ShardRows) -> Iterator[tuple[bool | None, str | None]]:
+    """Return how each row says that its image is coded: whether as a progressive one, and how chroma is sampled."""
+    nothing = [None] * len(rows["id"])
+    return zip(rows.get("progressive", nothing), rows.get("sampling", nothing), strict=True)
+
+
+def _are_coded(data: bytes, images: list[slice], said: list[tuple[bool | None, str | None]]) -> bool:
+    """Say whether images that lie in `data` are coded as their rows say, where these say anything of that."""
+    stated = [(image, coding) for image, coding in zip(images, said, strict=True) if coding != (None, None)]
+    if not stated:
         return True
-    return all(stated in (None, found) for stated, found in zip(said, read_jpeg_coding(image), strict=True))
+    found = read_jpeg_codings(data, [image for image, _ in stated])
+    return all(
+        coding == theirs or all(ours in (None, each) for ours, each in zip(coding, theirs, strict=True))
+        for (_, coding), theirs in zip(stated, found, strict=True)
+    )
 
 
 def _require_records(name: str, file: BinaryIO, rows: ShardRows) -> None:
@@ -171,7 +210,7 @@ def _described(records: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     offset = 0
     for record in records:
         example, length = decode_example(record), len(record) + FRAME_BYTES
-        is_progressive, sampling = read_jpeg_coding(example.image)
+        ((is_progressive, sampling),) = read_jpeg_codings(example.image, [slice(0, len(example.image))])
         yield {
             "id": example.id, "label": example.label, "offset": offset, "length": length, "bytes": len(example.image),
             "width": example.width_px, "height": example.height_px, "progressive": is_progressive, "sampling": sampling,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from aesthetics_ops.dataset.example import Example, encode_example
 from aesthetics_ops.dataset.layout import ShardFile, shard_key
 from aesthetics_ops.dataset.manifest import Shard
-from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, ShardWriter, frame_example, image_if_framed
+from aesthetics_ops.dataset.tfrecord import FRAME_BYTES, RecordSpan, ShardWriter, frame_example, image_if_framed
 from aesthetics_ops.errors import IntegrityError
-from aesthetics_ops.pixels.jpeg_header import read_jpeg_coding, read_jpeg_header
+from aesthetics_ops.pixels.jpeg_header import read_jpeg_codings, read_jpeg_header
 from aesthetics_ops.store import Store, open_store
 from aesthetics_ops.testing.stores import AlteringStore
 from aesthetics_ops.versions import shards
@@ -26,6 +27,9 @@ from aesthetics_ops.versions.shards import verify_shard
 
 JPEG = cv2.imencode(".jpg", np.full((8, 16, 3), 90, np.uint8))[1].tobytes()
 PROGRESSIVE = cv2.imencode(".jpg", np.full((8, 16, 3), 90, np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+WITH_RESTARTS = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
+JPEGS = [JPEG, PROGRESSIVE, WITH_RESTARTS]
 PLAIN = Example(JPEG, 5.5, "a", 8, 16, None)
 VOTED = Example(JPEG, 0.1, "é", 8, 16, (0.25, 0.75), (1, 3), 0.4330127, {"b": 1.5, "ab": -0.1})
 _names = iter(range(1000))
@@ -184,23 +188,32 @@ def test_bytes_that_no_sum_tells_of_are_found(tmp_path: Path) -> None:
 def test_a_framed_record_is_equal_or_it_is_not(image: bytes, at: int, flipped: int) -> None:
     example = replace(VOTED, image=image)
     record = bytearray(b"".join(frame_example(example).parts))
-    found = image_if_framed(bytes(record), replace(example, image=b""), len(image))
-    assert found == image
+    found = image_if_framed(b"before" + record, RecordSpan(6, len(record)), replace(example, image=b""), len(image))
+    assert found is not None
+    assert (b"before" + record)[found] == image
     record[at % len(record)] ^= flipped
-    assert image_if_framed(bytes(record), example, len(image)) is None
-    assert image_if_framed(bytes(record) + b"x", example, len(image)) is None
+    assert image_if_framed(bytes(record), RecordSpan(0, len(record)), example, len(image)) is None
+    record[at % len(record)] ^= flipped
+    for length in (len(record) - 1, len(record) + 1):
+        assert image_if_framed(bytes(record) + b"x", RecordSpan(0, length), example, len(image)) is None
+    assert image_if_framed(bytes(record)[:-1], RecordSpan(0, len(record)), example, len(image)) is None
 
 
 def test_an_example_that_nobody_can_write_is_no_record() -> None:
     record = b"".join(frame_example(PLAIN).parts)
-    assert image_if_framed(record, replace(PLAIN, distribution=(1.0,)), len(JPEG)) is None
-    assert image_if_framed(record, replace(PLAIN, label=1e39), len(JPEG)) is None
+    span = RecordSpan(0, len(record))
+    assert image_if_framed(record, span, replace(PLAIN, distribution=(1.0,)), len(JPEG)) is None
+    assert image_if_framed(record, span, replace(PLAIN, label=1e39), len(JPEG)) is None
 
 
-@given(st.sampled_from([JPEG, PROGRESSIVE]), st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 10_000))
+@given(st.sampled_from(JPEGS), st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 10_000))
 def test_the_coding_is_that_of_the_whole_header(jpeg: bytes, at: int, other: int, length: int) -> None:
+    """Also of files that lie in one buffer, whatever stands before and after each."""
     damaged = bytearray(jpeg)
     damaged[2 + at % (len(jpeg) - 2)] = other
-    for data in (jpeg, bytes(damaged), jpeg[: 2 + length % len(jpeg)]):
+    files = [jpeg, bytes(damaged), jpeg[: 2 + length % len(jpeg)], *JPEGS, b"", b"\xff"]
+    ends = list(accumulate(map(len, files), initial=0))
+    found = read_jpeg_codings(b"".join(files), [slice(*ends[number : number + 2]) for number in range(len(files))])
+    for data, coding in zip(files, found, strict=True):
         header = read_jpeg_header(data)
-        assert read_jpeg_coding(data) == (header.progressive, header.frame.sampling)
+        assert coding == (header.progressive, header.frame.sampling)
