@@ -61,13 +61,17 @@ class DirectoryStore(Store):
         with self._explained(key):
             descriptor, size = self._descriptor(key)
             try:
-                return StoredObject(key, _read_whole(descriptor, size), _file_etag(os.fstat(descriptor)))
+                return StoredObject(key, _read_first(descriptor, size), _file_etag(os.fstat(descriptor)))
             finally:
                 os.close(descriptor)
 
     def get_first(self, key: str, most: int) -> bytes:
-        with self._explained(key), self._opened(key) as file:
-            return file.read(most)
+        with self._explained(key):
+            descriptor, size = self._descriptor(key)
+            try:
+                return _read_first(descriptor, size, most)
+            finally:
+                os.close(descriptor)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         with self._explained(key), self._opened(key) as file:
@@ -122,20 +126,24 @@ class DirectoryStore(Store):
         return True
 
     def _path(self, key: str) -> Path:
+        return Path(self._path_text(key))
+
+    def _path_text(self, key: str) -> str:
+        """Return the path of a key's file; objects of paths take longer than the file's opening."""
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") or part.startswith(_OWN_FILES) for part in parts):
             raise StoreRefusedError(
                 f"{self.url_of(key)!r} cannot be a file; use keys without empty, '.' or '..' segments, without "
                 f"NUL, and without names that start with {_OWN_FILES!r}"
             )
-        return self._root.joinpath(*parts)
+        return os.path.join(self._root, key)  # noqa: PTH118 - see above
 
     def _opened(self, key: str) -> BinaryIO:
         return os.fdopen(self._descriptor(key)[0], "rb")
 
     def _descriptor(self, key: str) -> tuple[int, int]:
         """Open a regular file, without waiting for whoever might write into a pipe; return it and its size in bytes."""
-        path = self._path(key)
+        path = self._path_text(key)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except NotADirectoryError as error:  # below a file: no object
@@ -198,10 +206,10 @@ class DirectoryStore(Store):
 
     @contextmanager
     def _explained(self, key: str, *, writes: bool = False) -> Iterator[None]:
-        url = self.url_of(key)
         try:
             yield
         except OSError as error:
+            url = self.url_of(key)
             what = _in_the_way(self._path(key).parent if writes else self._root)
             if what is not None:
                 raise StoreRefusedError(f"{url!r} cannot be used: {what}; name another place") from error
@@ -241,17 +249,18 @@ def _reason(error: OSError) -> str:
     return f"{name!r}: {next_step(error)}"
 
 
-def _read_whole(descriptor: int, size: int) -> bytes:
-    """Read a file to its end, which is most often where its size says, by as few calls as can be.
+def _read_first(descriptor: int, size: int, most: int | None = None) -> bytes:
+    """Read `most` bytes of a file, or all to its end, which is most often where its size says, by as few calls as can be.
 
     Each call lets go of the interpreter's lock, and many threads wait for that.
     """
-    data = os.read(descriptor, size + 1)
-    if len(data) == size:
+    data = os.read(descriptor, size + 1 if most is None else min(most, size + 1))
+    if len(data) in (size, most):
         return data
-    parts = [data]
-    while part := os.read(descriptor, _BLOCK_BYTES):
+    parts, left = [data], None if most is None else most - len(data)
+    while part := os.read(descriptor, _BLOCK_BYTES if left is None else min(left, _BLOCK_BYTES)):
         parts.append(part)
+        left = None if left is None else left - len(part)
     return b"".join(parts)
 
 

@@ -10,12 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from aesthetics_ops.dataset.layout import VersionFile, is_name, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.dataset.reading_manifests import read_manifest
+from aesthetics_ops.dataset.shard_entries import sizes_of
 from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.tables import is_label
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
@@ -29,11 +31,17 @@ from aesthetics_ops.versions.statements import check_objects, check_promotion, c
 
 __all__ = ["verify_version"]
 
+_Entry = tuple[Shard, ShardRows]  # what the manifest, and what records.parquet says of a shard
+
 _log = logging.getLogger(__name__)
 
 _LEAST_AT_ONCE: Final = 4  # shards
 _MOST_AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 256 << 20
+_IN_A_RUN: Final = (
+    16  # shards, one after the other by one thread: each change of threads costs as much as a small shard
+)
+_RUN_BYTES: Final = 4 << 20
 _ROWS_AT_ONCE: Final = 1 << 12  # of a table; more would take memory and no less time
 _TABLES: Final = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
 _WHAT_TO_DO: Final = "do not use this version: `aesthetics-ops rollback` goes to another one, and the next build from there makes what is missing"
@@ -87,7 +95,7 @@ def _verify_content(
             progress(size)
 
         try:
-            _verify_shards(dataset, tables.manifest, _rows_by_shard(tables), tables.folder, found_right)
+            _verify_shards(dataset, tables.manifest, _runs(dataset, tables), tables.folder, found_right)
         except Exception:
             accounts.result()
             raise
@@ -108,7 +116,7 @@ def _shards_of(manifest: Manifest) -> Iterator[tuple[str, Shard]]:
 
 
 def _largest_bytes(manifest: Manifest) -> int:
-    return max((shard.bytes for _, shard in _shards_of(manifest)), default=0)
+    return max((max(sizes_of(content.shards), default=0) for content in manifest.splits.values()), default=0)
 
 
 def _at_once(dataset: Store, manifest: Manifest) -> int:
@@ -159,8 +167,27 @@ def _after(damaged: list[str]) -> Iterator[None]:
         raise IntegrityError(f"{damaged[0]}; {_WHAT_TO_DO}")
 
 
-def _rows_by_shard(tables: VersionTables) -> Iterator[ShardRows]:
-    """Return for each shard the rows that records.parquet has of it: they stand in reading order."""
+def _runs(dataset: Store, tables: VersionTables) -> Iterator[list[_Entry]]:
+    """Yield the shards in reading order, a few small ones at a time, as long as there is enough for every thread."""
+    shards = sum(len(content.shards) for content in tables.manifest.splits.values())
+    most = min(_IN_A_RUN, max(1, shards // (4 * _at_once(dataset, tables.manifest))))
+    run: list[_Entry] = []
+    size = 0
+    try:
+        for shard, rows in _rows_by_shard(tables):
+            if run and (len(run) == most or size + shard.bytes > _RUN_BYTES):
+                yield run
+                run, size = [], 0
+            run.append((shard, rows))
+            size += shard.bytes
+    except IntegrityError:
+        yield run  # a difference in an earlier shard comes first
+        raise
+    yield run
+
+
+def _rows_by_shard(tables: VersionTables) -> Iterator[_Entry]:
+    """Yield each shard with the rows that records.parquet has of it: they stand in reading order."""
     name = tables.name(VersionFile.RECORDS)
     columns = [name for name in tables.columns(VersionFile.RECORDS) if name in IN_A_SHARD or is_label(name)]
     batches = tables.batches(VersionFile.RECORDS, ["shard", "split", *columns])
@@ -173,9 +200,10 @@ def _rows_by_shard(tables: VersionTables) -> Iterator[ShardRows]:
                 batch = {column: following[column].to_pylist() for column in following.column_names}
                 start, end = 0, following.num_rows
             until = min(start + missing, end)
-            if start == end or any(path != shard.path for path in batch["shard"][start:until]):
+            taken = until - start
+            if not taken or batch["shard"][start:until].count(shard.path) < taken:
                 break
-            if any(other != split for other in batch["split"][start:until]):
+            if batch["split"][start:until].count(split) < taken:
                 raise IntegrityError(
                     f"{name}: split of a record in {shard.path} is not {split!r}, as its manifest has the shard"
                 )
@@ -187,7 +215,7 @@ def _rows_by_shard(tables: VersionTables) -> Iterator[ShardRows]:
                 f"{name} lists {shard.records - missing} records of shard {shard.path} where its manifest has records "
                 f"{shard.records}"
             )
-        yield rows
+        yield shard, rows
     if start < end or next(batches, None) is not None:
         raise IntegrityError(f"{name} lists records beyond those of its shards")
 
@@ -195,32 +223,39 @@ def _rows_by_shard(tables: VersionTables) -> Iterator[ShardRows]:
 def _verify_shards(
     dataset: Store,
     manifest: Manifest,
-    rows_by_shard: Iterator[ShardRows],
+    runs: Iterator[list[_Entry]],
     scratch: Path,
     progress: Callable[[int], None],
 ) -> None:
     """Verify shards side by side, and take what is found in reading order."""
-    running: deque[tuple[Shard, Future[None]]] = deque()
+    running: deque[tuple[list[int], Future[None]]] = deque()
 
     def finish(at_most: int) -> None:
         while len(running) > at_most:
-            shard, verified = running.popleft()
+            sizes, verified = running.popleft()
             verified.result()
-            progress(shard.bytes)
+            for size in sizes:
+                progress(size)
 
     at_once = _at_once(dataset, manifest)
     pool = StoreThreads(at_once, thread_name_prefix="verify")
     try:
-        for number, (_, shard) in enumerate(_shards_of(manifest)):
+        for number in count():
             try:
-                rows = next(rows_by_shard)
+                run = next(runs, None)
             except IntegrityError:
                 finish(0)  # a difference in an earlier shard comes first
                 raise
-            running.append((shard, pool.submit(verify_shard, dataset, shard, rows, scratch / f"{number}.tfrecord")))
+            if run is None:
+                break
+            verified = pool.submit(_verify_run, dataset, run, scratch / f"{number}.tfrecord")
+            running.append(([shard.bytes for shard, _ in run], verified))
             finish(2 * at_once)
         finish(0)
     finally:
         pool.shutdown(cancel_futures=True)
-    for _ in rows_by_shard:  # its end says whether rows are left
-        pass
+
+
+def _verify_run(dataset: Store, run: list[_Entry], path: Path) -> None:
+    for shard, rows in run:
+        verify_shard(dataset, shard, rows, path)
