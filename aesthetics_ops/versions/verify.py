@@ -2,7 +2,7 @@
 
 In: a published version.  Out: its manifest, or the first difference in reading order, whichever shard is read first.
 Four shards are read at once, and more where they are small, since then a distant store's answers are waited for; scratch holds the
-version's tables and those shards, memory some rows of the tables and a record of each shard.
+version's tables and those shards, memory some rows of the tables and a MiB, or a record, of each shard.
 """
 
 import logging
@@ -38,9 +38,7 @@ _log = logging.getLogger(__name__)
 _LEAST_AT_ONCE: Final = 4  # shards
 _MOST_AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 256 << 20
-_IN_A_RUN: Final = (
-    16  # shards, one after the other by one thread: each change of threads costs as much as a small shard
-)
+_IN_A_RUN: Final = 16  # shards that one thread takes: each change of threads costs as much as a small shard
 _RUN_BYTES: Final = 4 << 20
 _ROWS_AT_ONCE: Final = 1 << 12  # of a table; more would take memory and no less time
 _TABLES: Final = (VersionFile.RECORDS, VersionFile.REJECTS, VersionFile.NEAR_DUPLICATES, VersionFile.PLAN)
