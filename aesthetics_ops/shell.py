@@ -218,7 +218,7 @@ def catch_sigterm() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process with an exit status, without taking down what it has loaded: that takes up to a fifth of a short command.
+    """End this process with an exit status, without taking down what it has loaded: in a build of an unchanged night, an eighth of it.
 
     Where other threads are still to end first, it ends as every Python process does.
     """
