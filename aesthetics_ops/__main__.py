@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -18,6 +19,9 @@ def run() -> NoReturn:
 
 def main() -> int:
     """Run one command; return the exit status."""
+    # until signals are caught, Ctrl-C is to end this process as SIGTERM does: Python would show a traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # before numpy is imported: photos are worked on side by side, so threads that BLAS starts only spin and then sleep
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from aesthetics_ops.shell import catch_sigterm, guarded, open_closed_streams

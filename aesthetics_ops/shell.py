@@ -214,7 +214,7 @@ def catch_sigterm() -> None:
 
     `finally` runs and scratch files go, also where the process has to be ended.
     """
-    signals.catch_ending(_ended_by)
+    signals.catch_ending(drop_scratch, _say_what_ended)
 
 
 def leave(status: int) -> NoReturn:
@@ -234,8 +234,12 @@ def leave(status: int) -> NoReturn:
 def _ended_by(number: int) -> int:
     """Delete the scratch files and say which signal ended this process; return the exit status."""
     drop_scratch()
-    _complain(f"{_ENDS[number]}; the same command goes on where this one stopped")
+    _say_what_ended(number)
     return 128 + number
+
+
+def _say_what_ended(number: int) -> None:
+    _complain(f"{_ENDS[number]}; the same command goes on where this one stopped")
 
 
 def _ended(command: Callable[[], int]) -> int:

@@ -2,7 +2,7 @@
 
 In: a signal.  Out: an exception in the main thread, as an error would be one: `finally` runs.
 Promised: native code or a library that lets that exception fall does not keep the process: it is raised again.  One that has not
-ended after five seconds is ended.
+ended after five seconds is ended, also where nobody takes what it writes.
 """
 
 import os
@@ -20,6 +20,7 @@ ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 _SECONDS_TO_END: Final = 5.0  # for requests in flight
 _LOOKS_EVERY_SECONDS: Final = 0.1
+_SECONDS_TO_SPEAK: Final = 1.0  # a pipe that is full and that nobody reads takes no word
 
 
 class EndedError(BaseException):
@@ -60,13 +61,14 @@ class _State:
         return cls.raised is not None and cls.raised() is None and not cls.arrived
 
 
-def catch_ending(last_words: Callable[[int], object]) -> None:
+def catch_ending(tidy: Callable[[], object], last_words: Callable[[int], object]) -> None:
     """Let the signals end this process as an error would; requests to stores are cut off.
 
     A process that has not ended five seconds later is ended: Python runs no handler while native code waits for a server.
 
     Args:
-        last_words: called before that with the signal, in a thread.
+        tidy: called before that, in a thread.
+        last_words: called then with the signal, in a thread; the process ends a second later, whether this has returned or not.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -74,11 +76,14 @@ def catch_ending(last_words: Callable[[int], object]) -> None:
     signal.signal(signal.SIGTERM, _end)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else it is ignored, as by nohup
         signal.signal(signal.SIGHUP, _end)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+    if signal.getsignal(signal.SIGINT) in (
+        signal.default_int_handler,
+        signal.SIG_DFL,
+    ):  # else ignored, as in a shell's background
         signal.signal(signal.SIGINT, _end)
     said = sys.unraisablehook
     sys.unraisablehook = lambda of: None if isinstance(of.exc_value, EndedError | _InterruptedError) else said(of)
-    threading.Thread(target=_watch, args=(reader, last_words), name="signals", daemon=True).start()
+    threading.Thread(target=_watch, args=(reader, tidy, last_words), name="signals", daemon=True).start()
 
 
 def asked_to_end() -> int | None:
@@ -105,7 +110,7 @@ def _end(number: int, _: object) -> None:
     raise _InterruptedError if number == signal.SIGINT else EndedError
 
 
-def _watch(signals: int, last_words: Callable[[int], object]) -> None:
+def _watch(signals: int, tidy: Callable[[], object], last_words: Callable[[int], object]) -> None:
     """Wait for a signal; raise what was let fall again; end a process that does not end by itself then."""
     while (came := os.read(signals, 1)[0]) not in ENDING:
         pass
@@ -115,7 +120,10 @@ def _watch(signals: int, last_words: Callable[[int], object]) -> None:
         time.sleep(min(left, _LOOKS_EVERY_SECONDS))
         if _State.lost() and not _handles_an_error(main):
             signal.pthread_kill(main, came)
-    last_words(came)
+    tidy()
+    speaker = threading.Thread(target=last_words, args=(came,), name="last words", daemon=True)
+    speaker.start()
+    speaker.join(_SECONDS_TO_SPEAK)
     os._exit(128 + came)
 
 

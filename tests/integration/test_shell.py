@@ -460,6 +460,20 @@ class TestSigterm:
             process.send_signal(end)
             self.assert_ended(process, end)
 
+    @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    def test_a_command_that_does_not_catch_signals_yet_ends_without_a_traceback(
+        self, tmp_path: Path, end: signal.Signals
+    ) -> None:
+        begun = tmp_path / "begun"
+        (tmp_path / "tqdm.py").write_text(
+            f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(120)\n"
+        )
+        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with started(["show", "file:///nowhere/"], PYTHONPATH=path) as process:
+            wait_for(begun.exists)
+            process.send_signal(end)
+            assert (process.communicate(timeout=300), process.returncode) == (("", ""), -end)
+
     def test_a_command_that_a_silent_server_keeps_waiting_ends(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             url = f"http://127.0.0.1:{server.getsockname()[1]}"

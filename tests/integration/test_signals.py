@@ -1,14 +1,17 @@
 """A signal ends a command whatever lets its exception fall: native code, a destructor, a handler that catches everything.
 
-Rows are what lets it fall, columns are signals.  Each is a process of its own.
+Rows are what lets it fall, columns are signals.  Each is a process of its own.  Likewise a command ends that writes to a pipe which is
+full and which nobody reads, as of a pager that waits.
 """
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -146,3 +149,69 @@ def test_a_process_that_catches_for_ever_is_ended(tmp_path: Path) -> None:
     with started(tmp_path, work) as process:
         process.send_signal(signal.SIGTERM)
         assert_ended(process, signal.SIGTERM)
+
+
+STUCK = """
+import logging, os, sys, tempfile, time
+from pathlib import Path
+from aesthetics_ops.errors import SettingsError
+from aesthetics_ops.machine import scratch_for
+from aesthetics_ops.shell import catch_sigterm, guarded, leave, log_to_stderr, write_out
+
+def command():
+    Path("waits").touch()
+    {work}
+    return 0
+
+tempfile.tempdir = os.getcwd()
+catch_sigterm()
+log_to_stderr(logging.INFO)
+leave(guarded(command, as_json={says_more}, verbose={says_more}))
+"""
+
+STUCK_IN = {
+    "its output": "write_out('x')",
+    "a line of its log": "logging.warning('x')",
+    "an error's line": "raise SettingsError('x')",
+    "a bug's line": "raise ValueError('x')",
+    "what the signal says": "time.sleep(60)",
+    "scratch, and what the signal says": "with scratch_for(1):\n        time.sleep(60)",
+    "a finally after the signal": "try:\n        time.sleep(60)\n    finally:\n        write_out('x')",
+}
+
+
+@pytest.mark.parametrize(
+    ("end", "says_more"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["SIGTERM", "SIGINT json verbose"]
+)
+@pytest.mark.parametrize("stuck", STUCK_IN)
+def test_a_command_ends_though_nobody_takes_what_it_writes(
+    tmp_path: Path, stuck: str, end: signal.Signals, says_more: bool
+) -> None:
+    program = STUCK.format(work=STUCK_IN[stuck], says_more=says_more)
+    path = [str(Path(__file__).parents[2])]
+    with full_pipe() as full, subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path}\n{program}"], cwd=tmp_path, stdout=full, stderr=full
+    ) as process:  # fmt: skip
+        try:
+            wait_for(tmp_path / "waits")
+            process.send_signal(end)
+            assert process.wait(timeout=120) == 128 + end
+        finally:
+            process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["waits"]
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """Open a pipe that takes nothing more, and yield where to write."""
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+        os.set_blocking(writer, True)
+        yield writer
+    finally:
+        os.close(reader)
+        os.close(writer)
