@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,8 @@ from aesthetics_ops.versions.rows import Rows, VersionTables
 
 __all__ = ["Fates", "check_recipes", "settings_of"]
 
-_IN_RECIPES: Final = [
-    "key", "etag", "size", "id", "split", "digest", "label", "distribution", "votes", "label_std", "extra_scores",
+_READ: Final = [
+    "key", "etag", "size", "id", "split", "slot", "digest", "label", "distribution", "votes", "label_std", "extra_scores",
 ]  # fmt: skip
 _DIGEST_BYTES: Final = 32
 _Digests = Callable[[pa.Table, np.ndarray, np.ndarray], Iterator[str]]
@@ -65,6 +65,7 @@ def check_recipes(tables: VersionTables, fates: Fates) -> None:
     )
     fingerprint = hashlib.sha256()
     named = {split: bytearray() for split in manifest.splits}
+    slots = _Slots(name)
     row = 0
     for rows, starts in _shards_of(tables, fates):
         ends = np.r_[starts[1:], rows.num_rows].astype(np.int64)
@@ -77,6 +78,7 @@ def check_recipes(tables: VersionTables, fates: Fates) -> None:
         _require_named(name, made[:wrong], (*records, held[:wrong]), (*rejects, left[:wrong]))
         if wrong is not None:
             raise _not_its_recipe(name, stated[wrong], row + starts[wrong], row + ends[wrong] - 1, found[wrong])
+        slots.check(rows, starts, ends, splits, row)
         for split, digest, count in zip(splits, made, held.tolist(), strict=True):
             fingerprint.update(f"{split}:{digest}\n".encode() if digest else b"")
             named.setdefault(split, bytearray()).extend(bytes.fromhex(digest) if count else b"")
@@ -86,6 +88,40 @@ def check_recipes(tables: VersionTables, fates: Fates) -> None:
     _check_shards(manifest, named)
     stored = f"{VersionFile.MANIFEST} of version {manifest.version!r}"
     require_equal(stored, "fingerprint", manifest.fingerprint, "its recipes give", fingerprint.hexdigest())
+
+
+class _Slots:
+    """The slots of the plan's shards: one for all rows of a shard, and rising from shard to shard of a split."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name  # of the plan
+        self._last: dict[str, int] = {}  # by split
+
+    def check(self, rows: pa.Table, starts: np.ndarray, ends: np.ndarray, splits: Sequence[str], first: int) -> None:
+        """Look at the plan's next shards; raises IntegrityError with the first row that has another slot.
+
+        Args:
+            rows: of the shards.
+            starts: number of each shard's first row in `rows`, shape (shards,).
+            ends: number after each shard's last row.
+            splits: of the shards.
+            first: number of the first of the rows in the plan.
+        """
+        slots = rows["slot"].fill_null(-1).to_numpy()
+        others = np.flatnonzero(slots != np.repeat(slots[starts], ends - starts))
+        if len(others):
+            shard = int(np.searchsorted(starts, others[0], side="right")) - 1
+            self._refuse(
+                first + others[0], slots[others[0]], f"that of its shard's first row is {slots[starts[shard]]}"
+            )
+        for start, split, slot in zip(starts.tolist(), splits, slots[starts].tolist(), strict=True):
+            before = self._last.get(split, -1)
+            if slot <= before:
+                self._refuse(first + start, slot, f"the shard before it in {split} has {before}; slots rise")
+            self._last[split] = slot
+
+    def _refuse(self, row: int, slot: int, rule: str) -> NoReturn:
+        raise IntegrityError(f"{self._name}: slot of row {row} is {slot}, and {rule}")
 
 
 def _not_its_recipe(name: str, stated: str, first: int, last: int, found: str) -> IntegrityError:
@@ -145,7 +181,7 @@ def _shards_of(tables: VersionTables, fates: Fates) -> Iterator[tuple[pa.Table, 
     """Yield the plan's placed rows, with their fates, in pieces of whole shards; and where in a piece each shard begins."""
     held: pa.Table | None = None
     first = 0
-    for plan in tables.batches(VersionFile.PLAN, _IN_RECIPES):
+    for plan in tables.batches(VersionFile.PLAN, _READ):
         for field in ("is_record", "is_lost"):
             plan = plan.append_column(field, pa.array(getattr(fates, field)[first : first + plan.num_rows]))
         first += plan.num_rows

@@ -203,6 +203,61 @@ def test_the_shard_of_a_reject_is_compared_with_the_plan(dataset: Store, reason:
     assert "shard of row" in said, said
 
 
+def of_shards(change: Callable[[list[int]], object]) -> Callable[[pa.Table, str], pa.Table]:
+    """Return what changes the slots of a plan's shards of training, one number each, as a change of the table."""
+
+    def changed_rows(rows: pa.Table, column: str) -> pa.Table:
+        digests, slots = rows["digest"].to_pylist(), rows[column].to_pylist()
+        shards = list(
+            dict.fromkeys(d for d, split in zip(digests, rows["split"].to_pylist(), strict=True) if split == "train")
+        )
+        assert len(shards) > 1
+        change(numbers := [slots[digests.index(shard)] for shard in shards])
+        by_digest = dict(zip(shards, numbers, strict=True))
+        changed_slots = [by_digest.get(digest, slot) for digest, slot in zip(digests, slots, strict=True)]
+        return rows.set_column(rows.schema.get_field_index(column), column, pa.array(changed_slots, pa.int32()))
+
+    return changed_rows
+
+
+def of_one_row(rows: pa.Table, column: str) -> pa.Table:
+    slots = rows[column].to_pylist()
+    digests = rows["digest"].to_pylist()
+    slots[next(n for n, digest in enumerate(digests) if digest and digest == digests[n - 1])] += 7
+    return rows.set_column(rows.schema.get_field_index(column), column, pa.array(slots, pa.int32()))
+
+
+SLOTS: dict[str, Callable[[pa.Table, str], pa.Table]] = {
+    "of one row": of_one_row,
+    "of one shard twice": of_shards(lambda slots: slots.__setitem__(1, slots[0])),
+    "all the same": of_shards(lambda slots: slots.__setitem__(slice(None), [0] * len(slots))),
+    "exchanged": of_shards(list.reverse),
+}
+
+
+@pytest.mark.parametrize("forgery", SLOTS)
+def test_slots_of_the_plan_that_no_plan_has_are_named(
+    many_shards: dict[str, bytes], forgery: str, tmp_path: Path
+) -> None:
+    store = open_store(f"file://{tmp_path}/")
+    for key, data in many_shards.items():
+        store.put(key, data)
+    verify_version(store)
+    changed(store, PLAN, SLOTS[forgery], "slot")
+    assert "plan.parquet" in (said := found(store)), said
+    assert "slot of row" in said, said
+
+
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A version with several shards of several photos in training: each object by its key."""
+    source = Source(f"file://{tmp_path_factory.mktemp('slots')}/", {})
+    for name in PHOTOS:
+        source.add(name, photo(name), 3)
+    night = build_once(source.settings(shard_bytes=200_000))
+    return {key: bytes(night.dataset.get(key).data) for key in night.dataset.list()["key"].to_pylist()}
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_whoever_reads_a_whole_table_refuses_one_without_a_column(
     dataset: Store, objects: dict[str, bytes], table: Table, tmp_path: Path

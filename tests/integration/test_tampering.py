@@ -137,7 +137,7 @@ NOT_STATED_TWICE = {
     ("records", "phash"),  # of pixels, which are not decoded
     ("rejects", "shard"), ("rejects", "reason"), ("rejects", "detail"),  # conversion's own words: counts tell of some
     ("near_duplicates", "group"),  # a name
-    ("plan", "slot"), ("plan", "reason"), ("plan", "detail"),
+    ("plan", "reason"), ("plan", "detail"),
 }  # fmt: skip
 
 
