@@ -32,17 +32,20 @@ check: install  ## lint and types
 	$(BIN)/mypy
 
 # Files go to the two workers in pytest's own order.  xdist's order puts those of few tests last: a real Airflow or thirty nights, minutes each.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: check  ## lint, types and the whole test suite
 	@tests/apt.sh suite
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(MEASURE)
+	$(PYTEST) tests/unit $(MEASURE)
+	$(PYTEST) tests --ignore tests/unit
 
 coverage: MEASURE := --cov
-coverage: test  ## make test, which also fails when tests run less of the package than before; a third slower
+coverage: test  ## make test, which also fails when unit tests run less of the package than before
 
 # Two Cephs: while the evening of test_stack waits for Airflow, the other worker asks the gateway.
 test-stack: install  ## the deployment without Docker: two Celery workers, PostgreSQL, Redis, Ceph, and what may befall them
 	tests/apt.sh stack
-	$(BIN)/pytest tests/stack --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
+	$(PYTEST) tests/stack --durations 15
 
 test-compose: install  ## docker-compose.yml in real containers, engine and base images from Debian's packages: 20 minutes on shared cores, 8 GB
 	@tests/apt.sh compose
