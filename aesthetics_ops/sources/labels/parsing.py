@@ -22,6 +22,7 @@ _COMMA_NUMBER = r"^[+-]?\d*,\d+$"
 _UNCERTAIN = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 _THOUSANDS = r"^[+-]?\d{1,3}(([,\s\x{A0}\x{202F}'’]\d{3})+(\.\d+)?|(\.\d{3})+,\d+|(\.\d{3}){2,})$"
 _POINT_NUMBER = r"(?i)^[+-]?[\d,]*(\d\.|\.\d)[\d.,]*(e[+-]?\d+)?$"  # also one with signs between thousands
+_POINTS_BETWEEN = r"^[+-]?\d{1,3}((\.\d{3})+,\d+|(\.\d{3}){2,})$"  # these points stand between thousands
 
 
 EXACT_BELOW: Final = 2.0**53
@@ -43,8 +44,8 @@ def to_numbers(found: Any, most: float | None = None) -> Any:
 def parse_numbers(text: Any, most: float | None = None) -> Any:
     """Return trimmed text as float64, null where it is no number: neither a blank nor words.
 
-    A comma is a decimal point where it can be nothing else: no number of the column has a point, and not all commas may stand
-    between thousands, or `most`, the largest number that there can be, is below 1000.
+    A comma is a decimal point where it can be nothing else: no number of the column has a point before a fraction, and not all commas
+    may stand between thousands, or `most`, the largest number that there can be, is below 1000.
     """
     text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
     try:
@@ -59,8 +60,10 @@ def parse_numbers(text: Any, most: float | None = None) -> Any:
 
 
 def _are_decimal(text: Any, is_comma: Any) -> bool:
-    """Whether a column has commas, and no number with a point."""
-    return bool(pc.any(is_comma).as_py()) and not pc.any(pc.match_substring_regex(text, _POINT_NUMBER)).as_py()
+    """Whether a column has commas, and no number with a point before a fraction."""
+    has_point = pc.match_substring_regex(text, _POINT_NUMBER)
+    is_between = pc.match_substring_regex(text, _POINTS_BETWEEN)
+    return bool(pc.any(is_comma).as_py()) and not pc.any(pc.and_not(has_point, is_between)).as_py()
 
 
 def _all_uncertain(text: Any, is_comma: Any) -> bool:

@@ -237,10 +237,13 @@ def test_lists_of_any_length_type_are_columns(kind: Any) -> None:
     [
         (("3,5", "n.a.", "k.A."), [(3.5, None), (None, "score 'n.a.' is not a number"), (None, "score 'k.A.' is not a number")]),
         (("3,5", "2.5"), [(None, "score '3,5' has a comma, where other scores have decimal points"), (2.5, None)]),
-        (("1.234,5", "2,5"), [(None, "score '1.234,5' has signs between thousands; write it without them"), (None, "score '2,5' has a comma, where other scores have decimal points")]),
+        (("1.234,5", "2,5"), [(None, "score '1.234,5' has signs between thousands; write it without them"), (2.5, None)]),
+        (("1.234.567", "2,5"), [(None, "score '1.234.567' has signs between thousands; write it without them"), (2.5, None)]),
+        (("1,234.5", "2,5"), [(None, "score '1,234.5' has signs between thousands; write it without them"), (None, "score '2,5' has a comma, where other scores have decimal points")]),
+        (("1.234,5", "2,5", "3.5"), [(None, "score '1.234,5' has signs between thousands; write it without them"), (None, "score '2,5' has a comma, where other scores have decimal points"), (3.5, None)]),
     ],
 )  # fmt: skip
-def test_a_comma_is_a_decimal_point_unless_a_number_has_a_point(
+def test_a_comma_is_a_decimal_point_unless_a_number_has_a_point_before_a_fraction(
     scores: tuple[str, ...], wanted: list[tuple[Any, ...]]
 ) -> None:
     data = "id;score\n" + "".join(f"{row};{score}\n" for row, score in enumerate(scores))
