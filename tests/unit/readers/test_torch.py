@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from aesthetics_ops.readers.torch import TorchBatches, collate
 from aesthetics_ops.readers.torch.decode import jpeg_decoder
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, synthetic_photos
+from tests.support.ranks import read_as_rank
 from tests.support.s3 import S3TestBucket
 
 pytestmark = [
@@ -40,7 +42,20 @@ PIXELS = Pixels(24, "random_crop", flip=True)
 PHOTOS = [replace(photo, score=1 + number / 100) for number, photo in enumerate(synthetic_photos(100))]
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
 ORDER: dict[str, Any] = {"batch": 8, "shuffle": True, "seed": 3, "pixels": PIXELS}
-STARTS = [(0, None), *((workers, start) for start in ("fork", "forkserver", "spawn") for workers in (1, 2))]
+STARTS = [(0, None), (1, "fork"), (2, "fork"), (1, "forkserver"), (2, "forkserver"), (2, "spawn")]
+# What every worker of a fork server needs; each would import it for seconds.  "spawn" shows that a worker can import it by itself.
+PRELOADED = ["__main__", "aesthetics_ops.readers.torch", "tests.support.ranks"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fork_server() -> Iterator[None]:
+    """A fork server of this file's own: the process has one for all, which has loaded what other tests want, or nothing yet."""
+    server = forkserver.ForkServer()
+    server.set_forkserver_preload(PRELOADED)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ensure_running", "get_inherited_fds", "connect_to_new_process", "set_forkserver_preload"):
+            patch.setattr(forkserver, name, getattr(server, name))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -155,24 +170,26 @@ class TestBatches:
         """
         subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=300)
 
-    @pytest.mark.parametrize(("reader", "package"), [("torch", "torch"), ("torch_loader", "torch"), ("grain", "grain")])
-    def test_a_framework_that_is_not_installed_is_named(self, dataset: Dataset, reader: str, package: str) -> None:
+    def test_a_framework_that_is_not_installed_is_named(self, dataset: Dataset) -> None:
+        readers = {"torch": "torch", "torch_loader": "torch", "grain": "grain"}
         code = f"""
             import sys
             from aesthetics_ops import open_dataset
             from aesthetics_ops.errors import SettingsError
 
-            sys.modules[{package!r}] = None  # as if it were not installed
-            try:
-                open_dataset({dataset.source.store.url!r}).read({reader!r}, "train")
-            except SettingsError as error:
-                print(error)
+            for reader, package in {readers!r}.items():
+                sys.modules[package] = None  # as if it were not installed
+                try:
+                    open_dataset({dataset.source.store.url!r}).read(reader, "train")
+                except SettingsError as error:
+                    print(error)
         """
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=300, capture_output=True, text=True
         )
-        assert f"reader '{reader}' needs {package}, which is not installed" in done.stdout
-        assert f"run: pip install 'aesthetics-ops[{package}]'" in done.stdout
+        for (reader, package), said in zip(readers.items(), done.stdout.splitlines(), strict=True):
+            assert f"reader '{reader}' needs {package}, which is not installed" in said
+            assert f"run: pip install 'aesthetics-ops[{package}]'" in said
 
 
 class TestLoader:
@@ -256,7 +273,9 @@ class TestLoader:
     def test_pixels_that_are_kept_are_shared_with_workers(self, dataset: Dataset, tmp_path: Path) -> None:
         options: dict[str, Any] = {"batch": 8, "size": 24, "cache": "uint8", "directory": tmp_path}
         plain = list(dataset.numpy("train", batch=8, size=24))
-        assert_same(dataset.torch_loader("train", **options, num_workers=1, multiprocessing_context="spawn"), plain)
+        assert_same(
+            dataset.torch_loader("train", **options, num_workers=1, multiprocessing_context="forkserver"), plain
+        )
         kept = sum(path.stat().st_size for path in tmp_path.rglob("*.u8"))
         assert kept == 80 * 24 * 24 * 3
         assert_same(dataset.torch_loader("train", **options, num_workers=2), plain)
@@ -354,32 +373,19 @@ class TestRanks:
     """Each trainer process reads its part."""
 
     def test_two_processes_read_every_record_once(self, dataset: Dataset, tmp_path: Path) -> None:
-        code = f"""
-            import json, sys
-            import torch.distributed as distributed
-            from aesthetics_ops import open_dataset
-
-            if __name__ == "__main__":
-                rank = int(sys.argv[1])
-                distributed.init_process_group("gloo", init_method="{(tmp_path / "meeting").as_uri()}", rank=rank, world_size=2)
-                dataset = open_dataset({dataset.source.store.url!r})
-                found = []
-                for read in (dataset.torch, dataset.torch_loader):
-                    batches = read("train", batch=7, shuffle=True, size=8)
-                    for _ in range(2):
-                        found.append([labels.tolist() for _, labels in batches])
-                distributed.barrier()
-                distributed.destroy_process_group()
-                print(json.dumps(found))
-        """
-        command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+        context = multiprocessing.get_context("forkserver")
+        meeting = (tmp_path / "meeting").as_uri()
+        replies = [context.SimpleQueue() for _ in range(2)]
         ranks = [
-            subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for rank in range(2)
+            context.Process(target=read_as_rank, args=(dataset.source.store.url, meeting, rank, reply), daemon=True)
+            for rank, reply in enumerate(replies)
         ]
-        replies = [rank.communicate(timeout=300) for rank in ranks]
-        assert [rank.returncode for rank in ranks] == [0, 0], replies
-        first, second = (json.loads(out) for out, _ in replies)
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join(300)
+        assert [rank.exitcode for rank in ranks] == [0, 0]
+        first, second = (reply.get() for reply in replies)
         for ours, theirs in zip(first, second, strict=True):
             assert len(ours) == len(theirs) == 6
             together = [label for batch in ours + theirs for label in batch]
@@ -429,12 +435,11 @@ class TestStore:
         SyntheticDataset(open_store(url)).publish(PHOTOS[:50])
         return open_dataset(url)
 
-    @pytest.mark.parametrize("start", ["fork", "spawn"])
-    def test_workers_read_s3_however_they_start(self, remote: Dataset, start: str) -> None:
+    @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
+    def test_workers_read_s3_however_they_start(self, remote: Dataset, start: str, workers: int) -> None:
         wanted = list(remote.numpy("train", **ORDER))  # uses the store
-        assert_same(
-            remote.torch_loader("train", **ORDER, num_workers=2, timeout=300, multiprocessing_context=start), wanted
-        )
+        options: dict[str, Any] = ORDER | {"timeout": 300, "multiprocessing_context": start}
+        assert_same(remote.torch_loader("train", **options, num_workers=workers), wanted)
 
     def test_unless_asked_no_worker_is_forked(self, remote: Dataset) -> None:
         context = remote.torch_loader("train", num_workers=2).multiprocessing_context
