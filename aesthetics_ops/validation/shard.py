@@ -4,7 +4,7 @@ TensorFlow is loaded when the first shard is read.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,9 @@ from aesthetics_ops.validation.kernels import kernels
 __all__ = ["Counts", "check_shard"]
 
 _AUTOTUNE: Final = -1  # tf.data.AUTOTUNE
+_BATCH: Final = 256
+_AT_ONCE_BYTES: Final = 16 << 20  # TensorFlow takes half a second for their photos, and no signal is heard meanwhile
+_Check = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +113,10 @@ def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], na
     """Parse every record, decode its image, and compare the image with the features."""
     tf = kernels()
     more = more_labels(features)
-    check = _record_check(tuple((name, tuple(kind["shape"]), kind["dtype"]) for name, kind in more.items()))
-    records = tf.TFRecordDataset(str(path)).map(check, num_parallel_calls=_AUTOTUNE).batch(256)
+    check, check_file = _checks(tuple((name, tuple(kind["shape"]), kind["dtype"]) for name, kind in more.items()))
     read = _Records()
     try:
-        for ids, has_label, has_image in records.as_numpy_iterator():
+        for ids, has_label, has_image in _columns(path, check, check_file):
             read.ids += [image_id.decode() for image_id in ids]
             read.has_label += has_label.tolist()
             read.has_image += has_image.tolist()
@@ -125,8 +127,37 @@ def _decode_all(path: Path, result: ShardResult, features: Mapping[str, Any], na
     return read
 
 
+def _columns(path: Path, check: _Check, check_file: _Check) -> Iterator[tuple[Any, ...]]:
+    """Yield what was found of a file's records, in parts: ids, whether labels are finite, whether images are good.
+
+    A file that is not large is one call: for each data set that it is to iterate, TensorFlow makes graphs for a tenth of a second.
+    """
+    tf = kernels()
+    if 0 < path.stat().st_size <= _AT_ONCE_BYTES:
+        yield tuple(column.numpy() for column in check_file(tf.constant(str(path))))
+    else:
+        yield from _checked(tf.constant(str(path)), check, _BATCH).as_numpy_iterator()
+
+
+def _checked(path: Any, check: _Check, batch: int) -> Any:
+    return kernels().TFRecordDataset(path).map(check, num_parallel_calls=_AUTOTUNE).batch(batch)
+
+
 @cache
-def _record_check(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> Callable[[Any], Any]:
+def _checks(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> tuple[_Check, _Check]:
+    """Return `_record_check`, and the same for all records of a file: from its path to a column for each."""
+    tf = kernels()
+    check = _record_check(more)
+    of_all = 1 << 40  # more records than a file has
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.as_dtype("string"))], autograph=False)  # type: ignore[untyped-decorator]
+    def check_file(path: Any) -> Any:
+        return _checked(path, check, of_all).get_single_element()
+
+    return check, check_file
+
+
+def _record_check(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> _Check:
     """Return a function from a serialised record to its id, whether its labels are finite, and whether its image is good.
 
     TensorFlow takes a tenth of a second to make a graph of it, once for all shards.
@@ -164,11 +195,11 @@ def _record_check(more: tuple[tuple[str, tuple[int, ...], str], ...]) -> Callabl
         # at 1/8 of the size all coded data is read, and the same files fail as at full size (docs/pixels.md)
         return tf.size(tf.decode_jpeg(image, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")) > 0
 
-    graph: Callable[[Any], Any] = check
+    graph: _Check = check
     return graph
 
 
-def _first_failure(path: Path, result: ShardResult, check: Callable[[Any], Any]) -> str:
+def _first_failure(path: Path, result: ShardResult, check: _Check) -> str:
     """Find the record that a parallel read failed on, one by one, and name it."""
     tf = kernels()
     with path.open("rb") as file:

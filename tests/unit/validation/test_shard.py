@@ -11,6 +11,7 @@ from aesthetics_ops.dataset.example import Example
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult
 from aesthetics_ops.dataset.tfrecord import ShardWriter
 from aesthetics_ops.errors import IntegrityError
+from aesthetics_ops.validation import shard
 from aesthetics_ops.validation.shard import Counts, check_shard
 
 
@@ -25,21 +26,28 @@ def example(name: str, *, data: bytes | None = None, label: float = 0.5, width_p
 def write(path: Path, *examples: Example) -> ShardResult:
     """Write a shard, and say of it what conversion would."""
     index = RecordIndex()
-    with ShardWriter(path) as shard:
+    with ShardWriter(path) as writer:
         for each in examples:
-            shard.write(each)
+            writer.write(each)
             index.id.append(each.id)
     return ShardResult(
         digest="d" * 64,
         photos=len(examples) + 1,
         records=len(examples),
-        bytes=shard.bytes_written,
-        sha256=shard.sha256,
-        crc32c=shard.crc32c,
+        bytes=writer.bytes_written,
+        sha256=writer.sha256,
+        crc32c=writer.crc32c,
         converter_version=4,
         index=index,
         rejected=(),
     )
+
+
+@pytest.fixture(params=["at once", "in batches"], autouse=True)
+def _how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this holds of files that one call reads, and of large ones, which are read in batches."""
+    if request.param == "in batches":
+        monkeypatch.setattr(shard, "_AT_ONCE_BYTES", 0)
 
 
 @pytest.fixture
