@@ -1,21 +1,26 @@
 """Photos that look alike end in one split, and stay there."""
 
+import uuid
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from aesthetics_ops.builds import Build, BuildPlan, open_build
 from aesthetics_ops.conversion.partition import convert_partition
 from aesthetics_ops.dataset.layout import SHARDS
 from aesthetics_ops.dataset.tables import NEAR_DUPLICATES
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.publishing.publish import publish_build
+from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.testing.stores import CountingStore, FailingStore
 from aesthetics_ops.validation.partition import validate_partition
 from aesthetics_ops.versions.verify import verify_version
+from tests.support.documents import make_reports_quick
 from tests.support.nights import (
     ARRIVING,
     PHOTOS,
@@ -24,6 +29,7 @@ from tests.support.nights import (
     build_once,
     finish,
     photo,
+    scored_source,
     shard_hashes,
     smaller,
     start,
@@ -96,19 +102,56 @@ def test_the_source_is_not_read_again(twins: Source) -> None:
     assert photos.requests == []
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A build that is about to be published, and what an undisturbed one made of the same photos.
+
+    Attributes:
+        settings: of the build.
+        record: its plan.
+        objects: of the dataset, by key.
+        hashes: of the undisturbed version.
+    """
+
+    settings: BuildSettings
+    record: BuildPlan
+    objects: dict[str, bytes]
+    hashes: list[tuple[str, str, str]]
+
+    def restore(self) -> Build:
+        """Return the build, with the dataset as it was before it was published."""
+        build = open_build(self.settings, self.record.build)
+        build.dataset.delete(build.dataset.list("")["key"].to_pylist())
+        for key, data in self.objects.items():
+            build.dataset.put(key, data)
+        return build
+
+
+@pytest.fixture(scope="module")
+def ready() -> Iterator[Ready]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_reports_quick(patch)
+        source = scored_source(f"memory://{uuid.uuid4().hex}/")
+        source.add(TWIN, smaller(photo(ORIGINAL)), 5)
+        undisturbed = build_once(source.settings(dataset=f"{source.url}undisturbed/"))
+        build, record = start(source.settings())
+        for partition in range(len(record.partitions)):
+            convert_partition(build, record, partition)
+            validate_partition(build, record, partition)
+        keys = build.dataset.list("")["key"].to_pylist()
+        objects = {key: bytes(build.dataset.get(key).data) for key in keys}
+        yield Ready(source.settings(), record, objects, shard_hashes(undisturbed.manifest))
+
+
 @pytest.mark.parametrize("number", range(0, 40, 3))
-def test_a_second_round_that_breaks_off_goes_on(twins: Source, number: int) -> None:
+def test_a_second_round_that_breaks_off_goes_on(ready: Ready, number: int) -> None:
     """Whatever request of publishing fails: the next try ends with what an undisturbed one makes."""
-    undisturbed = build_once(twins.settings(dataset=f"{twins.url}undisturbed/"))
-    build, record = start(twins.settings())
-    for partition in range(len(record.partitions)):
-        convert_partition(build, record, partition)
-        validate_partition(build, record, partition)
+    build = ready.restore()
     failing = FailingStore(build.dataset, number)
     with suppress(StoreUnavailableError):
-        publish_build(replace(build, dataset=failing), record, documents={})
-    published = publish_build(build, record, documents={})
-    assert shard_hashes(published.manifest) == shard_hashes(undisturbed.manifest)
+        publish_build(replace(build, dataset=failing), ready.record, documents={})
+    published = publish_build(build, ready.record, documents={})
+    assert shard_hashes(published.manifest) == ready.hashes
     verify_version(build.dataset)
 
 

@@ -95,6 +95,15 @@ class Source:
         return parse_settings(values | changes, where="test")
 
 
+def scored_source(url: str) -> Source:
+    """All photos with scores."""
+    source = Source(url, {})
+    for name in PHOTOS:
+        source.add(name, photo(name))
+    source.score({name: number / 2 + 1 for number, name in enumerate(PHOTOS)})
+    return source
+
+
 OF_VOTES: dict[str, object] = {"vote_columns": "c1..c3", "split_column": "split", "near_duplicate_distance": 0}
 
 
