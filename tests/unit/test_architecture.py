@@ -97,26 +97,27 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
-def imports(tree: ast.Module, module: str) -> set[str]:
+@cache
+def imports(module: str) -> frozenset[str]:
     """Everything imported, in functions and for type checkers too; of `from a import b` both a and a.b."""
     package = ["aesthetics_ops", *module.split(".")]
     if FILES[module].name == "__init__.py":
         package.append("")
-    found = set()
-    for node in ast.walk(tree):
+    found: set[str] = set()
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level] if node.level else []
             source = ".".join([*above, *([node.module] if node.module else [])])
             found |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 
-def own_imports(tree: ast.Module, module: str) -> set[str]:
+def own_imports(module: str) -> set[str]:
     """The modules of this package among the imports."""
-    found = imports(tree, module)
-    return {name for name in FILES if f"aesthetics_ops.{name}" in found}
+    package = "aesthetics_ops."
+    return {name.removeprefix(package) for name in imports(module) if name.startswith(package)} & FILES.keys()
 
 
 def names_bound(nodes: list[ast.stmt]) -> tuple[set[str], set[str]]:
@@ -166,12 +167,12 @@ def test_imports_point_to_earlier_layers(module):
     allowed = {room for layer in LAYERS[: level + 1] for room in layer.split()}
     if room_of(module) in INDEPENDENT:
         allowed -= INDEPENDENT - {room_of(module)}
-    assert {room_of(name) for name in own_imports(tree_of(module), module)} <= allowed
+    assert {room_of(name) for name in own_imports(module)} <= allowed
 
 
 def test_no_module_leads_back_to_itself():
     """Inside a layer and a folder, too, imports have one direction."""
-    used = {module: own_imports(tree_of(module), module) - {"__init__"} for module in FILES}
+    used = {module: own_imports(module) - {"__init__"} for module in FILES}
     # a package stands for its files where they import one of it by name
     for module in used:
         used[module] -= {name for name in used[module] if any(other.startswith(f"{name}.") for other in used[module])}
@@ -186,13 +187,13 @@ def test_no_module_leads_back_to_itself():
 @every_file
 def test_pure_modules_ask_no_store_no_clock_and_no_network(module):
     if lies_in(module, PURE) and not lies_in(module, NOT_PURE):
-        found = imports(tree_of(module), module)
+        found = imports(module)
         assert {name for name in found if any(name == bad or name.startswith(f"{bad}.") for bad in IMPURE)} == set()
 
 
 @every_file
 def test_a_library_is_imported_only_where_it_belongs(module):
-    used = {name.partition(".")[0] for name in imports(tree_of(module), module)}
+    used = {name.partition(".")[0] for name in imports(module)}
     assert {library for library in used & ONLY.keys() if not lies_in(module, ONLY[library])} == set()
 
 
