@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from aesthetics_ops.config import AirflowSettings
 from tests.support.paths import ROOT
+from tests.support.warm_airflow import warm_airflow
 
 _LOOK = """
 import copy, json, sys
@@ -71,24 +73,40 @@ print(json.dumps({
 """
 
 
-def parse(tmp_path: Path, folder: Path = ROOT / "dags", **environment: str) -> dict[str, Any]:
-    """Parse a folder of DAGs in a fresh interpreter whose secrets backend refuses every connection."""
-    env = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path),
+Parse = Callable[..., dict[str, Any]]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """An environment whose secrets backend refuses every connection."""
+    return os.environ | {
+        "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/absent/airflow.db",  # any look-up fails
-        **environment,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/absent/airflow.db",  # any look-up fails
     }
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The DAGs of this repository, parsed in a fresh interpreter."""
     done = subprocess.run(
-        [sys.executable, "-c", _LOOK, str(folder)], env=env, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", _LOOK, str(ROOT / "dags")],
+        env=environment(tmp_path_factory.mktemp("airflow")), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.fixture(scope="module")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return parse(tmp_path_factory.mktemp("airflow"))
+def parse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parse]:
+    """Parses a folder of DAGs, with variables of the environment, as Airflow's processor of DAGs does: in a child that has Airflow."""
+    with warm_airflow(environment(tmp_path_factory.mktemp("airflow")), tasks=False) as airflow:
+
+        def parse(folder: Path = ROOT / "dags", **variables: str) -> dict[str, Any]:
+            status, said = airflow.python(_LOOK, str(folder), variables=variables)
+            assert status == 0, said
+            return dict(json.loads(said.splitlines()[-1]))
+
+        yield parse
 
 
 def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[str, Any]) -> None:
@@ -193,7 +211,9 @@ _TABLES = {
 }  # fmt: skip
 
 
-def test_lists_and_tables_of_the_file_go_through_the_form_and_come_back_as_they_were(tmp_path: Path) -> None:
+def test_lists_and_tables_of_the_file_go_through_the_form_and_come_back_as_they_were(
+    tmp_path: Path, parse: Parse
+) -> None:
     from aesthetics_ops.config import load_configuration
 
     config = tmp_path / "mine.toml"
@@ -202,7 +222,7 @@ def test_lists_and_tables_of_the_file_go_through_the_form_and_come_back_as_they_
     )
     configuration = load_configuration(config)
     assert configuration.faulty == ()
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     for table in configuration.datasets:
         dag = parsed["dags"][table.name]
@@ -221,14 +241,14 @@ def test_lists_and_tables_of_the_file_go_through_the_form_and_come_back_as_they_
     ]
 
 
-def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment(tmp_path: Path) -> None:
+def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment(tmp_path: Path, parse: Parse) -> None:
     config = tmp_path / "mine.toml"
     config.write_text(
         '[cats]\nphotos = "s3://b/cats/"\nlabels = "s3://b/cats.csv"\ndataset = "s3://b/out/cats/"\n'
         '[dogs]\nphotos = "s3://b/dogs/"\nlabels = "s3://b/dogs.csv"\ndataset = "s3://b/out/dogs/"\nquality = 90\n'
         '[dogs.airflow]\nschedule = ""\n'
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config), AESTHETICS_PARTITIONS="3")
+    parsed = parse(AESTHETICS_CONFIG=str(config), AESTHETICS_PARTITIONS="3")
     assert parsed["errors"] == {}
     assert set(parsed["dags"]) == {"cats", "dogs"}
     assert parsed["dags"]["dogs"]["params"]["quality"]["value"] == 90
@@ -238,16 +258,16 @@ def test_a_second_table_is_a_second_dag_and_partitions_come_from_the_environment
 
 @pytest.mark.parametrize(("text", "words"), [("", "has no table"), ("[cats", "is not TOML")])
 def test_a_file_that_is_wrong_as_a_whole_is_an_import_error_that_says_what_is_wrong(
-    tmp_path: Path, text: str, words: str
+    tmp_path: Path, parse: Parse, text: str, words: str
 ) -> None:
     config = tmp_path / "mine.toml"
     config.write_text(text)
-    errors = parse(tmp_path, AESTHETICS_CONFIG=str(config))["errors"]
+    errors = parse(AESTHETICS_CONFIG=str(config))["errors"]
     assert {Path(file).name for file in errors} == {"photo_dataset.py", "expire_versions.py", "train_on_new_version.py"}
     assert all(words in error for error in errors.values())
 
 
-def test_a_table_that_is_wrong_is_a_nightly_dag_that_says_why_and_stops_no_other(tmp_path: Path) -> None:
+def test_a_table_that_is_wrong_is_a_nightly_dag_that_says_why_and_stops_no_other(tmp_path: Path, parse: Parse) -> None:
     tables = {
         "good": "",
         "misspelt": "qualty = 3",
@@ -262,7 +282,7 @@ def test_a_table_that_is_wrong_is_a_nightly_dag_that_says_why_and_stops_no_other
             for number, (name, more) in enumerate(tables.items())
         )
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     dags = parsed["dags"]
     assert set(dags) == {"good", "misspelt", "two_words", "never", "nothing"}
@@ -280,14 +300,14 @@ def test_a_table_that_is_wrong_is_a_nightly_dag_that_says_why_and_stops_no_other
 
 @pytest.mark.parametrize("number", ["0", "abc"])
 def test_a_wrong_number_of_partitions_is_an_import_error_that_names_variable_value_and_rule(
-    tmp_path: Path, number: str
+    parse: Parse, number: str
 ) -> None:
-    parsed = parse(tmp_path, AESTHETICS_PARTITIONS=number)
+    parsed = parse(AESTHETICS_PARTITIONS=number)
     (error,) = parsed["errors"].values()
     assert f"AESTHETICS_PARTITIONS is '{number}', but must be a whole number from 1 to 1024" in error
 
 
-def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
+def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path, parse: Parse) -> None:
     config = tmp_path / "mine.toml"
     config.write_text(
         '[cats]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/cats/"\n[cats.airflow]\n'
@@ -297,7 +317,7 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
         'run_on = ["s3://b/l.csv", "s3://b/cats/LATEST.json"]\n'
         '[birds]\nphotos = "s3://b/p/"\nlabels = ["s3://b/1.csv", "s3://b/2.csv"]\ndataset = "s3://b/birds/"\n'
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     cats, dogs = parsed["dags"]["cats"], parsed["dags"]["dogs"]
     assert (cats["timezone"], cats["run_timeout"], cats["tags"]) == ("Europe/Berlin", "6:30:00", ["nightly", "vision"])
@@ -317,7 +337,7 @@ def test_the_airflow_table_says_how_a_dag_is_run(tmp_path: Path) -> None:
     assert parsed["dags"]["birds"]["tasks"]["plan"]["inlets"] == ["s3://b/p", "s3://b/1.csv", "s3://b/2.csv"]
 
 
-def test_a_dataset_that_asks_a_person_has_two_tasks_more_and_the_same_four(tmp_path: Path) -> None:
+def test_a_dataset_that_asks_a_person_has_two_tasks_more_and_the_same_four(tmp_path: Path, parse: Parse) -> None:
     config = tmp_path / "mine.toml"
     table = '[{0}]\nphotos = "s3://b/p/"\nlabels = "s3://b/l.csv"\ndataset = "s3://b/{0}/"\n[{0}.airflow]\n{1}\n'
     config.write_text(
@@ -325,7 +345,7 @@ def test_a_dataset_that_asks_a_person_has_two_tasks_more_and_the_same_four(tmp_p
         + table.format("is_silent", "task_timeout_h = 2")
         + table.format("too_short", "ask_on_refusal = true\nrun_timeout_h = 12")
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     asks, silent = (dict(parsed["dags"][name]["tasks"]) for name in ("asks", "is_silent"))
     assert {name: task["downstream"] for name, task in asks.items()} == {
@@ -343,7 +363,7 @@ def test_a_dataset_that_asks_a_person_has_two_tasks_more_and_the_same_four(tmp_p
     assert "a person may take 12 hours of it" in parsed["dags"]["too_short"]["doc"]
 
 
-def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(tmp_path: Path) -> None:
+def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(tmp_path: Path, parse: Parse) -> None:
     tables = {"cats": "expire_keep = 30", "dogs": "expire_older_than_days = 90", "birds": "", "expire_versions": ""}
     config = tmp_path / "mine.toml"
     config.write_text(
@@ -352,7 +372,7 @@ def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(t
             for number, (name, line) in enumerate(tables.items())
         )
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     expiry = parsed["dags"]["expire_versions"]
     assert (expiry["schedule"], expiry["max_active_runs"], expiry["catchup"]) == ("0 6 * * 0", 1, False)
@@ -360,7 +380,7 @@ def test_datasets_that_say_which_versions_stay_are_in_the_weekly_dag_of_expiry(t
     assert "has the name of the DAG that expires versions" in parsed["dags"]["expire_versions_2"]["doc"]
 
 
-def test_a_table_that_asks_for_it_has_a_dag_that_trains_on_each_new_version(tmp_path: Path) -> None:
+def test_a_table_that_asks_for_it_has_a_dag_that_trains_on_each_new_version(tmp_path: Path, parse: Parse) -> None:
     tables = {
         "cats": '[cats.airflow]\nowner = "ada"\non_failure = { conn_id = "ops" }\n[cats.training]\nretries = 1\nretry_delay_s = 5\n'
         'task_timeout_h = 2\npool = "gpus"\nqueue = "gpu"\nexecutor_config = {"KEY" = 1}\ntags = ["models"]',
@@ -374,7 +394,7 @@ def test_a_table_that_asks_for_it_has_a_dag_that_trains_on_each_new_version(tmp_
             for name, more in tables.items()
         )
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     assert parsed["loaded"] == []
     dags = parsed["dags"]
@@ -394,7 +414,7 @@ def test_a_table_that_asks_for_it_has_a_dag_that_trains_on_each_new_version(tmp_
     assert dags["train_on_new_version.dogs"]["on_failure"] is False
 
 
-def test_a_training_table_that_is_wrong_fails_alone_and_the_dataset_is_built(tmp_path: Path) -> None:
+def test_a_training_table_that_is_wrong_fails_alone_and_the_dataset_is_built(tmp_path: Path, parse: Parse) -> None:
     tables = {
         "path": 'train = "no path"',
         "misspelt": "optoins = {}",
@@ -410,7 +430,7 @@ def test_a_training_table_that_is_wrong_fails_alone_and_the_dataset_is_built(tmp
             for number, (name, more) in enumerate(tables.items())
         )
     )
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     assert parsed["errors"] == {}
     for name, problem in {
         "path": "train is 'no path', and no module:function; write one such as",
@@ -436,11 +456,11 @@ def test_every_key_of_the_airflow_table_stands_on_the_page(name: str) -> None:
     assert re.search(rf"^\| .*`{name}`.* \|", PAGE, re.MULTILINE)
 
 
-def test_the_pages_table_is_a_dag(tmp_path: Path) -> None:
+def test_the_pages_table_is_a_dag(tmp_path: Path, parse: Parse) -> None:
     config = tmp_path / "mine.toml"
     table, asking, notifiers = blocks("toml")
     config.write_text("".join([table, *(block.removeprefix("[cats.airflow]") for block in (asking, notifiers))]))
-    parsed = parse(tmp_path, AESTHETICS_CONFIG=str(config))
+    parsed = parse(AESTHETICS_CONFIG=str(config))
     cats = parsed["dags"]["cats"]
     assert (parsed["errors"], cats["schedule"], set(cats["tasks"])) == (
         {},
@@ -450,7 +470,7 @@ def test_the_pages_table_is_a_dag(tmp_path: Path) -> None:
     assert (cats["on_failure"], cats["on_success"], cats["alarm_after"]) == (True, True, "1 day, 6:00:00")
 
 
-def test_a_notifier_that_cannot_be_made_is_told_by_its_table_alone_in_one_line(tmp_path: Path) -> None:
+def test_a_notifier_that_cannot_be_made_is_told_by_its_table_alone_in_one_line(tmp_path: Path, parse: Parse) -> None:
     tables = {
         "good": 'on_failure = { conn_id = "ops" }',
         "misspelt": 'on_failure = { class = "airflow.providers.smtp.notifications.smtp.SmtpNotifer", to = "a@b.c" }',
@@ -469,7 +489,7 @@ def test_a_notifier_that_cannot_be_made_is_told_by_its_table_alone_in_one_line(t
             for number, (name, line) in enumerate(tables.items())
         )
     )
-    dags = parse(tmp_path, AESTHETICS_CONFIG=str(config))["dags"]
+    dags = parse(AESTHETICS_CONFIG=str(config))["dags"]
     assert set(dags["good"]["tasks"]) == {"plan", "download_and_convert", "validate", "publish"}
     for name, problem in {
         "misspelt": "on_failure names the class 'airflow.providers.smtp.notifications.smtp.SmtpNotifer', which cannot be imported",
@@ -487,10 +507,10 @@ def test_a_notifier_that_cannot_be_made_is_told_by_its_table_alone_in_one_line(t
         assert f"table [{name}]" in line
 
 
-def test_the_pages_training_dag_waits_for_the_asset_of_the_pages_table(tmp_path: Path) -> None:
+def test_the_pages_training_dag_waits_for_the_asset_of_the_pages_table(tmp_path: Path, parse: Parse) -> None:
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "train.py").write_text(block("python"))
-    parsed = parse(tmp_path, tmp_path / "dags")
+    parsed = parse(tmp_path / "dags")
     url = tomllib.loads(blocks("toml")[0])["cats"]["dataset"]
     assert (parsed["errors"], parsed["dags"]["train"]["starts_after"]) == ({}, [f"{url}LATEST.json"])
 
