@@ -16,6 +16,7 @@ from aesthetics_ops.store import open_store
 from aesthetics_ops.training.finding import find_receipt
 from tests.support.airflow_home import AirflowHome, Standalone, running, until
 from tests.support.nights import PHOTOS
+from tests.support.warm_airflow import WarmAirflow, warm_airflow
 
 DAG, ALONE, STAY = "train_on_new_version.cats", "train_on_new_version.dogs", "train_on_new_version.fish"
 
@@ -47,14 +48,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
     return home
 
 
+@pytest.fixture(scope="module")
+def commands(home: AirflowHome) -> Iterator[WarmAirflow]:
+    with warm_airflow(home.env) as commands:
+        yield commands
+
+
 def url(home: AirflowHome, name: str) -> str:
     return f"{home.directory.as_uri()}/datasets/{name}/"
-
-
-def published(home: AirflowHome, name: str, date: str) -> str:
-    status, log = home.run("dags", "test", name, date)
-    assert status == 0, log[-3000:]
-    return str(json.loads(bytes(open_store(url(home, name)).get("LATEST.json").data))["version"])
 
 
 def built(home: AirflowHome, name: str) -> str:
@@ -64,10 +65,10 @@ def built(home: AirflowHome, name: str) -> str:
 
 
 def test_after_a_publish_it_makes_a_model_that_names_the_version_once(
-    home: AirflowHome, capsys: pytest.CaptureFixture[str]
+    home: AirflowHome, commands: WarmAirflow, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    version = published(home, "cats", "2026-11-22")
-    status, log = home.run("dags", "test", DAG, "2026-11-22")
+    version = built(home, "cats")
+    status, log = commands.run("dags", "test", DAG, "2026-11-22")
     assert status == 0, log[-3000:]
     folder = home.directory / "datasets" / "cats-training" / version
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
@@ -86,36 +87,36 @@ def test_after_a_publish_it_makes_a_model_that_names_the_version_once(
     photos = {row["id"] for row in json.loads(capsys.readouterr().out)["records"]}
     assert photos <= {f"{name}.jpg" for name in PHOTOS[:4]} | set(PHOTOS[:4])
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    status, log = home.run("dags", "test", DAG, "2026-11-23")
+    status, log = commands.run("dags", "test", DAG, "2026-11-23")
     assert status == 0, log[-3000:]
     assert f"version {version} was trained on with these settings: {folder.as_uri()}/; nothing is done" in log
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_a_version_that_is_not_there_fails_at_once_in_one_line(home: AirflowHome) -> None:
-    status, log = home.run("dags", "test", DAG, "2026-11-24", "-c", '{"version": "20200101T000000Z-none"}')
+def test_a_version_that_is_not_there_fails_at_once_in_one_line(commands: WarmAirflow) -> None:
+    status, log = commands.run("dags", "test", DAG, "2026-11-24", "-c", '{"version": "20200101T000000Z-none"}')
     assert status == 1
     assert "has no version '20200101T000000Z-none'; `aesthetics-ops versions` lists those it has" in log
     assert "up_for_retry" not in log
 
 
-def test_a_failed_training_leaves_no_mark_and_the_next_run_trains(home: AirflowHome) -> None:
+def test_a_failed_training_leaves_no_mark_and_the_next_run_trains(home: AirflowHome, commands: WarmAirflow) -> None:
     version = built(home, "dogs")
     folder = home.directory / "datasets" / "dogs-training" / version
-    status, log = home.run("dags", "test", ALONE, "2026-11-22")
+    status, log = commands.run("dags", "test", ALONE, "2026-11-22")
     assert status == 1
     assert "the fault is there" in log
     assert not (folder / "done.json").exists()
     (home.directory / "fault").unlink()
-    status, log = home.run("dags", "test", ALONE, "2026-11-22")
+    status, log = commands.run("dags", "test", ALONE, "2026-11-22")
     assert status == 0, log[-3000:]
     assert (folder / "done.json").is_file()
     assert {pin.version for pin in read_pins(open_store(url(home, "dogs")))} == {version}
 
 
-def test_a_function_that_cannot_be_imported_fails_its_training_alone(home: AirflowHome) -> None:
+def test_a_function_that_cannot_be_imported_fails_its_training_alone(home: AirflowHome, commands: WarmAirflow) -> None:
     built(home, "fish")
-    status, log = home.run("dags", "test", STAY, "2026-11-22")
+    status, log = commands.run("dags", "test", STAY, "2026-11-22")
     assert status == 1
     assert "train is 'nowhere.at.all:train', and module 'nowhere.at.all' cannot be imported" in log
     assert "up_for_retry" not in log
@@ -129,10 +130,10 @@ def test_a_function_that_cannot_be_imported_fails_its_training_alone(home: Airfl
     ],
 )
 def test_a_function_that_ends_the_program_fails_and_one_that_skips_is_taken_at_its_word(
-    home: AirflowHome, name: str, status: int, said: str
+    home: AirflowHome, commands: WarmAirflow, name: str, status: int, said: str
 ) -> None:
     version = built(home, name)
-    ended, log = home.run("dags", "test", f"train_on_new_version.{name}", "2026-11-22")
+    ended, log = commands.run("dags", "test", f"train_on_new_version.{name}", "2026-11-22")
     assert (ended, said in log) == (status, True), log[-3000:]
     assert not (home.directory / "datasets" / f"{name}-training" / version).exists()
 
