@@ -1,4 +1,4 @@
-"""A person decides about what a gate refused: a real `airflow standalone`, answered through its REST API."""
+"""A person decides about what a gate refused, and hears of a bad night: a real `airflow standalone`, answered through its REST API."""
 
 import json
 import re
@@ -19,6 +19,7 @@ from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import Store, open_store
 from tests.support.airflow_home import AirflowHome, Hook, Standalone, hearing, running, until
+from tests.support.warm_airflow import WarmAirflow, warm_airflow
 
 ASKING = """
 ask_on_refusal = true
@@ -26,6 +27,12 @@ retry_delay_s = 1
 on_failure = { conn_id = "hook", endpoint = "/failed" }
 on_refused = { conn_id = "hook", endpoint = "/refused" }
 on_published = { conn_id = "hook", endpoint = "/published" }
+"""
+LATE = """
+retry_delay_s = 1
+on_failure = { conn_id = "hook", endpoint = "/failed" }
+alarm_after_h = 0.002
+on_late = { conn_id = "hook", endpoint = "/late" }
 """
 
 
@@ -43,12 +50,19 @@ def home(hook: Hook, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
         home.table("cats", ASKING),
         home.table("dogs", f"answer_within_h = 0.001\n{ASKING}", "min_records = 1000"),
         home.table("birds", "ask_on_refusal = true", "min_records = 1000"),
+        home.table("late", LATE),
     )
     home.migrate()
     return home
 
 
-def test_each_task_runs_alone_without_what_the_others_left_in_airflow(home: AirflowHome) -> None:
+@pytest.fixture(scope="module")
+def commands(home: AirflowHome) -> Iterator[WarmAirflow]:
+    with warm_airflow(home.env) as commands:
+        yield commands
+
+
+def test_each_task_runs_alone_without_what_the_others_left_in_airflow(home: AirflowHome, commands: WarmAirflow) -> None:
     here, date = home.directory.as_uri(), "2026-11-09"
     settings = BuildSettings(
         photos=f"{here}/photos/",
@@ -59,13 +73,13 @@ def test_each_task_runs_alone_without_what_the_others_left_in_airflow(home: Airf
     )
     with pytest.raises(GateError) as refused:
         build_dataset(settings, build_id=f"{date}T000000")
-    _, published = home.run("tasks", "test", "birds", "publish", date)
+    _, published = commands.run("tasks", "test", "birds", "publish", date)
     assert "new_state=success" in published, published[-3000:]
     assert f"{refused.value.candidate!r}" in published
-    _, asked = home.run("tasks", "test", "birds", "ask", date)
+    _, asked = commands.run("tasks", "test", "birds", "ask", date)
     assert "Waiting for response" in asked, asked[-3000:]
     assert "new_state=awaiting_input" in asked
-    _, promoted = home.run("tasks", "test", "birds", "promote", date)
+    _, promoted = commands.run("tasks", "test", "birds", "promote", date)
     assert "new_state=failed" in promoted, promoted[-3000:]
     assert (
         f"nobody has approved a version in this run; clear 'ask' and answer it, or without Airflow: `aesthetics-ops promote {here}"
@@ -150,7 +164,7 @@ class Nights:
 @pytest.fixture(scope="module")
 def airflow(home: AirflowHome) -> Iterator[Standalone]:
     with running(home) as airflow:
-        for dag in ("cats", "dogs"):
+        for dag in ("cats", "dogs", "late"):
             until(partial(airflow.ask, "GET", f"dags/{dag}"), airflow.log)
             airflow.ask("PATCH", f"dags/{dag}", {"is_paused": False})
         yield airflow
@@ -245,7 +259,7 @@ def test_what_is_rejected_stays_a_candidate_and_may_be_approved_after_all(cats: 
 
 
 def test_an_approval_after_latest_moved_or_the_candidate_went_is_one_line_and_publishes_nothing(cats: Nights) -> None:
-    cats.start("overtaken", min_records=998, encoding="reencode", quality=71)
+    cats.start("overtaken", min_records=998)
     cats.question("overtaken")
     settings = BuildSettings(
         **cats.sources, dataset=cats.url, near_duplicate_distance=0, encoding="reencode", quality=72
@@ -256,7 +270,7 @@ def test_an_approval_after_latest_moved_or_the_candidate_went_is_one_line_and_pu
     assert cats.end("overtaken")[1]["promote"] == "failed"
     assert "what came between would be lost; build again" in cats.problem("overtaken", "promote")
 
-    cats.start("gone", min_records=998, encoding="reencode", quality=73)
+    cats.start("gone", min_records=998, label_scale="minmax")
     asked = cats.question("gone")
     gone = next(name for name in candidate_names(cats.dataset, None) if name in asked["subject"])
     cats.dataset.delete([candidate_key(gone)])
@@ -288,3 +302,20 @@ def test_no_answer_in_time_counts_as_a_rejection(airflow: Standalone, home: Airf
     ]  # fmt: skip
     assert dogs.latest is None
     assert dogs.events == []
+
+
+def test_the_dag_processor_and_the_triggerer_tell_of_a_failure_and_of_a_version_that_is_late(
+    airflow: Standalone, hook: Hook, home: AirflowHome
+) -> None:
+    scores = home.directory / "scores.csv"
+    away = scores.rename(scores.with_suffix(".away"))
+    try:
+        airflow.ask("POST", "dags/late/dagRuns", {"logical_date": None, "dag_run_id": "bad_night"})
+        (body,) = until(lambda: hook.bodies("/failed"), airflow.log)
+        assert (body["run_id"], body["task_id"]) == ("bad_night", "plan")
+        assert "scores.csv' does not exist" in body["reason"]
+        (late,) = until(lambda: hook.bodies("/late"), airflow.log)
+        assert (late["event"], late["dag_id"], late["run_id"]) == ("late", "late", "bad_night")
+        assert "has not ended well, and no version can be read" in late["reason"]
+    finally:
+        away.rename(scores)

@@ -8,7 +8,8 @@ import pytest
 
 from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
-from tests.support.airflow_home import AirflowHome, Hook, Standalone, hearing, running, until
+from tests.support.airflow_home import AirflowHome, Hook, hearing
+from tests.support.warm_airflow import WarmAirflow, warm_airflow
 
 TOLD = """
 on_failure = [
@@ -38,20 +39,25 @@ def home(hook: Hook, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
         "conn_type": "http", "host": hook.url, "login": "ops", "password": "hook-password", "extra": {"X-Team": "data"}
     }  # fmt: skip
     home = AirflowHome(tmp_path_factory.mktemp("home") / "it", {"AIRFLOW_CONN_HOOK": json.dumps(connection)})
-    late = "alarm_after_h = 0.002\non_late = { conn_id = 'hook', endpoint = '/late' }"
-    home.configure(home.table("cats", TOLD), home.table("dogs", f"retry_delay_s = 1\n{TOLD}\n{late}"))
+    home.configure(home.table("cats", TOLD))
     home.migrate()
     return home
 
 
-def build(home: AirflowHome, date: str, conf: str = "{}") -> tuple[int, str]:
-    return home.run("dags", "test", "cats", date, "-c", conf)
+@pytest.fixture(scope="module")
+def commands(home: AirflowHome) -> Iterator[WarmAirflow]:
+    with warm_airflow(home.env) as commands:
+        yield commands
+
+
+def build(commands: WarmAirflow, date: str, conf: str = "{}") -> tuple[int, str]:
+    return commands.run("dags", "test", "cats", date, "-c", conf)
 
 
 def test_a_new_version_is_told_with_its_name_and_counts_and_an_unchanged_night_is_not(
-    home: AirflowHome, hook: Hook
+    home: AirflowHome, commands: WarmAirflow, hook: Hook
 ) -> None:
-    status, log = build(home, "2026-11-01")
+    status, log = build(commands, "2026-11-01")
     assert status == 0, log[-3000:]
     url = f"{home.directory.as_uri()}/datasets/cats/"
     manifest = read_manifest(open_store(url))
@@ -67,12 +73,12 @@ def test_a_new_version_is_told_with_its_name_and_counts_and_an_unchanged_night_i
     )
     assert body["counts"]["records"] == manifest.records == 6
     assert f"version {manifest.version}: 6 records" in body["text"]
-    assert build(home, "2026-11-02")[0] == 0
+    assert build(commands, "2026-11-02")[0] == 0
     assert len(hook.heard) == 1
 
 
-def test_a_refusal_is_told_once_with_the_line_of_the_gate(home: AirflowHome, hook: Hook) -> None:
-    status, log = build(home, "2026-11-03", '{"min_records": 1000, "label_scale": "minmax"}')
+def test_a_refusal_is_told_once_with_the_line_of_the_gate(commands: WarmAirflow, hook: Hook) -> None:
+    status, log = build(commands, "2026-11-03", '{"min_records": 1000, "label_scale": "minmax"}')
     assert status == 1, log[-3000:]
     ((path, _, body),) = hook.heard
     assert (path, body["event"], body["task_id"]) == ("/refused", "refused", "publish")
@@ -80,8 +86,8 @@ def test_a_refusal_is_told_once_with_the_line_of_the_gate(home: AirflowHome, hoo
     assert body["counts"]["listed"] == 6
 
 
-def test_a_failure_is_told_with_the_line_of_the_error_by_any_notifier(home: AirflowHome, hook: Hook) -> None:
-    status, log = build(home, "2026-11-04", '{"qualty": 3}')
+def test_a_failure_is_told_with_the_line_of_the_error_by_any_notifier(commands: WarmAirflow, hook: Hook) -> None:
+    status, log = build(commands, "2026-11-04", '{"qualty": 3}')
     assert status == 1, log[-3000:]
     (body,) = hook.bodies("/failed")
     assert (body["event"], body["task_id"]) == ("failed", "plan")
@@ -90,35 +96,10 @@ def test_a_failure_is_told_with_the_line_of_the_error_by_any_notifier(home: Airf
     assert templated == {"said": f"failed in plan: {body['reason']}"}
 
 
-def test_a_notifier_that_fails_is_a_line_in_the_log_and_the_build_stands(home: AirflowHome, hook: Hook) -> None:
+def test_a_notifier_that_fails_is_a_line_in_the_log_and_the_build_stands(commands: WarmAirflow, hook: Hook) -> None:
     hook.status = 500
-    status, log = build(home, "2026-11-05", '{"label_scale": "minmax"}')
+    status, log = build(commands, "2026-11-05", '{"label_scale": "minmax"}')
     assert status == 0, log[-3000:]
     assert "table [cats]: a notifier of on_published could not tell of published: RuntimeError" in log
     assert "no answer of success from connection 'hook'" in log
     assert "hook-password" not in log
-
-
-@pytest.fixture(scope="module")
-def airflow(home: AirflowHome) -> Iterator[Standalone]:
-    with running(home) as airflow:
-        until(lambda: airflow.ask("GET", "dags/dogs"), airflow.log)
-        airflow.ask("PATCH", "dags/dogs", {"is_paused": False})
-        yield airflow
-
-
-def test_the_dag_processor_and_the_triggerer_tell_of_a_failure_and_of_a_version_that_is_late(
-    airflow: Standalone, hook: Hook, home: AirflowHome
-) -> None:
-    scores = home.directory / "scores.csv"
-    away = scores.rename(scores.with_suffix(".away"))
-    try:
-        airflow.ask("POST", "dags/dogs/dagRuns", {"logical_date": None, "dag_run_id": "bad_night"})
-        (body,) = until(lambda: hook.bodies("/failed"), airflow.log)
-        assert (body["run_id"], body["task_id"]) == ("bad_night", "plan")
-        assert "scores.csv' does not exist" in body["reason"]
-        (late,) = until(lambda: hook.bodies("/late"), airflow.log)
-        assert (late["event"], late["dag_id"], late["run_id"]) == ("late", "dogs", "bad_night")
-        assert "has not ended well, and no version can be read" in late["reason"]
-    finally:
-        away.rename(scores)

@@ -201,6 +201,7 @@ def running(home: AirflowHome) -> Iterator[Standalone]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # not each 30 s: no file changes
     }
     log = home.directory / "standalone.log"
     with log.open("wb") as file:
