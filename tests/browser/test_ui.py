@@ -26,7 +26,9 @@ from tests.support.paths import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DAG = "photo_dataset"
+SCREENSHOTS = os.environ.get("AESTHETICS_SCREENSHOTS")
 QUALITY = "90"
+QUESTION = re.compile(rf"TaskInstance Finished: dag_id={DAG}, task_id=ask, .* state=awaiting_input")
 START_SECONDS, RUN_SECONDS, STOP_SECONDS = 900, 900, 90
 SLOWEST_MS = 120_000  # of an answer, where the machine has more to do than this
 
@@ -39,24 +41,31 @@ playwright_sync = pytest.importorskip("playwright.sync_api", reason="playwright 
 
 @dataclass(frozen=True)
 class Airflow:
-    """A running `airflow standalone`: where it is, who may log in, and where its S3 is."""
+    """A running `airflow standalone`: where it is, who may log in, where its S3 is, and whether its scheduler has seen a question."""
 
     url: str
     user: str
     password: str
     s3: str
+    asked: threading.Event
 
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """`make airflow`, in a sandbox of its own, whose dataset asks a person about what a gate refuses."""
+    """`make airflow`, in a sandbox of its own, whose dataset asks a person about what a gate refuses, and is built when a person says so."""
     name = f"ui-{os.getpid()}"
     config = tmp_path_factory.mktemp("config") / "datasets.toml"
-    config.write_text((ROOT / "samples" / "datasets.toml").read_text() + "\nask_on_refusal = true\n")
+    sample = (ROOT / "samples" / "datasets.toml").read_text()
+    nightly = 'schedule = "0 2 * * *"'
+    assert nightly in sample
+    config.write_text(sample.replace(nightly, 'schedule = ""') + "\nask_on_refusal = true\n")
+    variables = {"AESTHETICS_CONFIG": str(config), "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600"}
+    if not SCREENSHOTS:
+        variables["AESTHETICS_PARTITIONS"] = "2"  # each is two processes more in each run
     command = [sys.executable, str(ROOT / "demo" / "sandbox.py"), name, "airflow", "standalone"]
     process = subprocess.Popen(
         command,
-        env=os.environ | {"AESTHETICS_CONFIG": str(config)},
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -65,6 +74,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     )
     lines: Queue[str | None] = Queue()
     kept: list[str] = []
+    asked = threading.Event()
 
     def read() -> None:
         assert process.stdout is not None
@@ -73,6 +83,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
             del kept[:-200]
             if line.startswith("=== "):
                 lines.put(line)
+            if QUESTION.search(line):
+                asked.set()
         lines.put(None)
 
     reader = threading.Thread(target=read)
@@ -84,7 +96,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
             announced = None
         found = re.search(r"is up: (\S+) +user (\S+) +password (\S+) +S3 (\S+)", announced or "")
         assert found, "".join(kept[-60:])
-        yield Airflow(*found.groups())
+        url, user, password, s3 = found.groups()
+        yield Airflow(url, user, password, s3, asked)
     finally:
         process.send_signal(signal.SIGTERM)  # the sandbox stops its own children
         try:
@@ -103,8 +116,7 @@ class Person:
     def __init__(self, page: "Page", airflow: Airflow) -> None:
         self.page = page
         self.airflow = airflow
-        folder = os.environ.get("AESTHETICS_SCREENSHOTS")
-        self._folder = Path(folder) if folder else None
+        self._folder = Path(SCREENSHOTS) if SCREENSHOTS else None
 
     def log_in(self) -> None:
         self.page.goto(self.airflow.url)
@@ -114,15 +126,16 @@ class Person:
         self.page.get_by_role("link", name="Dags", exact=True).first.wait_for()
 
     def wait_for_run(self, run_id: str) -> None:
-        """Wait until a run has succeeded.  The nightly one of the same DAG, due as soon as it is unpaused, goes first."""
+        """Wait until a run has succeeded."""
         assert self._wait_for_state(quote(run_id, safe=""), "success", "failed") == "success"
 
     def wait_for_question(self, run_id: str) -> None:
         """Wait until a run waits for a person, and the scheduler has seen it: an earlier answer would be lost."""
         assert self._wait_for_state(f"{run_id}/taskInstances/ask", "awaiting_input") == "awaiting_input"
-        self.page.wait_for_timeout(10_000)
+        assert self.airflow.asked.wait(RUN_SECONDS)
 
     def _wait_for_state(self, of: str, *states: str) -> str | None:
+        self.page.goto("about:blank")  # a page of a run asks and draws without end: as much work as the run itself
         address = f"{self.airflow.url}/api/v2/dags/{DAG}/dagRuns/{of}"
         deadline, state = time.monotonic() + RUN_SECONDS, None
         while state not in states and time.monotonic() < deadline:
@@ -300,7 +313,11 @@ def test_a_person_decides_about_a_refused_version_and_everybody_sees_who_moved_w
     expect(page.get_by_text(re.compile("measured 7[0-9], allowed is at least 1000"))).to_be_visible()
     page.locator("[name=element_reason]").fill("the sample is small")
     person.save("question", frame=False)
-    page.get_by_role("button", name="Approve").click()
+    with page.expect_response(
+        lambda answer: answer.request.method == "PATCH" and "hitlDetails" in answer.url
+    ) as answered:
+        page.get_by_role("button", name="Approve").click()
+    assert answered.value.ok
     person.wait_for_run("refused")
 
     # pointers and pins from a shell, and how they look
