@@ -34,6 +34,7 @@ __all__ = [
     "concurrent_tasks",
     "cpus",
     "drop_scratch",
+    "explaining_full_scratch",
     "free_memory",
     "naming",
     "quiet_stderr",
@@ -273,15 +274,27 @@ def scratch_for(needed_bytes: int = 0) -> Iterator[Path]:
         free_bytes = shutil.disk_usage(scratch).free
         if free_bytes < needed_bytes:
             raise _no_room(f"has {free_bytes:,} bytes free, but this task may write {needed_bytes:,}")
-        yield scratch
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _no_room("is full") from error
+        with explaining_full_scratch():
+            yield scratch
     finally:
         os.close(lock)  # so that there is one file handle to delete with
         if owner == os.getpid():  # a forked child deletes nothing of its parent's
             _remove(scratch)
+
+
+@contextmanager
+def explaining_full_scratch() -> Iterator[None]:
+    """Say that the disk of the scratch directory is full where an OSError says that one is.
+
+    Raises:
+        ScratchSpaceError: in place of that OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _no_room("is full") from error
 
 
 def drop_scratch() -> None:

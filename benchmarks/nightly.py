@@ -71,7 +71,7 @@ class Photos(Metered):
         """Return a photo."""
         return replace(super().get(key), etag=self.etags[key])
 
-    def list(self, prefix: str = "") -> pa.Table:
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
         """Return what S3 would."""
         found = super().list(prefix)
         return found.set_column(2, "etag", pa.array([self.etags[key] for key in found["key"].to_pylist()]))

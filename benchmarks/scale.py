@@ -49,7 +49,7 @@ from aesthetics_ops.dataset.layout import (
 from aesthetics_ops.dataset.manifest import Manifest, Shard
 from aesthetics_ops.dataset.recipe import Converter
 from aesthetics_ops.dataset.results import RecordIndex, ShardResult, ShardVerdict
-from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, read_parquet
+from aesthetics_ops.dataset.tables import NEAR_DUPLICATES, iterate_rows, read_parquet
 from aesthetics_ops.planning.model import ParentPlan
 from aesthetics_ops.planning.plan import plan_photos
 from aesthetics_ops.planning.stage import plan_build
@@ -58,6 +58,7 @@ from aesthetics_ops.settings import BuildSettings, parse_settings
 from aesthetics_ops.sources.labels import read_labels
 from aesthetics_ops.sources.places import folder_of
 from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.store.listing import LISTING, Batches
 from aesthetics_ops.testing.manifests import bare_manifest, publish_manifest
 
 NIGHTS = (datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, 2, tzinfo=UTC))
@@ -128,9 +129,12 @@ class Listed(Store):
     def check(self) -> None:
         """Nothing to look at."""
 
-    def list(self, prefix: str = "") -> pa.Table:
-        """Return the file's rows."""
-        return pq.read_table(self._path, memory_map=False)
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
+        """Return the file's rows, as a store would."""
+        batches = Batches(scratch)
+        for rows in iterate_rows(self._path, LISTING.names, name="listing"):
+            batches.add(rows)
+        return batches.table()
 
     def _nothing(self, *_: Any) -> Any:
         raise NotImplementedError

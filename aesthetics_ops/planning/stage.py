@@ -145,8 +145,9 @@ def _plan(build: Build, manifest: Manifest | None, planned_for: Converter, scrat
         listing: pa.Table | Path = scratch / "listing"
         inventory = read_inventory(build.inventory, url, photos=build.settings.photos, listing=scratch / "listing")
     else:
-        listing = lay_down(list_photos(build.photos), scratch / "listing.parquet")
+        listing = lay_down(list_photos(build.photos, scratch), scratch / "listing.parquet")
     parent = _parent_plan(build.dataset, manifest, build.settings, scratch) if manifest else None
+    pa.default_memory_pool().release_unused()  # by itself Arrow gives back what it freed some time later, and DuckDB takes its own now
     known = _RejectedPhotos(build, manifest) if build.settings.label_scale == "minmax" else None
     for attempt in count():
         folder = scratch / f"plan-{attempt}"

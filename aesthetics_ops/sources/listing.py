@@ -6,6 +6,7 @@ listed again.  A page that is missing leaves no trace: the gates bound what it h
 another order than the keys' are no fault: some stores have none, and `Store.list` sorts.
 """
 
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -19,15 +20,20 @@ __all__ = ["list_photos"]
 _LISTINGS: Final = 3
 
 
-def list_photos(photos: Store) -> pa.Table:
+def list_photos(photos: Store, scratch: Path | None = None) -> pa.Table:
     """Return the listing of a store: key, size in bytes and etag, ordered by key.
 
+    Args:
+        photos: the store.
+        scratch: a folder where a store may keep many rows, mapped and not in memory; None keeps them in memory.
+
     Raises:
+        ScratchSpaceError: the disk of the folder is full.
         StoreUnavailableError: the store names an object twice, each time that it is asked; or it gives no answer.
         StoreRefusedError: it says no.
     """
     for _ in range(_LISTINGS):
-        listing = photos.list()
+        listing = photos.list(scratch=scratch)
         keys = listing["key"]
         repeated = keys[1:].filter(pc.equal(keys[:-1], keys[1:]))
         if not len(repeated):

@@ -69,11 +69,12 @@ class Store(ABC):
         """Make sure that the store is there and readable; a prefix without objects is fine."""
 
     @abstractmethod
-    def list(self, prefix: str = "") -> pa.Table:
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
         """Return all objects whose key starts with a prefix.
 
         Args:
             prefix: empty, or ends with `/`.
+            scratch: a folder where a store may keep many rows, mapped and not in memory; None keeps them in memory.
 
         Returns:
             Columns key (string), size (int64, bytes), etag (string, no quotes); ordered by key, as UTF-8 bytes.

@@ -50,11 +50,11 @@ class DirectoryStore(Store):
         with self._explained(""):
             self._is_there()
 
-    def list(self, prefix: str = "") -> pa.Table:
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
         top = self._path(prefix.rstrip("/")) if prefix else self._root
         with self._explained(prefix):
             if self._is_there() and top.is_dir():
-                return listing(0, self._files(top, prefix, frozenset()))
+                return listing(0, self._files(top, prefix, frozenset()), scratch)
             return listing(0, iter(()))
 
     def get(self, key: str) -> StoredObject:

@@ -115,11 +115,12 @@ class NativeStore(Store):
     def check(self) -> None:
         self._asked("", lambda store: next(iter(obstore.list(store, self._prefix, chunk_size=1)), None))
 
-    def list(self, prefix: str = "") -> pa.Table:
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
         full = self._prefix + prefix
 
         def listed(store: ObjectStore) -> pa.Table:
-            return listing(len(self._prefix), self._listed(obstore.list(store, full, chunk_size=_LIST_PAGE), full))
+            pages = obstore.list(store, full, chunk_size=_LIST_PAGE)
+            return listing(len(self._prefix), self._listed(pages, full), scratch)
 
         return self._without_markers(self._asked(prefix, listed))
 
@@ -285,7 +286,8 @@ class NativeStore(Store):
         with StoreThreads(16) as pool:
             found = list(pool.map(self.head, suspects))
         real = [(key, 0, answer[1]) for key, answer in zip(suspects, found, strict=True) if answer and answer[0] == 0]
-        kept = table.filter(~empty)
+        # batch by batch: the others stay where they are, in memory or in a file
+        kept = pa.Table.from_batches([_not_empty(batch) for batch in table.to_batches()], table.schema)
         return pa.concat_tables([kept, listing(0, iter(real))]).sort_by("key") if real else kept
 
     def _require_whole(self, key: str, got_bytes: int, size_bytes: int) -> None:
@@ -308,6 +310,12 @@ class NativeStore(Store):
                 said = str(explained).removesuffix("; try again later")
                 raise UnservedError(said, is_busy=is_busy(status, code), is_silent=status is None) from error
             raise explained from error
+
+
+def _not_empty(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows of objects that have bytes."""
+    has_bytes = batch["size"].to_numpy() > 0
+    return batch if has_bytes.all() else batch.filter(pa.array(has_bytes))
 
 
 def _deleted(store: ObjectStore, paths: list[str]) -> None:

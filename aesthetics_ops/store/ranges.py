@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from aesthetics_ops.errors import StoreRefusedError
 from aesthetics_ops.store.interrupts import StoreThreads
+from aesthetics_ops.store.listing import Batches
 from aesthetics_ops.store.pages import Page
 
 __all__ = ["Ask", "Split", "list_ranges"]
@@ -24,7 +25,7 @@ __all__ = ["Ask", "Split", "list_ranges"]
 _AT_ONCE: Final = 16  # requests
 _DIGITS: Final = 12  # characters that tell where a key lies between two others
 _WORTH_PAGES: Final = 3  # that a range should have left, to be split
-_BATCHES: Final = 64  # pages that are put together
+_BATCHES: Final = 16  # pages that are put together; each request's range holds so many in memory
 
 _Row = tuple[str, int, str]
 
@@ -119,7 +120,8 @@ class _Range:
         last: the key read last, or `low`.
         met: the first key after `high`; None where there is none.
         pages: read.
-        batches: of rows.
+        batches: of rows that were read last.
+        numbers: of the batches that were kept before these.
     """
 
     low: str
@@ -129,27 +131,30 @@ class _Range:
     met: str | None = None
     pages: int = 0
     batches: list[pa.RecordBatch] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
 
 
-def list_ranges(ask: Ask, head: Sequence[_Row], prefix: str) -> list[pa.RecordBatch] | None:
+def list_ranges(ask: Ask, head: Sequence[_Row], prefix: str, into: Batches) -> list[int] | None:
     """Return what comes after the first rows of a long listing.
 
     Args:
         ask: the store.
         head: rows that were read, in order.
         prefix: of all keys, in full.
+        into: takes the rows.
 
     Returns:
-        Batches in order, or None: keys do not come as `start-after` says, or changed meanwhile; read page after page.
+        Numbers of batches in order, or None: keys do not come as `start-after` says, or changed meanwhile; read page after page.
 
     Raises:
         StoreUnavailableError: no answer.
+        ScratchSpaceError: the disk is full.
     """
     keys = [row[0] for row in head]
     if not keys or any(later <= key for key, later in pairwise(keys)):
         return None
     try:
-        return _Reading(ask, keys, prefix).batches()
+        return _Reading(ask, keys, prefix, into).numbers()
     except (_DisorderedError, StoreRefusedError):  # what is refused page after page too is told there
         return None
 
@@ -157,8 +162,8 @@ def list_ranges(ask: Ask, head: Sequence[_Row], prefix: str) -> list[pa.RecordBa
 class _Reading:
     """One listing by ranges."""
 
-    def __init__(self, ask: Ask, keys: Sequence[str], prefix: str) -> None:
-        self._ask = ask
+    def __init__(self, ask: Ask, keys: Sequence[str], prefix: str, into: Batches) -> None:
+        self._ask, self._into = ask, into
         self._split = Split(prefix)
         self._split.learn(keys)
         self._whole = _Range(keys[-1], None)
@@ -167,7 +172,7 @@ class _Reading:
         self._busy = 0
         self._error: BaseException | None = None
 
-    def batches(self) -> list[pa.RecordBatch]:
+    def numbers(self) -> list[int]:
         """Read everything.
 
         Raises:
@@ -184,7 +189,7 @@ class _Reading:
         filled = [each for each in ranges if each.begun is not None]
         if [each.met for each in filled] != [*(each.begun for each in filled[1:]), None]:
             raise _DisorderedError
-        return [batch for each in filled for batch in each.batches]
+        return [number for each in filled for number in each.numbers]
 
     def _begin(self, found: _Range) -> None:
         """Have a range read; the lock is held."""
@@ -196,6 +201,7 @@ class _Reading:
         error: BaseException | None = None
         try:
             self._walk(found)
+            self._keep(found)
         except BaseException as caught:
             error = caught
         with self._changed:
@@ -231,8 +237,15 @@ class _Reading:
             found.batches.append(self._ask.batch(rows))
         found.pages += 1
         if found.pages % _BATCHES == 0:
-            _put_together(found.batches)
+            self._keep(found)
         return found.met is None and page.following is not None
+
+    def _keep(self, found: _Range) -> None:
+        """Make one batch of the pages that were read last, and give it away."""
+        if found.batches:
+            pages = pa.Table.from_batches(found.batches).combine_chunks()
+            found.numbers += map(self._into.add, pages.to_batches())
+            found.batches.clear()
 
     def _share(self, found: _Range) -> None:
         """Give the second half of what is left of a range to a thread that has nothing to do."""
@@ -245,9 +258,3 @@ class _Reading:
             if middle is not None and self._busy < _AT_ONCE and self._error is None:
                 second, found.high = _Range(middle, found.high), middle
                 self._begin(second)
-
-
-def _put_together(batches: list[pa.RecordBatch]) -> None:
-    """Make one batch of the last pages."""
-    pages = pa.Table.from_batches(batches[-_BATCHES:]).combine_chunks()
-    batches[-_BATCHES:] = pages.to_batches()

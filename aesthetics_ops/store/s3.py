@@ -23,7 +23,7 @@ from aesthetics_ops.store.answers import explain_answer, is_busy, is_passing
 from aesthetics_ops.store.bucket import ConditionFailedError, Request, S3Bucket
 from aesthetics_ops.store.contract import Store, StoredObject
 from aesthetics_ops.store.fetching import Fetched
-from aesthetics_ops.store.listing import LISTING, batch_of, listing
+from aesthetics_ops.store.listing import Batches, batch_of, listing
 from aesthetics_ops.store.pages import Page, failed_deletions, read_page
 from aesthetics_ops.store.ranges import Ask, list_ranges
 from aesthetics_ops.store.reply import Reply, etag_of
@@ -55,22 +55,27 @@ class S3Store(Store):
                 raise StoreRefusedError(f"{error} (the answer is from {self._bucket.endpoint})") from error
             raise
 
-    def list(self, prefix: str = "") -> pa.Table:
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
         """Two pages come one after the other, as they do where there are no more; what follows comes by ranges where the store can."""
         full, skip = self._prefix + prefix, len(self._prefix)
         pages = self._pages(full, {})
         head = list(islice(pages, _SERIAL_PAGES))
-        if head[-1].following is not None:
-            ask = Ask(
-                lambda low: self._pages(full, {}, low),
-                lambda low: self._first(full, low),
-                lambda rows: batch_of(skip, list(_objects(rows))),
-            )
-            rows = [row for page in head for row in page.objects]
-            batches = list_ranges(ask, rows, full)
-            if batches is not None:
-                return pa.Table.from_batches([batch_of(skip, list(_objects(rows))), *batches], LISTING)
-        return listing(skip, (row for page in chain(head, pages) for row in _objects(page.objects)))
+        if head[-1].following is not None and (table := self._by_ranges(full, head, scratch)) is not None:
+            return table
+        return listing(skip, (row for page in chain(head, pages) for row in _objects(page.objects)), scratch)
+
+    def _by_ranges(self, full: str, head: Sequence[Page], scratch: Path | None) -> pa.Table | None:
+        """Return the listing that begins with these pages; None where it has to be read page after page."""
+        ask = Ask(
+            lambda low: self._pages(full, {}, low),
+            lambda low: self._first(full, low),
+            lambda rows: batch_of(len(self._prefix), list(_objects(rows))),
+        )
+        rows = [row for page in head for row in page.objects]
+        batches = Batches(scratch)
+        first = batches.add(ask.batch(rows))
+        numbers = list_ranges(ask, rows, full, batches)
+        return None if numbers is None else batches.table([first, *numbers])
 
     def folders(self, prefix: str) -> Sequence[str]:
         full = self._prefix + prefix

@@ -57,6 +57,13 @@ class StoreContract:
         assert store.list("a/")["key"].to_pylist() == ["a/10", "a/2", "a/x/1"]
         assert store.list("nothing/").num_rows == 0
 
+    def test_a_listing_is_the_same_where_its_rows_may_lie_in_a_folder(self, store: Store, tmp_path: Path) -> None:
+        for key in ["b", "a/2", "a/10"]:
+            store.put(key, key.encode())
+        assert store.list(scratch=tmp_path) == store.list()
+        assert store.list("a/", scratch=tmp_path) == store.list("a/")
+        assert not list(tmp_path.glob("*.arrow"))
+
     def test_a_listing_crosses_pages(self, store: Store) -> None:
         keys = [f"n/{number:05}" for number in range(1050)]
         with ThreadPoolExecutor(8) as pool:

@@ -80,8 +80,8 @@ class WrappedStore(Store):
     def check(self) -> None:
         self._ask("check", "", self.inner.check)
 
-    def list(self, prefix: str = "") -> pa.Table:
-        return self._ask("list", prefix, partial(self.inner.list, prefix))
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
+        return self._ask("list", prefix, partial(self.inner.list, prefix, scratch=scratch))
 
     def folders(self, prefix: str) -> Sequence[str]:
         return self._ask("folders", prefix, partial(self.inner.folders, prefix))

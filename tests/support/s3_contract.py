@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import boto3
-import pyarrow as pa
 import pytest
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
 from aesthetics_ops.store import S3Access, Store, StoreLimits, Swap, open_store
-from aesthetics_ops.store.listing import batch_of
+from aesthetics_ops.store.listing import Batches, batch_of
 from aesthetics_ops.store.pace import pace_of
 from aesthetics_ops.store.pages import Page
 from aesthetics_ops.store.ranges import Ask, list_ranges
@@ -118,9 +117,10 @@ class S3Contract(StoreContract):
             lambda found: batch_of(0, found),
         )
         head = rows(page(MaxKeys=20))
-        batches = list_ranges(ask, head, "p/")
-        assert batches is not None
-        assert [row[0] for row in head] + pa.Table.from_batches(batches)["key"].to_pylist() == keys
+        into = Batches(None)
+        numbers = list_ranges(ask, head, "p/", into)
+        assert numbers is not None
+        assert [row[0] for row in head] + into.table(numbers)["key"].to_pylist() == keys
 
     def test_a_missing_bucket_is_explained(self, s3_bucket: S3TestBucket, tmp_path: Path) -> None:
         store = open_store("s3://no-such-bucket/photos/")

@@ -1,6 +1,7 @@
 """The plan stage on real folders: what it reads beside the photos, and what it says."""
 
 import logging
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from aesthetics_ops.errors import LabelError, PlanError, SettingsError, StoreRef
 from aesthetics_ops.planning.stage import plan_build
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.store import open_store
+from aesthetics_ops.testing.stores import WrappedStore
 
 AVA = "1 11 0 1 5 17 38 36 15 6 5 1 22 0 1396\n"
 
@@ -143,7 +145,7 @@ def test_the_score_file_is_read_where_its_folder_may_not_be_listed(tmp_path: Pat
     class Unlisted(type(open_store("memory://x/"))):  # type: ignore[misc]
         """Like a bucket policy that allows GetObject and nothing else."""
 
-        def list(self, prefix: str = "") -> pa.Table:
+        def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
             raise StoreRefusedError("not allowed")
 
         check = list
@@ -178,3 +180,32 @@ def test_a_score_file_may_be_called_anything(tmp_path: Path, name: str, scheme: 
     for number, url in enumerate(sorted(urls)):
         (tmp_path / str(number)).mkdir()
         assert plan(tmp_path / str(number), text, labels=url).label_rows == 1
+
+
+class NotingStore(WrappedStore):
+    """A store that notes which folder its listing may use."""
+
+    folder: Path | None = None
+
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
+        self.folder = scratch
+        return super().list(prefix, scratch=scratch)
+
+
+def test_the_listing_may_use_the_scratch_of_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "11.jpg").write_text("x")
+    (tmp_path / "scores.csv").write_text("id,score\n11,5\n")
+    settings = BuildSettings(
+        photos=(tmp_path / "photos").as_uri(),
+        labels=(tmp_path / "scores.csv").as_uri(),
+        dataset=(tmp_path / "dataset").as_uri(),
+    )
+    build = open_build(settings, "b1")
+    photos = NotingStore(build.photos)
+    plan_build(replace(build, photos=photos), created_at=datetime(2026, 1, 1, 2, tzinfo=UTC), partitions=1)
+    assert photos.folder is not None
+    assert photos.folder.parent == tmp_path / "scratch"
+    assert not list((tmp_path / "scratch").iterdir())

@@ -67,7 +67,7 @@ class DemoStore(Store):
     def check(self) -> None:
         pass
 
-    def list(self, prefix: str = "") -> pa.Table:
+    def list(self, prefix: str = "", *, scratch: Path | None = None) -> pa.Table:
         full = self._prefix + prefix
         with self._lock:
             found = sorted((key, data) for key, data in self._objects.items() if key.startswith(full))

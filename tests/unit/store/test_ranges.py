@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aesthetics_ops.errors import StoreUnavailableError
 from aesthetics_ops.store import StoreLimits, open_store
-from aesthetics_ops.store.listing import batch_of
+from aesthetics_ops.store.listing import Batches, batch_of
 from aesthetics_ops.store.pages import Page
 from aesthetics_ops.store.ranges import Ask, Split, list_ranges
 from aesthetics_ops.testing.odd_s3 import Answer, OddS3, running_s3
@@ -47,8 +46,9 @@ class Pages:
 
     def listed(self, prefix: str = "") -> list[str] | None:
         head = [(key, len(key), f"e{key}") for key in self.keys[: 2 * PAGE]]
-        found = list_ranges(Ask(self.pages, self.first, lambda rows: batch_of(0, rows)), head, prefix)
-        return None if found is None else [row[0] for row in head] + pa.Table.from_batches(found)["key"].to_pylist()
+        into = Batches(None)
+        found = list_ranges(Ask(self.pages, self.first, lambda rows: batch_of(0, rows)), head, prefix, into)
+        return None if found is None else [row[0] for row in head] + into.table(found)["key"].to_pylist()
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -84,7 +84,10 @@ def test_half_of_many_numbers_is_about_half() -> None:
 
 def test_head_in_another_order_is_left_to_the_caller() -> None:
     assert Pages(KEYS["numbers"][::-1]).listed() is None
-    assert list_ranges(Ask(lambda low: iter(()), lambda low: None, lambda rows: batch_of(0, rows)), [], "") is None
+    assert (
+        list_ranges(Ask(lambda low: iter(()), lambda low: None, lambda rows: batch_of(0, rows)), [], "", Batches(None))
+        is None
+    )
 
 
 class Skipping(Pages):
