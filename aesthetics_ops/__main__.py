@@ -40,6 +40,10 @@ def _run() -> int:
 
     with while_loading():
         from aesthetics_ops.cli import main as command
+        from aesthetics_ops.dataset.columns import without_pandas
+
+        if sys.argv[1:2] != ["train"]:  # the function that trains may count on it
+            without_pandas()
     gc.freeze()
     return command()
 

@@ -4,13 +4,14 @@ Arrow's own conversions load `pyarrow.compute` and, where it is installed, panda
 converts a few shards would pay for nothing.  What these functions do not know is left to Arrow, which gives the same.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["lists_of", "numbers_of", "singles_of", "texts_of"]
+__all__ = ["lists_of", "numbers_of", "singles_of", "texts_of", "without_pandas"]
 
 _KINDS: Final[dict[pa.DataType, np.dtype[Any]]] = {
     pa.int32(): np.dtype(np.int32),
@@ -112,3 +113,26 @@ def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]], kind: np.dtype[Any])
 
 def _concatenated(arrays: Sequence[np.ndarray], kind: np.dtype[Any]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate([np.empty(0, kind), *arrays])
+
+
+def without_pandas() -> None:
+    """Have PyArrow load no pandas by itself in this process, whose code is all of this project.
+
+    PyArrow looks for pandas once, when the first list becomes an array.  It finds none then, as on a machine without it.
+    Whoever imports pandas later has it, and PyArrow's conversions to it work.
+    """
+    absent = _NoPandas()
+    sys.meta_path.insert(0, absent)
+    try:
+        pa.array([None])
+    finally:
+        sys.meta_path.remove(absent)
+
+
+class _NoPandas:
+    """A finder of modules for which there is no pandas."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Refuse pandas; leave all else to the other finders."""
+        if name == "pandas":
+            raise ModuleNotFoundError("not looked for", name=name)

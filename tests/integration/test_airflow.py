@@ -66,7 +66,7 @@ def test_pythons_collector_looks_rarely_in_the_sandbox_and_not_at_the_end(sandbo
 class TestTasksRunAlone:
     """The four lines of the README, in order, each a process of its own on one metadata database.
 
-    One of them with its start, in the class below; the others in a child of an Airflow that has started.
+    Each in a child of an Airflow that has started; a command with its start is `dags test`, in the class below.
     """
 
     @pytest.mark.parametrize(

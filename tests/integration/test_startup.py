@@ -99,3 +99,19 @@ def test_the_next_night_copies_records_without_more_than_that(stored: Source) ->
 def test_pythons_collector_looks_at_what_a_command_makes_and_no_more_at_what_it_has_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == f"True {gc.get_threshold()} True"
+
+
+ARRAY = """
+import sys
+import pyarrow as pa
+from aesthetics_ops import cli
+cli.main = lambda: print(pa.array(["a"]).type, "pandas" in sys.modules, pa.table({"a": [1]}).to_pandas().shape) or 0
+from aesthetics_ops.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("command", "said"), [("build", "string False (1, 1)"), ("train", "string True (1, 1)")])
+def test_pyarrow_brings_pandas_into_no_command_but_the_one_that_runs_a_function(command: str, said: str) -> None:
+    done = subprocess.run([sys.executable, "-c", ARRAY, command], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == said
