@@ -44,6 +44,9 @@ def main() -> int:
     if part == ["plan"]:
         plan(photos, labels, dataset, encoding)
         return 0
+    from aesthetics_ops.dataset.columns import without_pandas
+
+    without_pandas()  # as the command line does
     if part:
         subprocess.run([sys.executable, *sys.argv[:5], "plan"], check=True)
     from aesthetics_ops.builds import resume_build
