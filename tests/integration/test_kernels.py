@@ -11,9 +11,10 @@ import pytest
 
 from aesthetics_ops.validation import shard
 from aesthetics_ops.validation.kernels import kernels
+from tests.support.paths import ROOT
 
-HERE = Path(__file__).parent
-FILES = sorted(HERE.parents[1].joinpath("data").rglob("*.jp*g"))
+UNIT = ROOT / "tests" / "unit"
+FILES = sorted((ROOT / "tests" / "data").rglob("*.jp*g"))
 
 DECODE = """
 import hashlib, json, sys
@@ -47,7 +48,7 @@ def test_verdicts_of_a_part_are_those_of_all() -> None:
         "import sys, pytest; from aesthetics_ops.validation.kernels import kernels; kernels();"
         "status = pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', *sys.argv[1:]]);"
         "sys.exit(status or ('keras' in sys.modules and 'all of TensorFlow is loaded'))",
-        HERE / "test_shard.py",
+        UNIT / "validation" / "test_shard.py",
     )
 
 
@@ -132,7 +133,7 @@ def test_who_wants_tensorflow_after_a_part_gets_all_of_it(wants: str) -> None:
 
 def test_a_whole_build_needs_no_more_than_a_part(tmp_path: Path) -> None:
     """Plots too: matplotlib asks every array whether it is a tensor, wherever there is a package `tensorflow`."""
-    samples = (HERE.parents[2] / "samples").as_uri()
+    samples = (ROOT / "samples").as_uri()
     run(
         "import sys; from aesthetics_ops import BuildSettings, build_dataset\n"
         "photos, labels, dataset = sys.argv[1:]\n"
@@ -149,8 +150,8 @@ def test_the_reader_of_tensorflow_reads_as_ever_after_a_part() -> None:
         "import sys, pytest; from aesthetics_ops.validation.kernels import kernels; kernels(); was = sys.modules['tensorflow'];"
         "status = pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', *sys.argv[1:]]);"
         "sys.exit(status or (sys.modules['tensorflow'] is was and 'a part was enough'))",
-        f"{HERE.parent / 'readers' / 'test_tensorflow.py'}::test_jpegs_are_strings_for_those_who_decode_themselves",
-        f"{HERE.parent / 'readers' / 'test_tensorflow.py'}::test_two_epochs_are_those_of_numpy",
+        f"{UNIT / 'readers' / 'test_tensorflow.py'}::test_jpegs_are_strings_for_those_who_decode_themselves",
+        f"{UNIT / 'readers' / 'test_tensorflow.py'}::test_two_epochs_are_those_of_numpy",
     )
 
 
