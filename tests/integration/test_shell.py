@@ -448,15 +448,21 @@ class TestSigterm:
             self.assert_ended(process, end)
         assert list(scratch.iterdir()) == []
 
-    @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-    def test_a_command_that_is_still_loading_ends_too(self, tmp_path: Path, end: signal.Signals) -> None:
+    @contextmanager
+    def loading(self, tmp_path: Path, module: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that is loading a module, which takes two minutes."""
         begun = tmp_path / "begun"
-        (tmp_path / "pyarrow.py").write_text(
+        (tmp_path / f"{module}.py").write_text(
             f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(120)\n"
         )
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
         with started(["show", "file:///nowhere/"], PYTHONPATH=path) as process:
             wait_for(begun.exists)
+            yield process
+
+    @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    def test_a_command_that_is_still_loading_ends_too(self, tmp_path: Path, end: signal.Signals) -> None:
+        with self.loading(tmp_path, "pyarrow") as process:
             process.send_signal(end)
             self.assert_ended(process, end)
 
@@ -464,13 +470,7 @@ class TestSigterm:
     def test_a_command_that_does_not_catch_signals_yet_ends_without_a_traceback(
         self, tmp_path: Path, end: signal.Signals
     ) -> None:
-        begun = tmp_path / "begun"
-        (tmp_path / "tqdm.py").write_text(
-            f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(120)\n"
-        )
-        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        with started(["show", "file:///nowhere/"], PYTHONPATH=path) as process:
-            wait_for(begun.exists)
+        with self.loading(tmp_path, "tqdm") as process:
             process.send_signal(end)
             assert (process.communicate(timeout=300), process.returncode) == (("", ""), -end)
 
