@@ -1,9 +1,10 @@
 """The limits that a build is compared with: the codec functions alone, and S3's GET alone.
 
-    .venv/bin/python benchmarks/bare.py codec FOLDER COUNT {keep,reencode,reencode-simplejpeg,resize}
+    .venv/bin/python benchmarks/bare.py codec FOLDER COUNT {keep,reencode,reencode-simplejpeg,resize,keep-tensorflow,reencode-tensorflow}
     .venv/bin/python benchmarks/bare.py get ENDPOINT BUCKET FILE_OF_IDS
 
-`codec` reads photos into memory first; then one thread per core does nothing but call the codec.  `get` downloads every
+`codec` reads photos into memory first; then one thread per core does nothing but call the codec.  `-tensorflow` is what reading back
+cannot do without: TensorFlow decodes each photo, as it was stored, at 1/8.  `get` downloads every
 photo with 16 threads and forgets it.  Prints one JSON object; imports and reading into memory are not in it.
 """
 
@@ -56,7 +57,20 @@ def codec(what: str) -> Callable[[bytes], object]:
         method = cv2.INTER_AREA if RESIZED_PX / max(small) < _AREA_BELOW_SCALE else cv2.INTER_CUBIC
         return cv2.imencode(".jpg", cv2.resize(array, size, interpolation=method), quality)[1]
 
-    return {"keep": keep, "reencode": reencode, "reencode-simplejpeg": reencode_simplejpeg, "resize": resize}[what]
+    return {
+        "keep": keep,
+        "reencode": reencode,
+        "reencode-simplejpeg": reencode_simplejpeg,
+        "resize": resize,
+        "keep-tensorflow": _read_back,
+        "reencode-tensorflow": _read_back,
+    }[what]
+
+
+def _read_back(data: bytes) -> object:
+    from aesthetics_ops.validation.kernels import kernels
+
+    return kernels().decode_jpeg(data, channels=3, ratio=8, dct_method="INTEGER_ACCURATE")
 
 
 def run_codec(photos: Sequence[bytes], work: Callable[[bytes], object], threads: int) -> dict[str, float]:
@@ -122,6 +136,8 @@ def main() -> int:
     if kind == "codec":
         folder, count, what = arguments
         photos = [path.read_bytes() for path in sorted(Path(folder).glob("*.jpg"))[: int(count)]]
+        if what == "reencode-tensorflow":
+            photos = [bytes(codec("reencode")(data)) for data in photos]  # type: ignore[call-overload]
         result = run_codec(photos, codec(what), len(os.sched_getaffinity(0)))
         total = len(photos)
     else:

@@ -146,7 +146,7 @@ class Bench:
         labels = (self.inputs / bucket.name / "AVA.txt").resolve().as_uri()
         urls = (bucket.url, labels, "file://OUT/dataset/")
         command: tuple[str, ...] = (sys.executable, str(HERE / "ours.py"), *urls, encoding)
-        if what == "partition":
+        if what in ("partition", "tasks"):
             command += (what,)
         if what == "build":
             command = (str(Path(sys.executable).parent / "aesthetics-ops"), "build", "--json")
@@ -158,24 +158,23 @@ class Bench:
             command += ONE_SPLIT
         name = f"{what} {encoding} {bucket.name}"
         if processes := more.pop("processes", None):
-            command += ("--processes", str(processes))
+            command += (str(processes),) if what == "tasks" else ("--processes", str(processes))
             name += f" in {processes}"
-        if (cpus := more.get("cpus")) and len(cpus) < len(os.sched_getaffinity(0)):
-            name += f" @{len(cpus)}"
+        name += _on(more.get("cpus"))
         endpoint = ""
         if (distance := more.pop("distance_ms", None)) is not None:
             name, endpoint = f"{name} at {distance} ms", self.s3.ways[distance]
         return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(endpoint), **more)
 
-    def _bare(self, bucket: Bucket, *what: str) -> Job:
+    def _bare(self, bucket: Bucket, what: str, group: str = "limits", cpus: frozenset[int] | None = None) -> Job:
         python = (sys.executable, str(HERE / "bare.py"))
         command: tuple[str, ...]
-        if what == ("get",):
+        if what == "get":
             command = (*python, "get", self.s3.endpoint, bucket.name, str(self.inputs / bucket.name / "ids.txt"))
         else:
-            command = (*python, "codec", str(bucket.files[0].parent), str(bucket.photos), *what)
-        name = f"bare {what[0]} {bucket.name}"
-        return Job(name, frozenset({"limits"}), bucket.photos, command, prints_costs=True)
+            command = (*python, "codec", str(bucket.files[0].parent), str(bucket.photos), what)
+        name = f"bare {what} {bucket.name}{_on(cpus)}"
+        return Job(name, frozenset({group}), bucket.photos, command, prints_costs=True, cpus=cpus)
 
     def _limits(self) -> Iterator[Job]:
         if "limits" not in self.groups:
@@ -186,6 +185,8 @@ class Bench:
                 yield self._bare(large, encoding)
                 if encoding == "reencode":
                     yield self._bare(large, "reencode-simplejpeg")
+                if large is self._ava[0] and encoding != "resize":
+                    yield self._bare(large, f"{encoding}-tensorflow")
                 yield self._ours(large, encoding, "limits")
                 yield self._ours(small, encoding, "limits")
                 rounds = 2 if large is self._ava[0] and encoding != "resize" else 1
@@ -255,11 +256,16 @@ class Bench:
         if "cores" not in self.groups:
             return
         cores = sorted(os.sched_getaffinity(0))
+        one, two = frozenset(cores[:1]), frozenset(cores[:2])
         for encoding in ENCODINGS:
-            for count in (1, 2):
+            for cpus in (one, two):
+                yield self._bare(self._ava[0], encoding, "cores", cpus)
                 for bucket in self._ava:
-                    yield self._ours(bucket, encoding, "cores", cpus=frozenset(cores[:count]))
+                    yield self._ours(bucket, encoding, "cores", cpus=cpus)
         for encoding in ("keep", "reencode"):
+            for cpus, tasks in ((one, 1), (two, 1), (two, 2)):
+                for bucket in self._ava:
+                    yield self._ours(bucket, encoding, "cores", what="tasks", processes=tasks, cpus=cpus)
             for processes in (1, 2):
                 for bucket in self._ava:
                     yield self._ours(bucket, encoding, "cores", what="build", processes=processes)
@@ -272,6 +278,11 @@ class Bench:
             for distance in DISTANCES_MS:
                 for bucket in buckets:
                     yield self._ours(bucket, encoding, "distance", distance_ms=distance)
+
+
+def _on(cpus: frozenset[int] | None) -> str:
+    """Return what the name of a job on fewer cores than all ends with."""
+    return f" @{len(cpus)}" if cpus and len(cpus) < len(os.sched_getaffinity(0)) else ""
 
 
 def _votes(photo: str) -> list[int]:

@@ -120,16 +120,18 @@ class Target:
         return f"{self.what}: wanted {self.wanted}, found {self.found}." if self.is_met is False else ""
 
 
-def at_most(what: str, limit: float, found: Spread | None, unit: str = "") -> Iterator[Target]:
+def at_most(
+    what: str, most: float, found: Spread | None, unit: str = "", limit: Spread | None = None
+) -> Iterator[Target]:
     """Give the target that the median is at most so much, if there is anything to compare."""
     if found:
-        yield Target(what, f"at most {short(limit)}{unit}", found, found.median <= limit)
+        yield Target(what, f"at most {short(most)}{unit}", found, found.median <= most, limit)
 
 
-def at_least(what: str, least: float, found: Spread | None) -> Iterator[Target]:
+def at_least(what: str, least: float, found: Spread | None, limit: Spread | None = None) -> Iterator[Target]:
     """Give the target that the median is at least so much, if there is anything to compare."""
     if found:
-        yield Target(what, f"at least {short(least)}", found, found.median >= least)
+        yield Target(what, f"at least {short(least)}", found, found.median >= least, limit)
 
 
 def headline(document: Mapping[str, Any], file: str) -> str:
