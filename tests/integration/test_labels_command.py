@@ -1,9 +1,14 @@
 """`aesthetics-ops labels`: how a score file is understood, with and without photos."""
 
+import gzip
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from aesthetics_ops.cli import main
@@ -185,3 +190,42 @@ def test_the_column_that_names_the_photos_is_shown_as_a_build_takes_it(
     assert alone["notes"] == [
         "'id' and 'image_id' may name the photos; the one that finds most of them is taken: --photos shows which"
     ]
+
+
+MIB = 1 << 20
+SMALL = """
+import resource, sys
+from aesthetics_ops.cli import main
+import aesthetics_ops.planning.preview, aesthetics_ops.sources.scores
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+status = main(["labels", sys.argv[1]])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gzip.compress(bytes(600 * MIB)), "unpacked from gzip; unpack it yourself"),
+        (lambda: pa.compress(bytes(600 * MIB), "zstd", asbytes=True), "unpacked from zstd; unpack it yourself"),
+        (lambda: xlsx({"S": [["id", "score"], ["a", 1]]}, more={"xl/sharedStrings.xml": bytes(600 * MIB)}), "unpacked from Excel"),
+        (lambda: xlsx({"S": [["id", "score"], ['<c r="XFD1048576"><v>1</v></c>', 1]]}), "at most 30000000 cells are read"),
+        (lambda: b"id,score\n" + b"a" * (60 * MIB), "has more than 1048576 bytes in line 2"),
+        (lambda: b"1 " * (30 * MIB), "has more than 4096 bytes in line 1"),
+    ],
+    ids=["gzip", "zstd", "xlsx", "far cells", "endless line", "endless AVA line"],
+)  # fmt: skip
+def test_what_is_made_to_fill_the_memory_does_not(tmp_path: Path, make: Callable[[], bytes], message: str) -> None:
+    (tmp_path / "scores").write_bytes(make())
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, str(tmp_path / "scores")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    taken, status = map(int, done.stdout.split())
+    assert status == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert taken < 250
