@@ -56,7 +56,7 @@ class LoopbackServer(ThreadingHTTPServer):
 def serving(server: _Server) -> Iterator[_Server]:
     """Run a server in a thread, and close it."""
     with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield server

@@ -3,24 +3,29 @@
 Nothing here measures time but by a bound that is many times what it should take.
 """
 
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
+import boto3
 import pytest
 
 from aesthetics_ops.errors import StoreUnavailableError
-from aesthetics_ops.store import Store, StoreLimits, StoreThreads, give_up, open_store
+from aesthetics_ops.store import S3Access, Store, StoreLimits, StoreThreads, give_up, open_store
 from aesthetics_ops.store.interrupts import Interrupts, begun
 from aesthetics_ops.store.pace import Pace, pace_of
 from aesthetics_ops.store.trying import UnservedError, patiently
 from aesthetics_ops.testing.fault_proxy import FaultyProxy, running_proxy
 from aesthetics_ops.testing.faults import Fault, SeenRequest
-from aesthetics_ops.testing.odd_s3 import OddS3
+from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from tests.support.certificates import self_signed
-from tests.support.s3 import point_to
 from tests.support.waiting import ending_by_itself
 
 PLACES = range(8)
@@ -28,19 +33,60 @@ SILENCE: dict[Fault, float] = {"hang": 4, "stall in the body": 4}
 """How long is waited where something never comes.  Elsewhere it is longer: on a busy machine 64 connections take seconds to open."""
 
 
-@pytest.fixture(params=["http", "https"])
-def way(
-    request: pytest.FixtureRequest, server: OddS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultyProxy]:
+@dataclass(frozen=True)
+class Way:
     """A way to a server with eight objects for each of eight threads."""
-    for thread in PLACES:
-        server.objects |= {f"bucket/{key}": key.encode() * 1000 for key in keys_of(thread)}
-    with running_proxy(server.url) as proxy:
-        proxy.tls = self_signed(tmp_path) if request.param == "https" else None
-        point_to(monkeypatch, proxy.url, "testing", "testing")
-        if proxy.tls:
-            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
-        yield proxy
+
+    proxy: FaultyProxy
+    access: S3Access
+
+    def opened(self, timeout_s: float, retry_s: float) -> Store:
+        """A store that has found its endpoint, which takes long."""
+        store = open_store("s3://bucket/", s3=self.access, limits=StoreLimits(timeout_s, retry_s))
+        assert (store.asks_at_once, store.head("nope")) == (len(PLACES), None)
+        return store
+
+
+@cache
+def session() -> boto3.Session:
+    """One for all ways: each would read boto3's files anew, as long as all requests of a way take."""
+    return boto3.Session("testing", "testing", region_name="us-east-1")
+
+
+@contextmanager
+def running_way(scheme: str, folder: Path) -> Iterator[Way]:
+    folder.mkdir()
+    with running_s3(OddS3()) as server, running_proxy(server.url) as proxy:
+        for thread in PLACES:
+            server.objects |= {f"bucket/{key}": key.encode() * 1000 for key in keys_of(thread)}
+        proxy.tls = self_signed(folder) if scheme == "https" else None
+        trusted = str(folder / "certificate.pem") if proxy.tls else None
+        yield Way(proxy, S3Access(session(), proxy.url, trusted))
+
+
+@pytest.fixture(params=["http", "https"])
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+    with running_way(request.param, tmp_path / "way") as way:
+        yield way
+    assert Interrupts.sockets == set()
+
+
+def check_side_by_side(folder: Path, requests: int, checks: Sequence[Callable[[Way], None]]) -> None:
+    """Make each check on both ways, all at once: silence takes as long for all as for one.
+
+    Each begins when the one before has asked for everything: on a busy machine 64 connections take seconds to open.
+    """
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(2 * len(checks)))
+        begun_: list[Future[None]] = []
+        for check, scheme in itertools.product(checks, ("http", "https")):
+            way = stack.enter_context(running_way(scheme, folder / f"{len(begun_)}"))
+            begun_.append(pool.submit(check, way))
+            while len(way.proxy.seen) < requests and not begun_[-1].done():
+                time.sleep(0.01)
+        for each in begun_:
+            each.result()
+    assert Interrupts.sockets == set()
 
 
 def keys_of(thread: int) -> list[str]:
@@ -68,17 +114,10 @@ def asked(proxy: FaultyProxy) -> Counter[str]:
     return Counter(request.path.rpartition("/")[2] for request in proxy.seen)
 
 
-def opened(timeout_s: float, retry_s: float) -> Store:
-    """A store that has found its endpoint, which takes long."""
-    store = open_store("s3://bucket/", limits=StoreLimits(timeout_s, retry_s))
-    assert (store.asks_at_once, store.head("nope")) == (len(PLACES), None)
-    return store
-
-
-def read(proxy: FaultyProxy, threads: Sequence[int], fault: Fault) -> None:
+def read(way: Way, threads: Sequence[int], fault: Fault) -> None:
     """Have threads read their eight objects each, all threads at once, and make sure that each gets its own."""
-    store = opened(timeout_s=SILENCE.get(fault, 60), retry_s=60)
-    proxy.reset()
+    store = way.opened(timeout_s=SILENCE.get(fault, 60), retry_s=60)
+    way.proxy.reset()
 
     def read_all(thread: int) -> list[bytes]:
         return [bytes(reading().data) for reading in store.readings(keys_of(thread))]
@@ -88,51 +127,47 @@ def read(proxy: FaultyProxy, threads: Sequence[int], fault: Fault) -> None:
     assert found == [[key.encode() * 1000 for key in keys_of(thread)] for thread in threads]
 
 
-def nothing_is_left(proxy: FaultyProxy) -> bool:
-    pace = pace_of(proxy.url)
-    return (pace._in_flight, Interrupts.sockets) == (0, set())
-
-
-@pytest.mark.parametrize(
-    ("fault", "behind"),
-    [
-        ("hang", 0),
-        ("hang", 1),
-        ("stall in the body", 1),
-        ("cut the body", 0),
-        ("cut the body", 7),
-        ("lose the reply", 7),
-    ],
-)
-def test_at_each_place_what_fails_is_asked_for_again_and_nothing_else_is(
-    way: FaultyProxy, fault: Fault, behind: int
-) -> None:
+def check_what_is_asked_for_again(way: Way, fault: Fault, behind: int) -> None:
     """In each of eight threads it is another place, with so many behind it."""
     struck = {keys_of(first)[place] for first in PLACES for place in PLACES[first : first + 1 + behind]}
-    strike(way, struck, fault)
+    strike(way.proxy, struck, fault)
     read(way, PLACES, fault)
-    again = asked(way) - Counter(key for thread in PLACES for key in keys_of(thread))
+    again = asked(way.proxy) - Counter(key for thread in PLACES for key in keys_of(thread))
     assert set(again.values()) == {1}
     assert set(again) >= struck
     late = set(again) - struck  # on a busy machine an answer may be silent as long as what never comes
     assert not late or (fault in SILENCE and len(late) <= 4)
-    assert nothing_is_left(way)
+    assert pace_of(way.proxy.url)._in_flight == 0
 
 
-@pytest.mark.parametrize("fault", ["hang", "stall in the body"])
-def test_silence_of_all_eight_is_waited_for_once(way: FaultyProxy, fault: Fault) -> None:
+@pytest.mark.parametrize(("fault", "behind"), [("cut the body", 0), ("cut the body", 7), ("lose the reply", 7)])
+def test_at_each_place_what_fails_is_asked_for_again_and_nothing_else_is(way: Way, fault: Fault, behind: int) -> None:
+    check_what_is_asked_for_again(way, fault, behind)
+
+
+def test_at_each_place_what_is_silent_is_asked_for_again_and_nothing_else_is(tmp_path: Path) -> None:
+    kinds: tuple[tuple[Fault, int], ...] = (("hang", 0), ("hang", 1), ("stall in the body", 1))
+    checks = [partial(check_what_is_asked_for_again, fault=fault, behind=behind) for fault, behind in kinds]
+    check_side_by_side(tmp_path, 64, checks)
+
+
+def test_silence_of_all_eight_is_waited_for_once(tmp_path: Path) -> None:
     """Waited for one after the other, it would take eight times four seconds, and longer than the bound."""
-    strike(way, set(keys_of(0)), fault)
-    with ending_by_itself(25):
-        read(way, [0], fault)
-    assert set(asked(way).values()) == {2}
+
+    def check(way: Way, fault: Fault) -> None:
+        strike(way.proxy, set(keys_of(0)), fault)
+        with ending_by_itself(25):
+            read(way, [0], fault)
+        assert set(asked(way.proxy).values()) == {2}
+
+    check_side_by_side(tmp_path, 8, [partial(check, fault=fault) for fault in SILENCE])
 
 
-@pytest.mark.parametrize("fault", ["hang", "stall in the body", "cut the body", "lose the reply"])
-def test_at_each_place_what_never_comes_is_told_in_one_line_and_the_others_come(way: FaultyProxy, fault: Fault) -> None:
+def check_what_is_told(way: Way, fault: Fault) -> None:
     """In each of eight threads it is another place."""
-    strike(way, {keys_of(thread)[thread] for thread in PLACES}, fault, always=True)
-    store = opened(timeout_s=5, retry_s=0.5)
+    strike(way.proxy, {keys_of(thread)[thread] for thread in PLACES}, fault, always=True)
+    store = way.opened(timeout_s=5, retry_s=0.5)
+    way.proxy.reset()
 
     def tell(thread: int) -> tuple[str, list[bytes]]:
         readings = list(store.readings(keys_of(thread)))
@@ -147,17 +182,26 @@ def test_at_each_place_what_never_comes_is_told_in_one_line_and_the_others_come(
         assert f"'s3://bucket/{thread}-{thread}'" in said
         assert "(store_retry_s is 0.5, store_timeout_s is 5); check the endpoint" in said
         assert found == [key.encode() * 1000 for key in keys_of(thread) if key != f"{thread}-{thread}"]
-    assert nothing_is_left(way)
+    assert pace_of(way.proxy.url)._in_flight == 0
 
 
-def test_without_retries_a_request_that_was_sent_ahead_was_sent_once(way: FaultyProxy) -> None:
-    strike(way, {"0-5"}, "lose the reply")
-    readings = opened(timeout_s=20, retry_s=0).readings(keys_of(0))
+@pytest.mark.parametrize("fault", ["cut the body", "lose the reply"])
+def test_at_each_place_what_never_comes_is_told_in_one_line_and_the_others_come(way: Way, fault: Fault) -> None:
+    check_what_is_told(way, fault)
+
+
+def test_at_each_place_what_is_silent_is_told_in_one_line_and_the_others_come(tmp_path: Path) -> None:
+    check_side_by_side(tmp_path, 64, [partial(check_what_is_told, fault=fault) for fault in SILENCE])
+
+
+def test_without_retries_a_request_that_was_sent_ahead_was_sent_once(way: Way) -> None:
+    strike(way.proxy, {"0-5"}, "lose the reply")
+    readings = way.opened(timeout_s=20, retry_s=0).readings(keys_of(0))
     time.sleep(0.3)  # longer than the pause before a second attempt
     with pytest.raises(StoreUnavailableError, match=r"'s3://bucket/0-5'; tried once in"):
         readings[5]()
     assert [bytes(readings[place]().data[:3]) for place in (4, 6)] == [b"0-4", b"0-6"]
-    assert set(asked(way).values()) == {1}
+    assert set(asked(way.proxy).values()) == {1}
 
 
 class TestFirstAttempts:

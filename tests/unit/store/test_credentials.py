@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from aesthetics_ops.errors import ObjectMissingError, StoreRefusedError, StoreUnavailableError
-from aesthetics_ops.store import S3Access, Store, open_store
+from aesthetics_ops.store import S3Access, Store, StoreLimits, open_store
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from tests.support.certificates import self_signed
 from tests.support.s3 import point_to
@@ -92,7 +92,7 @@ def test_a_token_that_renews_itself_may_be_good_later(
     server.answer = lambda request, number: (400, "ExpiredToken: The provided token has expired.")
     for use in ("check", "get"):
         with pytest.raises(StoreUnavailableError, match=r"expired and is being renewed; try again later"):
-            USES[use](open_store("s3://bucket/"))
+            USES[use](open_store("s3://bucket/", limits=StoreLimits(20, 0.3)))
 
 
 ENDPOINTS = [
@@ -129,7 +129,7 @@ def test_a_password_in_an_endpoint_is_neither_needed_nor_shown(
     assert store.get("k").data == b"1"
     assert open_store("s3://bucket/", s3=access(host)).put_if_absent("l", b"1")
     with pytest.raises(StoreUnavailableError) as caught:
-        open_store("s3://bucket/", s3=access("127.0.0.1:9")).check()
+        open_store("s3://bucket/", s3=access("127.0.0.1:9"), limits=StoreLimits(20, 0)).check()
     with pytest.raises(StoreRefusedError, match="endpoint URL") as malformed:
         open_store("s3://bucket/", s3=access("127.0.0.1:notaport")).check()
     for error in (caught.value, malformed.value):
