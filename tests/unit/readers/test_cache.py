@@ -1,6 +1,5 @@
 """Decoded pixels that stay: the same as decoded anew, for every process, whatever a crash or a full disk left."""
 
-import multiprocessing
 import os
 import resource
 import shutil
@@ -147,25 +146,6 @@ def test_what_is_not_whole_is_decoded_again(dataset: Dataset, place: Path, decod
     again.epoch = 0
     assert same(epoch(again), first)
     assert decoded == []
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_fill_one_cache_at_once(dataset: Dataset, place: Path, method: str) -> None:
-    context: Any = multiprocessing.get_context(method)
-    answer = context.Queue()
-    children = [context.Process(target=shape_of_epoch, args=(dataset, place, answer)) for _ in range(3)]
-    for child in children:
-        child.start()
-    found = [answer.get(timeout=300) for _ in children]
-    for child in children:
-        child.join(60)
-    expected = sum(int(images.sum()) for images, _ in epoch(reader(dataset, place)))
-    assert found == [expected] * 3
-    assert sum(path.stat().st_size for path in files(place, ".u8")) == 80 * PIXEL_BYTES
-
-
-def shape_of_epoch(dataset: Dataset, place: Path, answer: "multiprocessing.Queue[int]") -> None:
-    answer.put(sum(int(images.sum()) for images, _ in epoch(reader(dataset, place))))
 
 
 def test_a_damaged_record_is_named(dataset: Dataset, place: Path) -> None:

@@ -1,13 +1,9 @@
-"""A version in other tools' files: each library finds the same ids, labels, votes and JPEGs; what is half-written or in the way says so."""
+"""A version in other tools' files: what an export writes, and what it refuses.  What the tools read: tests/integration/test_exports.py."""
 
 import base64
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ import pytest
 from aesthetics_ops import Dataset, open_dataset, open_store
 from aesthetics_ops.cli import _FORMATS, _TOOLS, main
 from aesthetics_ops.dataset.example import Example
-from aesthetics_ops.dataset.layout import LATEST_KEY, VersionFile, candidate_key, published_key, version_key
+from aesthetics_ops.dataset.layout import LATEST_KEY, candidate_key, published_key
 from aesthetics_ops.errors import (
     DatasetBusyError,
     IntegrityError,
@@ -34,149 +30,19 @@ from aesthetics_ops.readers.exporting.mds import Mds
 from aesthetics_ops.readers.exporting.webdataset import key_of
 from aesthetics_ops.readers.pulling.companions import TOOLS
 from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, SyntheticVersion, synthetic_photos
-from tests.support.documents import make_reports_quick
+from tests.support.exports import ODD_IDS, publish_odd_ids
 from tests.support.memory import own_bytes
-from tests.support.nights import PHOTOS, Source, build_once, photo
 from tests.support.paths import ROOT
-
-ODD_IDS = ("a.b.c", "folder/name", "folder/other/name", "..", "Grüße 猫", "x" * 200, "a_b", "a b", "-", "name.jpg")
-CUT_OFF = """
-import os, signal, sys
-from aesthetics_ops import open_dataset
-
-def kill(size):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-left = int(sys.argv[4])
-open_dataset(sys.argv[1]).export(sys.argv[2], sys.argv[3], progress=kill)
-"""
-
-
-@pytest.fixture(scope="module")
-def voted(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """A dataset of real photos, one of them gray, with counts of votes and an extra score, in several shards."""
-    source = Source(tmp_path_factory.mktemp("voted").as_uri() + "/", {})
-    lines = ["id,c1,c2,c3,quality"]
-    for number, name in enumerate((*PHOTOS[:7], "909299")):
-        source.add(name, photo(name))
-        lines.append(f"{name},{number},2,{2 * number},{number / 4}")
-    source.store.put("scores.csv", "\n".join(lines).encode())
-    with pytest.MonkeyPatch.context() as patch:
-        make_reports_quick(patch)
-        build_once(
-            source.settings(
-                vote_columns="c1..c3",
-                extra_scores="quality",
-                test_fraction=0.3,
-                validation_fraction=0,
-                shard_bytes=60_000,
-            )
-        )
-    return open_dataset(f"{source.url}dataset/")
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> SyntheticVersion:
-    """Records with odd ids among others, in four shards of the train split."""
-    photos = synthetic_photos(30)
-    odd = [Photo(name, photos[number].jpeg, 5.5) for number, name in enumerate(ODD_IDS)]
-    return SyntheticDataset(open_store(f"file://{tmp_path}/published/"), per_shard=9).publish([*odd, *photos])
+    return publish_odd_ids(tmp_path / "published")
 
 
 @pytest.fixture
 def dataset(made: SyntheticVersion) -> Dataset:
     return open_dataset(made.store.url)
-
-
-def rows_of(dataset: Dataset) -> dict[str, dict[str, list[Any]]]:
-    """What each record is, as `read_back.py` compares it."""
-    return {
-        split: {
-            row.id: [row.label, hashlib.sha256(row.image).hexdigest(), row.votes] for row in dataset.open_split(split)
-        }
-        for split, content in dataset.splits.items()
-        if content.records
-    }
-
-
-def read_back(reader: str, folder: Path, dataset: Dataset) -> None:
-    expected = folder.with_name("expected.json")
-    expected.write_text(json.dumps(rows_of(dataset)))
-    script = ROOT / "benchmarks" / "peers" / "read_back.py"
-    environment = os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "HOME": str(folder.with_name("home")),
-    }
-    done = subprocess.run(
-        [sys.executable, str(script), reader, str(folder), str(expected)],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    count = sum(map(len, rows_of(dataset).values()))
-    assert done.stdout.splitlines()[-1:] == [f"{reader}: {count} records, ids, labels, votes and JPEG bytes equal"], (
-        done.stderr
-    )
-
-
-@pytest.mark.parametrize(
-    ("reader", "module", "written"),
-    [
-        ("webdataset", "webdataset", "webdataset"),
-        ("datasets", "datasets", "parquet"),
-        ("croissant", "mlcroissant", "parquet"),
-        ("tfds", "tensorflow_datasets", None),
-    ],
-)
-def test_the_library_finds_what_the_records_are(
-    voted: Dataset, tmp_path: Path, reader: str, module: str, written: str | None
-) -> None:
-    if not _has(module):
-        pytest.skip(f"{module} is not installed")
-    folder = tmp_path / "out"
-    if written is None:
-        voted.pull(folder, tools=["tfds"])
-    else:
-        voted.export(folder, written)
-    read_back(reader, folder, voted)
-
-
-def _has(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None
-
-
-INDEX = """
-import json, sys
-import mlcroissant
-rows = mlcroissant.Dataset(sys.argv[1]).records("records")
-print(json.dumps({row["records/id"].decode(): [row["records/label"], row["records/votes"]] for row in rows}))
-"""
-
-
-def test_the_datasets_own_croissant_gives_every_records_labels(voted: Dataset) -> None:
-    if not _has("mlcroissant"):
-        pytest.skip("mlcroissant is not installed")
-    store = open_store(voted.manifest.dataset)
-    path = store.local_path(version_key(voted.version, VersionFile.CROISSANT))
-    done = subprocess.run(
-        [sys.executable, "-c", INDEX, str(path)], capture_output=True, text=True, timeout=300, check=False
-    )
-    expected = {photo: [label, votes] for rows in rows_of(voted).values() for photo, (label, _, votes) in rows.items()}
-    assert json.loads(done.stdout or "{}") == {
-        photo: [label, list(votes)] for photo, (label, votes) in expected.items()
-    }, done.stderr
-
-
-@pytest.mark.parametrize(("reader", "written"), [("webdataset", "webdataset"), ("datasets", "parquet")])
-def test_odd_ids_stay_what_they_are(dataset: Dataset, tmp_path: Path, reader: str, written: str) -> None:
-    if not _has(reader):
-        pytest.skip(f"{reader} is not installed")
-    dataset.export(tmp_path / "out", written)
-    read_back(reader, tmp_path / "out", dataset)
 
 
 def test_a_key_has_no_dot_and_no_slash_and_is_no_other_ids_key() -> None:
@@ -199,7 +65,7 @@ def test_a_tar_file_is_one_for_other_programs_too(dataset: Dataset, tmp_path: Pa
     assert sum(sizes.values()) == dataset.splits["train"].records
 
 
-def test_mds_files_are_those_of_mosaicmls_writer(voted: Dataset, tmp_path: Path) -> None:
+def test_mds_files_are_those_of_mosaicmls_writer(dataset: Dataset, tmp_path: Path) -> None:
     """Byte for byte; its library is too large for the suite, so the file holds what it wrote.  `make bench ONLY=exports` reads with it."""
     golden = json.loads((ROOT / "tests" / "golden" / "mds.json").read_text())
     examples = [
@@ -213,18 +79,18 @@ def test_mds_files_are_those_of_mosaicmls_writer(voted: Dataset, tmp_path: Path)
     with Part(tmp_path / "shard.00000.mds") as part:
         sizes = [len(example.image) for example in examples]
         ids = [example.id for example in examples]
-        Mds().write(part, ShardRecords(voted.manifest, iter(examples), fields, ids, sizes))
+        Mds().write(part, ShardRecords(dataset.manifest, iter(examples), fields, ids, sizes))
     assert part.path.read_bytes() == base64.b64decode(golden["shard"])
     files = [WrittenFile("train/shard.00000.mds", part.size, part.sha256, len(examples))]
     assert json.loads(Mds().beside_split(files, fields)["index.json"]) == golden["index"]
     assert hashlib.sha256(part.path.read_bytes()).hexdigest() == part.sha256
 
 
-def test_mds_refuses_a_table_that_states_other_sizes(voted: Dataset, tmp_path: Path) -> None:
-    examples = list(voted.open_split("train"))
+def test_mds_refuses_a_table_that_states_other_sizes(dataset: Dataset, tmp_path: Path) -> None:
+    examples = list(dataset.open_split("train"))
     sizes = [len(example.image) + (number == 1) for number, example in enumerate(examples)]
     ids = [example.id for example in examples]
-    records = ShardRecords(voted.manifest, iter(examples), fields_of(examples[0]), ids, sizes)
+    records = ShardRecords(dataset.manifest, iter(examples), fields_of(examples[0]), ids, sizes)
     with Part(tmp_path / "x.mds") as part, pytest.raises(IntegrityError, match=r"record 1, id .* has a JPEG of"):
         Mds().write(part, records)
 
@@ -253,23 +119,6 @@ def test_an_export_says_what_it_holds_and_a_second_one_writes_nothing(
     again = tmp_path / "again"
     assert main(["export", made.store.url, str(again), "--format", written]) == 0
     assert (again / "export.json").read_bytes() == (out / "export.json").read_bytes(), "equal bytes"
-
-
-@pytest.mark.parametrize("written", FORMATS)
-@pytest.mark.parametrize("kills_at", [1, 3, 6])
-def test_an_export_that_was_killed_looks_like_nothing_and_goes_on(
-    dataset: Dataset, tmp_path: Path, written: str, kills_at: int
-) -> None:
-    out, url = tmp_path / "out", dataset.manifest.dataset
-    command = [sys.executable, "-c", CUT_OFF, url, str(out), written, str(kills_at)]
-    killed = subprocess.run(command, cwd=ROOT, check=False, timeout=300)
-    assert killed.returncode == -signal.SIGKILL
-    assert {path.name for path in out.iterdir()} <= {".aesthetics-ops-export", ".aesthetics-ops-lock"}
-    done = dataset.export(out, written)
-    whole = dataset.export(tmp_path / "whole", written)
-    assert done.files == whole.files
-    assert (done.written_bytes < whole.written_bytes) == (kills_at > 1)
-    assert not (out / ".aesthetics-ops-export").exists()
 
 
 def test_a_shard_that_is_damaged_is_named_and_no_file_of_it_appears(
@@ -397,22 +246,6 @@ class TestRefused:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
         with pytest.raises(ScratchSpaceError, match=r"has 1,000 bytes free, but what is still to write has about"):
             dataset.export(tmp_path / "out", "parquet")
-
-    @pytest.mark.parametrize("written", FORMATS)
-    def test_a_disk_that_fills_up(self, made: SyntheticVersion, tmp_path: Path, written: str) -> None:
-        code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
-        code += "from aesthetics_ops.cli import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "export", made.store.url, str(tmp_path / "out"), "--format", written]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode in (1, 3), done.stderr
-        assert done.stderr.count("\n") == 1
-        assert "00000" in done.stderr
-        assert "the file is larger than its file system or `ulimit -f` allows" in done.stderr
-        assert {path.name for path in (tmp_path / "out").iterdir()} == {
-            ".aesthetics-ops-export",
-            ".aesthetics-ops-lock",
-        }
-        assert open_dataset(made.store.url).export(tmp_path / "out", written).files
 
     def test_two_at_once(self, dataset: Dataset, tmp_path: Path) -> None:
         def second(size: int) -> None:

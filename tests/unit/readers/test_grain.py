@@ -1,9 +1,5 @@
-"""Grain gets the batches of numpy by number, in its threads and worker processes too, or single photos for an order of its own."""
+"""Grain gets the batches of numpy by number, in its threads too, or single photos for an order of its own."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import grain
@@ -13,7 +9,6 @@ import pytest
 from aesthetics_ops import Dataset, IntegrityError, Pixels
 from aesthetics_ops.readers.options import ReadOptions
 from aesthetics_ops.testing.datasets import synthetic_photos
-from tests.support.paths import ROOT
 
 PHOTOS = synthetic_photos(100)
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
@@ -55,30 +50,6 @@ def test_two_epochs_are_those_of_numpy(dataset: Dataset, options: ReadOptions) -
 def test_threads_change_nothing(dataset: Dataset, threads: int) -> None:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
     assert_same(dataset.grain("train", **OPTIONS).repeat(2).to_iter_dataset(options), two_epochs(dataset, **OPTIONS))
-
-
-WORKERS = """
-import json, sys
-import grain
-from aesthetics_ops import Pixels, open_dataset
-
-if __name__ == "__main__":
-    pixels = Pixels(16, "random_crop", flip=True)
-    data = open_dataset(sys.argv[1]).grain("train", pixels=pixels, batch=7, shuffle=True, seed=3)
-    workers = grain.MultiprocessingOptions(num_workers=2)
-    read = data.repeat(2).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)).mp_prefetch(workers)
-    print(json.dumps([[int(images.sum()), labels.tolist()] for images, labels in read]))
-"""
-
-
-def test_two_worker_processes_give_the_same(dataset: Dataset, tmp_path: Path) -> None:
-    script = tmp_path / "workers.py"
-    script.write_text(WORKERS)
-    command = [sys.executable, str(script), f"{tmp_path.as_uri()}/dataset/"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
-    assert done.returncode == 0, done.stderr
-    expected = [[int(images.sum()), labels.tolist()] for images, labels in two_epochs(dataset, **OPTIONS)]
-    assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
 def test_an_iterator_goes_on_from_grains_own_state_and_from_ours(dataset: Dataset) -> None:

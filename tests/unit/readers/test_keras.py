@@ -1,10 +1,5 @@
-"""Keras trains on every record once an epoch, in the sampler's order, with each backend that is here."""
+"""Batches for Keras: those of numpy, by number.  `fit` itself runs in tests/integration/test_reader_processes.py."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,75 +8,15 @@ import pytest
 from aesthetics_ops import Dataset, IntegrityError, Pixels, SettingsError
 from aesthetics_ops.readers.options import ReadOptions
 from aesthetics_ops.testing.datasets import synthetic_photos
-from tests.support.paths import ROOT
 
 PHOTOS = synthetic_photos(100)
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
 OPTIONS: ReadOptions = {"pixels": Pixels(16, flip=True), "batch": 7, "shuffle": True, "seed": 3}
 
-# Prints the labels that the loss saw, batch by batch.
-FIT = """
-import json, sys
-from aesthetics_ops import Pixels, open_dataset
-
-data = open_dataset(sys.argv[1]).keras("train", pixels=Pixels(16, flip=True), batch=7, shuffle=True, seed=3)
-import keras
-
-class Loss(keras.losses.Loss):
-    def call(self, labels, scores):
-        if not isinstance(labels, keras.KerasTensor):
-            seen.append(keras.ops.convert_to_numpy(labels).ravel().tolist())
-        return keras.ops.square(labels - scores)
-
-class Stop(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 4:
-            states.append(data.state_dict(batch + 1))
-
-seen, states, answer = [], [], {}
-model = keras.Sequential([
-    keras.layers.Input((16, 16, 3), dtype="uint8"), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
-    keras.layers.Dense(1),
-])
-model.compile("sgd", Loss(), run_eagerly=True)
-model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[Stop()])
-answer["epochs"] = seen[-2 * len(data):]
-seen.clear()
-model.fit(data, epochs=2, steps_per_epoch=4, shuffle=False, verbose=0)
-answer["cut"] = seen[-8:]
-data.load_state_dict(json.loads(json.dumps(states[0])))
-seen.clear()
-model.fit(data, epochs=2, shuffle=False, verbose=0)
-answer["resumed"] = seen[-2 * len(data):]
-data.load_state_dict(states[0])
-try:
-    model.fit(data, epochs=2, verbose=0)
-except Exception as error:
-    answer["shuffled"] = str(error)
-print(json.dumps(answer))
-"""
-
 
 def epochs(dataset: Dataset, count: int) -> list[list[float]]:
     batches = dataset.numpy("train", **OPTIONS)
     return [labels.tolist() for _ in range(count) for _, labels in batches]
-
-
-@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_fit_sees_each_record_once_an_epoch_in_the_samplers_order(
-    dataset: Dataset, tmp_path: Path, backend: str
-) -> None:
-    command = [sys.executable, "-c", FIT, f"{tmp_path.as_uri()}/dataset/"]
-    env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300, env=env)
-    assert done.returncode == 0, done.stderr
-    seen, expected = json.loads(done.stdout.splitlines()[-1]), epochs(dataset, 4)
-    assert seen["epochs"] == expected[:24]
-    for epoch in (seen["epochs"][:12], seen["epochs"][12:]):
-        assert sorted(label for batch in epoch for label in batch) == sorted(dataset.open_split("train").labels)
-    assert seen["cut"] == expected[24:32]
-    assert seen["resumed"] == expected[5:29]
-    assert "out of turn; give fit shuffle=False" in seen["shuffled"]
 
 
 class TestBatches:

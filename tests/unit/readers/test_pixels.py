@@ -4,7 +4,6 @@ import dataclasses
 import io
 import itertools
 import math
-import os
 import pickle
 import re
 import subprocess
@@ -235,35 +234,6 @@ def test_threads_change_nothing():
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda job: decode(job[0], pixels, draw=job[1]), jobs))
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
-
-
-def test_every_instruction_set_gives_the_same_pixels(tmp_path):
-    """OpenCV rounds halves in its vector code and next to it differently, so nothing may lie half-way."""
-    noise = np.random.default_rng(0).integers(0, 256, (301, 403, 3), np.uint8)
-    (tmp_path / "noise.jpg").write_bytes(jpeg_of(noise, quality=98, subsampling=0))
-    code = """
-import sys
-from hashlib import sha256
-from pathlib import Path
-from aesthetics_ops.readers.pixels import Pixels, decode
-jpeg = Path(sys.argv[1]).read_bytes()
-for mode in ("fine", "fast", "none"):
-    for fit in ("squash", "random_crop"):
-        digest = sha256()
-        for size in range(3, 230, 3):
-            digest.update(decode(jpeg, Pixels(size, fit, mode), draw=size).tobytes())
-        print(mode, fit, digest.hexdigest())
-"""
-    command = [sys.executable, "-c", code, str(tmp_path / "noise.jpg")]
-    features = ("", "AVX512-SKX", "AVX512-SKX,AVX2,FMA3,AVX,FP16", "AVX512-SKX,AVX2,FMA3,AVX,FP16,SSE4.2,SSE4.1,SSSE3")
-    environments = [{"OPENCV_CPU_DISABLE": off} for off in features] + [{"OPENCV_IPP": "disabled"}]
-    found = {
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment
-        ).stdout
-        for environment in environments
-    }
-    assert len(found) == 1
 
 
 # Geometry, against the same rules written down once more, in fractions

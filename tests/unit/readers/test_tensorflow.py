@@ -1,7 +1,6 @@
 """tf.data gives the batches of numpy, bit for bit, epoch after epoch, and says of an error what we said."""
 
 import gc
-import multiprocessing
 import weakref
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,6 @@ from aesthetics_ops import Dataset, IntegrityError, NoSuchSplitError, Pixels, Se
 from aesthetics_ops.readers.buffers import Buffers
 from aesthetics_ops.readers.options import ReadOptions
 from aesthetics_ops.testing.datasets import synthetic_photos
-from tests.support.memory import own_bytes
 
 PHOTOS = synthetic_photos(100)
 TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
@@ -275,25 +273,3 @@ def test_a_dataset_that_is_let_go_takes_its_batches_along(dataset: Dataset) -> N
     del derived
     gc.collect()
     assert gone() is None
-
-
-def sizes_over_epochs(dataset: Dataset, answer: "multiprocessing.Queue[list[int]]") -> None:
-    data = dataset.tf("train", pixels=Pixels(224, flip=True), batch=16, shuffle=True)
-    sizes = []
-    for _ in range(24):
-        for _images, _labels in data:
-            pass
-        gc.collect()
-        sizes.append(own_bytes())
-    answer.put(sizes)
-
-
-def test_memory_is_flat_over_epochs(dataset: Dataset) -> None:
-    """In a process of its own: what other tests left behind in this one's heap grows meanwhile."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    child = context.Process(target=sizes_over_epochs, args=(dataset, answer))
-    child.start()
-    sizes = answer.get(timeout=300)
-    child.join(60)
-    assert max(sizes[4:]) <= 1.05 * min(sizes[3:5]), sizes

@@ -1,16 +1,13 @@
-"""PyTorch gets the batches of every other reader: by threads, by workers however they start, on any number of ranks."""
+"""PyTorch gets the batches of every other reader: by threads, and by workers that are forked.
 
-import gc
+Workers that start otherwise, and ranks: tests/integration/test_torch_processes.py.
+"""
+
 import json
-import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from multiprocessing import forkserver
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,9 @@ from aesthetics_ops.readers.pixels import decode
 from aesthetics_ops.readers.torch import TorchBatches, collate
 from aesthetics_ops.readers.torch.decode import jpeg_decoder
 from aesthetics_ops.store import open_store
-from aesthetics_ops.testing.datasets import Photo, SyntheticDataset, synthetic_photos
-from tests.support.ranks import read_as_rank
+from aesthetics_ops.testing.datasets import Photo, SyntheticDataset
 from tests.support.s3 import S3TestBucket
+from tests.support.torch_batches import ORDER, PHOTOS, TRAIN, assert_same, expected, published
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -38,52 +35,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),  # more workers than cores
 ]
 
-PIXELS = Pixels(24, "random_crop", flip=True)
-PHOTOS = [replace(photo, score=1 + number / 100) for number, photo in enumerate(synthetic_photos(100))]
-TRAIN = [photo for photo in PHOTOS if photo.split == "train"]
-ORDER: dict[str, Any] = {"batch": 8, "shuffle": True, "seed": 3, "pixels": PIXELS}
-STARTS = [(0, None), (1, "fork"), (2, "fork"), (1, "forkserver"), (2, "forkserver"), (2, "spawn")]
-# What every worker of a fork server needs; each would import it for seconds.  "spawn" shows that a worker can import it by itself.
-PRELOADED = ["__main__", "aesthetics_ops.readers.torch", "tests.support.ranks"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _fork_server() -> Iterator[None]:
-    """A fork server of this file's own: the process has one for all, which has loaded what other tests want, or nothing yet."""
-    server = forkserver.ForkServer()
-    server.set_forkserver_preload(PRELOADED)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("ensure_running", "get_inherited_fds", "connect_to_new_process", "set_forkserver_preload"):
-            patch.setattr(forkserver, name, getattr(server, name))
-        yield
+STARTS = [(0, None), (1, "fork"), (2, "fork")]
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    url = f"{tmp_path_factory.mktemp('torch').as_uri()}/dataset/"
-    SyntheticDataset(open_store(url)).publish(PHOTOS)
-    return open_dataset(url)
-
-
-def published(directory: Path, photos: list[Photo]) -> Dataset:
-    url = f"{directory.as_uri()}/dataset/"
-    SyntheticDataset(open_store(url)).publish(photos)
-    return open_dataset(url)
-
-
-def expected(dataset: Dataset, epoch: int = 0, **options: Any) -> Any:
-    batches = dataset.numpy("train", **ORDER | options)
-    batches.epoch = epoch
-    return list(batches)
-
-
-def assert_same(found: Any, wanted: Any) -> None:
-    """The same batches bit for bit; of `channels_last`."""
-    found = list(found)
-    assert len(found) == len(wanted)
-    for (images, labels), (arrays, scores) in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(images.permute(0, 2, 3, 1).numpy(), arrays)
-        np.testing.assert_array_equal(labels.numpy(), scores)
+    return published(tmp_path_factory.mktemp("torch"), PHOTOS)
 
 
 def labels_of(batches: Any) -> list[float]:
@@ -155,41 +112,6 @@ class TestBatches:
     def test_wrong_options_are_refused(self, dataset: Dataset, options: dict[str, Any], words: str) -> None:
         with pytest.raises(SettingsError, match=words):
             dataset.torch("train", **options)
-
-    def test_the_package_s_own_part_imports_no_tensorflow(self, dataset: Dataset) -> None:
-        code = f"""
-            import sys
-            from aesthetics_ops import open_dataset
-
-            dataset = open_dataset({dataset.source.store.url!r})
-            assert "torch" not in sys.modules
-            images, labels = next(iter(dataset.torch("train", batch=64, size=32)))
-            next(iter(dataset.torch_loader("train", batch=64, size=32)))
-            assert images.shape == (64, 3, 32, 32)
-            assert not {{"tensorflow", "keras", "jax", "torchvision"}} & sys.modules.keys()
-        """
-        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=300)
-
-    def test_a_framework_that_is_not_installed_is_named(self, dataset: Dataset) -> None:
-        readers = {"torch": "torch", "torch_loader": "torch", "grain": "grain"}
-        code = f"""
-            import sys
-            from aesthetics_ops import open_dataset
-            from aesthetics_ops.errors import SettingsError
-
-            for reader, package in {readers!r}.items():
-                sys.modules[package] = None  # as if it were not installed
-                try:
-                    open_dataset({dataset.source.store.url!r}).read(reader, "train")
-                except SettingsError as error:
-                    print(error)
-        """
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=300, capture_output=True, text=True
-        )
-        for (reader, package), said in zip(readers.items(), done.stdout.splitlines(), strict=True):
-            assert f"reader '{reader}' needs {package}, which is not installed" in said
-            assert f"run: pip install 'aesthetics-ops[{package}]'" in said
 
 
 class TestLoader:
@@ -269,16 +191,6 @@ class TestLoader:
         again.load_state_dict(state)
         assert_same(again, expected(dataset)[6:])
         assert_same(again, expected(dataset, 1))
-
-    def test_pixels_that_are_kept_are_shared_with_workers(self, dataset: Dataset, tmp_path: Path) -> None:
-        options: dict[str, Any] = {"batch": 8, "size": 24, "cache": "uint8", "directory": tmp_path}
-        plain = list(dataset.numpy("train", batch=8, size=24))
-        assert_same(
-            dataset.torch_loader("train", **options, num_workers=1, multiprocessing_context="forkserver"), plain
-        )
-        kept = sum(path.stat().st_size for path in tmp_path.rglob("*.u8"))
-        assert kept == 80 * 24 * 24 * 3
-        assert_same(dataset.torch_loader("train", **options, num_workers=2), plain)
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -372,26 +284,6 @@ def test_an_epoch_is_set_as_it_is_with_a_sampler(dataset: Dataset, kind: str) ->
 class TestRanks:
     """Each trainer process reads its part."""
 
-    def test_two_processes_read_every_record_once(self, dataset: Dataset, tmp_path: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        meeting = (tmp_path / "meeting").as_uri()
-        replies = [context.SimpleQueue() for _ in range(2)]
-        ranks = [
-            context.Process(target=read_as_rank, args=(dataset.source.store.url, meeting, rank, reply), daemon=True)
-            for rank, reply in enumerate(replies)
-        ]
-        for rank in ranks:
-            rank.start()
-        for rank in ranks:
-            rank.join(300)
-        assert [rank.exitcode for rank in ranks] == [0, 0]
-        first, second = (reply.get() for reply in replies)
-        for ours, theirs in zip(first, second, strict=True):
-            assert len(ours) == len(theirs) == 6
-            together = [label for batch in ours + theirs for label in batch]
-            assert sorted(together) == sorted(np.float32(photo.score) for photo in TRAIN)
-        assert first[0] == first[2] != first[1] == first[3]
-
     def test_who_forgets_to_initialise_is_told(
         self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -400,30 +292,6 @@ class TestRanks:
         assert caplog.messages == []
         dataset.torch("train")
         assert "WORLD_SIZE is 8, but torch.distributed is not initialised" in caplog.text
-
-
-def memory_of(pids: list[int]) -> int:
-    """Bytes of some processes, what they share counted once (PSS), without files: of those, others have their share."""
-    total = 0
-    for pid in pids:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
-    return total
-
-
-def test_memory_stays_over_twenty_epochs_with_four_workers(dataset: Dataset) -> None:
-    gc.collect()  # loaders of other tests, with their workers
-    loader = dataset.torch_loader(
-        "train", batch=8, size=32, shuffle=True, num_workers=4, persistent_workers=True, multiprocessing_context="fork"
-    )
-    others = {child.pid for child in multiprocessing.active_children()}  # of loaders that are not collected yet
-    seen = []
-    for _ in range(20):
-        assert sum(len(labels) for _, labels in loader) == 80
-        workers = {child.pid for child in multiprocessing.active_children()} - others
-        assert len(workers) == 4
-        seen.append(memory_of([os.getpid(), *workers]))
-    assert max(seen[15:]) < 1.05 * min(seen[2:6]), [size >> 20 for size in seen]
 
 
 class TestStore:
@@ -435,11 +303,10 @@ class TestStore:
         SyntheticDataset(open_store(url)).publish(PHOTOS[:50])
         return open_dataset(url)
 
-    @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
-    def test_workers_read_s3_however_they_start(self, remote: Dataset, start: str, workers: int) -> None:
+    def test_forked_workers_read_s3(self, remote: Dataset) -> None:
         wanted = list(remote.numpy("train", **ORDER))  # uses the store
-        options: dict[str, Any] = ORDER | {"timeout": 300, "multiprocessing_context": start}
-        assert_same(remote.torch_loader("train", **options, num_workers=workers), wanted)
+        options: dict[str, Any] = ORDER | {"timeout": 300, "multiprocessing_context": "fork"}
+        assert_same(remote.torch_loader("train", **options, num_workers=2), wanted)
 
     def test_unless_asked_no_worker_is_forked(self, remote: Dataset) -> None:
         context = remote.torch_loader("train", num_workers=2).multiprocessing_context

@@ -1,12 +1,9 @@
 """No byte of a source that changed on its way is used, and no good photo is left out where ETags are no MD5s."""
 
 import itertools
-import logging
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import pytest
 
@@ -17,7 +14,8 @@ from aesthetics_ops.sources.intact import IntactReader, looks_like_md5
 from aesthetics_ops.store import open_store
 from aesthetics_ops.testing.odd_s3 import OddS3, running_s3
 from aesthetics_ops.testing.stores import AlteringStore, CountingStore, flipped
-from tests.support.nights import PHOTOS, Source, build_once, finish, photo, shard_hashes, start
+from tests.support.altered import filled, once
+from tests.support.nights import PHOTOS, Source, photo, start
 from tests.support.s3 import point_to
 
 BITS = (0, 7, 100, 2_222, 33_333, None, -33_333, -2_222, -100, -1)
@@ -30,32 +28,9 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield server
 
 
-def filled(server: OddS3) -> Source:
-    """Return a source whose photos lie on a server, put there without a request."""
-    source = Source(f"s3://bucket/{uuid.uuid4().hex}/", {name: number % 9 + 1 for number, name in enumerate(PHOTOS)})
-    root = source.url.removeprefix("s3://")
-    for name in PHOTOS:
-        server.objects[f"{root}photos/{name}.jpg"] = photo(name)
-    lines = ["id,score", *(f"{name},{score}" for name, score in source.scores.items())]
-    server.objects[f"{root}scores.csv"] = "\n".join(lines).encode()
-    return source
-
-
 @pytest.fixture
 def source(server: OddS3) -> Source:
     return filled(server)
-
-
-def once(alter: Callable[[bytes], bytes]) -> Callable[[str, str, bytes], bytes]:
-    """Alter the first reading of each object."""
-    read: set[str] = set()
-
-    def first(method: str, key: str, data: bytes) -> bytes:
-        is_first = method == "get" and key not in read
-        read.add(key)
-        return alter(data) if is_first else data
-
-    return first
 
 
 @pytest.mark.parametrize(
@@ -93,27 +68,6 @@ def test_what_comes_with_other_bytes_each_time_is_refused(source: Source) -> Non
     assert len(photos.read) == 4
 
 
-def test_etags_that_are_no_md5s_leave_nothing_out_and_are_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    results = {}
-    kinds: tuple[Literal["md5", "other"], ...] = ("md5", "other")
-    for etags in kinds:
-        with running_s3(OddS3(etags=etags)) as server, caplog.at_level(logging.WARNING, "aesthetics_ops.sources"):
-            point_to(monkeypatch, server.url, "testing", "testing")
-            source = filled(server)
-            build, plan = start(source.settings(), partitions=1)
-            counting = CountingStore(build.photos)
-            night = finish(replace(build, photos=counting), plan)
-            results[etags] = night.manifest.records, night.manifest.rejects
-            reads = len(counting.read)
-            assert reads == len(PHOTOS) if etags == "md5" else len(PHOTOS) < reads <= 2 * len(PHOTOS)
-            told = [record.getMessage() for record in caplog.records if "looks like an MD5 and is none" in record.msg]
-            # the score file and the photos are read by a reader of their own each
-            assert len(told) == (0 if etags == "md5" else 2)
-    assert results["md5"] == results["other"] == (len(PHOTOS), {})
-
-
 def test_a_store_without_md5s_costs_no_second_reading_for_ever(server: OddS3) -> None:
     store = CountingStore(open_store("s3://bucket/many/"))
     server.objects |= {f"bucket/many/{number}": b"%d" % number for number in range(40)}
@@ -124,28 +78,8 @@ def test_a_store_without_md5s_costs_no_second_reading_for_ever(server: OddS3) ->
 
 
 @pytest.mark.parametrize("server", ["md5"], indirect=True)
-class TestBuild:
-    """A build whose sources come altered."""
-
-    def test_photos_that_are_altered_once_give_the_version_that_none_gives(self, source: Source) -> None:
-        clean = build_once(source.settings())
-        build, plan = start(source.settings(dataset=f"{source.url}again/"))
-        again = finish(replace(build, photos=AlteringStore(build.photos, once(flipped))), plan)
-        assert shard_hashes(again.manifest) == shard_hashes(clean.manifest)
-
-    def test_a_photo_that_is_altered_each_time_is_a_reject_and_comes_back(self, source: Source) -> None:
-        clean = build_once(source.settings())
-        bits = itertools.count()
-
-        def alter(method: str, key: str, data: bytes) -> bytes:
-            return flipped(data, next(bits)) if key == f"{PHOTOS[2]}.jpg" else data
-
-        settings = source.settings(dataset=f"{source.url}again/", max_reject_fraction=1)
-        build, plan = start(settings)
-        lossy = finish(replace(build, photos=AlteringStore(build.photos, alter)), plan)
-        assert lossy.manifest.rejects == {"source_changed": 1}
-        assert "came with other bytes each time" in lossy.table("rejects")[0]["detail"]
-        assert shard_hashes(build_once(settings).manifest) == shard_hashes(clean.manifest)
+class TestPlan:
+    """A plan whose score file comes altered.  Builds: tests/integration/test_altered_photos.py."""
 
     def test_scores_that_are_altered_once_are_read_again_and_else_refused(self, source: Source) -> None:
         build, plan = start(source.settings())

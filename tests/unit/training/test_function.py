@@ -1,49 +1,18 @@
 """A function of the user's, whatever it does: one line that names it, nothing that counts as a training, and no other's fault."""
 
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aesthetics_ops.cli import main
-from aesthetics_ops.dataset.pointers import read_pins
 from aesthetics_ops.errors import SettingsError, TrainingFailedError
-from aesthetics_ops.store import Store, open_store
+from aesthetics_ops.store import open_store
 from aesthetics_ops.training.finding import find_receipt
 from aesthetics_ops.training.function import train_function
 from aesthetics_ops.training.receipt import MODEL_RECEIPT
-from aesthetics_ops.training.stage import Training, assign, train_version
-from aesthetics_ops.training_settings import TrainingSettings, training_settings
 from tests.support.nights import build_voted
-from tests.support.paths import ROOT
-
-FAULTY = "tests.support.faulty_trainers"
-
-
-class Place:
-    """A dataset with votes, and a folder of one's own for what is trained on it."""
-
-    def __init__(self, dataset: str, root: Path) -> None:
-        self.dataset, self.root = dataset, root
-        self.store: Store = open_store(dataset)
-
-    def settings(self, name: str, **options: Any) -> TrainingSettings:
-        values = {"train": f"{FAULTY}:{name}", "options": options, "url": self.root.as_uri()}
-        return training_settings(values, self.dataset, "here")
-
-    def train(self, name: str, **options: Any) -> Training:
-        settings = self.settings(name, **options)
-        return train_version(assign(self.store, None, settings), settings, run="r")
-
-    def files(self) -> list[str]:
-        return sorted(path.name for path in self.root.rglob("*") if path.is_file())
+from tests.support.trainings import FAULTY, Place
 
 
 @pytest.fixture(scope="module")
@@ -98,70 +67,6 @@ def test_the_command_says_it_in_one_line_and_shows_the_rest_on_demand(
     )
     assert "and the second" in caplog.text
     assert "Traceback" in caplog.text
-
-
-MODULES = {
-    "no_python": ("def f(:\n", r"SyntaxError: .*no_python\.py, line 1"),
-    "no_text": ("\udcff\udcfe", "SyntaxError: "),
-    "raises": ("raise RuntimeError('at\\nimport')\n", "RuntimeError: at import"),
-    "ends": ("import sys; sys.exit(0)\n", "SystemExit: 0"),
-    "lacks": ("import nowhere_at_all\n", "No module named 'nowhere_at_all'"),
-    "odd": ("import os; os.nothing\n", "AttributeError: module 'os' has no attribute 'nothing'"),
-}
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_a_module_that_cannot_be_imported_is_told_and_pins_nothing(place: Place, tmp_path: Path, name: str) -> None:
-    content, message = MODULES[name]
-    (tmp_path / f"{name}.py").write_bytes(content.encode(errors="surrogateescape"))
-    before = read_pins(place.store)
-    command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, "--train", f"{name}:f"]
-    found = subprocess.run(
-        [*command, "--url", place.root.as_uri()],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1), found.stderr
-    assert re.search(rf"train is '{name}:f', and module '{name}' cannot be imported \({message}", found.stderr)
-    assert read_pins(place.store) == before
-    assert place.files() == []
-
-
-@pytest.mark.parametrize(
-    ("number", "status", "line"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)],
-)
-def test_a_training_that_gets_a_signal_is_none_and_the_same_command_goes_on(
-    place: Place, tmp_path: Path, number: signal.Signals, status: int, line: str | None
-) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    options = json.dumps({"signal": int(number)})
-    flags = ["--train", f"{FAULTY}:killed_once", "--options", options, "--url", place.root.as_uri()]
-    command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, *flags]
-    how = {"cwd": ROOT, "env": os.environ | {"TMPDIR": str(scratch)}, "capture_output": True, "text": True}
-    first = subprocess.run(command, check=False, timeout=300, **how)  # type: ignore[call-overload]
-    assert first.returncode == status, first.stderr
-    assert first.stderr == (
-        f"aesthetics-ops: {line}; the same command goes on where this one stopped\n" if line else ""
-    )
-    assert "done.json" not in place.files()
-    assert line is None or list(scratch.iterdir()) == []
-    second = subprocess.run(command, check=False, timeout=300, **how)  # type: ignore[call-overload]
-    assert second.returncode == 0, second.stderr
-    assert place.files() == ["done.json", "metrics.json", "model.bin", "receipt.json"]
-    assert list(scratch.iterdir()) == [], "what a kill left is swept"
-
-
-def test_a_function_that_closes_the_output_leaves_its_training_and_one_line(place: Place) -> None:
-    command = [sys.executable, "-m", "aesthetics_ops", "train", place.dataset, "--train", f"{FAULTY}:closes_stdout"]
-    found = subprocess.run(
-        [*command, "--url", place.root.as_uri()],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert (found.returncode, "Traceback" in found.stderr) == (1, False), found.stderr
-    assert "standard output" in found.stderr.splitlines()[-1]
-    assert "done.json" in place.files()
 
 
 @pytest.mark.parametrize(
