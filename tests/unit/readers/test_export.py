@@ -121,6 +121,23 @@ def test_an_export_says_what_it_holds_and_a_second_one_writes_nothing(
     assert (again / "export.json").read_bytes() == (out / "export.json").read_bytes(), "equal bytes"
 
 
+@pytest.mark.parametrize("written", FORMATS)
+def test_an_export_that_was_interrupted_goes_on(dataset: Dataset, tmp_path: Path, written: str) -> None:
+    """Killed in a process of its own it is in tests/integration/test_exports.py."""
+    left = iter(range(2))
+
+    def interrupt(size: int) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dataset.export(tmp_path / "out", written, progress=interrupt)
+    whole = dataset.export(tmp_path / "whole", written)
+    done = dataset.export(tmp_path / "out", written)
+    assert done.files == whole.files
+    assert done.written_bytes < whole.written_bytes
+
+
 def test_a_shard_that_is_damaged_is_named_and_no_file_of_it_appears(
     made: SyntheticVersion, dataset: Dataset, tmp_path: Path
 ) -> None:
