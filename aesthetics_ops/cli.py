@@ -101,8 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         "labels", _labels, "Show how a score file is understood, and which photos it finds; nothing is built."
     )
     labels.add_argument("labels", metavar="URL", nargs="+", help="the score file, or several, as for build")
-    labels.add_argument("--photos", metavar="URL", help="prefix of the photos, to count which ones the rows find")
-    _add_settings(labels, _LABEL_SETTINGS)
+    labels.add_argument(
+        "--photos",
+        metavar="URL",
+        help="prefix of the photos, to count which ones the rows find, and to ask the gates that need no more than that",
+    )
+    _add_settings(labels, (*_LABEL_SETTINGS, *_FORESEEN_GATES))
     for name, run, text in (
         ("show", _show, "Print a version's manifest."),
         ("verify", _verify, "Read a version whole and compare it with its manifest."),
@@ -163,8 +167,13 @@ def _parser() -> argparse.ArgumentParser:
 
 _LABEL_SETTINGS = (
     "label_format", "file_splits", "sheet", "id_column", "key_template", "score_column", "split_column", "vote_columns", "vote_values", "one_row_per_vote", "label_min", "label_max", "label_range",
-    "min_votes", "extra_scores", "keep_columns",
+    "min_votes", "exclude_tags", "exclude_challenges", "extra_scores", "keep_columns",
 )  # fmt: skip
+_FORESEEN_GATES = (
+    "max_reject_fraction",
+    "max_unmatched_fraction",
+    "min_records",
+)  # of publishing.gates; they need the photos
 
 
 _FORMATS = ("webdataset", "parquet", "mds")  # of readers.exporting, which a command line should not have to load
@@ -215,13 +224,16 @@ def _build(options: argparse.Namespace) -> tuple[Any, list[str]]:
 
 
 def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    from aesthetics_ops.planning.preview import lines_of, preview_labels
+    from aesthetics_ops.publishing.preview import lines_of, preview_labels
     from aesthetics_ops.sources.labels import check_label_settings
     from aesthetics_ops.sources.listing import list_photos
     from aesthetics_ops.sources.places import open_score_folders
     from aesthetics_ops.sources.scores import read_score_files
 
-    values = {name: getattr(options, name) for name in _LABEL_SETTINGS}
+    values = {name: getattr(options, name) for name in (*_LABEL_SETTINGS, *_FORESEEN_GATES)}
+    for name in _FORESEEN_GATES:
+        if values[name] is not None and options.photos is None:
+            raise SettingsError(f"--{name.replace('_', '-')} {values[name]} is about photos; give --photos, too")
     places = {"labels": options.labels, "photos": options.photos or "memory://photos/", "dataset": "memory://dataset/"}
     settings = parse_settings(
         places | {name: value for name, value in values.items() if value is not None}, where="flags"
@@ -231,7 +243,7 @@ def _labels(options: argparse.Namespace) -> tuple[Any, list[str]]:
     listing = list_photos(open_store(settings.photos)) if options.photos else None
     found = preview_labels(labels, settings, listing)
     if found.is_refused:
-        options.status = PlanError.exit_code
+        options.status = PlanError.exit_code  # GateError's, too
     return asdict(found), list(lines_of(found))
 
 

@@ -17,7 +17,7 @@ from aesthetics_ops.publishing import measures
 from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["GATES", "Gate", "Measured", "measure_gates", "register_gate"]
+__all__ = ["GATES", "Gate", "Measured", "foreseen_refusals", "measure_gates", "register_gate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Gate:
         measure: returns the number.
         explain: returns what was counted, for the message of a refusal: a few words on one line.
         applies: whether a build with these settings is measured at all.
+        is_foreseen: whether a plan tells it: what conversion leaves out can only take the number farther from what is allowed.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Gate:
     measure: Callable[[Candidate], float]
     explain: Callable[[Candidate], str]
     applies: Callable[[BuildSettings], bool] = lambda _: True
+    is_foreseen: bool = False
 
     def result(self, candidate: Candidate) -> GateResult:
         """Measure."""
@@ -68,7 +70,15 @@ class Measured:
 
 def measure_gates(candidate: Candidate) -> Measured:
     """Return what every gate measured, and which refuse."""
-    applied = [gate for gate in _registered if gate.applies(candidate.settings)]
+    return _measure([gate for gate in _registered if gate.applies(candidate.settings)], candidate)
+
+
+def foreseen_refusals(candidate: Candidate) -> tuple[RefusedGate, ...]:
+    """Return the gates that will refuse what is only planned: of `candidate.records`, the number of rows is looked at."""
+    return _measure([gate for gate in _registered if gate.is_foreseen], candidate).refused
+
+
+def _measure(applied: list[Gate], candidate: Candidate) -> Measured:
     results = tuple(gate.result(candidate) for gate in applied)
     refused = tuple(
         RefusedGate(
@@ -103,6 +113,7 @@ GATES: Final = (
         limit=lambda settings: settings.max_reject_fraction,
         measure=measures.reject_fraction,
         explain=measures.explain_rejects,
+        is_foreseen=True,
     ),
     Gate(
         name="max_unmatched_fraction",
@@ -111,6 +122,7 @@ GATES: Final = (
         limit=lambda settings: settings.max_unmatched_fraction,
         measure=measures.unmatched_fraction,
         explain=measures.explain_unmatched,
+        is_foreseen=True,
     ),
     Gate(
         name="max_shrink_fraction",
@@ -136,6 +148,7 @@ GATES: Final = (
         limit=lambda settings: settings.min_records,
         measure=lambda candidate: candidate.records.num_rows,
         explain=lambda candidate: f"{candidate.records.num_rows} records",
+        is_foreseen=True,
     ),
     Gate(
         name="max_growth_fraction",

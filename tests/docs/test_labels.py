@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aesthetics_ops.cli import main
+from aesthetics_ops.errors import GateError
 from aesthetics_ops.planning import naming
 from aesthetics_ops.publishing.gates import GATES
 from aesthetics_ops.readers.dataset import open_dataset
@@ -99,10 +100,10 @@ def bucket(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_block(text: str, bucket: Path) -> None:
+def run_block(text: str, bucket: Path, *, status: int = 0) -> None:
     words = shlex.split(text.replace("\\\n", " ").replace("s3://bucket/", f"{bucket.as_uri()}/"))
     assert words[0] == "aesthetics-ops"
-    assert main(words[1:]) == 0
+    assert main(words[1:]) == status
 
 
 def test_the_pages_commands_and_files_are_all_that_are_run_here() -> None:
@@ -111,7 +112,7 @@ def test_the_pages_commands_and_files_are_all_that_are_run_here() -> None:
 
 def test_nimas_votes_are_shown_as_the_page_says(bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (expected,) = blocks("text")
-    run_block(blocks("sh")[0], bucket)
+    run_block(blocks("sh")[0], bucket, status=GateError.exit_code)
     shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert shown == expected.splitlines()
 

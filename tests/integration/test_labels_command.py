@@ -11,14 +11,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from aesthetics_ops.cli import main
-from aesthetics_ops.errors import PlanError
+from aesthetics_ops.cli import _FORESEEN_GATES, main
+from aesthetics_ops.errors import GateError, PlanError
+from aesthetics_ops.publishing.gates import GATES
+from tests.support.documents import make_reports_quick
+from tests.support.nights import PHOTOS, photo
 from tests.support.sheets import xlsx
 
 KONIQ = (
     "image_name,c1,c2,c3,c4,c5,c_total\n"
     "a.jpg,0,1,4,5,0,10\nb.jpg,9,1,0,0,0,10\nc.jpg,0,0,0,0,0,0\nnone.jpg,1,1,1,1,1,5\n"
 )
+ALL_ALLOWED = ("--max-reject-fraction", "1")
 
 
 @pytest.fixture
@@ -53,8 +57,9 @@ def test_a_file_alone_is_shown_with_its_columns_and_range(place: Path, capsys: p
 
 
 def test_photos_are_counted_by_what_becomes_of_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = ask(capsys, place / "koniq.csv", "--photos", place / "photos")["photos"]
-    assert (found["listed"], found["scored"], found["unmatched"], found["refusal"]) == (5, 2, 1, None)
+    found = ask(capsys, place / "koniq.csv", "--photos", place / "photos", *ALL_ALLOWED)["photos"]
+    assert (found["listed"], found["scored"], found["unmatched"]) == (5, 2, 1)
+    assert (found["refusal"], found["gates"]) == (None, [])
     assert found["matched_by"] == {"key": 3}
     assert found["reasons"] == {"label_invalid": 1, "unlabelled": 1, "not_a_photo": 1}
     assert found["problems"] == ["c.jpg: label_invalid, no votes"]
@@ -62,8 +67,8 @@ def test_photos_are_counted_by_what_becomes_of_them(place: Path, capsys: pytest.
 
 
 def test_people_read_it_in_lines(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, place / "koniq.csv", "--photos", place / "photos")
-    assert status == 0
+    status, out, _ = run(capsys, place / "koniq.csv", "--photos", place / "photos", "--min-records", "3")
+    assert status == GateError.exit_code
     for line in (
         "format      csv, KonIQ-10k",
         "columns     id in 'image_name', votes in 'c1 to c5'",
@@ -76,6 +81,9 @@ def test_people_read_it_in_lines(place: Path, capsys: pytest.CaptureFixture[str]
         "matched     3 by key",
         "unmatched   1 rows name no photo",
         "left out    c.jpg: label_invalid, no votes",
+        "refused     a build would not be published; max_reject_fraction allows 0.05, measured 0.3333: 1 of 3 labelled photos could "
+        "not be used (1 label_invalid; for example ['c.jpg'])",
+        "refused     a build would not be published; min_records allows 3, measured 2: 2 records",
     ):
         assert f"{line}\n" in out + "\n", line
 
@@ -156,7 +164,8 @@ def test_several_files_are_one_and_what_they_disagree_about_is_said(
     (place / "first.csv").write_text("id,score\na,1\nb,2\n")
     (place / "last.jsonl").write_text('{"id": "b", "score": 3}\n{"id": "c", "score": 3}\n')
     files = (place / "first.csv", place / "last.jsonl")
-    found = ask(capsys, *files, "--file-splits", "first.csv=train, last.jsonl=test", "--photos", place / "photos")
+    flags = ("--file-splits", "first.csv=train, last.jsonl=test", "--photos", place / "photos", *ALL_ALLOWED)
+    found = ask(capsys, *files, *flags)
     assert (found["rows"], found["splits"]) == (4, {"train": 2, "test": 2})
     assert found["columns"]["split"] == "the file's name"
     (note,) = found["notes"]
@@ -196,7 +205,7 @@ MIB = 1 << 20
 SMALL = """
 import resource, sys
 from aesthetics_ops.cli import main
-import aesthetics_ops.planning.preview, aesthetics_ops.sources.scores
+import aesthetics_ops.publishing.preview, aesthetics_ops.sources.scores
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 status = main(["labels", sys.argv[1]])
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, status)
@@ -229,3 +238,52 @@ def test_what_is_made_to_fill_the_memory_does_not(tmp_path: Path, make: Callable
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert taken < 250
+
+
+def test_every_gate_that_a_plan_tells_is_a_flag_and_needs_the_photos(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert set(_FORESEEN_GATES) == {gate.name for gate in GATES if gate.is_foreseen}
+    for name in _FORESEEN_GATES:
+        flag = "--" + name.replace("_", "-")
+        status, _, err = run(capsys, place / "koniq.csv", flag, "1")
+        assert (status, err) == (2, f"aesthetics-ops: {flag} 1 is about photos; give --photos, too\n")
+
+
+SCORES = "id,score\n{0},5\n{1},6\n{2},good\nnone.jpg,1\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "gates"),
+    [
+        ((), {"max_reject_fraction"}),
+        (("--max-reject-fraction", "0.3"), {"max_reject_fraction"}),
+        (("--max-reject-fraction", "0.34"), set()),
+        ((*ALL_ALLOWED, "--max-unmatched-fraction", "0.2"), {"max_unmatched_fraction"}),
+        ((*ALL_ALLOWED, "--max-unmatched-fraction", "0.25"), set()),
+        ((*ALL_ALLOWED, "--min-records", "3"), {"min_records"}),
+        ((*ALL_ALLOWED, "--min-records", "2"), set()),
+        (("--min-records", "3", "--max-unmatched-fraction", "0"), set(_FORESEEN_GATES)),
+        ((*ALL_ALLOWED, "--label-range", "5.5, 9", "--min-records", "2"), {"min_records"}),
+        (("--label-range", "9, 10"), set()),
+    ],
+)
+def test_it_is_refused_by_the_gates_that_refuse_a_build_and_with_its_status(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    gates: set[str],
+) -> None:
+    make_reports_quick(monkeypatch)
+    (tmp_path / "photos").mkdir()
+    for name in PHOTOS[:3]:
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(photo(name))
+    scores, photos = tmp_path / "scores.csv", tmp_path / "photos"
+    scores.write_text(SCORES.format(*PHOTOS))
+    status, out, _ = run(capsys, scores, "--photos", photos, *flags)
+    places = ("--labels", str(scores), "--photos", str(photos), "--dataset", str(tmp_path / "set"))
+    assert main(["build", *places, *flags]) == status
+    err = capsys.readouterr().err
+    assert {name for name in _FORESEEN_GATES if f"{name} allows" in err} == gates
+    assert {name for name in _FORESEEN_GATES if f"published; {name} allows" in out} == gates

@@ -48,6 +48,7 @@ PURE = {
     "dataset.statistics",
     "publishing.near_duplicates",
     "publishing.near_pairs",
+    "publishing.preview",
     "report.words",
     "report.plots",
     "report.card",

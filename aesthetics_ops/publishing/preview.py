@@ -1,6 +1,6 @@
 """How a score file is understood, before any build: what each row says, and which photos it finds.
 
-In: the labels, and a listing of the photos where there is one.  Out: numbers and the first problems.
+In: the labels, and a listing of the photos where there is one.  Out: numbers, the first problems, and what would refuse a build.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aesthetics_ops.dataset.manifest import matches_in_words
+from aesthetics_ops.dataset.manifest import NearDuplicates, matches_in_words
 from aesthetics_ops.dataset.recipe import Converter
+from aesthetics_ops.dataset.statistics import count_reasons
 from aesthetics_ops.errors import PlanError
+from aesthetics_ops.planning.model import Plan
 from aesthetics_ops.planning.plan import plan_photos
+from aesthetics_ops.publishing.gates import foreseen_refusals
+from aesthetics_ops.publishing.measures import Candidate
 from aesthetics_ops.rejects import RejectReason
 from aesthetics_ops.settings import BuildSettings
 from aesthetics_ops.sources.labels import Labels
@@ -23,6 +27,7 @@ __all__ = ["LabelsPreview", "PhotosPreview", "lines_of", "preview_labels"]
 _BINS: Final = 10
 _PROBLEMS: Final = 10
 _UNUSED: Final = Converter(0, "0" * 16)  # no recipe that is made here is used
+_NOT_SOUGHT: Final = NearDuplicates(max_distance=None, groups=0, records=0, spanning_splits=0, examples=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,9 @@ class PhotosPreview:
         reasons: how many of the others there are, by the reason in words.
         unmatched: rows that name no photo.
         matched_by: how many of the others each rule has matched, in the order of the rules.
-        refusal: why a build would be refused; None where it would not.
+        refusal: why nothing could be planned; None where it could.
+        gates: those that would refuse the version, with what they allow and measure; a gate that compares with the version before,
+            or looks at pixels, is not asked.
         problems: the first photos that are left out though a row names them, in words.
     """
 
@@ -45,6 +52,7 @@ class PhotosPreview:
     unmatched: int
     matched_by: dict[str, int]
     refusal: str | None
+    gates: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -95,7 +103,8 @@ class LabelsPreview:
     @property
     def is_refused(self) -> bool:
         """Whether a build would be refused, as far as the file and the listing tell."""
-        return not self.usable or (self.photos is not None and self.photos.refusal is not None)
+        found = self.photos
+        return not self.usable or (found is not None and (found.refusal is not None or bool(found.gates)))
 
 
 def preview_labels(labels: Labels, settings: BuildSettings, listing: pa.Table | None) -> LabelsPreview:
@@ -163,7 +172,7 @@ def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> tuple
     try:
         plan = plan_photos(listing, labels, settings, converter=_UNUSED, parent=None)
     except PlanError as error:
-        return labels, PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, {}, str(error), ())
+        return labels, PhotosPreview(listing.num_rows, 0, {}, labels.table.num_rows, {}, str(error), (), ())
     labels = next(other for other in (labels, *labels.alternatives) if other.columns == plan.label_columns)
     photos = plan.photos.select(["key", "reason", "detail"])
     left_out = photos.filter(pc.is_valid(photos["reason"]))
@@ -179,9 +188,24 @@ def _photos(labels: Labels, settings: BuildSettings, listing: pa.Table) -> tuple
         unmatched=plan.unmatched.num_rows,
         matched_by=dict(plan.matched_by),
         refusal=None,
+        gates=tuple(map(str, foreseen_refusals(_candidate(plan, settings, labels)))),
         problems=tuple(
             f"{row['key']}: {row['reason']}, {row['detail']}" for row in named.slice(0, _PROBLEMS).to_pylist()
         ),
+    )
+
+
+def _candidate(plan: Plan, settings: BuildSettings, labels: Labels) -> Candidate:
+    """Return the version that a build would publish if every photo with a score could be converted."""
+    reason = plan.photos["reason"]
+    lost = plan.photos.filter(pc.is_valid(reason)).select(["id", "key", "reason"])
+    unmatched = pa.table({"id": plan.unmatched["name"]})
+    rejects = pa.concat_tables([lost, unmatched], promote_options="default")
+    named = pc.fill_null(rejects["reason"], RejectReason.LABEL_WITHOUT_PHOTO.value)
+    rejects = rejects.set_column(2, "reason", named)
+    records = plan.photos.filter(pc.is_null(reason))
+    return Candidate(
+        settings, records, rejects, count_reasons(rejects), _NOT_SOUGHT, None, labels.table.num_rows, plan.label_range
     )
 
 
@@ -229,4 +253,5 @@ def _photo_lines(photos: PhotosPreview) -> list[str]:
         f"matched     {matches_in_words(photos.matched_by)}",
         f"unmatched   {photos.unmatched:,} rows name no photo",
         *(f"left out    {problem}" for problem in photos.problems),
+        *(f"refused     a build would not be published; {gate}" for gate in photos.gates),
     ]
