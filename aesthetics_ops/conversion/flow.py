@@ -45,21 +45,32 @@ def most_requests(threads: int) -> int:
 class Flow:
     """Counts what flows, and says how many requests may be in flight.  Its methods may be called from many threads at once."""
 
-    def __init__(self, threads: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        threads: int,
+        *,
+        local_photos: bool = False,
+        local_records: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Begin; time counts from the first photo on.
 
         Args:
             threads: that convert.
+            local_photos: `Store.is_local` of where photos come from.
+            local_records: likewise of where those come from that the version before has.
             clock: seconds.
         """
         self.most = most_requests(threads)
         self._threads, self._clock = threads, clock
+        self._local_photos, self._local_records = local_photos, local_records
         self._steering = Steering(threads=threads, cores=cpus(), most=self.most)
         self._lock = threading.Lock()
         self._started: float | None = None
         self._ended = 0.0
         self._fetched = self._bytes = self._photos = self._reached = 0
         self._codec_seconds = 0.0
+        self._working: dict[int, float] = {}  # codec threads at work, and since when
         self._latencies: Counter[int] = Counter()
         self._limits: dict[Limit, float] = {}  # seconds
         self._most_now = self._round_converted = self._round_copied = 0
@@ -115,16 +126,20 @@ class Flow:
     @contextmanager
     def converting(self, photos: int) -> Iterator[None]:
         """Count the time that a codec thread takes for so many photos."""
-        started = self._clock()
+        thread, started = threading.get_ident(), self._clock()
+        with self._lock:
+            self._working[thread] = started
         try:
             yield
         finally:
             ended = self._clock()
             with self._lock:
+                del self._working[thread]
                 self._photos += photos
                 self._codec_seconds += ended - started
                 self._round_converted += photos
                 self._round_codec_seconds += ended - started
+                self._round_busy_seconds += ended - max(started, self._round_started)
                 self._look()
 
     @contextmanager
@@ -165,7 +180,7 @@ class Flow:
         self._round_started, self._cpu_started = now, time.process_time()
         self._seconds: list[float] = []
         self._round_converted = self._round_copied = self._most_now = 0
-        self._round_codec_seconds = self._writing_seconds = 0.0
+        self._round_codec_seconds = self._round_busy_seconds = self._writing_seconds = 0.0
         self._is_full = False
 
     def _look(self) -> None:
@@ -188,11 +203,14 @@ class Flow:
             get_seconds=statistics.median(self._seconds) if self._seconds else 0.0,
             converted=self._round_converted,
             codec_seconds=self._round_codec_seconds,
+            busy_seconds=self._round_busy_seconds
+            + sum(max(0.0, now - max(started, self._round_started)) for started in self._working.values()),
             cpu_seconds=time.process_time() - self._cpu_started,
             writing_seconds=self._writing_seconds,
             reached=self._most_now,
             is_full=self._is_full,
             allowed=requests_allowed(),
+            is_local=self._local_photos if len(self._seconds) >= self._round_copied else self._local_records,
         )
 
     def _percentile(self, share: float) -> float:

@@ -34,9 +34,13 @@ class Limit(StrEnum):
 
     CODEC = "codec"  # its threads, or the cores they run on
     NETWORK = "network latency"  # photos came too slowly, though no more requests would help or may be sent
+    READING = "reading"  # the same, of files: the disk, a network drive, or other work on this machine
     STORE = "store (slow down)"  # 503 or 429
     BYTES = "bytes"  # that may be held in memory
     WRITING = "writing"  # of shards, or their upload
+
+
+_COMING: Final = frozenset({Limit.NETWORK, Limit.READING})  # photos came too slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,14 @@ class Round:
         read: photos that came, from their source or from the version before.
         get_seconds: that half of those from their source took at most; 0 where none came.
         converted: photos that codec threads took.
-        codec_seconds: that codec threads worked, in sum.
+        codec_seconds: that codec threads took for the `converted`, in sum, whenever they began.
+        busy_seconds: of this round in which codec threads worked, in sum, also for photos that are not done.
         cpu_seconds: of this process.
         writing_seconds: that went into writing shards and waiting for uploads.
         reached: most requests in flight.
         is_full: whether the bytes that may be held kept photos from being asked for.
         allowed: requests that the store allows since it asked for less; None where it did not.
+        is_local: whether most photos that came lay in files or in memory: no network was between.
     """
 
     seconds: float
@@ -61,11 +67,13 @@ class Round:
     get_seconds: float
     converted: int
     codec_seconds: float
+    busy_seconds: float
     cpu_seconds: float = 0.0
     writing_seconds: float = 0.0
     reached: int = LEAST_REQUESTS
     is_full: bool = False
     allowed: int | None = None
+    is_local: bool = False
 
 
 class Steering:
@@ -126,21 +134,21 @@ class Steering:
         elif self.limit is Limit.CODEC:
             if 2 * self.wanted < self.requests:
                 self.requests = max(LEAST_REQUESTS, self.requests // 2)
-        elif self.limit is Limit.NETWORK and found.reached >= self.requests:
+        elif self.limit in _COMING and found.reached >= self.requests:
             self._raise_or_take_back(found.read / found.seconds, tried)
 
     def limit_of(self, found: Round) -> Limit:
         """Return what a round was limited by."""
         if found.allowed is not None:
             return Limit.STORE
-        is_busy = found.codec_seconds >= _BUSY * self._threads * found.seconds
+        is_busy = found.busy_seconds >= _BUSY * self._threads * found.seconds
         if is_busy or found.cpu_seconds >= _BUSY * self._cores * found.seconds:
             return Limit.CODEC
         if found.writing_seconds >= _WRITING * found.seconds:
             return Limit.WRITING
         if found.is_full and found.reached < self.requests:
             return Limit.BYTES
-        return Limit.NETWORK
+        return Limit.READING if found.is_local else Limit.NETWORK
 
     def _raise_or_take_back(self, photos_per_second: float, tried: tuple[int, float] | None) -> None:
         if tried is not None:

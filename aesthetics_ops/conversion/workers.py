@@ -128,7 +128,7 @@ class Workers:
         self._at_once = build.photos.asks_at_once
         self._records = RecordReader(build.dataset)
         threads = codec_threads()
-        self.flow = Flow(threads)
+        self.flow = Flow(threads, local_photos=build.photos.is_local, local_records=build.dataset.is_local)
         self._reads = Reads(self.flow)
         self._codecs = ThreadPoolExecutor(threads, thread_name_prefix="codec")
         self._room = PixelRoom(threads * _PIXELS_PER_THREAD)

@@ -52,6 +52,7 @@ class Store(ABC):
     Attributes:
         url: of the prefix; ends with `/`.
         asks_at_once: for how many objects `readings` asks before it reads the first one; 1 where that saves nothing.
+        is_local: whether its objects lie in files, as on a disk, or in this process's memory: no request is sent over a network.
 
     Every method may raise `StoreRefusedError` (the store says no, and will again) and `StoreUnavailableError` (no
     answer, or "not now"); reading a key that does not exist raises `ObjectMissingError`.
@@ -59,6 +60,7 @@ class Store(ABC):
 
     url: str
     asks_at_once: int = 1
+    is_local: bool = False
 
     def url_of(self, key: str) -> str:
         """Return the full URL of a key."""

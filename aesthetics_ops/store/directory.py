@@ -39,6 +39,8 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errn
 class DirectoryStore(Store):
     """A directory of files, which are seen whole or not at all, as in the other stores."""
 
+    is_local = True
+
     def __init__(self, root: Path) -> None:
         self._root = root
         self.url = root.as_uri().removesuffix("/") + "/"

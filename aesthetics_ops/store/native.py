@@ -107,6 +107,7 @@ class NativeStore(Store):
         pace: Pace | None,
     ) -> None:
         self.url = where + prefix
+        self.is_local = pace is None
         self._where, self._prefix = where, prefix
         self._make, self._limits, self._pace = make, limits, pace  # no pace: in this process's memory
         self._made: ObjectStore | None = None

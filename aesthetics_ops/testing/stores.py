@@ -62,6 +62,7 @@ class WrappedStore(Store):
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.url = inner.url
+        self.is_local = inner.is_local
         self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
 

@@ -2,6 +2,7 @@
 
 import resource
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -96,6 +97,46 @@ def test_connections_are_bounded_for_each_codec_thread_and_by_the_files_that_may
     assert [most_requests(threads) for threads in (1, 64)] == [50, 50]
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (10, 10))
     assert most_requests(1) == LEAST_REQUESTS
+
+
+@pytest.mark.parametrize(
+    ("local_photos", "local_records", "copied", "limit"),
+    [
+        (False, False, 0, Limit.NETWORK), (False, True, 0, Limit.NETWORK), (True, False, 0, Limit.READING), (True, True, 0, Limit.READING),
+        (False, False, 40, Limit.NETWORK), (False, True, 40, Limit.READING), (True, False, 40, Limit.NETWORK), (True, True, 40, Limit.READING),
+    ],
+)  # fmt: skip
+def test_photos_that_come_too_slowly_are_the_network_s_only_where_most_of_them_came_over_one(
+    clock: Clock, local_photos: bool, local_records: bool, copied: int, limit: Limit
+) -> None:
+    flow = Flow(2, local_photos=local_photos, local_records=local_records, clock=clock)
+    flow.start()
+    for _ in range(4):
+        flow.sent(4)
+        clock.now += 1
+        flow.read([0.05] * 32, 1, copied=copied)
+    assert flow.figures().limit == limit
+
+
+@pytest.mark.parametrize("lasts", [0.3, 1.0, 1.5, 2.9, 7.0])
+def test_codec_threads_that_always_work_are_the_limit_however_long_a_group_takes(clock: Clock, lasts: float) -> None:
+    """One thread has short groups, the other one long ones: most rounds see the end of none of these."""
+    flow, took = Flow(2, clock=clock), (0.1, lasts)
+    flow.start()
+    ends, working = [clock.now + each for each in took], [flow.converting(16), flow.converting(16)]
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        threads = (first, second)
+        for thread, work in zip(threads, working, strict=True):
+            thread.submit(work.__enter__).result()
+        for _ in range(200):
+            which = ends.index(min(ends))
+            clock.now = ends[which]
+            threads[which].submit(working[which].__exit__, None, None, None).result()
+            flow.read([0.001] * 16, 1)
+            working[which] = flow.converting(16)
+            threads[which].submit(working[which].__enter__).result()
+            ends[which] += took[which]
+    assert flow.figures().limit == Limit.CODEC
 
 
 class Fixed(Flow):

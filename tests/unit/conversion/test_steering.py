@@ -39,6 +39,7 @@ class Way:
             get_seconds=max(self.latency, reached / rate if rate < capacity else self.latency),
             converted=int(rate * seconds),
             codec_seconds=rate * seconds * self.codec,
+            busy_seconds=rate * seconds * self.codec,
             reached=reached,
             is_full=reached < requests,
             allowed=self.allowed,
@@ -110,7 +111,14 @@ def test_bytes_that_may_be_held_are_named_and_not_worked_against() -> None:
 def test_a_disk_that_is_slow_is_not_taken_for_the_network() -> None:
     steering = Steering(threads=2, cores=2, most=MOST)
     slow = Round(
-        seconds=1, read=100, get_seconds=0.05, converted=100, codec_seconds=0.1, writing_seconds=0.9, reached=16
+        seconds=1,
+        read=100,
+        get_seconds=0.05,
+        converted=100,
+        codec_seconds=0.1,
+        busy_seconds=0.1,
+        writing_seconds=0.9,
+        reached=16,
     )
     steering.learn(slow)
     assert (steering.requests, steering.limit) == (LEAST_REQUESTS, Limit.WRITING)
@@ -118,7 +126,10 @@ def test_a_disk_that_is_slow_is_not_taken_for_the_network() -> None:
 
 def test_cores_that_are_all_at_work_count_as_the_codec() -> None:
     steering = Steering(threads=2, cores=2, most=MOST)
-    steering.learn(Round(seconds=1, read=900, get_seconds=0.05, converted=900, codec_seconds=1.5, cpu_seconds=1.9))
+    busy = Round(
+        seconds=1, read=900, get_seconds=0.05, converted=900, codec_seconds=1.5, busy_seconds=1.5, cpu_seconds=1.9
+    )
+    steering.learn(busy)
     assert (steering.requests, steering.limit) == (LEAST_REQUESTS, Limit.CODEC)
 
 

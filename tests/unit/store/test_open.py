@@ -15,6 +15,7 @@ from aesthetics_ops.errors import ObjectMissingError, SettingsError, StoreRefuse
 from aesthetics_ops.settings import parse_settings
 from aesthetics_ops.store import S3Access, Store, StoredObject, open_store, register_store
 from aesthetics_ops.testing.store_contract import StoreContract
+from aesthetics_ops.testing.stores import WrappedStore
 from tests.support.nights import PHOTOS, Source, build_once, latest_version, photo
 
 
@@ -26,6 +27,15 @@ def test_a_url_that_names_no_store_is_refused_with_the_forms_that_do(url: str) -
         f"{url!r} is not a store; write s3://bucket/prefix/, file:///directory/, memory://name/, gs://, az://"
     )
     assert "demo://name/prefix/" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_local"),
+    [("file:///photos/", True), ("memory://a/", True), ("s3://a/", False), ("gs://a/", False), ("az://a/", False)],
+)
+def test_a_store_says_whether_its_objects_are_on_this_machine(url: str, is_local: bool) -> None:
+    assert open_store(url).is_local is is_local
+    assert WrappedStore(open_store(url)).is_local is is_local
 
 
 @pytest.mark.parametrize("scheme", ["", "S3", "1a", "a b", "a://", "\u00e9"])
