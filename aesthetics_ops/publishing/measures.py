@@ -79,10 +79,11 @@ _EXPECTED_REJECTS: Final = frozenset(
 )
 
 
-_HINTS: Final = {
-    RejectReason.SOURCE_DENIED: "to read them the build's credentials need s3:GetObject, and kms:Decrypt where they are encrypted",
-    RejectReason.SOURCE_ARCHIVED: "restore those that lie in an archive",
-}
+_HINTS: Final = {  # by the scheme of the photos' URL
+    ("s3", RejectReason.SOURCE_DENIED): "to read them the build's credentials need s3:GetObject, and kms:Decrypt where they are encrypted",
+    ("s3", RejectReason.SOURCE_ARCHIVED): "restore those that lie in an archive",
+    ("file", RejectReason.SOURCE_DENIED): "to read them the build's user needs the right to: check their owner and mode",
+}  # fmt: skip
 
 
 def _unwanted(reasons: Mapping[str, int]) -> dict[str, int]:
@@ -105,7 +106,8 @@ def explain_rejects(candidate: Candidate) -> str:
     rows = rejects.filter(pc.is_in(rejects["reason"], pa.array(list(unwanted), pa.string())))
     keys = rows["key"].slice(0, 3).to_pylist()
     labelled = candidate.records.num_rows + lost
-    hints = "".join(f"; {hint}" for reason, hint in _HINTS.items() if reason in unwanted)
+    place = candidate.settings.photos.partition("://")[0]
+    hints = "".join(f"; {hint}" for (scheme, reason), hint in _HINTS.items() if scheme == place and reason in unwanted)
     return f"{lost} of {labelled} labelled photos could not be used ({counts}; for example {keys}{hints})"
 
 

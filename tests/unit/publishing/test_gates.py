@@ -105,6 +105,15 @@ def test_what_is_left_out_on_purpose_holds_up_nothing(reason: RejectReason) -> N
     assert measured(results_of(candidate(rejects={reason: 1000})))["max_reject_fraction"] == 0
 
 
+@pytest.mark.parametrize(
+    ("photos", "hint"), [("s3://bucket/photos/", "s3:GetObject"), ("file:///photos/", "owner and mode"), ("gs://bucket/photos/", "")]
+)  # fmt: skip
+def test_a_refusal_names_the_right_that_the_photos_store_asks_for(photos: str, hint: str) -> None:
+    said = refusals_of(candidate(rejects={RejectReason.SOURCE_DENIED: 9}, photos=photos))
+    assert "9 of 19 labelled photos could not be used (9 source_denied" in said
+    assert {words for words in ("s3:GetObject", "owner and mode") if words in said} == {hint} - {""}
+
+
 @pytest.mark.parametrize(("records", "spanning", "refused"), [(1000, 20, False), (1000, 21, True), (999, 500, False)])
 def test_near_duplicates_in_several_splits_are_refused_where_many_records_have_them(
     records: int, spanning: int, refused: bool
