@@ -20,7 +20,7 @@ __all__ = [
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)$"
 _COMMA_NUMBER = r"^[+-]?\d*,\d+$"
 _UNCERTAIN = r"^[+-]?[1-9]\d{0,2},\d{3}$"
-_THOUSANDS = r"^[+-]?\d{1,3}(([,\s\x{A0}\x{202F}'’]\d{3})+(\.\d+)?|(\.\d{3})+,\d+|(\.\d{3}){2,})$"
+_THOUSANDS = r"^[+-]?\d{1,3}(([,\s\x{A0}\x{202F}'’]\d{3})+(\.\d+)?|([.\s\x{A0}\x{202F}'’]\d{3})+,\d+|(\.\d{3}){2,})$"
 _POINT_NUMBER = r"(?i)^[+-]?[\d,]*(\d\.|\.\d)[\d.,]*(e[+-]?\d+)?$"  # also one with signs between thousands
 _POINTS_BETWEEN = r"^[+-]?\d{1,3}((\.\d{3})+,\d+|(\.\d{3}){2,})$"  # these points stand between thousands
 

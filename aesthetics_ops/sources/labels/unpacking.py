@@ -21,6 +21,8 @@ _OTHERS: Final = {
     b"\x89png\r\n": "a PNG", b"gif89a": "a GIF", b"\xfd7zxz\x00": "packed with xz", b"7z\xbc\xaf": "a 7z archive", b"rar!\x1a": "a RAR archive",
     b"sqlite format 3\x00": "an SQLite database", b"\x89hdf\r\n": "an HDF5 file", b"\x93numpy": "a NumPy array", b"arrow1\x00": "an Arrow file",
 }  # fmt: skip
+_COMMENTED_JSON: Final = re.compile(rb"\s*(//[^\n]*\n\s*|/\*[^*]*\*/\s*)+[\[{]")
+_MOST_COMMENTS: Final = 4096  # bytes of them
 _BZIP2_BLOCK: Final = b"1AY&SY"
 _MARK: Final = b"\xef\xbb\xbf"
 _LOOKED_AT: Final = 1 << 20  # bytes of a text, to tell its encoding
@@ -41,6 +43,8 @@ def kind_of_other(data: bytes) -> str | None:
         return "packed with bzip2"
     if data[257:262] == b"ustar":
         return "a tar archive"
+    if _COMMENTED_JSON.match(data[:_MOST_COMMENTS].removeprefix(_MARK)):
+        return "JSON with comments"
     first = data[:64].removeprefix(_MARK).lstrip().lower()
     return next((what for magic, what in _OTHERS.items() if first.startswith(magic)), None)
 

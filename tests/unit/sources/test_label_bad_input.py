@@ -21,6 +21,8 @@ AVA = b"1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396"
     [
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "a PDF"),
         (b"\n <!DOCTYPE html>\n<html><body>id,score</body></html>", "a web page"),
+        (b'// scores\n// of May\n[{"id": "a", "score": 1}]', "JSON with comments"),
+        (b'\xef\xbb\xbf/* scores\n of May */\n{"id": "a", "score": 1}', "JSON with comments"),
         (b"<HTML><head><title>Sign in</title>", "a web page"),
         (b"<?xml version='1.0'?>\n<Error><Code>NoSuchKey</Code></Error>", "XML"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "a JPEG"),

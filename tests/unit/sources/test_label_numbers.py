@@ -85,7 +85,10 @@ def test_one_vote_per_row_may_have_a_decimal_comma() -> None:
     assert column(labels, "score") == [1.1875]
 
 
-@pytest.mark.parametrize("score", ["1,234.5", "1.234,5", "1,234,567", "1.234.567", "1 234.5", "1\u00a0234", "1'234"])
+@pytest.mark.parametrize(
+    "score",
+    ["1,234.5", "1.234,5", "1,234,567", "1.234.567", "1 234.5", "1 234,5", "1\u00a0234", "1\u202f234,5", "1'234"],
+)
 def test_a_score_with_signs_between_thousands_says_so(score: str) -> None:
     labels = read(f'id;score\na;"{score}"\nb;2.5\n')
     assert column(labels, "problem") == [
