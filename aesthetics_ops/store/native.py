@@ -31,6 +31,7 @@ from aesthetics_ops.errors import (
 )
 from aesthetics_ops.store.answers import explain_native, hush, is_busy, native_answer
 from aesthetics_ops.store.contract import Store, StoredObject
+from aesthetics_ops.store.etags import bare_etag
 from aesthetics_ops.store.interrupts import StoreThreads
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.listing import listing
@@ -136,7 +137,7 @@ class NativeStore(Store):
             result = obstore.get(store, path)
             data = memoryview(result.bytes())
             self._require_whole(key, len(data), result.meta["size"])
-            return StoredObject(key, data, _bare(result.meta["e_tag"]))
+            return StoredObject(key, data, bare_etag(result.meta["e_tag"] or ""))
 
         return self._asked(key, got)
 
@@ -187,7 +188,7 @@ class NativeStore(Store):
             meta = self._asked(key, lambda store: obstore.head(store, path))
         except ObjectMissingError:
             return None
-        return meta["size"], _bare(meta["e_tag"])
+        return meta["size"], bare_etag(meta["e_tag"] or "")
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         self._put(key, data)
@@ -217,7 +218,7 @@ class NativeStore(Store):
             try:
                 if expected_etag is not None:
                     found = obstore.head(store, path)
-                    if _bare(found["e_tag"]) != expected_etag:
+                    if bare_etag(found["e_tag"] or "") != expected_etag:
                         return False
                     mode = {name: value for name, value in found.items() if name in ("e_tag", "version") and value}
                 obstore.put(store, path, data, mode=mode, use_multipart=False)
@@ -276,7 +277,7 @@ class NativeStore(Store):
             for item in page:
                 # a marker of the prefix itself comes without its slash
                 if item["path"].startswith(full):
-                    yield item["path"], item["size"], _bare(item["e_tag"])
+                    yield item["path"], item["size"], bare_etag(item["e_tag"] or "")
 
     def _without_markers(self, table: pa.Table) -> pa.Table:
         # obstore lists the marker "a/" as "a": only asking for an object "a" tells them apart
@@ -326,10 +327,6 @@ def _deleted(store: ObjectStore, paths: list[str]) -> None:
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 obstore.delete(store, path)
-
-
-def _bare(etag: str | None) -> str:
-    return (etag or "").strip('"')
 
 
 def _is_odd(key: str) -> bool:

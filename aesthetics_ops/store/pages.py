@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as Xml
 
+from aesthetics_ops.store.etags import bare_etag
 from aesthetics_ops.store.trying import UnservedError
 
 __all__ = ["Page", "failed_deletions", "read_page"]
@@ -90,7 +91,7 @@ def _object(item: Xml.Element, space: str, encoded: bool, about: str) -> tuple[s
     size = item.findtext(f"{space}Size") or ""
     if not size.isdecimal():
         raise UnservedError(f"the listing of {about!r} has an object without a size")
-    etag = (item.findtext(f"{space}ETag") or "").strip('"')
+    etag = bare_etag(item.findtext(f"{space}ETag") or "")
     return _name(item.findtext(f"{space}Key"), encoded, about), int(size), etag
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from aesthetics_ops.store.connection import BUFFER_BYTES, Connection
+from aesthetics_ops.store.etags import bare_etag
 from aesthetics_ops.store.limits import StoreLimits
 from aesthetics_ops.store.trying import UnservedError
 
@@ -220,7 +221,7 @@ def etag_of(reply: Reply) -> str:
     Raises:
         UnservedError: it names none, so it is not an object store's.
     """
-    etag = reply.header("etag").strip().removeprefix("W/").strip('"')
+    etag = bare_etag(reply.header("etag"))
     if not etag:
         raise UnservedError("the answer has no ETag, so it is not the store's")
     return etag

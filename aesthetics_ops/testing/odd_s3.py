@@ -44,7 +44,8 @@ class OddS3(LoopbackServer):
             the chunks' frames, as a server does that does not know them; "refused" with 501.
         checksums: "taken", without looking at them; or "refused" with 400, whichever header holds one.
         conditions: on writes: "kept", as S3 does; "ignored"; or "refused" with 501.
-        etags: "md5" of an object's bytes, as S3's mostly are; or "other", which look the same and are none, as with SSE-KMS.
+        etags: "md5" of an object's bytes, as S3's mostly are; "other", which look the same and are none, as with SSE-KMS; "weak" ones,
+            W/"..."; "unquoted"; "long", of 1,000 characters with the end of an upload in parts; or "unlisted": listings name none.
         page: most keys in one answer to LIST, whatever is asked for.
         listing: by "bytes" of keys, as S3 does; "without start-after", which is taken for nothing; or "folded", as if all keys were in
             lower case, start-after too.
@@ -64,7 +65,7 @@ class OddS3(LoopbackServer):
         aws_chunked: Literal["decoded", "kept", "refused"] = "decoded",
         checksums: Literal["taken", "refused"] = "taken",
         conditions: Literal["kept", "ignored", "refused"] = "kept",
-        etags: Literal["md5", "other"] = "md5",
+        etags: Literal["md5", "other", "weak", "unquoted", "long", "unlisted"] = "md5",
         page: int = _PAGE,
         listing: Literal["bytes", "without start-after", "folded"] = "bytes",
         tls: ssl.SSLContext | None = None,
@@ -89,8 +90,14 @@ class OddS3(LoopbackServer):
 
     def etag_of(self, data: bytes) -> str:
         """Return the ETag that the server gives to bytes of one part."""
-        hashed = data if self.etags == "md5" else b"other" + data
-        return hashlib.md5(hashed, usedforsecurity=False).hexdigest()
+        hashed = b"other" + data if self.etags == "other" else data
+        digest = hashlib.md5(hashed, usedforsecurity=False).hexdigest()
+        return f"{digest * 31}abcde-12" if self.etags == "long" else digest
+
+    def shown_etag(self, data: bytes) -> str:
+        """Return the ETag as answers and listings write it."""
+        etag = self.etag_of(data)
+        return {"weak": f'W/"{etag}"', "unquoted": etag}.get(self.etags, f'"{etag}"')
 
     def put(self, name: str, data: bytes, headers: dict[str, str]) -> Answer | None:
         """Store an object, or say why not."""
@@ -138,7 +145,7 @@ class OddS3(LoopbackServer):
             return None if current is None else (412, "PreconditionFailed")
         if current is None:
             return 404, "NoSuchKey"
-        return None if wanted.strip('"') == self.etag_of(current) else (412, "PreconditionFailed")
+        return None if wanted.removeprefix("W/").strip('"') == self.etag_of(current) else (412, "PreconditionFailed")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -162,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._serve_parts(name, body, {key: values[0] for key, values in query.items()})
         elif self.command == "PUT":
             refusal = self.server.put(name, body, headers)
-            etag = self.server.etag_of(self.server.objects.get(name, body))
-            self._refuse(*refusal) if refusal else self._reply(200, b"", {"ETag": f'"{etag}"'})
+            etag = self.server.shown_etag(self.server.objects.get(name, body))
+            self._refuse(*refusal) if refusal else self._reply(200, b"", {"ETag": etag})
         elif self.command == "DELETE":
             self.server.objects.pop(name, None)
             self._reply(204, b"")
@@ -183,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply_xml(200, f"<InitiateMultipartUploadResult>{found}</InitiateMultipartUploadResult>")
         elif self.command == "PUT":
             self.server.put_part(upload, int(query["partNumber"]), body)
-            self._reply(200, b"", {"ETag": f'"{self.server.etag_of(body)}"'})
+            self._reply(200, b"", {"ETag": self.server.shown_etag(body)})
         elif self.command == "POST":
             self.server.complete_parts(name, upload)
             self._reply_xml(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
@@ -207,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._refuse(404, "NoSuchKey" if "/" in name else "NoSuchBucket")
             return
-        headers = {"ETag": f'"{self.server.etag_of(data)}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        headers = {"ETag": self.server.shown_etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         status = 200
         if span is not None:
             first, _, last = span.removeprefix("bytes=").partition("-")
@@ -231,9 +238,13 @@ class _Handler(BaseHTTPRequestHandler):
         folders = sorted({prefix + key[len(prefix) :].split(delimiter)[0] + delimiter for key in deep})
         flat = [key for key in keys if key not in deep]
         page, more = flat[:limit], len(flat) > limit
+
+        def listed(data: bytes) -> str:
+            return "" if self.server.etags == "unlisted" else escape(self.server.shown_etag(data), {'"': "&quot;"})
+
         items = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f"<ETag>&quot;{self.server.etag_of(data)}&quot;</ETag><Size>{len(data)}</Size></Contents>"
+            f"<ETag>{listed(data)}</ETag><Size>{len(data)}</Size></Contents>"
             for key, data in ((key, held[f"{bucket}/{key}"]) for key in page)
         )
         items += "".join(f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in folders)

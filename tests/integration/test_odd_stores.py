@@ -20,6 +20,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "aws-chunked bodies are kept as they come": {"aws_chunked": "kept"},
     "aws-chunked bodies are refused": {"aws_chunked": "refused"},
     "checksums are refused": {"checksums": "refused"},
+    "ETags are weak": {"etags": "weak"},
+    "ETags have no quotes": {"etags": "unquoted"},
+    "ETags have 1,000 characters, as of an upload in parts": {"etags": "long"},
     "conditions are ignored, and there is one writer": {"conditions": "ignored"},
     "conditions are refused, and there is one writer": {"conditions": "refused"},
 }
@@ -46,6 +49,7 @@ def test_a_version_is_published_and_read(name: str, tmp_path: Path, monkeypatch:
             validation_fraction=0, test_fraction=0, single_writer="conditions" in PUBLISHED[name]
         )
         published = build_dataset(settings)
+        assert published.manifest.records == published.manifest.accounting.listed == 3
         assert build_dataset(settings).is_new is False
         dataset = open_dataset(settings.dataset)
         assert dataset.version == published.manifest.version
@@ -67,6 +71,15 @@ def test_a_store_without_conditions_is_refused_for_that_reason_and_nothing_is_le
             build_dataset(source.settings())
         assert "\n" not in str(caught.value)
         assert [key for key in server.objects if key not in before and not key.endswith("started.json")] == []
+
+
+def test_photos_whose_listing_names_no_etags_are_refused_for_that_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_s3(OddS3(etags="unlisted", tls=self_signed(tmp_path))) as server:
+        source = source_on(server, tmp_path, monkeypatch)
+        with pytest.raises(StoreRefusedError, match=r"names 3 objects and no ETag, .*; use a server whose listings"):
+            build_dataset(source.settings())
 
 
 def test_what_a_killed_probe_leaves_is_expired(tmp_path: Path) -> None:
