@@ -9,6 +9,7 @@ import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from aesthetics_ops.airflow.log import without_addresses
 from aesthetics_ops.settings import BuildSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def emit_lineage(manifest: "Manifest", latest_url: str) -> None:
     try:
         emit_dataset_lineage(inputs=_inputs(manifest), outputs=[_output(manifest, latest_url)])
     except Exception as error:  # of a client that anyone may replace; the version is published
-        _log.warning("OpenLineage is not told of version %s: %s: %s", manifest.version, type(error).__name__, error)
+        said = without_addresses(error)
+        _log.warning("OpenLineage is not told of version %s: %s: %s", manifest.version, type(error).__name__, said)
 
 
 def _inputs(manifest: "Manifest") -> list[Any]:

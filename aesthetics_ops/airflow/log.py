@@ -2,10 +2,13 @@
 
 In: settings, the plan, what a stage did.  Out: lines for an operator, and numbers for StatsD or OpenTelemetry where Airflow
 sends its own there.
+Promised: numbers that cannot be sent cost a line, and no task.
 """
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from airflow.sdk.observability import stats
@@ -16,11 +19,21 @@ if TYPE_CHECKING:
     from aesthetics_ops.dataset.manifest import Manifest
     from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["count_photos", "gauge_figures", "gauge_version", "in_words", "say_partition", "say_settings", "say_version"]
+__all__ = [
+    "count_photos",
+    "gauge_figures",
+    "gauge_version",
+    "in_words",
+    "say_partition",
+    "say_settings",
+    "say_version",
+    "without_addresses",
+]
 
 _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "aesthetics"
+_ADDRESS: Final = re.compile(r"\S*[/?&@]\S*")
 
 
 def say_settings(settings: "BuildSettings", build_id: str) -> None:
@@ -72,8 +85,9 @@ def count_photos(dag_id: str, summary: "ConversionSummary") -> None:
         "%d of %d shards made by this task, %d photos read, %d copied from the version before, left out: %s",
         summary.built, summary.shards, summary.photos, summary.copied, in_words(summary.rejected),
     )  # fmt: skip
-    stats.incr(f"{_PREFIX}.photos", summary.photos, tags={"dag_id": dag_id})
-    stats.incr(f"{_PREFIX}.photos_rejected", sum(summary.rejected.values()), tags={"dag_id": dag_id})
+    with _sending():
+        stats.incr(f"{_PREFIX}.photos", summary.photos, tags={"dag_id": dag_id})
+        stats.incr(f"{_PREFIX}.photos_rejected", sum(summary.rejected.values()), tags={"dag_id": dag_id})
 
 
 def gauge_figures(dag_id: str, stage: str, partition: int, numbers: Mapping[str, float]) -> None:
@@ -85,14 +99,31 @@ def gauge_figures(dag_id: str, stage: str, partition: int, numbers: Mapping[str,
         partition: that the task worked on.
         numbers: by name.
     """
-    if numbers["seconds"]:
+    if not numbers["seconds"]:
+        return
+    with _sending():
         for name, value in numbers.items():
             stats.gauge(f"{_PREFIX}.{stage}.{name}", value, tags={"dag_id": dag_id, "partition": str(partition)})
 
 
 def gauge_version(dag_id: str, manifest: "Manifest") -> None:
     """Count a new version, and give what it holds as gauges."""
-    stats.incr(f"{_PREFIX}.versions", 1, tags={"dag_id": dag_id})
     numbers = {"records": manifest.records, "rejects": manifest.accounting.rejected, "bytes": manifest.bytes}
-    for name, value in numbers.items():
-        stats.gauge(f"{_PREFIX}.{name}", value, tags={"dag_id": dag_id})
+    with _sending():
+        stats.incr(f"{_PREFIX}.versions", 1, tags={"dag_id": dag_id})
+        for name, value in numbers.items():
+            stats.gauge(f"{_PREFIX}.{name}", value, tags={"dag_id": dag_id})
+
+
+@contextmanager
+def _sending() -> Iterator[None]:
+    """Let numbers be sent; what was done stands, whatever becomes of them."""
+    try:
+        yield
+    except Exception as error:  # of a client that anyone may replace
+        _log.warning("Airflow's metrics did not take this task's numbers: %s", type(error).__name__)
+
+
+def without_addresses(error: Exception) -> str:
+    """Return what another's code says in an error, without words that may be part of a URL: these may hold a password or a key."""
+    return _ADDRESS.sub("...", " ".join(str(error).split()))

@@ -21,6 +21,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from asgiref.sync import sync_to_async
 
 from aesthetics_ops.airflow.access import configured, open_configured, xcom_in_database
+from aesthetics_ops.airflow.log import without_addresses
 from aesthetics_ops.errors import AestheticsOpsError, GateError, SettingsError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def telling_failures(config: "DatasetConfig", dag_id: str) -> dict[str, Any]:
     return {"on_failure_callback": lambda context: _tell_failure(config, context, dag_id)}
 
 
-def keep_problem(context: Mapping[str, Any], error: Exception, message: str) -> None:
+def keep_problem(context: Mapping[str, Any], error: BaseException, message: str) -> None:
     """Leave what went wrong in a task where the notifiers of its run find it."""
     event: Event = "refused" if isinstance(error, GateError) else "failed"
     try:
@@ -273,7 +274,7 @@ def _tell(config: "DatasetConfig", notice: Notice, context: Mapping[str, Any]) -
         except Exception as error:  # a notifier may raise anything, and what it tells of is past
             _log.warning(
                 "table [%s]: a notifier of %s could not tell of %s: %s: %s; the run ends as it would have",
-                config.name, setting, notice.event, type(error).__name__, error,
+                config.name, setting, notice.event, type(error).__name__, without_addresses(error),
             )  # fmt: skip
         else:
             _log.info("table [%s]: told of %s through %s", config.name, notice.event, table.get("class", "PostJson"))

@@ -20,7 +20,7 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)  # as Airflow does for each task
 
-from aesthetics_ops.airflow.log import count_photos, gauge_version, say_settings, say_version
+from aesthetics_ops.airflow.log import count_photos, gauge_figures, gauge_version, say_settings, say_version
 from aesthetics_ops.conversion.partition import ConversionSummary
 from aesthetics_ops.pipeline import build_dataset
 from aesthetics_ops.settings import BuildSettings
@@ -35,6 +35,9 @@ url = sys.argv[1]
 settings = BuildSettings(photos=url + "/photos/", labels=url + "/scores.csv", dataset=url + "/set/", quality=90, max_reject_fraction=0.5)
 say_settings(settings, "night")
 count_photos("cats", ConversionSummary(3, 2, 100, 1000, {"corrupt": 1, "too_large": 4}))
+gauge_figures("cats", "conversion", 3, {"seconds": 1.5, "photos_per_second": 8.0})
+gauge_figures("cats", "conversion", 4, {"seconds": 0, "photos_per_second": 0})
+gauge_figures("cats", "validation", 3, {"seconds": 0.5, "records_per_second": 16.0})
 manifest = build_dataset(settings).manifest
 say_version(manifest)
 gauge_version("cats", manifest)
@@ -82,8 +85,36 @@ def test_statsd_gets_the_numbers_with_the_dag_in_the_form_that_airflow_is_told_t
         "versions,dag_id=cats:1|c",
         "records,dag_id=cats:6|g",
         "rejects,dag_id=cats:0|g",
+        "conversion.seconds,dag_id=cats,partition=3:1.5|g",
+        "conversion.photos_per_second,dag_id=cats,partition=3:8.0|g",
+        "validation.seconds,dag_id=cats,partition=3:0.5|g",
+        "validation.records_per_second,dag_id=cats,partition=3:16.0|g",
     }
     assert any(line.startswith("bytes,dag_id=cats:") for line in ours)
+
+
+_BROKEN_CLIENT = """
+from statsd import StatsClient
+
+class Broken(StatsClient):
+    def _send(self, data):
+        raise ConnectionResetError(f"https://somebody:hush-password-0004@host/{data}")
+"""
+
+
+def test_metrics_that_cannot_be_sent_cost_a_line_without_secrets_and_no_task(tmp_path: Path) -> None:
+    home = AirflowHome(tmp_path / "home")
+    (home.directory / "broken_client.py").write_text(_BROKEN_CLIENT)
+    said = said_in(
+        home,
+        PYTHONPATH=f"{home.env['PYTHONPATH']}{os.pathsep}{home.directory}",
+        AIRFLOW__METRICS__STATSD_ON="True",
+        AIRFLOW__METRICS__STATSD_CUSTOM_CLIENT_PATH="broken_client.Broken",
+    )
+    line = "Airflow's metrics did not take this task's numbers: ConnectionResetError"
+    assert said.count(line) == 4  # photos, figures of two tasks, the version
+    assert not any("hush" in line for line in said)
+    assert any(line.startswith("version ") for line in said)
 
 
 def test_lines_for_an_operator_and_numbers_for_a_collector(tmp_path: Path) -> None:

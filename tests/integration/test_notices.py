@@ -9,6 +9,7 @@ import pytest
 from aesthetics_ops.dataset.reading_manifests import read_manifest
 from aesthetics_ops.store import open_store
 from tests.support.airflow_home import AirflowHome, Hook, hearing
+from tests.support.secrets import PASSWORD, SECRET_KEY, TOKEN, found_in
 from tests.support.warm_airflow import WarmAirflow, warm_airflow
 
 TOLD = """
@@ -19,6 +20,15 @@ on_failure = [
 on_refused = { conn_id = "hook", endpoint = "/refused" }
 on_published = { conn_id = "hook", endpoint = "/published" }
 """  # fmt: skip
+
+
+LEAKY = f"""
+on_failure = [
+  {{ class = "airflow.providers.http.notifications.http.HttpNotifier", http_conn_id = "secret", endpoint = "/?secret={PASSWORD}" }},
+  {{ class = "airflow.providers.http.notifications.http.HttpNotifier", http_conn_id = "secret", endpoint = "/services/{PASSWORD}" }},
+  {{ conn_id = "secret", endpoint = "/?X-Amz-Signature={PASSWORD}" }},
+]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +48,16 @@ def home(hook: Hook, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
     connection = {
         "conn_type": "http", "host": hook.url, "login": "ops", "password": "hook-password", "extra": {"X-Team": "data"}
     }  # fmt: skip
-    home = AirflowHome(tmp_path_factory.mktemp("home") / "it", {"AIRFLOW_CONN_HOOK": json.dumps(connection)})
-    home.configure(home.table("cats", TOLD))
+    secret = {
+        "conn_type": "http",
+        "host": "http://127.0.0.1:9",
+        "login": "somebody",
+        "password": SECRET_KEY,
+        "extra": {"X-Token": TOKEN},
+    }
+    variables = {"AIRFLOW_CONN_HOOK": json.dumps(connection), "AIRFLOW_CONN_SECRET": json.dumps(secret)}
+    home = AirflowHome(tmp_path_factory.mktemp("home") / "it", variables)
+    home.configure(home.table("cats", TOLD), home.table("leaky", LEAKY))
     home.migrate()
     return home
 
@@ -103,3 +121,12 @@ def test_a_notifier_that_fails_is_a_line_in_the_log_and_the_build_stands(command
     assert "table [cats]: a notifier of on_published could not tell of published: RuntimeError" in log
     assert "no answer of success from connection 'hook'" in log
     assert "hook-password" not in log
+
+
+def test_a_notifier_that_fails_tells_no_secret_of_its_address_or_connection(commands: WarmAirflow) -> None:
+    """What requests says of a failure has the whole path, with its query."""
+    status, log = commands.run("dags", "test", "leaky", "2026-11-06", "-c", '{"qualty": 3}')
+    assert status == 1, log[-3000:]
+    assert log.count("table [leaky]: a notifier of on_failure could not tell of failed") == 3
+    told = [line for line in log.splitlines() if "could not tell" in line]
+    assert found_in({"what we say": "\n".join(told).encode()}) == set()
