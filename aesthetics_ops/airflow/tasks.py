@@ -15,6 +15,7 @@ from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from aesthetics_ops.airflow.access import open_configured, s3_access
+from aesthetics_ops.airflow.ending import SECONDS_TO_END, ending_at_signals
 from aesthetics_ops.airflow.lineage import emit_lineage
 from aesthetics_ops.airflow.log import (
     count_photos,
@@ -96,11 +97,11 @@ def plan(config: "DatasetConfig", *, partitions: int) -> dict[str, Any]:
         partitions: mapped tasks that the DAG has where this worker parses it.  The run's own number counts where it is
             known: the scheduler, whose environment may differ, has made its tasks already.
     """
-    from aesthetics_ops.builds import open_build
-    from aesthetics_ops.planning.stage import plan_build
-    from aesthetics_ops.settings import parse_settings
-
     with _attempt(config) as attempt:
+        from aesthetics_ops.builds import open_build
+        from aesthetics_ops.planning.stage import plan_build
+        from aesthetics_ops.settings import parse_settings
+
         settings = parse_settings(attempt.values, where="trigger form or conf")
         say_settings(settings, attempt.build_id)
         build = open_build(settings, attempt.build_id, s3=attempt.s3)
@@ -110,9 +111,9 @@ def plan(config: "DatasetConfig", *, partitions: int) -> dict[str, Any]:
 
 def download_and_convert(config: "DatasetConfig", partition: int) -> dict[str, Any]:
     """Make the shards of one partition."""
-    from aesthetics_ops.conversion.partition import convert_partition
-
     with _partition(config, partition) as (build, record, number):
+        from aesthetics_ops.conversion.partition import convert_partition
+
         say_partition(record, number, "making")
         summary = convert_partition(build, record, number)
         count_photos(config.name, summary)
@@ -122,9 +123,9 @@ def download_and_convert(config: "DatasetConfig", partition: int) -> dict[str, A
 
 def validate(config: "DatasetConfig", partition: int) -> dict[str, float]:
     """Read the shards of one partition back."""
-    from aesthetics_ops.validation.partition import validate_partition
-
     with _partition(config, partition) as (build, record, number):
+        from aesthetics_ops.validation.partition import validate_partition
+
         say_partition(record, number, "reading back")
         summary = validate_partition(build, record, number)
         gauge_figures(config.name, "validation", number, summary.figures.numbers)
@@ -141,9 +142,9 @@ def publish(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> di
         event: takes its next one, as `outlet_events` gives it for an alias.  It gets one if the run built the table's own
             dataset, and the version has none yet: a publish that is cleared and runs again starts no training twice.
     """
-    from aesthetics_ops.publishing.publish import publish_build
-
     with _attempt(config) as attempt:
+        from aesthetics_ops.publishing.publish import publish_build
+
         build, record = attempt.resume()
         _log.info(
             "accounting for %d photos and looking for near-duplicates; nothing more is said until that is done",
@@ -187,10 +188,10 @@ def question(config: "DatasetConfig") -> Question:
 
     Where nothing says how `publish` ended, as under `tasks test`, the build is published once more: it finds its candidate.
     """
-    from aesthetics_ops.publishing.publish import publish_build
-    from aesthetics_ops.versions.promote import candidate_to_promote
-
     with _attempt(config) as attempt:
+        from aesthetics_ops.publishing.publish import publish_build
+        from aesthetics_ops.versions.promote import candidate_to_promote
+
         ended = get_current_context()["ti"].xcom_pull(task_ids="publish")
         if ended is None:
             build, record = attempt.resume()
@@ -239,11 +240,11 @@ def take_answer(config: "DatasetConfig", version: str, event: Mapping[str, Any],
 
 def promote(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> dict[str, Any]:
     """Publish the candidate that a person approved.  Arguments are those of `publish`."""
-    from aesthetics_ops.dataset.moves import Given
-    from aesthetics_ops.publishing.publish import published_as
-    from aesthetics_ops.versions.promote import promote
-
     with _attempt(config) as attempt:
+        from aesthetics_ops.dataset.moves import Given
+        from aesthetics_ops.publishing.publish import published_as
+        from aesthetics_ops.versions.promote import promote
+
         approved = get_current_context()["ti"].xcom_pull(task_ids="ask")
         if not isinstance(approved, dict):
             raise GateError(
@@ -260,10 +261,10 @@ def promote(config: "DatasetConfig", latest: Asset, sent: Any, event: Any) -> di
 
 def expire(config: "DatasetConfig") -> dict[str, Any]:
     """Delete what the table's retention lets go, and say why the rest stays.  Skipped where nothing was ever published."""
-    from aesthetics_ops.versions.expire import expire_versions
-
     days = config.airflow.expire_older_than_days
     with failing_in_one_line(config):
+        from aesthetics_ops.versions.expire import expire_versions
+
         try:
             expired = expire_versions(
                 open_configured(config),
@@ -326,11 +327,17 @@ def _attempt(config: "DatasetConfig") -> Iterator[_Attempt]:
 
 
 @contextmanager
-def failing_in_one_line(config: "DatasetConfig") -> Iterator[None]:
-    """Make of what a task raises one message, kept for the notifiers; say whether a retry can help."""
+def failing_in_one_line(config: "DatasetConfig", *, seconds_to_end: float | None = SECONDS_TO_END) -> Iterator[None]:
+    """Make of what a task raises one message, kept for the notifiers; say whether a retry can help.
+
+    Args:
+        config: of the dataset.
+        seconds_to_end: that the task has for ending after a signal; None: as long as it takes.
+    """
     context = cast(dict[str, Any], get_current_context())
     try:
-        yield
+        with ending_at_signals(context, seconds_to_end):
+            yield
     except PermanentError as error:
         message = f"{error}{_what_to_run(error, config.name, context['dag_run'])}"
         keep_problem(context, error, message)

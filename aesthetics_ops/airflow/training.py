@@ -26,11 +26,11 @@ _log = logging.getLogger(__name__)
 
 def choose(config: "DatasetConfig") -> dict[str, Any]:
     """Find the version to train on and pin it; return what `train` needs.  Skipped where it was trained on."""
-    from aesthetics_ops.training.stage import assign, keep_version
-
     context = cast(dict[str, Any], get_current_context())
     settings = _settings(config)
     with failing_in_one_line(config):
+        from aesthetics_ops.training.stage import assign, keep_version
+
         dataset = open_configured(config)
         assignment = assign(dataset, _asked(context), settings, s3=s3_access(config))
         if assignment.is_done:
@@ -44,10 +44,11 @@ def choose(config: "DatasetConfig") -> dict[str, Any]:
 
 def train(config: "DatasetConfig", chosen: dict[str, Any]) -> dict[str, Any]:
     """Train on the version that was chosen.  Skipped where that was done meanwhile."""
-    from aesthetics_ops.training.stage import Assignment, train_version
-
     context = cast(dict[str, Any], get_current_context())
-    with failing_in_one_line(config):
+    # a function that is told to end may save what it has: as long as Airflow gives it
+    with failing_in_one_line(config, seconds_to_end=None):
+        from aesthetics_ops.training.stage import Assignment, train_version
+
         try:
             done = train_version(Assignment(**chosen), _settings(config), run=_run(context), s3=s3_access(config))
         except TrainingFailedError as error:

@@ -115,6 +115,7 @@ def test_the_dag_parses_without_errors_and_without_loading_a_stage(parsed: dict[
         "aesthetics_ops.airflow",
         "aesthetics_ops.airflow.access",
         "aesthetics_ops.airflow.asking",
+        "aesthetics_ops.airflow.ending",
         "aesthetics_ops.airflow.lineage",
         "aesthetics_ops.airflow.links",
         "aesthetics_ops.airflow.log",

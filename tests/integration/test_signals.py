@@ -1,4 +1,4 @@
-"""A signal ends a command whatever lets its exception fall: native code, a destructor, a handler that catches everything.
+"""A signal ends a command, and a task of a scheduler, whatever lets its exception fall: native code, a destructor, a handler that catches everything.
 
 Rows are what lets it fall, columns are signals.  Each is a process of its own.  Likewise a command ends that writes to a pipe which is
 full and which nobody reads, as of a pager that waits.
@@ -56,6 +56,31 @@ catch_sigterm()
 sys.exit(guarded(command, as_json=False, verbose=False))
 """
 
+TASK = (
+    PROGRAM[: PROGRAM.index("def command")]
+    + """
+import os, signal
+from aesthetics_ops.signals import asked_to_end, ended_by_signals
+
+def own(number, _):
+    print("own handler", number, flush=True)
+
+def last_words(number):
+    print("last words", number, Path("tidied").exists(), flush=True)
+
+signal.signal(signal.SIGTERM, own)
+signal.signal(signal.SIGALRM, own)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+try:
+    with ended_by_signals(Path("tidied").touch, last_words, seconds={seconds}):
+        work()
+        {then}
+except BaseException as error:
+    print("ended by", asked_to_end(), flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+)
+
 FALLS = {
     "nothing": "wait()",
     "a bare except": "try:\n    wait()\nexcept:\n    pass",
@@ -73,9 +98,11 @@ FALLS = {
 
 
 @contextmanager
-def started(directory: Path, work: str, then: str = "time.sleep(60)") -> Iterator["subprocess.Popen[str]"]:
+def started(
+    directory: Path, work: str, then: str = "time.sleep(60)", program: str = PROGRAM
+) -> Iterator["subprocess.Popen[str]"]:
     """Start a command that waits in what lets the exception fall, and then goes on for a minute."""
-    program = PROGRAM.format(work="".join(f"    {line}\n" for line in work.splitlines()), then=then)
+    program = program.format(work="".join(f"    {line}\n" for line in work.splitlines()), then=then)
     path = [str(Path(__file__).parents[2])]
     with subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {path}\n{program}"],
@@ -121,6 +148,37 @@ def test_what_was_begun_is_put_in_order_first(tmp_path: Path, fall: str, end: si
         process.send_signal(end)
         assert_ended(process, end)
     assert (tmp_path / "in order").exists()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGALRM], ids=lambda end: end.name)
+@pytest.mark.parametrize("fall", ["nothing", "suppress", "a query", "an error in its place"])
+def test_a_task_ends_whatever_lets_the_signal_fall_and_then_signals_are_handled_as_before(
+    tmp_path: Path, fall: str, end: signal.Signals
+) -> None:
+    program = TASK.replace("{seconds}", "60")
+    with started(tmp_path, FALLS[fall], program=program) as process:
+        process.send_signal(end)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (0, f"ended by {end:d}\nown handler {signal.SIGTERM:d}\n", "")
+    assert not (tmp_path / "tidied").exists()
+
+
+def test_a_task_that_catches_for_ever_is_ended_with_a_word(tmp_path: Path) -> None:
+    work = "while True:\n    with suppress(BaseException):\n        wait()"
+    with started(tmp_path, work, program=TASK.replace("{seconds}", "0.5")) as process:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (128 + signal.SIGTERM, f"last words {signal.SIGTERM:d} True\n", "")
+
+
+def test_a_signal_to_a_forked_child_is_none_of_its_parents(tmp_path: Path) -> None:
+    work = (
+        "child = os.fork()\nif not child:\n    wait()\nwhile not Path('waits').exists():\n    time.sleep(0.01)\n"
+        "os.kill(child, signal.SIGTERM)\nprint(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)"
+    )
+    with started(tmp_path, work, then="time.sleep(2)", program=TASK.replace("{seconds}", "0.5")) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (0, f"{-signal.SIGTERM}\nown handler {signal.SIGTERM:d}\n", "")
 
 
 ORDERLY = "try:\n    wait()\nfinally:\n    Path('begins').touch()\n    time.sleep({})\n    Path('in order').touch()"

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "aesthetics_ops"
 LAYERS = (
     "errors",
     "urls system key_template progress",
-    "rejects parsing machine",
+    "rejects parsing machine signals",
     "settings training_settings",
     "config store",
     "dataset pixels",
@@ -32,7 +32,6 @@ LAYERS = (
     "processes",
     "pipeline airflow",
     "testing",
-    "signals",
     "shell",
     "version_commands training_commands",
     "cli",
