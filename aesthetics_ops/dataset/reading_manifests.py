@@ -5,7 +5,8 @@ Promised: its sha256 is what LATEST states, or the mark of a version that LATEST
 """
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from aesthetics_ops.dataset.candidates import candidate_sha256
@@ -26,6 +27,7 @@ from aesthetics_ops.errors import IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store, StoredObject
 
 __all__ = [
+    "explaining_expiry",
     "is_of_a_newer_release",
     "listed_manifest",
     "manifest_in",
@@ -140,6 +142,28 @@ def _no_such_version(dataset: Store, version: object) -> NoSuchVersionError:
     return NoSuchVersionError(
         f"dataset {dataset.url} has no version {version!r}; `aesthetics-ops versions` lists those it has, and the pointers to them"
     )
+
+
+@contextmanager
+def explaining_expiry(dataset: Store, *manifests: Manifest) -> Iterator[None]:
+    """Say that a version has expired where what is missing of it, or its shards, went with its manifest.
+
+    Args:
+        dataset: that is read.
+        manifests: of the versions that are read; an expiry deletes manifests first.
+
+    Raises:
+        NoSuchVersionError: in place of an IntegrityError.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        for manifest in manifests:
+            if dataset.head(version_key(manifest.version, VersionFile.MANIFEST)) is None:
+                raise NoSuchVersionError(
+                    f"version {manifest.version!r} of {dataset.url} has expired while it was read; take one of `aesthetics-ops versions`"
+                ) from error
+        raise
 
 
 def listed_manifest(dataset: Store, version: str, latest: LatestPointer | None) -> StoredObject:

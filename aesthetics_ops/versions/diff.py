@@ -15,7 +15,7 @@ from aesthetics_ops.dataset.database import open_database
 from aesthetics_ops.dataset.example import more_labels
 from aesthetics_ops.dataset.layout import VersionFile
 from aesthetics_ops.dataset.manifest import Manifest
-from aesthetics_ops.dataset.reading_manifests import read_manifest
+from aesthetics_ops.dataset.reading_manifests import explaining_expiry, read_manifest
 from aesthetics_ops.dataset.sidecars import spill_table
 from aesthetics_ops.dataset.spilled import Spilled
 from aesthetics_ops.dataset.tables import is_label
@@ -197,13 +197,13 @@ def diff_versions(dataset: Store, before: str, after: str, *, progress: Progress
         progress: told of the tables that are read, and of the comparison.
 
     Raises:
-        NoSuchVersionError: one of them does not exist.
+        NoSuchVersionError: one of them does not exist, or has expired meanwhile.
         IntegrityError: a manifest or a table cannot be read.
         ScratchSpaceError: the disk is full.
     """
     old, new = (read_manifest(dataset, version) for version in (before, after))
     columns = [compared_columns(manifest) for manifest in (old, new)]
-    with scratch_for() as scratch:
+    with explaining_expiry(dataset, old, new), scratch_for() as scratch:
         with progress("read records", 2, "table") as done:
             spilled = (
                 spill_table(

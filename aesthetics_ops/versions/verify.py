@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aesthetics_ops.dataset.layout import VersionFile, is_name, version_prefix
 from aesthetics_ops.dataset.manifest import Manifest, Shard
-from aesthetics_ops.dataset.reading_manifests import read_manifest
+from aesthetics_ops.dataset.reading_manifests import explaining_expiry, read_manifest
 from aesthetics_ops.dataset.shard_entries import sizes_of
 from aesthetics_ops.dataset.sidecars import stored_file
 from aesthetics_ops.dataset.tables import is_label
@@ -60,12 +60,13 @@ def verify_version(
         progress: called with the bytes of a shard once it and all before it are found right, in reading order.
 
     Raises:
-        NoSuchVersionError: there is no such version.
+        NoSuchVersionError: there is no such version, or it has expired meanwhile.
         IntegrityError: names what differs; of several differences the first in reading order.
         ScratchSpaceError: the disk has no room for a few shards.
     """
     manifest = read_manifest(dataset, version)
-    with scratch_for(_at_once(dataset, manifest) * _largest_bytes(manifest)) as scratch:
+    needed_bytes = _at_once(dataset, manifest) * _largest_bytes(manifest)
+    with explaining_expiry(dataset, manifest), scratch_for(needed_bytes) as scratch:
         damaged = _fetch_files(dataset, manifest, scratch)
         with _after(damaged):  # what lies inside a damaged table says more than its sum
             _verify_content(dataset, VersionTables(manifest, scratch, rows_at_once=_ROWS_AT_ONCE), progress)

@@ -8,12 +8,14 @@ import pytest
 from aesthetics_ops.dataset.moves import Given
 from aesthetics_ops.dataset.pointers import read_pins, read_pointers
 from aesthetics_ops.dataset.reading_manifests import read_manifest
-from aesthetics_ops.errors import GateError
+from aesthetics_ops.errors import GateError, IntegrityError, NoSuchVersionError
 from aesthetics_ops.store import Store
+from aesthetics_ops.versions.diff import diff_versions
 from aesthetics_ops.versions.expire import expire_versions
 from aesthetics_ops.versions.pointing import pin, point
 from aesthetics_ops.versions.promote import promote
 from aesthetics_ops.versions.rollback import rollback
+from aesthetics_ops.versions.verify import verify_version
 from aesthetics_ops.versions.whole import require_whole
 from tests.support.documents import make_reports_quick
 from tests.support.dying import overtaken
@@ -83,3 +85,30 @@ def test_what_is_named_is_whole_whoever_overtakes_whom_at_any_request(
         requests += 1
         require_all_named_whole(dataset)
     assert requests > 5
+
+
+@pytest.mark.parametrize("what", ["verify", "diff"])
+def test_a_version_that_expires_while_it_is_read_has_expired_and_is_not_damaged(
+    made: tuple[Store, dict[str, bytes], dict[str, Act]], what: str
+) -> None:
+    dataset, objects, acts = made
+    ends = []
+
+    def read(store: Store) -> None:
+        new, old = (read_manifest(dataset).version, read_manifest(dataset).parent)
+        assert old is not None
+        try:
+            verify_version(store, old) if what == "verify" else diff_versions(store, old, new)
+        except (IntegrityError, NoSuchVersionError) as error:
+            ends.append(type(error))
+            raise
+
+    requests = 0
+    is_overtaken = True
+    while is_overtaken:
+        for key, data in objects.items():
+            dataset.put(key, data)
+        is_overtaken = overtaken(read, dataset, before=requests, other=acts["expire"])
+        requests += 1
+    assert set(ends) == {NoSuchVersionError}
+    assert len(ends) >= 3
