@@ -31,7 +31,7 @@ from typing import Any, Final
 from exports import EXPORTS, read_back
 from fast_s3 import Bucket, FastS3, find_nginx
 from figures import last_line
-from jobs import Job, Sample
+from jobs import ALL_ROUNDS, Job, Sample
 from label_jobs import LABELS, QUICK_LABELS, LabelSizes, label_jobs
 from labels_report import render_labels
 from measure import measure
@@ -166,32 +166,33 @@ class Bench:
             name, endpoint = f"{name} at {distance} ms", self.s3.ways[distance]
         return Job(name, frozenset(groups), bucket.photos, command, self.s3.environment(endpoint), **more)
 
-    def _bare(self, bucket: Bucket, what: str, group: str = "limits", cpus: frozenset[int] | None = None) -> Job:
+    def _bare(self, bucket: Bucket, what: str, group: str = "limits", **more: Any) -> Job:
         python = (sys.executable, str(HERE / "bare.py"))
         command: tuple[str, ...]
         if what == "get":
             command = (*python, "get", self.s3.endpoint, bucket.name, str(self.inputs / bucket.name / "ids.txt"))
         else:
             command = (*python, "codec", str(bucket.files[0].parent), str(bucket.photos), what)
-        name = f"bare {what} {bucket.name}{_on(cpus)}"
-        return Job(name, frozenset({group}), bucket.photos, command, prints_costs=True, cpus=cpus)
+        name = f"bare {what} {bucket.name}{_on(more.get('cpus'))}"
+        return Job(name, frozenset({group}), bucket.photos, command, prints_costs=True, **more)
 
     def _limits(self) -> Iterator[Job]:
         if "limits" not in self.groups:
             return
         for large, small in (self._ava, self._camera):
-            yield self._bare(large, "get")
+            is_ava = large is self._ava[0]
+            yield self._bare(large, "get", most_rounds=ALL_ROUNDS if is_ava else 1)
             for encoding in ENCODINGS:
-                yield self._bare(large, encoding)
+                rounds = (2 if encoding == "resize" else ALL_ROUNDS) if is_ava else 1
+                yield self._bare(large, encoding, most_rounds=rounds)
                 if encoding == "reencode":
-                    yield self._bare(large, "reencode-simplejpeg")
-                if large is self._ava[0] and encoding != "resize":
+                    yield self._bare(large, "reencode-simplejpeg", most_rounds=rounds)
+                if is_ava and encoding != "resize":
                     yield self._bare(large, f"{encoding}-tensorflow")
-                yield self._ours(large, encoding, "limits")
-                yield self._ours(small, encoding, "limits")
-                rounds = 2 if large is self._ava[0] and encoding != "resize" else 1
                 for bucket in (large, small):
-                    yield self._ours(bucket, encoding, "limits", what="build", most_rounds=rounds)
+                    yield self._ours(bucket, encoding, "limits", most_rounds=rounds)
+                for bucket in (large, small):
+                    yield self._ours(bucket, encoding, "limits", what="build", most_rounds=min(rounds, 2))
 
     def _peers(self) -> Iterator[Job]:
         if "peers" not in self.groups:
@@ -199,7 +200,7 @@ class Bench:
         for encoding in ("keep", "reencode"):
             for bucket in self._ava:
                 yield self._ours(bucket, encoding, "peers")
-                yield self._ours(bucket, encoding, "peers", what="build", most_rounds=2)
+                yield self._ours(bucket, encoding, "peers", what="build", most_rounds=1)
                 yield from self._peer_jobs(bucket, encoding)
 
     def _peer_jobs(self, bucket: Bucket, encoding: str) -> Iterator[Job]:
@@ -217,15 +218,14 @@ class Bench:
         command = (str(python), str(peer.script), str(rows), "OUT/peer", encoding, *peer.arguments)
         name = f"{peer.name} {encoding} {bucket.name}"
         environment = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        return Job(name, frozenset({"peers"}), bucket.photos, command, environment, most_rounds=2)
+        return Job(name, frozenset({"peers"}), bucket.photos, command, environment, most_rounds=1)
 
     def _growth(self) -> Iterator[Job]:
         if "growth" not in self.groups:
             return
         for count in self.sizes.growth:
             bucket = self.bucket("small", count)
-            rounds = 2 if count >= 100_000 else 1000
-            yield self._ours(bucket, "keep", "growth", what="build", most_rounds=rounds)
+            yield self._ours(bucket, "keep", "growth", what="build", most_rounds=1)
 
     def _startup(self) -> Iterator[Job]:
         if "startup" not in self.groups:
@@ -236,7 +236,8 @@ class Bench:
         environment = self.s3.environment() | {"AIRFLOW_HOME": "OUT/airflow", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         for what in ("task", "imports"):
             command = (*python, what, bucket.url, labels, "file://OUT/dataset/")
-            yield Job(f"startup {what}", frozenset({"startup"}), 1, command, environment, prints_costs=True)
+            name = f"startup {what}"
+            yield Job(name, frozenset({"startup"}), 1, command, environment, prints_costs=True, most_rounds=1)
 
     def _rss(self) -> Iterator[Job]:
         if "rss" not in self.groups:
@@ -247,9 +248,7 @@ class Bench:
             self.bucket("ava", self.sizes.ava[0], self.sizes.copies),
         )
         for encoding in ("keep", "reencode"):
-            for bucket in once:
-                yield self._ours(bucket, encoding, "rss", what="partition")
-            for bucket in more:
+            for bucket in (*once, *more):
                 yield self._ours(bucket, encoding, "rss", what="partition", most_rounds=1)
 
     def _cores(self) -> Iterator[Job]:
@@ -258,26 +257,28 @@ class Bench:
         cores = sorted(os.sched_getaffinity(0))
         one, two = frozenset(cores[:1]), frozenset(cores[:2])
         for encoding in ENCODINGS:
+            rounds = 2 if encoding == "resize" else ALL_ROUNDS
             for cpus in (one, two):
-                yield self._bare(self._ava[0], encoding, "cores", cpus)
+                yield self._bare(self._ava[0], encoding, "cores", cpus=cpus, most_rounds=rounds)
                 for bucket in self._ava:
-                    yield self._ours(bucket, encoding, "cores", cpus=cpus)
-        for encoding in ("keep", "reencode"):
+                    yield self._ours(bucket, encoding, "cores", cpus=cpus, most_rounds=rounds)
+        for encoding, rounds in (("keep", ALL_ROUNDS), ("reencode", 2)):
             for cpus, tasks in ((one, 1), (two, 1), (two, 2)):
                 for bucket in self._ava:
-                    yield self._ours(bucket, encoding, "cores", what="tasks", processes=tasks, cpus=cpus)
+                    more = {"processes": tasks, "cpus": cpus, "most_rounds": rounds}
+                    yield self._ours(bucket, encoding, "cores", what="tasks", **more)
             for processes in (1, 2):
                 for bucket in self._ava:
-                    yield self._ours(bucket, encoding, "cores", what="build", processes=processes)
+                    yield self._ours(bucket, encoding, "cores", what="build", processes=processes, most_rounds=2)
 
     def _distance(self) -> Iterator[Job]:
         if "distance" not in self.groups:
             return
         buckets = self.bucket("ava", self.sizes.ava[0], FAR_COPIES), self._ava[0]
-        for encoding in ("keep", "reencode"):
+        for encoding, rounds in (("keep", ALL_ROUNDS), ("reencode", 1)):
             for distance in DISTANCES_MS:
                 for bucket in buckets:
-                    yield self._ours(bucket, encoding, "distance", distance_ms=distance)
+                    yield self._ours(bucket, encoding, "distance", distance_ms=distance, most_rounds=rounds)
 
 
 def _on(cpus: frozenset[int] | None) -> str:

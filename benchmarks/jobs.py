@@ -5,9 +5,11 @@ Pure: two records.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Job", "Sample"]
+__all__ = ["ALL_ROUNDS", "Job", "Sample"]
+
+ALL_ROUNDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     prints_costs: bool = False
     cpus: frozenset[int] | None = None
-    most_rounds: int = 1000
+    most_rounds: int = ALL_ROUNDS
     is_on_disk: bool = False
 
 

@@ -20,7 +20,7 @@ FAR_COPIES: Final = (
 _LOUD_CORES: Final = 0.3
 _CLEARLY: Final = 0.99
 _HEAD: Final = (
-    "what", "photos", "wall s", "photos/s", "CPU s per 1,000", "ratio", "photos/s, no start-up", "CPU s per 1,000, no start-up",
+    "what", "photos", "runs", "wall s", "photos/s", "CPU s per 1,000", "ratio", "photos/s, no start-up", "CPU s per 1,000, no start-up",
     "ratio, no start-up", "peak MB", "output MB", "S3 CPU s per 1,000", "others' cores",
 )  # fmt: skip
 
@@ -387,7 +387,7 @@ def _row(
     server = statistics.median(1000 * run["server_cpu_seconds"] / run["photos"] for run in runs)
     output = statistics.median(run["output_bytes"] for run in runs) / 1e6
     yield [
-        job, f"{runs[0]['photos']:,}", str(results.spread([job], _wall)), median(_rate), median(_cpu),
+        job, f"{runs[0]['photos']:,}", str(len(runs)), str(results.spread([job], _wall)), median(_rate), median(_cpu),
         str(ratio) if ratio else "", short(rate.median) if rate else "", short(cpu.median) if cpu else "",
         str(free) if free else "", "" if inside else median(lambda run: run["peak_bytes"] / 1e6),
         short(output) if output else "", short(server) if server >= 0.001 else "",
