@@ -1,9 +1,10 @@
-"""Models made of plain values, and in one line what is wrong with the values.
+"""Models made of plain values, and in one line what is wrong with the values; JSON whose names stand once.
 
 In: what a file, flags, a form or a call say.  Out: a pydantic model, or SettingsError with everything that is wrong.  Pure.
 """
 
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,9 +16,28 @@ if TYPE_CHECKING:
 else:
     ModelMetaclass = type(BaseModel)
 
-__all__ = ["OneLineErrors", "parse_model", "whole_number"]
+__all__ = ["OneLineErrors", "RepeatedNameError", "each_name_once", "parse_model", "whole_number"]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_LONGEST_NAME: Final = 100  # characters that a message shows of it
+
+
+class RepeatedNameError(ValueError):
+    """A name stands more than once in an object of JSON: programs differ in which of its values they take."""
+
+
+def each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, as `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        RepeatedNameError: a name stands more than once.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise RepeatedNameError(f"{name[:_LONGEST_NAME]!r} stands more than once in an object")
+    return found
 
 
 class OneLineErrors(ModelMetaclass):

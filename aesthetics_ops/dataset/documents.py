@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Final, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from aesthetics_ops.errors import IntegrityError, ObjectMissingError
+from aesthetics_ops.parsing import each_name_once
 from aesthetics_ops.store import Store, StoredObject
 
 __all__ = ["Document", "parse_json", "problems_of"]
 
 _SEAL: Final = re.compile(rb',\s*"checksum":\s*"([^"]*)"\s*\}\s*\Z')
 _READINGS: Final = 2
-_LONGEST_NAME: Final = 100  # characters of one that a message shows
 _MOST: Final = (1 << 63) - 1
 
 
@@ -116,18 +116,9 @@ def parse_json(data: bytes | str) -> Any:
         ValueError: not JSON, nested too deeply, or a name stands twice in an object: programs differ in which they take.
     """
     try:
-        return json.loads(data, object_pairs_hook=_each_name_once)
+        return json.loads(data, object_pairs_hook=each_name_once)
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error
-
-
-def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name[:_LONGEST_NAME]!r} stands more than once in an object")
-        found[name] = value
-    return found
 
 
 def problems_of(error: ValidationError) -> str:

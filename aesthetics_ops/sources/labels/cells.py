@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from aesthetics_ops.parsing import RepeatedNameError, each_name_once
 from aesthetics_ops.sources.labels.file import LabelFile
 
 __all__ = ["mixes_votes", "rated_in", "ratings_in_cells", "read_cells"]
@@ -120,7 +121,8 @@ def _parsed(cell: Any) -> list[float] | dict[float, float] | None:
         if text.startswith("{"):
             parsed = _object(text)
             members = {float(name): float(count) for name, count in parsed.items()}
-            return members if members and all(map(math.isfinite, (*members, *members.values()))) else None
+            is_good = len(members) == len(parsed) > 0 and all(map(math.isfinite, (*members, *members.values())))
+            return members if is_good else None
         numbers = _numbers(text.strip("[](){} \t"))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
         return None
@@ -128,11 +130,20 @@ def _parsed(cell: Any) -> list[float] | dict[float, float] | None:
 
 
 def _object(text: str) -> dict[Any, Any]:
-    """Return an object as JSON or as Python writes it, whose names may be numbers."""
+    """Return an object as JSON or as Python writes it, whose names may be numbers and stand once.
+
+    Raises:
+        ValueError, TypeError, SyntaxError and others of Python's parser: it is no such object.
+    """
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(text, object_pairs_hook=each_name_once)
+    except RepeatedNameError:
+        raise
     except ValueError:
-        parsed = ast.literal_eval(text)
+        written = ast.parse(text, mode="eval").body
+        parsed = ast.literal_eval(written)
+        if isinstance(written, ast.Dict) and len(parsed) != len(written.keys):
+            raise ValueError(text) from None
     if not isinstance(parsed, dict):
         raise TypeError(text)  # {1, 2} is a set
     return parsed

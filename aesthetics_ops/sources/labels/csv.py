@@ -1,4 +1,4 @@
-"""Read scores from text with one row per line: fields between commas, semicolons, tabs, blanks or equals signs."""
+"""Read scores from text with one row per line: fields between commas, semicolons, tabs, bars, blanks or equals signs."""
 
 import csv
 import io

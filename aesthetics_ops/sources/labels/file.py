@@ -8,7 +8,9 @@ from typing import Any, Final
 from aesthetics_ops.errors import LabelError
 from aesthetics_ops.settings import BuildSettings
 
-__all__ = ["LONGEST_LINE", "LabelFile", "LabelRows", "first_line", "line_at", "skip_blank"]
+__all__ = ["BYTE_ORDER_MARK", "LONGEST_LINE", "LabelFile", "LabelRows", "first_line", "line_at", "skip_blank"]
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # in UTF-8
 
 LONGEST_LINE: Final = 1 << 20
 """Bytes of a line that are looked at: no header is longer, and a file without lines is none of scores."""
@@ -76,10 +78,12 @@ class LabelRows:
 
 
 def first_line(data: bytes) -> int:
-    """Return where the first line with content begins, after a byte order mark and blank lines."""
-    bom_bytes = 3 if data.startswith(b"\xef\xbb\xbf") else 0
-    content = skip_blank(data, bom_bytes)
-    return max(bom_bytes, *(data.rfind(end, 0, content) + 1 for end in (b"\n", b"\r")))
+    """Return where the first line with content begins, after byte order marks and blank lines."""
+    after_marks = 0
+    while data.startswith(BYTE_ORDER_MARK, after_marks):  # two, where a program added one to a text that had it
+        after_marks += len(BYTE_ORDER_MARK)
+    content = skip_blank(data, after_marks)
+    return max(after_marks, *(data.rfind(end, 0, content) + 1 for end in (b"\n", b"\r")))
 
 
 def skip_blank(data: bytes, start: int) -> int:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from aesthetics_ops.parsing import RepeatedNameError, each_name_once
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
 from aesthetics_ops.sources.labels.format import LabelFormat
 from aesthetics_ops.sources.labels.jsonl import read_objects, whole_number
@@ -23,7 +24,8 @@ def _read(file: LabelFile) -> LabelRows:
 
 def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object's number and itself, some at once: all of them at once would take much memory."""
-    decode, number, place, singly_until = json.JSONDecoder(parse_int=whole_number).raw_decode, 0, 1, 0
+    decode = json.JSONDecoder(parse_int=whole_number, object_pairs_hook=each_name_once).raw_decode
+    number, place, singly_until = 0, 1, 0
     while True:
         match = _BETWEEN.match(text, place)
         place = match.end() if match else place
@@ -39,6 +41,8 @@ def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]
         number += 1
         try:
             parsed, end = decode(text, place)
+        except RepeatedNameError as error:
+            raise file.error(f"has an object, {number}, that is no row: {error}; keep one of them") from error
         except (ValueError, RecursionError) as error:
             raise file.error(f"is not JSON in object {number}: {error}; write an array of objects") from error
         if not isinstance(parsed, dict):
@@ -55,7 +59,7 @@ def _objects(file: LabelFile, text: str) -> Iterator[tuple[int, dict[str, Any]]]
 def _parse_some(text: str, place: int, end: int) -> list[dict[str, Any]] | None:
     """Return the objects from `place` to `end`; None where these are not some whole ones with commas between."""
     try:
-        parsed = json.loads(f"[{text[place:end]}]")
+        parsed = json.loads(f"[{text[place:end]}]", object_pairs_hook=each_name_once)
     except (ValueError, RecursionError):
         return None
     return parsed if parsed and all(type(one) is dict for one in parsed) else None

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from aesthetics_ops.errors import LabelError
+from aesthetics_ops.parsing import RepeatedNameError, each_name_once
 from aesthetics_ops.sources.labels.cells import mixes_votes
 from aesthetics_ops.sources.labels.columns import find_columns, is_known_name
 from aesthetics_ops.sources.labels.file import LabelFile, LabelRows, skip_blank
@@ -244,7 +245,7 @@ def _objects(file: LabelFile) -> Iterator[tuple[int, dict[str, Any]]]:
 def _parse_lines(lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, dict[str, Any]]] | None:
     """Parse lines as one array, which takes half the time; None where they are not one object each."""
     try:
-        parsed = json.loads(b"[" + b",".join(line for _, line in lines) + b"]")
+        parsed = json.loads(b"[" + b",".join(line for _, line in lines) + b"]", object_pairs_hook=each_name_once)
     except (ValueError, RecursionError):
         return None
     if len(parsed) != len(lines) or not all(type(one) is dict for one in parsed):
@@ -255,7 +256,9 @@ def _parse_lines(lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, dict[str
 def _parse_each(file: LabelFile, lines: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in lines:
         try:
-            parsed = json.loads(line, parse_int=whole_number)
+            parsed = json.loads(line, parse_int=whole_number, object_pairs_hook=each_name_once)
+        except RepeatedNameError as error:
+            raise file.error(f"has a line, {number}, that is no row: {error}; keep one of them") from error
         except (ValueError, RecursionError) as error:
             raise file.error(f"is not JSON in line {number}: {error}; write one object per line") from error
         if not isinstance(parsed, dict):

@@ -16,8 +16,8 @@ from aesthetics_ops.sources.labels.named import check_width
 __all__ = ["TableText", "name_fields", "table_text"]
 
 _DELIMITERS: Final = "\t;,"  # of equally many fields the first: a comma may be a decimal point
-_SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs or blanks", "=": "equals signs"}
-_EXCELS_SIGN: Final = re.compile(rb'"?sep=[,;\t]"?(\r\n|\r|\n)', re.IGNORECASE)  # a first line for Excel alone
+_SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs or blanks", "=": "equals signs", "|": "bars"}
+_EXCELS_SIGN: Final = re.compile(rb'"?sep=[,;\t|]"?(\r\n|\r|\n)', re.IGNORECASE)  # a first line for Excel alone
 _NUMBER: Final = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -110,21 +110,26 @@ def name_fields(file: LabelFile, first_row: Sequence[str]) -> tuple[tuple[str, .
 
 def _split(file: LabelFile, line: str) -> tuple[str, tuple[str, ...]]:
     """Return what stands between the fields of a line, a blank for any number of them, and the fields."""
-    rows = {}
-    for sign in _DELIMITERS:
-        try:
-            rows[sign] = next(csv.reader([line], delimiter=sign), [])
-        except csv.Error:  # a field of more than 128 KiB: another sign stands between them
-            rows[sign] = []
+    rows = {sign: _fields(line, sign) for sign in _DELIMITERS}
     found = max(rows, key=lambda sign: len(rows[sign]))
     if len(rows[found]) > 1:
-        return found, tuple(field.strip() for field in rows[found])
+        return found, rows[found]
+    if len(fields := _fields(line, "|")) > 1:  # where other signs are, bars stand between the words of one field
+        return "|", fields
     if line.count("=") > 1:
         return "=", tuple(field.strip().strip('"') for field in line.split("="))
-    fields = [field.strip('"') for field in re.findall(r'(?:"[^"]*"|[^\s"])+', line)] if '"' in line else line.split()
-    if len(fields) > 1:
-        return " ", (" ".join(fields[:-1]), fields[-1]) if _is_name_and_number(fields) else tuple(fields)
+    words = [word.strip('"') for word in re.findall(r'(?:"[^"]*"|[^\s"])+', line)] if '"' in line else line.split()
+    if len(words) > 1:
+        return " ", (" ".join(words[:-1]), words[-1]) if _is_name_and_number(words) else tuple(words)
     return ",", (line.strip().strip('"'),)
+
+
+def _fields(line: str, sign: str) -> tuple[str, ...]:
+    """Return the fields of a line between signs; none where one has more than 128 KiB: another sign stands between them."""
+    try:
+        return tuple(field.strip() for field in next(csv.reader([line], delimiter=sign), []))
+    except csv.Error:
+        return ()
 
 
 def _is_name_and_number(fields: Sequence[str]) -> bool:

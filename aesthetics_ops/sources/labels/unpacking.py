@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from aesthetics_ops.errors import LabelError
+from aesthetics_ops.sources.labels.file import BYTE_ORDER_MARK
 
 __all__ = ["kind_of_other", "to_utf8", "unpack"]
 
@@ -24,7 +25,6 @@ _OTHERS: Final = {
 _COMMENTED_JSON: Final = re.compile(rb"\s*(//[^\n]*\n\s*|/\*[^*]*\*/\s*)+[\[{]")
 _MOST_COMMENTS: Final = 4096  # bytes of them
 _BZIP2_BLOCK: Final = b"1AY&SY"
-_MARK: Final = b"\xef\xbb\xbf"
 _LOOKED_AT: Final = 1 << 20  # bytes of a text, to tell its encoding
 _RUNS: Final = re.compile(rb"[\x80-\xff]+")
 _LONG_RUN: Final = 4  # bytes
@@ -43,9 +43,9 @@ def kind_of_other(data: bytes) -> str | None:
         return "packed with bzip2"
     if data[257:262] == b"ustar":
         return "a tar archive"
-    if _COMMENTED_JSON.match(data[:_MOST_COMMENTS].removeprefix(_MARK)):
+    if _COMMENTED_JSON.match(data[:_MOST_COMMENTS].removeprefix(BYTE_ORDER_MARK)):
         return "JSON with comments"
-    first = data[:64].removeprefix(_MARK).lstrip().lower()
+    first = data[:64].removeprefix(BYTE_ORDER_MARK).lstrip().lower()
     return next((what for magic, what in _OTHERS.items() if first.startswith(magic)), None)
 
 
@@ -138,8 +138,8 @@ def _may_be(text: bytes) -> str:
 
 def _without_marks(data: bytes) -> tuple[bytes, str | None]:
     """Return a text without the byte order marks that lines begin with where files were put together."""
-    found = data.count(b"\n" + _MARK)
+    found = data.count(b"\n" + BYTE_ORDER_MARK)
     if not found:
         return data, None
     said = f"has {found} byte order marks in the middle, as where files were put together; they were left out"
-    return data.replace(b"\n" + _MARK, b"\n"), said
+    return data.replace(b"\n" + BYTE_ORDER_MARK, b"\n"), said

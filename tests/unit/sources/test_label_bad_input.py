@@ -268,6 +268,29 @@ def test_json_of_another_shape_is_told(data: Any, end: str) -> None:
     assert refusal(json.dumps(data).encode()).endswith(end)
 
 
+ROW = '{"id": "a.jpg", "score": 5}'
+TWICE = '{"id": "b.jpg", "score": 6, "score": 7}'
+NESTED = '{"id": "b.jpg", "score": 6, "more": {"x": 1, "x": 2}}'
+
+
+@pytest.mark.parametrize(("row", "name"), [(TWICE, "score"), (NESTED, "x")])
+@pytest.mark.parametrize("before", [1, 3_000])
+def test_a_name_that_stands_twice_in_an_object_is_told_with_its_place(row: str, name: str, before: int) -> None:
+    """Which of the two is meant nothing says, and programs differ in which they take."""
+    said = f"{before + 1}, that is no row: {name!r} stands more than once in an object; keep one of them"
+    found = [ROW] * before + [row]
+    assert refusal("\n".join(found).encode()).endswith(f"has a line, {said}")
+    assert refusal(f"[{','.join(found)}]".encode()).endswith(f"has an object, {said}")
+
+
+@pytest.mark.parametrize("votes", ['{"1": 1, "2": 2, "1": 3}', '{"1": 1, "2": 2, "1.0": 3}', "{1: 1, 2: 2, 1: 3}"])
+def test_a_rating_that_stands_twice_in_a_cell_of_votes_is_a_problem_of_its_row(votes: str) -> None:
+    data = f'id;votes\na;{{"1": 1, "2": 2}}\nb;{votes}\n'.encode()
+    found = rows(read(data, vote_columns=("votes",)), "name", "problem")
+    assert found[0] == ("a", None)
+    assert found[1][1] == f"votes {votes!r} are no counts"
+
+
 LIST, OBJECT = [1, 2, 3], {"1": 1, "2": 2, "3": 3}
 
 

@@ -156,8 +156,12 @@ ROWS = {"id": ["a", "b", "c"], "score": [1.5, 2.0, 3.25]}
 TABLES = {
     "comma": b"id,score\na,1.5\nb,2.0\nc,3.25\n",
     "semicolon": b"id;score\na;1.5\nb;2.0\nc;3.25\n",
+    "bar": b"id|score\na|1.5\nb|2.0\nc|3.25\n",
+    "bar, for Excel": b"sep=|\n id | score|note\na | 1.5|x\nb|2.0|\nc|3.25|y\n",
+    "bars within a field": b"id,score,tags|of|it\na,1.5,x|y\nb,2.0,\nc,3.25,z\n",
     "tab": b"id\tscore\na\t1.5\nb\t2.0\nc\t3.25\n",
     "bom": b"\xef\xbb\xbfid,score\na,1.5\nb,2.0\nc,3.25\n",
+    "two boms": b"\xef\xbb\xbf\xef\xbb\xbfid,score\na,1.5\nb,2.0\nc,3.25\n",
     "crlf": b"id,score\r\na,1.5\r\nb,2.0\r\nc,3.25\r\n",
     "cr": b"id,score\ra,1.5\rb,2.0\rc,3.25\r",
     "no final newline": b"id,score\na,1.5\nb,2.0\nc,3.25",
