@@ -351,8 +351,8 @@ def _rows(results: Results) -> Iterator[list[str]]:
             yield from _row(results, f"tasks {encoding} {large} {way}", f"tasks {encoding} {small} {way}")
     for encoding in ("keep", "reencode"):
         for distance in DISTANCES_MS:
-            large, small = (f"convert {encoding} {bucket} at {distance} ms" for bucket in _far_buckets(results))
-            yield from _row(results, large, small)
+            many, once = (f"convert {encoding} {bucket} at {distance} ms" for bucket in _far_buckets(results))
+            yield from _row(results, many, once)
     for encoding in ENCODINGS:
         for processes in (1, 2):
             yield from _row(
