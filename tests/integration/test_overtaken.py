@@ -63,6 +63,13 @@ def require_all_named_whole(dataset: Store) -> None:
         require_whole(dataset, read_manifest(dataset, version))
 
 
+def restore(dataset: Store, objects: dict[str, bytes]) -> None:
+    """Make a dataset what it was."""
+    dataset.delete([key for key in dataset.list()["key"].to_pylist() if key not in objects])
+    for key, data in objects.items():
+        dataset.put(key, data)
+
+
 PAIRS = [
     *(("expire", other) for other in ("expire", "promote", "rollback", "point", "pin", "pin the candidate")),
     *((act, "expire") for act in ("promote", "rollback", "point", "pin", "pin the candidate")),
@@ -78,9 +85,7 @@ def test_what_is_named_is_whole_whoever_overtakes_whom_at_any_request(
     requests = 0
     is_overtaken = True
     while is_overtaken:
-        dataset.delete([key for key in dataset.list()["key"].to_pylist() if key not in objects])
-        for key, data in objects.items():
-            dataset.put(key, data)
+        restore(dataset, objects)
         is_overtaken = overtaken(acts[act], dataset, before=requests, other=acts[other])
         requests += 1
         require_all_named_whole(dataset)
@@ -106,8 +111,7 @@ def test_a_version_that_expires_while_it_is_read_has_expired_and_is_not_damaged(
     requests = 0
     is_overtaken = True
     while is_overtaken:
-        for key, data in objects.items():
-            dataset.put(key, data)
+        restore(dataset, objects)
         is_overtaken = overtaken(read, dataset, before=requests, other=acts["expire"])
         requests += 1
     assert set(ends) == {NoSuchVersionError}
